@@ -1,0 +1,225 @@
+"""The contract between the master and one worker: messages, heartbeat, lifeline. Both sides import only this.
+
+States of the link: open → closed (the other process is gone). Who says what:
+
+    worker → master   Ready (serving), Failed (cannot start, and why), Drained (its listeners are empty and closed)
+    master → worker   Drain (finish and leave, how, and by when)
+
+A message is one JSON line on a Unix stream socket pair made before the fork. EOF is the lifeline: for the worker it
+means that the master is gone (finish what is in flight, leave), for the master that the worker is going. A message is
+only a report: the master judges it against its own table and ignores what does not fit.
+
+The heartbeat is a page of shared memory per worker, made before the fork: the loop's last tick on the monotonic clock
+(the same clock for all processes of a machine), the number of requests in flight, and a phase. Whoever reads may see a
+value one tick old; that is harmless.
+
+Must not: decide anything, block (but for `send` with a bounded wait), or import more than the standard library.
+Fails by: `ChannelClosed` when the other side is gone; a line that is no message is an internal fault (`ValueError`).
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import mmap
+import select
+import socket
+import struct
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+
+class DrainMode(enum.Enum):
+    """How a worker leaves. The order is that of urgency: a drain can only become more urgent."""
+
+    RETIRE = "retire"
+    """Reload, recycling: leave the kernel's queue to the siblings, leave idle connections their keep-alive time."""
+    STOP = "stop"
+    """Full stop: accept until the queue is empty; idle connections close after at most a second."""
+    INTERRUPT = "interrupt"
+    """Somebody waits at a terminal: like STOP, and idle connections close at once."""
+
+
+_URGENCY = {mode: rank for rank, mode in enumerate(DrainMode)}
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The lifespan's startup completed and the worker accepts connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The worker cannot start; it leaves with `exit_code`. `cause` is text for a person, traceback included."""
+
+    exit_code: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """A stopping worker has emptied the kernel's queue and closed its copy of every listener."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Leave. `deadline` is when the drain must be over, in seconds of `time.monotonic()`."""
+
+    mode: DrainMode
+    deadline: float
+
+    def merged(self, other: Drain) -> Drain:
+        """The more urgent of both, field by field: a drain is shortened, never extended."""
+        mode = max(self.mode, other.mode, key=_URGENCY.__getitem__)
+        return Drain(mode, min(self.deadline, other.deadline))
+
+
+Message = Ready | Failed | Drained | Drain
+
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, Failed, Drained, Drain)}
+
+
+def encode(message: Message) -> bytes:
+    """One JSON line: the message's class name and its fields."""
+    fields = asdict(message)
+    if isinstance(message, Drain):
+        fields["mode"] = message.mode.value
+    return json.dumps([type(message).__name__, fields]).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The inverse of `encode`. Raises ValueError for anything else."""
+    try:
+        name, fields = json.loads(line)
+        if name == "Drain":
+            fields["mode"] = DrainMode(fields["mode"])
+        return _KINDS[name](**fields)
+    except (KeyError, TypeError, ValueError) as exc:
+        raise ValueError(f"not a message: {line[:80]!r}") from exc
+
+
+class ChannelClosed(Exception):
+    """The process at the other end is gone."""
+
+
+class Endpoint:
+    """One end of the socket pair. Reading never blocks; writing waits at most `SEND_WAIT` seconds for room."""
+
+    __slots__ = ("_buffer", "sock")
+
+    SEND_WAIT = 1.0
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self._buffer = b""
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
+
+    def send(self, message: Message) -> None:
+        """Write one message. Raises ChannelClosed if the peer is gone or takes nothing for `SEND_WAIT` seconds."""
+        data = encode(message)
+        while data:
+            try:
+                data = data[self.sock.send(data) :]
+            except BlockingIOError:
+                poller = select.poll()
+                poller.register(self.sock, select.POLLOUT)
+                if not poller.poll(self.SEND_WAIT * 1000):
+                    raise ChannelClosed("the peer does not read") from None
+            except OSError as exc:
+                raise ChannelClosed(str(exc)) from exc
+
+    def receive(self) -> list[Message]:
+        """All messages that have arrived. Raises ChannelClosed at EOF, once every message before it was returned."""
+        lines: list[bytes] = []
+        while True:
+            try:
+                data = self.sock.recv(65536)
+            except BlockingIOError:
+                break
+            except OSError as exc:
+                if lines:
+                    break
+                raise ChannelClosed(str(exc)) from exc
+            if not data:
+                if lines:
+                    break
+                raise ChannelClosed("end of file")
+            *complete, self._buffer = (self._buffer + data).split(b"\n")
+            lines.extend(complete)
+        return [decode(line) for line in lines]
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def pair() -> tuple[Endpoint, Endpoint]:
+    """(the master's end, the worker's end), both close-on-exec and non-blocking."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    return Endpoint(ours), Endpoint(theirs)
+
+
+class Phase(enum.IntEnum):
+    """What the loop that beats is doing; for reports only, no decision hangs on it."""
+
+    BOOTING = 0
+    SERVING = 1
+    DRAINING = 2
+
+
+class Beat(NamedTuple):
+    """One reading of a heartbeat. `at` is 0.0 before the first tick, else seconds of `time.monotonic()`."""
+
+    at: float
+    in_flight: int
+    phase: Phase
+
+
+class Heartbeat:
+    """A page of anonymous shared memory that survives the fork. One writer (the worker's loop), one reader."""
+
+    __slots__ = ("_page",)
+
+    _LAYOUT = struct.Struct("=dII")
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def beat(self, now: float, in_flight: int, phase: Phase) -> None:
+        """Record a tick at `now` (seconds, monotonic)."""
+        self._LAYOUT.pack_into(self._page, 0, now, in_flight, phase)
+
+    def read(self) -> Beat:
+        at, in_flight, phase = self._LAYOUT.unpack_from(self._page, 0)
+        return Beat(at, in_flight, Phase(phase))
+
+    def close(self) -> None:
+        self._page.close()
+
+
+@dataclass(slots=True)
+class WorkerLink:
+    """What a worker holds of its master. `drain` is the merged order to leave, once one has arrived."""
+
+    endpoint: Endpoint
+    heartbeat: Heartbeat
+    slot: int
+    generation: int
+    drain: Drain | None = None
+
+    def poll(self) -> bool:
+        """Take in what the master said. True while it lives, False once it is gone."""
+        try:
+            messages = self.endpoint.receive()
+        except ChannelClosed:
+            return False
+        for message in messages:
+            if isinstance(message, Drain):
+                self.drain = message if self.drain is None else self.drain.merged(message)
+        return True
+
+
+current: WorkerLink | None = None
+"""The link of this process to its master; None in a process without one. Set once, after the fork."""

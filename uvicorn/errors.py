@@ -1,0 +1,96 @@
+"""Whose fault was it, and which number does the process leave with.
+
+Owns: the exception tree and the table of exit codes. Three kinds of fault are three classes: the peer's
+(`BadRequest`, carries an HTTP status), the application's (its own exceptions, or `StartupError` when it cannot be
+started), and ours (anything else). Must not: log, exit, or know which process it runs in.
+"""
+
+from __future__ import annotations
+
+import enum
+import traceback
+
+
+class ExitCode(enum.IntEnum):
+    """What the command and every worker leave with; the same with one worker and with many."""
+
+    OK = 0
+    """Asked to stop, and drained."""
+    INTERNAL = 1
+    """A fault of the server itself."""
+    USAGE = 2
+    """A wrong option, value or combination."""
+    STARTUP = 3
+    """The application could not be started: import, attribute, lifespan, bind, TLS."""
+    CRASH_LOOP = 4
+    """Workers kept dying and the restart budget is spent."""
+    FORCED = 5
+    """The drain deadline passed and the master had to kill a worker."""
+
+
+class UvicornError(Exception):
+    """Root of what this package raises for a reason it can name; the text is one sentence for a person."""
+
+    exit_code = ExitCode.INTERNAL
+
+
+class ConfigError(UvicornError, ValueError):
+    """An option has a value that cannot work."""
+
+    exit_code = ExitCode.USAGE
+
+
+class StartupError(UvicornError):
+    """The application, or what it needs to be served, could not be started.
+
+    `__cause__`, when there is one, is the application's own exception: its traceback is shown with the sentence.
+    """
+
+    exit_code = ExitCode.STARTUP
+
+
+class BindError(StartupError):
+    """A listening socket could not be had."""
+
+
+class LifespanError(StartupError):
+    """The application said `lifespan.startup.failed`, or raised during startup."""
+
+
+class BadRequest(Exception):
+    """The peer's fault: answered with `status`, never shown to the application.
+
+    `reason` is for the log and the response body; it quotes nothing the peer sent.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class ClientDisconnected(OSError):
+    """Raised by the application's `send` once the peer has left (ASGI spec, HTTP, "Disconnected Client")."""
+
+
+def describe_failure(error: BaseException) -> str:
+    """The sentence of a startup failure, preceded by the application's traceback where there is one.
+
+    Frames of the import machinery and of this package above the application's first frame are cut: they say
+    nothing about the fault.
+    """
+    cause = error.__cause__ if isinstance(error, StartupError) else error
+    if cause is None:
+        return str(error)
+    frames = cause.__traceback__
+    while frames is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(type(cause), cause, frames)).rstrip()
+    return f"{text}\n{error}" if isinstance(error, StartupError) else text
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename.startswith("<frozen importlib") or filename.startswith(_PACKAGE) or "/importlib/" in filename
+
+
+_PACKAGE = __file__.rpartition("errors.py")[0]

@@ -1,0 +1,50 @@
+"""`"module:attribute"` → object.
+
+Owns: the two ways such a string can be wrong, told apart from a fault inside the module it names. Must not: touch
+`sys.path` (that is `Config`'s business) or log. Fails by: `ImportFromStringError`, whose `__cause__` is the
+application's own exception when there was one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from uvicorn.errors import StartupError
+
+
+class ImportFromStringError(StartupError):
+    """The string does not lead to an object."""
+
+
+def import_from_string(import_str: Any) -> Any:
+    """Return what `"<module>:<attribute>"` names; anything that is not a string is returned as it is.
+
+    `<attribute>` may be dotted. Raises ImportFromStringError when the string has another form, when the module is not
+    found, when it raises while being imported, or when it has no such attribute.
+    """
+    if not isinstance(import_str, str):
+        return import_str
+    module_name, _, attribute = import_str.partition(":")
+    if not module_name or not attribute:
+        raise ImportFromStringError(
+            f'Import string "{import_str}" must be in format "<module>:<attribute>".'
+        )
+    try:
+        value = importlib.import_module(module_name)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not (module_name + ".").startswith(exc.name + "."):
+            raise ImportFromStringError(f'Could not import module "{module_name}".') from exc
+        raise ImportFromStringError(
+            f'Could not import module "{module_name}": there is no module "{exc.name}" on the path.'
+        ) from None
+    except Exception as exc:
+        raise ImportFromStringError(f'Could not import module "{module_name}".') from exc
+    for name in attribute.split("."):
+        try:
+            value = getattr(value, name)
+        except AttributeError:
+            raise ImportFromStringError(
+                f'Attribute "{attribute}" not found in module "{module_name}".'
+            ) from None
+    return value

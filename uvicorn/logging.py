@@ -1,0 +1,162 @@
+"""What the log looks like: the default configuration and its formatters.
+
+Owns: `LOGGING_CONFIG` (a `logging.config.dictConfig` dictionary that programs edit before they start us) and the
+formatters it names. Logger names are part of the contract: `uvicorn`, `uvicorn.error`, `uvicorn.access`,
+`uvicorn.asgi`. An access record's `args` are (client_addr, method, full_path, http_version, status_code).
+Must not: know a request, a process or a file.
+"""
+
+from __future__ import annotations
+
+import http
+import logging
+import sys
+from copy import copy
+from typing import Any, Literal
+
+import click
+
+TRACE_LOG_LEVEL = 5
+
+LOG_LEVELS: dict[str, int] = {
+    "critical": logging.CRITICAL,
+    "error": logging.ERROR,
+    "warning": logging.WARNING,
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+    "trace": TRACE_LOG_LEVEL,
+}
+
+LOGGING_CONFIG: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "default": {
+            "()": "uvicorn.logging.DefaultFormatter",
+            "fmt": "%(levelprefix)s %(message)s",
+            "use_colors": None,
+        },
+        "access": {
+            "()": "uvicorn.logging.AccessFormatter",
+            "fmt": '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s',
+        },
+    },
+    "handlers": {
+        "default": {
+            "formatter": "default",
+            "class": "logging.StreamHandler",
+            "stream": "ext://sys.stderr",
+        },
+        "access": {
+            "formatter": "access",
+            "class": "logging.StreamHandler",
+            "stream": "ext://sys.stdout",
+        },
+    },
+    "loggers": {
+        "uvicorn": {"handlers": ["default"], "level": "INFO", "propagate": False},
+        "uvicorn.error": {"level": "INFO"},
+        "uvicorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
+    },
+}
+
+_LEVEL_COLOURS: dict[int, dict[str, Any]] = {
+    TRACE_LOG_LEVEL: {"fg": "blue"},
+    logging.DEBUG: {"fg": "cyan"},
+    logging.INFO: {"fg": "green"},
+    logging.WARNING: {"fg": "yellow"},
+    logging.ERROR: {"fg": "red"},
+    logging.CRITICAL: {"fg": "bright_red"},
+}
+
+_STATUS_COLOURS = {
+    1: {"fg": "bright_white"},
+    2: {"fg": "green"},
+    3: {"fg": "yellow"},
+    4: {"fg": "red"},
+    5: {"fg": "bright_red"},
+}
+
+
+class ColourizedFormatter(logging.Formatter):
+    """A formatter with `%(levelprefix)s`: the level's name and a colon, padded to ten columns.
+
+    `use_colors` None means: when standard output is a terminal.
+    """
+
+    def __init__(
+        self,
+        fmt: str | None = None,
+        datefmt: str | None = None,
+        style: Literal["%", "{", "$"] = "%",
+        use_colors: bool | None = None,
+    ) -> None:
+        self.use_colors = sys.stdout.isatty() if use_colors is None else use_colors
+        super().__init__(fmt=fmt, datefmt=datefmt, style=style)
+
+    def color_level_name(self, level_name: str, level_no: int) -> str:
+        """The level's name in its colour; unknown levels stay as they are."""
+        return click.style(level_name, **_LEVEL_COLOURS.get(level_no, {}))
+
+    def should_use_colors(self) -> bool:
+        """For subclasses: whether colours make sense where this formatter writes."""
+        return True
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Format a copy of `record`, so that other handlers see it unchanged."""
+        record = copy(record)
+        name = record.levelname
+        padding = " " * (8 - len(name))
+        if self.use_colors:
+            name = self.color_level_name(name, record.levelno)
+            if "color_message" in record.__dict__:
+                record.msg = record.__dict__["color_message"]
+                record.__dict__["message"] = record.getMessage()
+        record.__dict__["levelprefix"] = f"{name}:{padding}"
+        return super().formatMessage(record)
+
+
+class DefaultFormatter(ColourizedFormatter):
+    """For everything but requests: the log goes to standard error, so that is the terminal that counts."""
+
+    def __init__(
+        self,
+        fmt: str | None = None,
+        datefmt: str | None = None,
+        style: Literal["%", "{", "$"] = "%",
+        use_colors: bool | None = None,
+    ) -> None:
+        if use_colors is None:
+            use_colors = sys.stderr.isatty()
+        super().__init__(fmt, datefmt, style, use_colors)
+
+    def should_use_colors(self) -> bool:
+        return sys.stderr.isatty()
+
+
+class AccessFormatter(ColourizedFormatter):
+    """Adds `%(client_addr)s`, `%(request_line)s` and `%(status_code)s` (number and phrase) to an access record."""
+
+    def get_status_code(self, status_code: int) -> str:
+        """`200 OK`, coloured by class; a number without a phrase stays a number with a space."""
+        try:
+            phrase = http.HTTPStatus(status_code).phrase
+        except ValueError:
+            phrase = ""
+        text = f"{status_code} {phrase}"
+        if self.use_colors:
+            return click.style(text, **_STATUS_COLOURS.get(status_code // 100, {}))
+        return text
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record = copy(record)
+        client_addr, method, full_path, http_version, status_code = record.args  # type: ignore[misc]  # our contract
+        request_line = f"{method} {full_path} HTTP/{http_version}"
+        if self.use_colors:
+            request_line = click.style(request_line, bold=True)
+        record.__dict__.update(
+            client_addr=client_addr,
+            request_line=request_line,
+            status_code=self.get_status_code(status_code),  # type: ignore[arg-type]  # our contract
+        )
+        return super().formatMessage(record)

@@ -1,0 +1,202 @@
+"""Listening sockets: bind, listen, adopt, describe, close.
+
+Owns: everything between an address in the configuration and a socket that listens. The master calls this before the
+first fork and keeps every listener open for its whole life, so that no queue of connections dies with a worker; a
+server without a master calls it once at start. Must not: accept, fork, or know what a worker is.
+Fails by: `BindError`, one sentence that says what to do. Nothing stays open after a failure.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from uvicorn.errors import BindError
+
+
+@dataclass(slots=True)
+class Listener:
+    """A listening socket and what its owner must know to let go of it.
+
+    `adopted`: somebody else (systemd, a parent) holds it as well, so its queue outlives us and its path is not ours.
+    `identity`: (device, inode) of a Unix socket's file that we made, so that we never remove another server's.
+    """
+
+    sock: socket.socket
+    adopted: bool = False
+    identity: tuple[int, int] | None = None
+
+    @property
+    def url(self) -> str:
+        """What a person can open, or the path of a Unix socket."""
+        return describe(self.sock)
+
+    def close(self) -> None:
+        """Close our copy, and remove a Unix socket's file if it is still the one we made."""
+        path = self.sock.getsockname() if self.identity else None
+        self.sock.close()
+        if path:
+            try:
+                info = Path(path).lstat()
+                if (info.st_dev, info.st_ino) == self.identity:
+                    Path(path).unlink()
+            except OSError:
+                pass  # gone already, or the folder is no longer ours to write: nothing is lost
+
+
+def describe(sock: socket.socket, scheme: str = "http") -> str:
+    """`http://host:port` or `unix:path` for a bound socket."""
+    name = sock.getsockname()
+    if isinstance(name, tuple):
+        host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
+        return f"{scheme}://{host}:{name[1]}"
+    return f"unix:{os.fsdecode(name)}"
+
+
+def bind_tcp(host: str, port: int, backlog: int) -> list[Listener]:
+    """Bind and listen on every address `host` stands for; port 0 lets the kernel choose one for all of them.
+
+    Raises BindError when the name is unknown or no address could be had.
+    """
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as exc:
+        raise BindError(f"Cannot resolve --host {host!r}: {exc.strerror or exc}.") from None
+    listeners: list[Listener] = []
+    failure: OSError | None = None
+    for family, kind, proto, _, address in dict.fromkeys(found):
+        if family not in (socket.AF_INET, socket.AF_INET6):
+            continue
+        if port == 0 and listeners:  # the same port for the further addresses of one name
+            address = (address[0], listeners[0].sock.getsockname()[1], *address[2:])
+        try:
+            listeners.append(Listener(_bind_one(family, kind, proto, address, backlog)))
+        except OSError as exc:
+            failure = exc
+            if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                break
+    if failure is not None and (
+        not listeners or failure.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    ):
+        close_all(listeners)
+        raise BindError(_tcp_sentence(host, port, failure))
+    return listeners
+
+
+def _bind_one(
+    family: int, kind: int, proto: int, address: tuple[object, ...], backlog: int
+) -> socket.socket:
+    sock = socket.socket(family, kind, proto)
+    try:
+        if os.name == "posix" and sys.platform != "cygwin":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _tcp_sentence(host: str, port: int, exc: OSError) -> str:
+    where = f"{host}:{port}"
+    if exc.errno == errno.EADDRINUSE:
+        return f"Cannot listen on {where}: the port is in use. Stop the other program or choose another --port."
+    if exc.errno in (errno.EACCES, errno.EPERM):
+        return f"Cannot listen on {where}: permission denied. Ports below 1024 need privileges; choose a higher --port."
+    if exc.errno == errno.EADDRNOTAVAIL:
+        return f"Cannot listen on {where}: this machine has no such address. Check --host."
+    return f"Cannot listen on {where}: {exc.strerror or exc}."
+
+
+def bind_unix(path: str, backlog: int) -> Listener:
+    """Bind and listen on a Unix socket; mode 0666, or that of the stale file it replaces.
+
+    A file left by a dead server is removed, a live server's is refused, and so is any other kind of file.
+    Raises BindError.
+    """
+    mode = 0o666
+    try:
+        info = Path(path).lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        raise BindError(f"Cannot use --uds {path}: {exc.strerror}.") from None
+    else:
+        if not stat.S_ISSOCK(info.st_mode):
+            raise BindError(
+                f"Cannot listen on --uds {path}: the file exists and is no socket. Remove it or choose another path."
+            )
+        _refuse_live(path)
+        mode = stat.S_IMODE(info.st_mode)
+        _unlink_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        Path(path).chmod(mode)
+        sock.listen(backlog)
+        sock.setblocking(False)
+        info = Path(path).lstat()
+    except OSError as exc:
+        sock.close()
+        raise BindError(f"Cannot listen on --uds {path}: {exc.strerror or exc}.") from None
+    return Listener(sock, identity=(info.st_dev, info.st_ino))
+
+
+def _refuse_live(path: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return
+        except OSError as exc:
+            if not isinstance(exc, (TimeoutError, BlockingIOError)):
+                raise BindError(f"Cannot use --uds {path}: {exc.strerror or exc}.") from None
+    raise BindError(
+        f"Cannot listen on --uds {path}: a live server is using it. Stop it or choose another path."
+    )
+
+
+def _unlink_stale(path: str) -> None:
+    try:
+        Path(path).unlink()
+    except FileNotFoundError:
+        pass
+    except OSError as exc:
+        raise BindError(f"Cannot remove the stale socket --uds {path}: {exc.strerror}.") from None
+
+
+def adopt(fd: int, backlog: int) -> Listener:
+    """Take a socket that a parent bound (and perhaps listens on already). Raises BindError if `fd` is none.
+
+    The descriptor is duplicated, so that ours can be closed without taking away the parent's number.
+    """
+    try:
+        sock = socket.socket(fileno=os.dup(fd))
+    except OSError as exc:
+        raise BindError(f"Cannot use --fd {fd}: {exc.strerror or exc}. It must be an open socket.") from None
+    try:
+        if sock.type != socket.SOCK_STREAM:
+            raise OSError(errno.EINVAL, "it is no stream socket")
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except OSError as exc:
+        sock.close()
+        raise BindError(f"Cannot use --fd {fd}: {exc.strerror or exc}.") from None
+    return Listener(sock, adopted=True)
+
+
+def close_all(listeners: list[Listener]) -> None:
+    for listener in listeners:
+        listener.close()
