@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from uvicorn import sockets
@@ -113,12 +112,8 @@ class Config:
         uds: Annotated[
             str | None, Option("Listen on this Unix socket instead of an address.", _BIND, metavar="PATH")
         ] = None,
-        fd: Annotated[
-            int | None, Option("Take over this open socket instead of making one.", _BIND, minimum=0)
-        ] = None,
-        loop: Annotated[
-            LoopFactoryType | str, Option("Event loop, or <module>:<factory> of one.", _IMPL)
-        ] = "auto",
+        fd: Annotated[int | None, Option("Take over this open socket instead of making one.", _BIND, minimum=0)] = None,
+        loop: Annotated[LoopFactoryType | str, Option("Event loop, or <module>:<factory> of one.", _IMPL)] = "auto",
         http: Annotated[
             HTTPProtocolType | str, Option("HTTP parser, or <module>:<class> of an asyncio protocol.", _IMPL)
         ] = "auto",
@@ -149,9 +144,7 @@ class Config:
             int | None,
             Option("Requests in flight per worker above which the answer is 503.", _LIMIT, minimum=1),
         ] = None,
-        backlog: Annotated[
-            int, Option("Connections that wait in the kernel's queue.", _LIMIT, minimum=1)
-        ] = 2048,
+        backlog: Annotated[int, Option("Connections that wait in the kernel's queue.", _LIMIT, minimum=1)] = 2048,
         timeout_keep_alive: Annotated[
             int | float, Option("Seconds an idle connection is kept open.", _LIMIT, minimum=0)
         ] = 5,
@@ -182,8 +175,7 @@ class Config:
         supervise: Annotated[
             bool | None,
             Option(
-                "Run under a master: by default with more than one worker, as PID 1,"
-                " and when NOTIFY_SOCKET is set.",
+                "Run under a master: by default with more than one worker, as PID 1, and when NOTIFY_SOCKET is set.",
                 _PROC,
             ),
         ] = None,
@@ -300,7 +292,13 @@ class Config:
         Import strings of the user's are left to the worker.
         """
         if self.http in HTTP_PROTOCOLS:
-            self.http_protocol_class = import_from_string(HTTP_PROTOCOLS[self.http])
+            try:
+                self.http_protocol_class = import_from_string(HTTP_PROTOCOLS[self.http])
+            except ImportFromStringError:
+                raise StartupError(
+                    f"--http {self.http}: the package {self.http} is not installed."
+                    " Run: pip install 'uvicorn[standard]'"
+                ) from None
         if self.loop in LOOP_FACTORIES:
             self.get_loop_factory()
         self.lifespan_class = import_from_string(LIFESPAN[self.lifespan])
@@ -359,7 +357,7 @@ class Config:
             factory: Callable[[], asyncio.AbstractEventLoop] = import_from_string(self.loop)
             return factory
         target = LOOP_FACTORIES[self.loop]
-        return None if target is None else import_from_string(target)()  # type: ignore[no-any-return]  # ours
+        return None if target is None else import_from_string(target)()
 
     # -- sockets -----------------------------------------------------------------------------------------------
 

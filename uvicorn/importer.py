@@ -27,9 +27,7 @@ def import_from_string(import_str: Any) -> Any:
         return import_str
     module_name, _, attribute = import_str.partition(":")
     if not module_name or not attribute:
-        raise ImportFromStringError(
-            f'Import string "{import_str}" must be in format "<module>:<attribute>".'
-        )
+        raise ImportFromStringError(f'Import string "{import_str}" must be in format "<module>:<attribute>".')
     try:
         value = importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
@@ -44,7 +42,5 @@ def import_from_string(import_str: Any) -> Any:
         try:
             value = getattr(value, name)
         except AttributeError:
-            raise ImportFromStringError(
-                f'Attribute "{attribute}" not found in module "{module_name}".'
-            ) from None
+            raise ImportFromStringError(f'Attribute "{attribute}" not found in module "{module_name}".') from None
     return value

@@ -69,7 +69,7 @@ _LEVEL_COLOURS: dict[int, dict[str, Any]] = {
     logging.CRITICAL: {"fg": "bright_red"},
 }
 
-_STATUS_COLOURS = {
+_STATUS_COLOURS: dict[int, dict[str, Any]] = {
     1: {"fg": "bright_white"},
     2: {"fg": "green"},
     3: {"fg": "yellow"},

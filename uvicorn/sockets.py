@@ -58,41 +58,37 @@ def describe(sock: socket.socket, scheme: str = "http") -> str:
     return f"unix:{os.fsdecode(name)}"
 
 
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
 def bind_tcp(host: str, port: int, backlog: int) -> list[Listener]:
     """Bind and listen on every address `host` stands for; port 0 lets the kernel choose one for all of them.
 
     Raises BindError when the name is unknown or no address could be had.
     """
     try:
-        found = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as exc:
         raise BindError(f"Cannot resolve --host {host!r}: {exc.strerror or exc}.") from None
     listeners: list[Listener] = []
-    failure: OSError | None = None
+    failures: list[OSError] = []
     for family, kind, proto, _, address in dict.fromkeys(found):
-        if family not in (socket.AF_INET, socket.AF_INET6):
-            continue
         if port == 0 and listeners:  # the same port for the further addresses of one name
-            address = (address[0], listeners[0].sock.getsockname()[1], *address[2:])
+            chosen = listeners[0].sock.getsockname()[1]
+            address = (str(address[0]), chosen, 0, 0) if family == socket.AF_INET6 else (str(address[0]), chosen)
         try:
             listeners.append(Listener(_bind_one(family, kind, proto, address, backlog)))
         except OSError as exc:
-            failure = exc
-            if exc.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                break
-    if failure is not None and (
-        not listeners or failure.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-    ):
+            failures.append(exc)
+    # An address that this machine lacks (often ::1 in a container) is passed over as long as another one works.
+    serious = [exc for exc in failures if not listeners or exc.errno not in _NO_SUCH_ADDRESS]
+    if serious:
         close_all(listeners)
-        raise BindError(_tcp_sentence(host, port, failure))
+        raise BindError(_tcp_sentence(host, port, serious[0]))
     return listeners
 
 
-def _bind_one(
-    family: int, kind: int, proto: int, address: tuple[object, ...], backlog: int
-) -> socket.socket:
+def _bind_one(family: int, kind: int, proto: int, address: tuple[object, ...], backlog: int) -> socket.socket:
     sock = socket.socket(family, kind, proto)
     try:
         if os.name == "posix" and sys.platform != "cygwin":
@@ -163,9 +159,7 @@ def _refuse_live(path: str) -> None:
         except OSError as exc:
             if not isinstance(exc, (TimeoutError, BlockingIOError)):
                 raise BindError(f"Cannot use --uds {path}: {exc.strerror or exc}.") from None
-    raise BindError(
-        f"Cannot listen on --uds {path}: a live server is using it. Stop it or choose another path."
-    )
+    raise BindError(f"Cannot listen on --uds {path}: a live server is using it. Stop it or choose another path.")
 
 
 def _unlink_stale(path: str) -> None:

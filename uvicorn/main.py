@@ -1,0 +1,234 @@
+"""The composition root: the command line, and `run()`. The only module that imports both halves.
+
+Owns: from arguments to a `Config`, the choice between a master and one process, and the process's exit code.
+Must not: hold a rule that a program which embeds us would miss; those are in `Config`, `Server` and the master.
+Fails by: one sentence on standard error and an exit code from `errors.ExitCode`.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import uvicorn
+from uvicorn import sockets
+from uvicorn._types import ASGIApplication
+from uvicorn.config import (
+    Config,
+    Declared,
+    HTTPProtocolType,
+    InterfaceType,
+    LifespanType,
+    LogLevelType,
+    LoopFactoryType,
+    options,
+)
+from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
+from uvicorn.logging import LOGGING_CONFIG
+from uvicorn.worker import main as worker_main
+from uvicorn.worker.server import Server
+
+__all__ = ["Config", "Server", "main", "run"]
+
+_log = logging.getLogger("uvicorn.error")
+
+
+if TYPE_CHECKING:
+    _TextType = click.ParamType[str]
+else:
+    _TextType = click.ParamType  # generic from click 8.4 on
+
+
+# -- the command line ------------------------------------------------------------------------------------------
+
+
+class WordOrImport(_TextType):
+    """One of a few words, or an import string."""
+
+    name = "word"
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{'|'.join(self.words)}|MODULE:ATTRIBUTE]"
+
+
+def _parameter(declared: Declared) -> click.Option:
+    flag, spec = declared.flag, declared.spec
+    common: dict[str, Any] = {"help": spec.help, "default": declared.default, "show_envvar": False}
+    if declared.kind is bool:
+        # A flag that is off by default and has no unset state needs no way to switch it off.
+        both = declared.optional or declared.default or declared.name == "supervise"
+        return click.Option([f"{flag}/--no-{flag[2:]}" if both else flag], is_flag=True, **common)
+    kind: Any = {int: click.INT, float: click.FLOAT, str: click.STRING}[declared.kind]
+    words = tuple(word for word in declared.choices if word != "none")
+    if words and declared.free and declared.name != "log_level":
+        kind = WordOrImport(words)
+    elif words:
+        kind = click.Choice(words)
+    return click.Option(
+        [flag], type=kind, metavar=spec.metavar, show_default=declared.default not in (None, ""), **common
+    )
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        python = f"{platform.python_implementation()} {platform.python_version()}"
+        click.echo(f"Running uvicorn {uvicorn.__version__} with {python} on {platform.system()}")
+        ctx.exit()
+
+
+class GroupedCommand(click.Command):
+    """`--help` with the options under the headings that their declarations name."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                declared = options().get(parameter.name or "")
+                groups.setdefault(declared.spec.group if declared else "Other", []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+        with formatter.section("Environment"):
+            formatter.write_text("Every option can be set as UVICORN_<NAME>, for example UVICORN_PORT=80.")
+
+
+def _command(**values: Any) -> None:
+    """Serve the ASGI application APP, given as <module>:<attribute>."""
+    if values["app_dir"] is None:
+        values["app_dir"] = ""
+    try:
+        config = Config(**values)
+        code = serve(config)
+    except ConfigError as exc:
+        raise click.UsageError(str(exc)) from None
+    sys.exit(code)
+
+
+def _build() -> click.Command:
+    parameters: list[click.Parameter] = [click.Argument(["app"], envvar="UVICORN_APP")]
+    parameters += [_parameter(declared) for name, declared in options().items() if name != "app"]
+    parameters.append(
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_print_version,
+            help="Show the versions of uvicorn and Python, and the system, and exit.",
+        )
+    )
+    return GroupedCommand(
+        "uvicorn",
+        params=parameters,
+        callback=_command,
+        help=_command.__doc__,
+        context_settings={"auto_envvar_prefix": "UVICORN"},
+    )
+
+
+main = _build()
+
+
+# -- from a Config to an exit code -----------------------------------------------------------------------------
+
+
+def serve(config: Config) -> int:
+    """Bind, then serve under a master or in this process; the exit code. Raises ConfigError."""
+    needs_master = config.needs_master
+    try:
+        listeners = config.bind()
+    except StartupError as exc:
+        _log.error("%s", exc)
+        return int(exc.exit_code)
+    try:
+        if needs_master:
+            return _serve_under_master(config, listeners)
+        return worker_main.run(config, [listener.sock for listener in listeners])
+    finally:
+        sockets.close_all(listeners)
+
+
+def _serve_under_master(config: Config, listeners: list[sockets.Listener]) -> int:
+    if sys.platform == "win32":
+        raise ConfigError("Workers and --supervise need fork, which Windows lacks: use one process.")
+    from uvicorn.supervisor.master import Master
+
+    try:
+        config.load_components()
+    except StartupError as exc:
+        _log.error("%s", describe_failure(exc))
+        return int(exc.exit_code)
+    return Master(config, listeners, worker_main.run).run()
+
+
+def run(
+    app: ASGIApplication | Callable[..., Any] | str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    uds: str | None = None,
+    fd: int | None = None,
+    loop: LoopFactoryType | str = "auto",
+    http: HTTPProtocolType | str = "auto",
+    lifespan: LifespanType = "auto",
+    log_config: dict[str, Any] | None = LOGGING_CONFIG,
+    log_level: LogLevelType | int | None = None,
+    access_log: bool = True,
+    use_colors: bool | None = None,
+    interface: InterfaceType = "auto",
+    workers: int | None = None,
+    server_header: bool = True,
+    date_header: bool = True,
+    root_path: str = "",
+    limit_concurrency: int | None = None,
+    backlog: int = 2048,
+    timeout_keep_alive: int | float = 5,
+    timeout_graceful_shutdown: int | float | None = None,
+    timeout_worker_healthcheck: int | float = 30,
+    factory: bool = False,
+    h11_max_incomplete_event_size: int | None = None,
+    *,
+    app_dir: str | None = None,
+    supervise: bool | None = None,
+) -> None:
+    """Serve `app` until asked to stop; the parameters are those of `Config`.
+
+    With one process a SIGINT or SIGTERM that ended it is raised again afterwards, for the program around it (a
+    KeyboardInterrupt is swallowed). Leaves by SystemExit with a code of `errors.ExitCode` when serving failed.
+    Raises ConfigError for a value that cannot work.
+    """
+    config = Config(**locals())
+    if not config.needs_master:
+        server = Server(config)
+        try:
+            server.run()
+        except KeyboardInterrupt:
+            pass
+        if server.failure is not None:
+            sys.exit(int(server.exit_code))
+        return
+    if not isinstance(config.app, str):
+        _warn_of_object(config)
+    code = serve(config)
+    if code != ExitCode.OK:
+        sys.exit(code)
+
+
+def _warn_of_object(config: Config) -> None:
+    """An application object is forked as it is: what that means is said once."""
+    _log.warning(
+        "The application is an object of this process: a reload (SIGHUP) starts new workers with the same code."
+        ' Pass it as "module:attribute" to have it imported anew.'
+    )
+    others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if others:
+        _log.warning("Threads that run now will not run in the workers: %s.", ", ".join(others))

@@ -1,0 +1,141 @@
+"""From a listening socket to connections; how accepting starts, stops, and empties the kernel's queue.
+
+Two ways in, one interface. On uvloop, TCP goes through the loop's own server, which costs half of an accept made in
+Python. Everything else is a reader on the listening socket: asyncio's `Server.close()` drops what it has just accepted,
+and the loops' Unix servers unlink the path when any process closes its copy.
+
+States: new → accepting → stopped (the queue fills up for others) → closed. Owns: a copy of the socket, and the tasks
+that turn accepted sockets into connections. Must not: know what a connection is. Fails by: what `accept` cannot give
+now (out of descriptors) stays in the queue, is logged once a second at most, and is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+
+ACCEPTS_PER_WAKE = 16
+"""Siblings share the queue: a worker that took all of it at once would serve it alone."""
+
+RETRY_SECONDS = 1.0
+
+_log = logging.getLogger("uvicorn.error")
+
+
+class Acceptor:
+    """Accepts on one listening socket. Has the interface of `asyncio.Server` that programs use: `sockets`, `close`."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        factory: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        sock.setblocking(False)
+        self._loop = loop
+        self._sock = sock
+        self._factory = factory
+        self._tls = tls
+        self._server: asyncio.AbstractServer | None = None
+        self._reading = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._opening: set[asyncio.Task[None]] = set()
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return () if self._sock.fileno() < 0 else (self._sock,)
+
+    def is_serving(self) -> bool:
+        return self._reading or self._server is not None
+
+    async def start(self, backlog: int) -> None:
+        """Begin to accept. The socket listens already, or begins to with this backlog."""
+        on_uvloop = type(self._loop).__module__.startswith("uvloop")
+        if on_uvloop and self._sock.family in (socket.AF_INET, socket.AF_INET6):
+            self._server = await self._loop.create_server(
+                self._factory, sock=self._sock.dup(), backlog=backlog, ssl=self._tls
+            )
+        else:
+            self._sock.listen(backlog)
+            self._read()
+
+    def _read(self) -> None:
+        self._retry = None
+        self._reading = True
+        self._loop.add_reader(self._sock.fileno(), self._accept_some)
+
+    def _accept_some(self) -> None:
+        for _ in range(ACCEPTS_PER_WAKE):
+            if not self._accept_one():
+                return
+
+    def _accept_one(self) -> bool:
+        try:
+            sock, _ = self._sock.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionAbortedError:
+            return True  # the peer left while it waited: the next one may still be there
+        except OSError as exc:
+            if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM) and self._reading:
+                _log.error("Cannot accept a connection: %s. Trying again.", exc.strerror)
+                self._pause()
+                self._retry = self._loop.call_later(RETRY_SECONDS, self._read)
+            return False
+        sock.setblocking(False)
+        task = self._loop.create_task(self._open(sock))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+        return True
+
+    async def _open(self, sock: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._factory, sock, ssl=self._tls)
+        except (OSError, ssl.SSLError) as exc:
+            _log.debug("A connection was lost while it was set up: %s", exc)
+            sock.close()
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._sock.fileno())
+
+    async def stop(self) -> None:
+        """Accept no more and leave the queue to whoever else listens; what was accepted becomes a connection."""
+        self._pause()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.close()
+            await asyncio.sleep(0)
+        if self._opening:
+            await asyncio.wait(set(self._opening), timeout=1)
+
+    async def drain(self) -> None:
+        """Accept what waits in the queue, and close our copy right after the queue was seen empty."""
+        await self.stop()
+        while True:
+            while self._accept_one():
+                pass
+            if not self._opening:
+                break
+            await asyncio.wait(set(self._opening), timeout=1)
+        self._sock.close()
+
+    def close(self) -> None:
+        """Close at once. `stop` or `drain` first, or what was just accepted is lost."""
+        self._pause()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self._sock.close()
+
+    async def wait_closed(self) -> None:
+        """As `asyncio.Server` has it; `close` leaves nothing to wait for."""

@@ -1,0 +1,45 @@
+"""When what happens during a drain. Pure: no loop, no socket, no clock.
+
+    start ─────────────── idle_until ─────────── disconnect_at ── end ───────── deadline
+    answers say close     idle connections       streams hear     rest is       lifespan's
+                          are closed             the disconnect   aborted       shutdown is over
+
+Of the whole time, `RESERVE` seconds are kept for the lifespan's shutdown, and streams hear `http.disconnect` only
+`NOTICE` seconds before the end, because an early one would cut downloads. A short time is shared out in proportion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from uvicorn.channel import Drain, DrainMode
+
+RESERVE = 5.0
+NOTICE = 2.0
+IDLE_GRACE = 1.0
+"""Seconds that a full stop leaves idle connections open: a request may be on its way already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """Instants in seconds of the monotonic clock."""
+
+    idle_until: float
+    disconnect_at: float
+    end: float
+    deadline: float
+
+
+def timetable(order: Drain, start: float) -> Timetable:
+    """Share out the time from `start` to the order's deadline."""
+    total = max(0.0, order.deadline - start)
+    end = order.deadline - min(RESERVE, total / 5)
+    end = max(start, end)
+    disconnect_at = end - min(NOTICE, (end - start) / 4)
+    if order.mode is DrainMode.INTERRUPT:
+        idle_until = start
+    elif order.mode is DrainMode.STOP:
+        idle_until = min(start + IDLE_GRACE, disconnect_at)
+    else:
+        idle_until = disconnect_at
+    return Timetable(idle_until, disconnect_at, end, order.deadline)

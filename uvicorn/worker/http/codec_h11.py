@@ -1,0 +1,48 @@
+"""A request head through h11.
+
+Owns: the differences between h11's view and ours. h11 accepts and hides an obsolete line fold, a bare LF, and a
+Content-Length that is repeated; all three are looked for in the raw head first. A connection object is used for one
+head only, because we keep keep-alive, bodies and order ourselves, once for every codec.
+Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest` alone.
+"""
+
+from __future__ import annotations
+
+import re
+
+import h11
+
+from uvicorn.errors import BadRequest
+from uvicorn.worker.http.fields import Fields, field_name
+
+_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)|\x00")
+_FOLD = re.compile(rb"\r\n[ \t]")
+_LENGTHS = re.compile(rb"\r\ncontent-length[ \t]*:([^\r]*)", re.IGNORECASE)
+
+
+class H11Codec:
+    """Parses one head after the other."""
+
+    __slots__ = ()
+
+    def parse(self, head: bytes) -> Fields:
+        """The header fields of `head` (request line to empty line) in order, names lower-cased. Raises BadRequest."""
+        if _BARE.search(head):
+            raise BadRequest(400, "Bare CR, LF or NUL in the header")
+        if _FOLD.search(head):
+            raise BadRequest(400, "Obsolete line folding in the header")
+        lengths = _LENGTHS.findall(head)
+        if len(lengths) > 1 or (lengths and b"," in lengths[0]):
+            raise BadRequest(400, "More than one Content-Length")
+        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
+        try:
+            parser.receive_data(head)
+            event = parser.next_event()
+        except h11.RemoteProtocolError as exc:
+            raise BadRequest(501 if exc.error_status_hint == 501 else 400, str(exc)) from None
+        if not isinstance(event, h11.Request):
+            raise BadRequest(400, "Not a request")
+        return [(field_name(name), value) for name, value in event.headers]
+
+    def expect_body(self) -> None:
+        """The head just parsed announced a body: nothing to do, every head has a parser of its own."""

@@ -1,0 +1,51 @@
+"""A request head through httptools (llhttp).
+
+Owns: the differences between llhttp's view and ours. llhttp is given one whole head at a time and never a body, so it
+can neither run ahead of us nor stop where it should not (see `reader`). What it hides (two spaces in the request line,
+`RTSP/1.0`, an empty first line) cannot hide here: `reader` splits the request line itself, from the raw bytes.
+Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest` alone.
+"""
+
+from __future__ import annotations
+
+import httptools
+
+from uvicorn.errors import BadRequest
+from uvicorn.worker.http.fields import Fields, field_name, refuse_transfer_encoding
+
+
+class HttptoolsCodec:
+    """Parses one head after the other."""
+
+    __slots__ = ("_fields", "_parser")
+
+    def __init__(self) -> None:
+        self._parser: httptools.HttpRequestParser | None = None
+        self._fields: Fields = []
+
+    def parse(self, head: bytes) -> Fields:
+        """The header fields of `head` (request line to empty line) in order, names lower-cased. Raises BadRequest."""
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpRequestParser(self)
+        fields: Fields = []
+        self._fields = fields
+        try:
+            parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            self._parser = None  # llhttp takes the rest of the connection for another protocol; we do not
+        except httptools.HttpParserError as exc:
+            self._parser = None
+            refuse_transfer_encoding(fields)
+            raise BadRequest(400, str(exc)) from None
+        if b" \r\n" in head or b"\t\r\n" in head:  # llhttp leaves white space behind a value
+            fields[:] = [(name, value.rstrip(b" \t")) for name, value in fields]
+        return fields
+
+    def expect_body(self) -> None:
+        """The head just parsed announced a body: llhttp would wait for it, so the next head gets a new parser."""
+        self._parser = None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser for each field."""
+        self._fields.append((field_name(name), value))

@@ -1,0 +1,460 @@
+"""One HTTP connection: the ONE asyncio.Protocol for every codec.
+
+States: READING (no request in work; bytes of a head may be there) → SERVING (one stream) → READING …, and at the end
+LINGERING (a last response was written while the peer still sends: its bytes are dropped for a moment, because closing
+now would reset the connection under the response) → closed.
+
+Owns: the transport, order (the next request is parsed when the one before was answered), flow control both ways, when
+to close, and the task of the application. Time is not kept here: `active_at` is a reading of the worker's coarse clock,
+and the worker's one timer calls `sweep`. Must not: build an ASGI message, or know a header's wire form.
+Fails by: answering the peer's fault with its status, the application's with 500, both logged; never by an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import types
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from uvicorn.errors import BadRequest, ClientDisconnected
+from uvicorn.worker.http import stream as streams
+from uvicorn.worker.http.codec_h11 import H11Codec
+from uvicorn.worker.http.fields import Request
+from uvicorn.worker.http.framing import plain_response
+from uvicorn.worker.http.reader import MAX_HEAD, Codec, Part, RequestReader
+from uvicorn.worker.http.scope import Endpoints, http_scope
+from uvicorn.worker.http.stream import HIGH_WATER, Stream
+from uvicorn.worker.state import ServerState
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+HEADER_DEADLINE = 30.0
+"""Seconds from the first byte of a head (or from connecting) to its last."""
+LINGER = 2.0
+"""Seconds that a peer which still sends is listened to after the last response."""
+DISCARD_LIMIT = 1 << 20
+"""Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
+
+EAGER = sys.version_info >= (3, 12)
+
+_log = logging.getLogger("uvicorn.error")
+_access_log = logging.getLogger("uvicorn.access")
+
+
+class Connection(asyncio.Protocol):
+    """Serves the requests of one connection, one after the other. Subclasses name a codec."""
+
+    codec_class: ClassVar[type[Any]]
+
+    __slots__ = (
+        "_advancing",
+        "_app",
+        "_discarded",
+        "_ends",
+        "_eof",
+        "_lingering",
+        "_loop",
+        "_reading",
+        "_refused",
+        "_state",
+        "_stream",
+        "active_at",
+        "closing",
+        "config",
+        "logs_access",
+        "reader",
+        "transport",
+        "writable",
+    )
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.config = config
+        self._loop = _loop or asyncio.get_running_loop()
+        self._state = server_state
+        self._app = config.loaded_app
+        self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
+        self._stream: Stream | None = None
+        self._reading = True
+        self._advancing = self._eof = self._lingering = self._refused = False
+        self._discarded = 0
+        self.reader = RequestReader(self.make_codec(), config.h11_max_incomplete_event_size or MAX_HEAD)
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
+        self.writable = True
+        self.closing = server_state.draining
+        self.logs_access = server_state.logs_access
+        self.active_at = server_state.now
+
+    @classmethod
+    def make_codec(cls) -> Codec:
+        codec: Codec = cls.codec_class()
+        return codec
+
+    # -- the transport's calls ---------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # a stream transport: we listen on stream sockets
+        self._state.connections.add(self)
+        ends = self._ends
+        ends.client = _address(transport.get_extra_info("peername"))
+        ends.server = _address(transport.get_extra_info("sockname"))
+        if transport.get_extra_info("sslcontext") is not None:
+            ends.scheme = "https"
+
+    def data_received(self, data: bytes) -> None:
+        self.active_at = self._state.now
+        reader = self.reader
+        if self._lingering:
+            return
+        reader.pending = reader.pending + data if reader.pending else data
+        stream = self._stream
+        if stream is None:
+            self._next()
+        elif not stream.body_complete:
+            self._body(stream)
+        elif len(reader.pending) > HIGH_WATER:  # pipelined requests wait as bytes, and not without bound
+            self._pause()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more. A request in work is still answered: the peer may only have closed its half."""
+        stream = self._stream
+        if stream is None or self._lingering or self._ends.scheme == "https":
+            return False
+        self._eof = True
+        stream.hang_up()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._state.connections.discard(self)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.lost()
+        self.reader.pending = b""
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self._stream is not None:
+            self._stream.resume_writing()
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        """Serve what is there, until a stream is in work or a head is not complete."""
+        reader = self.reader
+        self._advancing = True
+        try:
+            while self._stream is None and reader.pending and not self.transport.is_closing():
+                request = reader.head()
+                if request is None:
+                    break
+                self._serve(request)
+        except BadRequest as exc:
+            self._refuse(exc)
+        finally:
+            self._advancing = False
+        if self._stream is None:
+            if self._eof:
+                self.transport.close()
+            elif not self._reading:
+                self._resume()
+
+    def _serve(self, request: Request) -> None:
+        state = self._state
+        state.total_requests += 1
+        complete = self.reader.part is Part.HEAD
+        scope = http_scope(request, self._ends)
+        stream = Stream(self, self.transport.write, request, scope, state.default, complete)
+        self._stream = stream
+        if request.upgrade is not None and request.upgrade.lower() == b"websocket":
+            _log.warning("Unsupported upgrade request.")
+        if state.limit_concurrency is not None and state.in_flight >= state.limit_concurrency:
+            self._unavailable(stream)
+            return
+        state.in_flight += 1
+        if not complete and self.reader.pending:
+            self._body(stream)
+            if self._stream is not stream:
+                state.in_flight -= 1
+                return
+        self._start(stream)
+
+    def _start(self, stream: Stream) -> None:
+        """Call the application. Where the loop allows it runs at once, and most are done when this returns."""
+        loop = self._loop
+        try:
+            coroutine = self._app(stream.scope, stream.receive, stream.send)
+            if type(coroutine) is not types.CoroutineType:
+                coroutine = _awaited(coroutine)
+            if EAGER and loop.get_task_factory() is None:
+                task = asyncio.Task(coroutine, loop=loop, eager_start=True)
+                if task.done():
+                    self._app_done(stream, task)
+                    return
+            else:
+                task = loop.create_task(coroutine)
+        except Exception as exc:
+            self._state.in_flight -= 1
+            self._app_failed(stream, exc)
+            return
+        self._state.tasks.add(task)
+        task.add_done_callback(lambda done: self._app_done(stream, done))
+
+    def _body(self, stream: Stream) -> None:
+        """Hand on what has arrived of the request's body."""
+        reader = self.reader
+        try:
+            data = reader.body()
+        except BadRequest as exc:
+            self._refuse(exc)
+            return
+        if stream.phase == streams.COMPLETE:
+            self._discard(len(data))
+        elif data and not stream.feed(data):
+            self._pause()
+        if reader.part is Part.HEAD:
+            stream.feed_end()
+            if stream.phase == streams.COMPLETE and self._stream is stream:
+                self._release(stream)
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > DISCARD_LIMIT:
+            self._linger()
+
+    # -- the stream's calls ------------------------------------------------------------------------------------
+
+    def write_parts(self, head: bytes, body: bytes) -> None:
+        self.transport.writelines((head, body))
+
+    def body_wanted(self) -> None:
+        if not self._reading:
+            self._resume()
+
+    def log_access(self, stream: Stream, status: int) -> None:
+        request = stream.request
+        client = self._ends.client
+        _access_log.info(
+            '%s - "%s %s HTTP/%s" %d',
+            f"{client[0]}:{client[1]}" if client else "",
+            request.method,
+            self._ends.root_path + request.target.decode("ascii"),
+            request.http_version,
+            status,
+        )
+
+    def response_complete(self, stream: Stream) -> None:
+        """The last byte of the response was handed to the transport."""
+        framing = stream.framing
+        if framing.short:
+            _log.error("Response content shorter than Content-Length: closing the connection.")
+            self.transport.close()
+        elif not framing.keep_alive or self.closing:
+            self.closing = True
+            if stream.body_complete:
+                self._stream = None
+                self.transport.close()
+            else:
+                self._linger()
+        elif stream.body_complete:
+            self._release(stream)
+        elif not self._reading:
+            self._resume()  # the rest of the body is dropped, so that the next request can be read
+
+    def _release(self, stream: Stream) -> None:
+        """The exchange is over: the next request may be parsed."""
+        self._stream = None
+        self._discarded = 0
+        self.active_at = self._state.now
+        if self._advancing:  # `_next` is on the stack and goes on by itself
+            return
+        if self.reader.pending or self._eof:
+            # Not from here: this runs inside the application's `send`, and a chain of pipelined requests would
+            # nest one application in the other.
+            self._loop.call_soon(self._next)
+        elif not self._reading:
+            self._resume()
+
+    # -- the application's end ---------------------------------------------------------------------------------
+
+    def _app_done(self, stream: Stream, task: asyncio.Task[Any]) -> None:
+        state = self._state
+        state.in_flight -= 1
+        state.tasks.discard(task)
+        if task.cancelled():
+            self._app_failed(stream, None)
+            return
+        exc = task.exception()
+        if exc is not None:
+            self._app_failed(stream, exc)
+        elif stream.phase != streams.COMPLETE:
+            if not stream.is_lost:
+                what = "starting" if stream.phase == streams.WAITING else "completing"
+                _log.error("ASGI callable returned without %s response.", what)
+            self._app_failed(stream, None)
+        elif task.result() is not None:
+            _log.error("ASGI callable should return None, but returned '%s'.", task.result())
+
+    def _app_failed(self, stream: Stream, exc: BaseException | None) -> None:
+        """Answer 500 while nothing was sent, else close: a second head is never sent."""
+        if isinstance(exc, ClientDisconnected) and stream.is_lost:
+            _log.debug("The client left before the response was complete.")
+        elif exc is not None:
+            _log.error("Exception in ASGI application\n", exc_info=exc)
+        if stream.is_lost or stream.phase == streams.COMPLETE:
+            return
+        self.closing = True
+        if stream.phase in (streams.WAITING, streams.STARTED):
+            self._answer(stream, 500, "Internal Server Error", [])
+        else:
+            self.transport.close()
+
+    # -- our own answers ---------------------------------------------------------------------------------------
+
+    def _answer(self, stream: Stream, status: int, text: str, extra: list[tuple[bytes, bytes]]) -> None:
+        """A response of ours in the application's place, the last one of this connection."""
+        self.closing = True
+        if self.logs_access:
+            self.log_access(stream, status)
+        data = plain_response(status, text, self._state.default, extra)
+        if stream.request.method == "HEAD":
+            data = data[: data.index(b"\r\n\r\n") + 4]
+        self.transport.write(data)
+        stream.phase = streams.COMPLETE
+        stream.framing.keep_alive = False
+        stream.framing.left = None
+        stream.hang_up()
+        self.response_complete(stream)
+
+    def _unavailable(self, stream: Stream) -> None:
+        _log.warning("Exceeded concurrency limit.")
+        self._answer(stream, 503, "Service Unavailable", [(b"retry-after", b"1")])
+
+    def _refuse(self, fault: BadRequest) -> None:
+        """Answer what is no acceptable request, once, and close. The application does not hear of it."""
+        if self._refused:
+            return
+        self._refused = self.closing = True
+        head = self.reader.pending[:64]
+        _log.warning("Invalid HTTP request received.")
+        _log.debug("Refused %s: %s (%d): %r", self._ends.client, fault.reason, fault.status, head)
+        stream = self._stream
+        if stream is None or stream.phase in (streams.WAITING, streams.STARTED):
+            self.transport.write(plain_response(fault.status, fault.reason, self._state.default, []))
+        if stream is not None:
+            stream.lost()
+        self._linger()
+
+    # -- closing -----------------------------------------------------------------------------------------------
+
+    def _linger(self) -> None:
+        """Close our half and drop what still comes: a reset would take the response from the peer."""
+        self._stream = None
+        self._lingering = self.closing = True
+        self.reader.pending = b""
+        self.active_at = self._state.now
+        if self.transport.is_closing():
+            return
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._resume()
+        else:
+            self.transport.close()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in work: no stream, and no part of a head."""
+        return self._stream is None and not self.reader.pending
+
+    def shutdown(self) -> None:
+        """Close now if idle, else after the response in work."""
+        self.closing = True
+        if self.idle:
+            self.transport.close()
+
+    def retire(self) -> None:
+        """The next response is the last one; an idle connection is left open until its time is over."""
+        self.closing = True
+
+    def disconnect(self) -> None:
+        """Tell the application that its peer is gone: the drain deadline is near."""
+        if self._stream is not None:
+            self._stream.hang_up()
+
+    def abort(self) -> None:
+        """Close without waiting for anything."""
+        self.closing = True
+        self.transport.abort()
+
+    def sweep(self, now: float, keep_alive: float) -> None:
+        """End what was idle or slow for too long. Called by the worker's one timer; `now` and limits in seconds."""
+        quiet = now - self.active_at
+        if self._lingering:
+            if quiet > LINGER:
+                self.transport.abort()
+        elif self._stream is None:
+            if self.reader.pending:
+                if quiet > HEADER_DEADLINE:
+                    self._refuse(BadRequest(408, "Request header not complete in time"))
+            elif quiet > keep_alive:
+                self.transport.close()
+
+    # -- flow control ------------------------------------------------------------------------------------------
+
+    def _pause(self) -> None:
+        if self._reading and not self.transport.is_closing():
+            self._reading = False
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self._reading:
+            self._reading = True
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+
+class H11Connection(Connection):
+    """Heads parsed by h11: pure Python, everywhere."""
+
+    __slots__ = ()
+    codec_class = H11Codec
+
+
+HttptoolsConnection: type[Connection]
+AutoConnection: type[Connection]
+
+try:
+    from uvicorn.worker.http.codec_httptools import HttptoolsCodec
+except ImportError:  # the extra is not installed
+    AutoConnection = H11Connection
+else:
+
+    class _HttptoolsConnection(Connection):
+        """Heads parsed by httptools: C, the default where it is installed."""
+
+        __slots__ = ()
+        codec_class = HttptoolsCodec
+
+    HttptoolsConnection = AutoConnection = _HttptoolsConnection
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def _address(name: Any) -> tuple[str, Any] | None:
+    """A socket's name as ASGI has it: (host, port), (path, None) for a Unix socket, None for an unnamed one."""
+    if isinstance(name, tuple):
+        return (str(name[0]), int(name[1]))
+    return (str(name), None) if name else None

@@ -1,0 +1,64 @@
+"""What the application is told about a request: ASGI's HTTP connection scope (ASGI specification, HTTP 2.4).
+
+Owns: the mapping from a checked request and the facts of its connection to a scope. Everything in it is fresh for each
+request, because applications change it. Must not: know a codec or a transport.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+from uvicorn.worker.http.fields import Request
+
+SPEC_VERSION = "2.4"
+"""2.4 and later mean: `send` raises OSError once the peer has left."""
+
+
+class Endpoints:
+    """The facts of a connection that go into every scope: addresses, scheme, mount point, lifespan state."""
+
+    __slots__ = ("asgi_version", "client", "root_path", "root_path_bytes", "scheme", "server", "state")
+
+    def __init__(
+        self,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None] | None,
+        scheme: str,
+        root_path: str,
+        asgi_version: str,
+        state: dict[str, Any],
+    ) -> None:
+        self.client = client
+        self.server = server
+        self.scheme = scheme
+        self.root_path = root_path
+        self.root_path_bytes = root_path.encode()
+        self.asgi_version = asgi_version
+        self.state = state
+
+
+def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
+    """The scope of one request. `root_path` is part of `path` and `raw_path` (ASGI specification, HTTP scope)."""
+    raw_path, _, query_string = request.target.partition(b"?")
+    path = raw_path.decode("ascii")
+    if "%" in path:
+        path = unquote(path)
+    if ends.root_path:
+        path = ends.root_path + path
+        raw_path = ends.root_path_bytes + raw_path
+    return {
+        "type": "http",
+        "asgi": {"version": ends.asgi_version, "spec_version": SPEC_VERSION},
+        "http_version": request.http_version,
+        "server": ends.server,
+        "client": ends.client,
+        "scheme": ends.scheme,
+        "method": request.method,
+        "root_path": ends.root_path,
+        "path": path,
+        "raw_path": raw_path,
+        "query_string": query_string,
+        "headers": request.fields,
+        "state": ends.state.copy(),
+    }

@@ -1,0 +1,241 @@
+"""ONE ASGI exchange: a request on its way in, a response on its way out.
+
+States of the response: WAITING ──start──▶ STARTED ──first body──▶ SENDING ──last body──▶ COMPLETE. The head waits in
+STARTED for the first body part, so that both leave in one write. The request's body: parts arrive by `feed`, its end
+by `feed_end`; `receive` hands them out. The peer's end: `hang_up` (it will send nothing more: `receive` says so, `send`
+goes on, because a client may close its half and still read) and `lost` (nobody is there: `send` raises).
+
+Owns: the ASGI messages of this exchange and what the application may do when. Nothing is allocated until something
+must wait: one future, made by the first `receive` or `send` that cannot go on. Must not: know a codec, a clock or a
+socket; it talks to its `Outlet` (the connection). Fails by: `RuntimeError` in the application for messages out of
+order, `ClientDisconnected` once the peer has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from uvicorn._types import Message
+from uvicorn.errors import ClientDisconnected
+from uvicorn.worker.http.fields import Request
+from uvicorn.worker.http.framing import DefaultFields, ResponseFraming
+
+WAITING, STARTED, SENDING, COMPLETE = range(4)
+_OPEN = (STARTED, SENDING)
+
+HIGH_WATER = 65536
+"""Bytes of unread body above which reading from the socket pauses."""
+
+JOIN_LIMIT = 32768
+"""A head and a body above this size are written as two parts, so that the body is not copied."""
+
+
+class Outlet(Protocol):
+    """What a stream needs of its connection."""
+
+    writable: bool
+    """Whether the transport is below its high-water mark."""
+    closing: bool
+    """Whether this response is the last one of the connection."""
+    logs_access: bool
+
+    def write_parts(self, head: bytes, body: bytes) -> None: ...
+
+    def body_wanted(self) -> None: ...
+
+    def log_access(self, stream: Stream, status: int) -> None: ...
+
+    def response_complete(self, stream: Stream) -> None: ...
+
+
+class Stream:
+    """`receive` and `send` of one request."""
+
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_end_told",
+        "_outlet",
+        "_start",
+        "_waiter",
+        "_write",
+        "_write_waiter",
+        "body_complete",
+        "continue_due",
+        "default",
+        "framing",
+        "hung_up",
+        "is_lost",
+        "phase",
+        "request",
+        "scope",
+    )
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        write: Any,
+        request: Request,
+        scope: dict[str, Any],
+        default: DefaultFields,
+        body_complete: bool,
+    ) -> None:
+        self._outlet = outlet
+        self._write = write
+        self.request = request
+        self.scope = scope
+        self.default = default
+        self.framing = ResponseFraming(request.method, request.http_version, request.keep_alive)
+        self.phase = WAITING
+        self.body_complete = body_complete
+        self.continue_due = request.expect_continue
+        self.hung_up = False
+        self.is_lost = False
+        self._start: Message | None = None
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._end_told = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._write_waiter: asyncio.Future[None] | None = None
+
+    # -- what the connection says ------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> bool:
+        """A part of the request's body. True while the application should be read for, False above HIGH_WATER."""
+        self.continue_due = False
+        self._body.append(data)
+        self._body_size += len(data)
+        self._wake()
+        return self._body_size < HIGH_WATER
+
+    def feed_end(self) -> None:
+        """The request's body is complete."""
+        self.body_complete = True
+        self._wake()
+
+    def hang_up(self) -> None:
+        """The peer will send nothing more, or the server wants the application to end."""
+        self.hung_up = True
+        self._wake()
+
+    def lost(self) -> None:
+        """Nobody is there to read a response."""
+        self.hung_up = self.is_lost = True
+        self._wake()
+        self.resume_writing()
+
+    def resume_writing(self) -> None:
+        """The transport takes data again (or never will)."""
+        waiter, self._write_waiter = self._write_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # -- what the application calls ----------------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """`http.request` until the body was told to its end, then `http.disconnect` (ASGI specification, HTTP)."""
+        while True:
+            if self.is_lost or self.phase == COMPLETE:
+                return {"type": "http.disconnect"}
+            if self._body_size or (self.body_complete and not self._end_told):
+                return self._take()
+            if self.hung_up:
+                return {"type": "http.disconnect"}
+            if self.continue_due:  # RFC 9110, 10.1.1: when the application first asks for the body
+                self.continue_due = False
+                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if self._waiter is None:
+                self._waiter = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._waiter)
+
+    def _take(self) -> Message:
+        parts = self._body
+        data = b"" if not parts else parts[0] if len(parts) == 1 else b"".join(parts)
+        if parts:
+            self._body = []
+            self._body_size = 0
+        more = not self.body_complete
+        if more:
+            self._outlet.body_wanted()
+        else:
+            self._end_told = True
+        return {"type": "http.request", "body": data, "more_body": more}
+
+    async def send(self, message: Message) -> None:
+        """`http.response.start`, then `http.response.body` until `more_body` is false (ASGI specification, HTTP).
+
+        Raises ClientDisconnected (an OSError) once the peer has left, RuntimeError for a message out of order,
+        ValueError for what cannot be put on the wire.
+        """
+        if self.is_lost:
+            raise ClientDisconnected("The client has closed the connection.")
+        kind = message["type"]
+        phase = self.phase
+        if kind == "http.response.body":
+            if phase in _OPEN:
+                self._send_body(message.get("body", b""), message.get("more_body", False), phase)
+                if not self._outlet.writable and not self.is_lost:
+                    await self._writable()
+                return
+        elif kind == "http.response.start" and phase == WAITING:
+            self._start = message
+            self.phase = STARTED
+            return
+        raise RuntimeError(_out_of_order(kind, phase))
+
+    def _send_body(self, body: bytes, more: bool, phase: int) -> None:
+        framing = self.framing
+        if phase == STARTED:
+            head = self._head(len(body), more)
+            data = framing.body(body, more)
+            if len(data) < JOIN_LIMIT:
+                self._write(head + data if data else head)
+            else:
+                self._outlet.write_parts(head, data)
+            self.phase = SENDING
+        else:
+            data = framing.body(body, more)
+            if data:
+                self._write(data)
+        if not more:
+            self.phase = COMPLETE
+            self._outlet.response_complete(self)
+            if self._waiter is not None:
+                self._wake()
+
+    def _head(self, size: int, more: bool) -> bytes:
+        start = self._start
+        assert start is not None
+        status = start["status"]
+        framing = self.framing
+        outlet = self._outlet
+        if outlet.closing or self.continue_due:  # without a 100 nobody knows whether the body will come
+            framing.keep_alive = self.continue_due = False
+        try:
+            head = framing.head(status, start.get("headers", ()), self.default, size, more)
+        except (ValueError, TypeError):
+            self.phase = WAITING  # nothing is on the wire yet: the application, or a 500, may start again
+            raise
+        if outlet.logs_access:
+            outlet.log_access(self, status)
+        return head
+
+    async def _writable(self) -> None:
+        if self._write_waiter is None:
+            self._write_waiter = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._write_waiter)
+        if self.is_lost:
+            raise ClientDisconnected("The client has closed the connection.")
+
+
+def _out_of_order(kind: str, phase: int) -> str:
+    if phase == COMPLETE:
+        return f"Unexpected ASGI message '{kind}' sent, after response already completed."
+    wanted = "http.response.start" if phase == WAITING else "http.response.body"
+    return f"Expected ASGI message '{wanted}', but got '{kind}'."

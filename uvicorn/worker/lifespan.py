@@ -1,0 +1,143 @@
+"""The application's startup and shutdown (ASGI specification, Lifespan Protocol).
+
+States: before startup → started (complete, or the application does not take part) │ failed → shut down.
+Owns: the one task that runs the application's lifespan, and its messages. Must not: decide what a failure means for the
+process. Fails by: `should_exit` set after `startup()`; `failure` then holds the sentence and the cause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from uvicorn._types import Message
+from uvicorn.errors import LifespanError
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+
+class LifespanOn:
+    """Runs the lifespan. With `config.lifespan == "auto"` an application that raises on it just does not take part."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.logger = logging.getLogger("uvicorn.error")
+        self.state: dict[str, Any] = {}
+        self.should_exit = False
+        self.failure: LifespanError | None = None
+        self._supported = True
+        self._inbox: deque[Message] = deque()
+        self._arrived: asyncio.Event | None = None
+        self._startup_done = self._shutdown_done = False
+        self._settled: asyncio.Event | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def startup(self) -> None:
+        """Run until the application has started. Afterwards `should_exit` says whether it failed."""
+        self.logger.info("Waiting for application startup.")
+        if not self.config.loaded:
+            self.config.load()
+        self._arrived, self._settled = asyncio.Event(), asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self.main())
+        self._post({"type": "lifespan.startup"})
+        await self._settled.wait()
+        if self.failure is not None:
+            self.should_exit = True
+        else:
+            self.logger.info("Application startup complete.")
+
+    async def shutdown(self) -> None:
+        """Run until the application has shut down. Afterwards `should_exit` says whether it failed."""
+        if not self._supported or self._failed() or self._task is None or self._task.done():
+            return
+        self.logger.info("Waiting for application shutdown.")
+        self._settled = asyncio.Event()
+        self._post({"type": "lifespan.shutdown"})
+        await self._settled.wait()
+        if self._failed():
+            self.logger.error("Application shutdown failed. Exiting.")
+            self.should_exit = True
+        else:
+            self.logger.info("Application shutdown complete.")
+
+    async def main(self) -> None:
+        """The application's lifespan task."""
+        try:
+            scope: dict[str, Any] = {
+                "type": "lifespan",
+                "asgi": {"version": self.config.asgi_version, "spec_version": "2.0"},
+                "state": self.state,
+            }
+            await self.config.loaded_app(scope, self.receive, self.send)
+        except BaseException as exc:
+            self._raised(exc)
+            if not isinstance(exc, Exception):
+                raise
+        finally:
+            self._settle()
+
+    def _raised(self, exc: BaseException) -> None:
+        if self._startup_done and not self._shutdown_done:
+            self.logger.error("Exception in 'lifespan' protocol\n", exc_info=exc)
+            self.failure = LifespanError("The application raised in its lifespan.")
+        elif self.failure is None and not self._startup_done:
+            if self.config.lifespan == "auto" and isinstance(exc, Exception):
+                self._supported = False
+                self.logger.info("ASGI 'lifespan' protocol appears unsupported.")
+                self.logger.debug("The application raised on the lifespan scope.", exc_info=exc)
+            else:
+                self.failure = LifespanError("Application startup failed. Exiting.")
+                self.failure.__cause__ = exc
+
+    async def receive(self) -> Message:
+        assert self._arrived is not None
+        while not self._inbox:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._inbox.popleft()
+
+    async def send(self, message: Message) -> None:
+        """`lifespan.startup.complete` or `.failed`, then `lifespan.shutdown.complete` or `.failed`, once each."""
+        kind = message["type"]
+        phase, _, outcome = kind.removeprefix("lifespan.").partition(".")
+        expected = "startup" if not self._startup_done else "shutdown"
+        if phase != expected or outcome not in ("complete", "failed") or self._shutdown_done:
+            raise RuntimeError(f"Unexpected ASGI message '{kind}' sent in the lifespan.")
+        if phase == "startup":
+            self._startup_done = True
+        else:
+            self._shutdown_done = True
+        if outcome == "failed":
+            text = message.get("message", "")
+            self.failure = LifespanError(f"{text}\nApplication {phase} failed. Exiting.".lstrip())
+        self._settle()
+
+    def _failed(self) -> bool:
+        return self.failure is not None
+
+    def _post(self, message: Message) -> None:
+        assert self._arrived is not None
+        self._inbox.append(message)
+        self._arrived.set()
+
+    def _settle(self) -> None:
+        if self._settled is not None:
+            self._settled.set()
+
+
+class LifespanOff:
+    """For applications that take no part."""
+
+    def __init__(self, config: Config) -> None:
+        self.should_exit = False
+        self.failure: LifespanError | None = None
+        self.state: dict[str, Any] = {}
+
+    async def startup(self) -> None:
+        """Nothing to do."""
+
+    async def shutdown(self) -> None:
+        """Nothing to do."""

@@ -1,0 +1,56 @@
+"""What a worker process does, from the loop to its exit code. The same with a master and without one.
+
+Owns: serving in this process as the command wants it: captured signals are not raised again, and the exit code follows
+the table in `errors`. Must not: bind, fork, or judge other workers. Fails by: the exit code; the cause is logged here,
+or, under a master, told to it.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import socket
+import sys
+from types import FrameType
+
+from uvicorn import channel
+from uvicorn.channel import ChannelClosed, Failed
+from uvicorn.config import Config
+from uvicorn.errors import describe_failure
+from uvicorn.worker.server import Server
+
+_log = logging.getLogger("uvicorn.error")
+
+
+def run(config: Config, sockets: list[socket.socket]) -> int:
+    """Serve on `sockets` until asked to stop; the exit code of this process."""
+    server = Server(config)
+    server.reraise_signals = False
+    if channel.current is None:
+        _handle_more_signals(server)
+    gc.freeze()  # what was imported so far is not looked at again
+    try:
+        server.run(sockets)
+    except KeyboardInterrupt:
+        pass  # between our handlers and the loop's end: somebody at a terminal, asked to stop
+    if server.failure is not None and channel.current is not None:
+        try:
+            channel.current.endpoint.send(Failed(int(server.exit_code), describe_failure(server.failure)))
+        except ChannelClosed:
+            _log.error("%s", describe_failure(server.failure))
+    return int(server.exit_code)
+
+
+def _handle_more_signals(server: Server) -> None:
+    """Without a master: QUIT stops now, HUP is explained and nobody dies of it."""
+
+    def stop_now(sig: int, frame: FrameType | None) -> None:
+        server.should_exit = server.force_exit = True
+
+    def explain(sig: int, frame: FrameType | None) -> None:
+        _log.warning("SIGHUP: there is no master to reload. Start with --supervise or --workers 2.")
+
+    if sys.platform != "win32":
+        signal.signal(signal.SIGQUIT, stop_now)
+        signal.signal(signal.SIGHUP, explain)

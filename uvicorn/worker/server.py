@@ -1,0 +1,356 @@
+"""`Server`: one event loop that serves one application. A worker runs it, and so does a program that embeds it.
+
+States: new → starting (lifespan) → started (accepting) → draining → stopped; `startup` may follow `shutdown` again.
+Who decides: a signal, the embedding program (`should_exit`), or the master, over the channel that this process has
+(`channel.current`). Who does: this module; `acceptor` accepts, `pulse` keeps time, `drain` says when what happens.
+Must not: decide anything about other workers. Fails by: `failure` set and `started` false when it cannot start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+from types import FrameType
+from typing import Any
+
+from uvicorn import channel
+from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Phase, Ready
+from uvicorn.config import Config, log_address
+from uvicorn.errors import ExitCode, StartupError, describe_failure
+from uvicorn.sockets import Listener, describe
+from uvicorn.worker.acceptor import Acceptor
+from uvicorn.worker.drain import timetable
+from uvicorn.worker.loops import run_in_loop
+from uvicorn.worker.pulse import Pulse
+from uvicorn.worker.state import ServerState
+
+HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+SWEEP_TICKS = 5
+"""Ticks between two looks at idle and slow connections: half a second."""
+
+_log = logging.getLogger("uvicorn.error")
+
+
+class Server:
+    """Serves `config.app`. `run()` makes its own loop, `await serve()` uses the running one.
+
+    From any thread: `started` says that it accepts, `should_exit = True` ends it, `force_exit = True` ends it now.
+    """
+
+    reraise_signals = True
+    """Whether a captured signal is raised again after serving, for the program around us."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.server_state = ServerState()
+        self.started = False
+        self.should_exit = False
+        self.force_exit = False
+        self.servers: list[Acceptor] = []
+        self.failure: StartupError | None = None
+        self.lifespan: Any = None
+        self._own_listeners: list[Listener] = []
+        self._captured: list[int] = []
+        self._pulse = Pulse(self._tick)
+        self._ticks = 0
+        self._phase = Phase.BOOTING
+        self._date_second = 0
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve in a new event loop until asked to stop. `sockets` listen already, or are bound."""
+        try:
+            factory = self.config.get_loop_factory()
+        except StartupError as exc:
+            self._fail(exc)
+            return
+        run_in_loop(self.serve(sockets), factory)
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve in the running loop until asked to stop.
+
+        In the main thread SIGINT and SIGTERM end it and are raised again afterwards; a program that wants them
+        for itself sets `install_signal_handlers` to anything callable.
+        """
+        if getattr(self, "install_signal_handlers", None) is not None:
+            await self._serve(sockets)
+            return
+        with self.capture_signals():
+            await self._serve(sockets)
+
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            if not self.config.loaded:
+                self.config.load()
+        except StartupError as exc:
+            self._fail(exc)
+            return
+        self.lifespan = self.config.lifespan_class(self.config)
+        _log.info("Started server process [%d]", os.getpid(), extra={"color_message": _STARTED})
+        await self.startup(sockets)
+        if not self.started:
+            self._pulse.stop()
+            return
+        await self.main_loop()
+        await self.shutdown(sockets)
+        _log.info("Finished server process [%d]", os.getpid(), extra={"color_message": _FINISHED})
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application and accept. Afterwards `started` is true, or `failure` says why not."""
+        self._phase = Phase.BOOTING
+        self._prepare_state()
+        self._pulse.start()
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            self.should_exit = True
+            self._fail(self.lifespan.failure)
+            return
+        try:
+            given = [Listener(sock, adopted=True) for sock in sockets or ()]
+            listeners = given or self.config.bind()
+            if not given:
+                self._own_listeners = listeners
+            await self._accept(listeners)
+        except StartupError as exc:
+            self._fail(exc)
+            await self.lifespan.shutdown()
+            return
+        self._log_started_message([listener.sock for listener in listeners])
+        self._phase = Phase.SERVING
+        self.started = True
+        link = channel.current
+        if link is not None:
+            asyncio.get_running_loop().add_reader(link.endpoint.fileno(), self._hear_master)
+            self._say(Ready())
+
+    async def _accept(self, listeners: list[Listener]) -> None:
+        loop = asyncio.get_running_loop()
+        config, state, lifespan_state = self.config, self.server_state, self.lifespan.state
+        protocol: Any = config.http_protocol_class
+
+        def factory() -> asyncio.Protocol:
+            made: asyncio.Protocol = protocol(config, state, lifespan_state, loop)
+            return made
+
+        self.servers = []
+        for listener in listeners:
+            acceptor = Acceptor(loop, listener.sock, factory)
+            await acceptor.start(config.backlog)
+            self.servers.append(acceptor)
+
+    def _prepare_state(self) -> None:
+        state = self.server_state
+        access = logging.getLogger("uvicorn.access")
+        state.draining = False
+        state.logs_access = self.config.access_log and access.hasHandlers() and access.isEnabledFor(logging.INFO)
+        state.limit_concurrency = self.config.limit_concurrency
+
+    def _log_started_message(self, listeners: list[socket.socket]) -> None:
+        if channel.current is None:  # a master says it once for all of its workers
+            for sock in listeners:
+                log_address(describe(sock))
+
+    def _fail(self, failure: StartupError | None) -> None:
+        self.failure = failure or StartupError("Application startup failed. Exiting.")
+        self.should_exit = True
+        if channel.current is None:  # a master is told, and says it once for all of its workers
+            _log.error("%s", describe_failure(self.failure))
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a process that did nothing but serve should leave with."""
+        return self.failure.exit_code if self.failure is not None else ExitCode.OK
+
+    # -- while it serves ---------------------------------------------------------------------------------------
+
+    async def main_loop(self) -> None:
+        """Return once the server should stop."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + 1) % 864000
+            await self._pulse.beat()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second. True ends the main loop."""
+        return self.should_exit
+
+    def _tick(self) -> None:
+        state = self.server_state
+        now = state.now = time.monotonic()
+        self._ticks += 1
+        second = int(time.time())
+        if second != self._date_second:
+            self._date_second = second
+            state.default_headers = self._default_headers(second)
+        if self._ticks % SWEEP_TICKS == 0:
+            self._sweep(now)
+        if channel.current is not None:
+            channel.current.heartbeat.beat(now, state.in_flight, self._phase)
+
+    def _default_headers(self, second: int) -> list[tuple[bytes, bytes]]:
+        pairs = []
+        if self.config.date_header:
+            pairs.append((b"date", formatdate(second, usegmt=True).encode()))
+        if self.config.server_header:
+            pairs.append((b"server", b"uvicorn"))
+        return pairs
+
+    def _sweep(self, now: float) -> None:
+        keep_alive = self.config.timeout_keep_alive
+        for connection in list(self.server_state.connections):
+            sweep = getattr(connection, "sweep", None)  # a foreign protocol keeps its own time
+            if sweep is not None:
+                sweep(now, keep_alive)
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, finish what is in flight within the drain deadline, shut the application down."""
+        _log.info("Shutting down")
+        self._phase = Phase.DRAINING
+        self.server_state.draining = True
+        order = self._order()
+        start = time.monotonic()
+        await self._stop_accepting(order.mode, sockets)
+        await self._finish_connections(order, start)
+        if not self.force_exit:
+            await self._shut_down_lifespan(timetable(self._order(order), start).deadline)
+        self._pulse.stop()
+        if channel.current is not None:
+            asyncio.get_running_loop().remove_reader(channel.current.endpoint.fileno())
+        self.started = False
+
+    def _order(self, so_far: Drain | None = None) -> Drain:
+        """How to leave, and by when; a later order can only be more urgent."""
+        link = channel.current
+        if link is not None:
+            alive = link.poll()
+            if link.drain is not None:
+                return link.drain if so_far is None else so_far.merged(link.drain)
+            # Without an order: a TERM from outside (siblings take the queue), or the master is gone (nobody does).
+            mode = DrainMode.RETIRE if alive else DrainMode.STOP
+        else:
+            mode = DrainMode.STOP if signal.SIGTERM in self._captured else DrainMode.INTERRUPT
+        return so_far or Drain(mode, time.monotonic() + self.config.drain_seconds)
+
+    async def _stop_accepting(self, mode: DrainMode, sockets: list[socket.socket] | None) -> None:
+        for acceptor in self.servers:
+            if mode is DrainMode.RETIRE:
+                await acceptor.stop()
+                acceptor.close()
+            else:
+                await acceptor.drain()
+        self.servers = []
+        for listener in self._own_listeners:
+            listener.close()
+        self._own_listeners = []
+        for sock in sockets or ():
+            sock.close()
+        if mode is not DrainMode.RETIRE:
+            self._say(Drained())
+
+    async def _finish_connections(self, order: Drain, start: float) -> None:
+        state = self.server_state
+        for connection in list(state.connections):
+            retire = getattr(connection, "retire", connection.shutdown)
+            retire()
+        told = False
+        while state.connections or state.tasks:
+            order = self._order(order)
+            times, now = timetable(order, start), time.monotonic()
+            if self.force_exit or now >= times.end:
+                await self._abort()
+                return
+            if now >= times.idle_until:
+                for connection in list(state.connections):
+                    connection.shutdown()
+            if now >= times.disconnect_at and not told:
+                told = True
+                for connection in list(state.connections):
+                    getattr(connection, "disconnect", connection.shutdown)()
+            await asyncio.sleep(0)  # what closed just now is gone after one turn of the loop
+            if state.connections or state.tasks:
+                await self._pulse.beat()
+
+    async def _abort(self) -> None:
+        """End what is left: the time is over."""
+        state = self.server_state
+        tasks = set(state.tasks)
+        if tasks:
+            _log.error("Cancel %d running task(s), timeout graceful shutdown exceeded", len(tasks))
+        for task in tasks:
+            task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
+        if tasks:
+            await asyncio.wait(tasks, timeout=0.5)
+        for connection in list(state.connections):
+            getattr(connection, "abort", connection.shutdown)()
+        await asyncio.sleep(0)
+
+    async def _shut_down_lifespan(self, deadline: float) -> None:
+        left = max(0.0, deadline - time.monotonic())
+        try:
+            await asyncio.wait_for(self.lifespan.shutdown(), max(left, 0.1))
+        except asyncio.TimeoutError:
+            _log.error("Application shutdown not complete in time. Exiting.")
+
+    # -- signals and the master --------------------------------------------------------------------------------
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM inside, restore what was there, raise again what came (last one first)."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals can only be handled in the main thread
+            return
+        # Under a master a Ctrl-C reaches the whole group, and the master decides.
+        wanted: tuple[signal.Signals, ...] = (signal.SIGTERM,) if channel.current is not None else HANDLED_SIGNALS
+        before = {number: signal.signal(number, self.handle_exit) for number in wanted}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self.reraise_signals:
+            for captured in reversed(self._captured):
+                signal.raise_signal(captured)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The handler: stop; a second one stops now (not the master's, which repeats itself to be more urgent)."""
+        self._captured.append(sig)
+        if self.should_exit and channel.current is None:
+            self.force_exit = True
+        else:
+            self.should_exit = True
+
+    def _hear_master(self) -> None:
+        link = channel.current
+        if link is None:
+            return
+        if not link.poll():
+            asyncio.get_running_loop().remove_reader(link.endpoint.fileno())
+            _log.error("The master is gone: finishing what is in flight.")
+            self.should_exit = True
+        elif link.drain is not None:
+            self.should_exit = True
+        self._pulse.wake()
+
+    def _say(self, message: Ready | Drained) -> None:
+        if channel.current is None:
+            return
+        try:
+            channel.current.endpoint.send(message)
+        except ChannelClosed:
+            self.should_exit = True
+
+
+_STARTED = "Started server process [\x1b[36m%d\x1b[0m]"
+_FINISHED = "Finished server process [\x1b[36m%d\x1b[0m]"
