@@ -11,7 +11,7 @@ from __future__ import annotations
 import httptools
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http.fields import Fields, field_name, refuse_transfer_encoding
+from uvicorn.worker.http.fields import Fields, field_name, known_names, refuse_transfer_encoding
 
 
 class HttptoolsCodec:
@@ -48,4 +48,4 @@ class HttptoolsCodec:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser for each field."""
-        self._fields.append((field_name(name), value))
+        self._fields.append((known_names.get(name) or field_name(name), value))

@@ -17,16 +17,16 @@ import logging
 import sys
 import types
 from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.errors import BadRequest, ClientDisconnected
-from uvicorn.worker.http import stream as streams
 from uvicorn.worker.http.codec_h11 import H11Codec
-from uvicorn.worker.http.fields import Request
+from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
 from uvicorn.worker.http.reader import MAX_HEAD, Codec, Part, RequestReader
 from uvicorn.worker.http.scope import Endpoints, http_scope
-from uvicorn.worker.http.stream import HIGH_WATER, Stream
+from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, STARTED, WAITING, Stream
 from uvicorn.worker.state import ServerState
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ DISCARD_LIMIT = 1 << 20
 """Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
 
 EAGER = sys.version_info >= (3, 12)
+
+_UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
+"""Stands for a request whose head could not be read."""
+
+_Coroutine = types.CoroutineType
+_HEAD = Part.HEAD
 
 _log = logging.getLogger("uvicorn.error")
 _access_log = logging.getLogger("uvicorn.access")
@@ -173,7 +179,7 @@ class Connection(asyncio.Protocol):
     def _serve(self, request: Request) -> None:
         state = self._state
         state.total_requests += 1
-        complete = self.reader.part is Part.HEAD
+        complete = self.reader.part is _HEAD
         scope = http_scope(request, self._ends)
         stream = Stream(self, self.transport.write, request, scope, state.default, complete)
         self._stream = stream
@@ -195,7 +201,7 @@ class Connection(asyncio.Protocol):
         loop = self._loop
         try:
             coroutine = self._app(stream.scope, stream.receive, stream.send)
-            if type(coroutine) is not types.CoroutineType:
+            if type(coroutine) is not _Coroutine:
                 coroutine = _awaited(coroutine)
             if EAGER and loop.get_task_factory() is None:
                 task = asyncio.Task(coroutine, loop=loop, eager_start=True)
@@ -208,8 +214,10 @@ class Connection(asyncio.Protocol):
             self._state.in_flight -= 1
             self._app_failed(stream, exc)
             return
-        self._state.tasks.add(task)
-        task.add_done_callback(lambda done: self._app_done(stream, done))
+        tasks = self._state.tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(partial(self._app_done, stream))
 
     def _body(self, stream: Stream) -> None:
         """Hand on what has arrived of the request's body."""
@@ -219,13 +227,13 @@ class Connection(asyncio.Protocol):
         except BadRequest as exc:
             self._refuse(exc)
             return
-        if stream.phase == streams.COMPLETE:
+        if stream.phase == COMPLETE:
             self._discard(len(data))
         elif data and not stream.feed(data):
             self._pause()
-        if reader.part is Part.HEAD:
+        if reader.part is _HEAD:
             stream.feed_end()
-            if stream.phase == streams.COMPLETE and self._stream is stream:
+            if stream.phase == COMPLETE and self._stream is stream:
                 self._release(stream)
 
     def _discard(self, size: int) -> None:
@@ -249,18 +257,17 @@ class Connection(asyncio.Protocol):
             '%s - "%s %s HTTP/%s" %d',
             f"{client[0]}:{client[1]}" if client else "",
             request.method,
-            self._ends.root_path + request.target.decode("ascii"),
+            self._ends.root_path + request.line.target.decode("ascii"),
             request.http_version,
             status,
         )
 
     def response_complete(self, stream: Stream) -> None:
         """The last byte of the response was handed to the transport."""
-        framing = stream.framing
-        if framing.short:
+        if stream.short:
             _log.error("Response content shorter than Content-Length: closing the connection.")
             self.transport.close()
-        elif not framing.keep_alive or self.closing:
+        elif not stream.keep_alive or self.closing:
             self.closing = True
             if stream.body_complete:
                 self._stream = None
@@ -289,22 +296,21 @@ class Connection(asyncio.Protocol):
     # -- the application's end ---------------------------------------------------------------------------------
 
     def _app_done(self, stream: Stream, task: asyncio.Task[Any]) -> None:
-        state = self._state
-        state.in_flight -= 1
-        state.tasks.discard(task)
-        if task.cancelled():
+        self._state.in_flight -= 1
+        try:
+            result = task.result()
+        except asyncio.CancelledError:
             self._app_failed(stream, None)
-            return
-        exc = task.exception()
-        if exc is not None:
+        except BaseException as exc:
             self._app_failed(stream, exc)
-        elif stream.phase != streams.COMPLETE:
-            if not stream.is_lost:
-                what = "starting" if stream.phase == streams.WAITING else "completing"
-                _log.error("ASGI callable returned without %s response.", what)
-            self._app_failed(stream, None)
-        elif task.result() is not None:
-            _log.error("ASGI callable should return None, but returned '%s'.", task.result())
+        else:
+            if stream.phase != COMPLETE:
+                if not stream.is_lost:
+                    what = "starting" if stream.phase == WAITING else "completing"
+                    _log.error("ASGI callable returned without %s response.", what)
+                self._app_failed(stream, None)
+            elif result is not None:
+                _log.error("ASGI callable should return None, but returned '%s'.", result)
 
     def _app_failed(self, stream: Stream, exc: BaseException | None) -> None:
         """Answer 500 while nothing was sent, else close: a second head is never sent."""
@@ -312,10 +318,10 @@ class Connection(asyncio.Protocol):
             _log.debug("The client left before the response was complete.")
         elif exc is not None:
             _log.error("Exception in ASGI application\n", exc_info=exc)
-        if stream.is_lost or stream.phase == streams.COMPLETE:
+        if stream.is_lost or stream.phase == COMPLETE:
             return
         self.closing = True
-        if stream.phase in (streams.WAITING, streams.STARTED):
+        if stream.phase in (WAITING, STARTED):
             self._answer(stream, 500, "Internal Server Error", [])
         else:
             self.transport.close()
@@ -327,13 +333,8 @@ class Connection(asyncio.Protocol):
         self.closing = True
         if self.logs_access:
             self.log_access(stream, status)
-        data = plain_response(status, text, self._state.default, extra)
-        if stream.request.method == "HEAD":
-            data = data[: data.index(b"\r\n\r\n") + 4]
-        self.transport.write(data)
-        stream.phase = streams.COMPLETE
-        stream.framing.keep_alive = False
-        stream.framing.left = None
+        self.transport.write(plain_response(stream.request, status, text, self._state.default, extra))
+        stream.phase = COMPLETE
         stream.hang_up()
         self.response_complete(stream)
 
@@ -350,8 +351,9 @@ class Connection(asyncio.Protocol):
         _log.warning("Invalid HTTP request received.")
         _log.debug("Refused %s: %s (%d): %r", self._ends.client, fault.reason, fault.status, head)
         stream = self._stream
-        if stream is None or stream.phase in (streams.WAITING, streams.STARTED):
-            self.transport.write(plain_response(fault.status, fault.reason, self._state.default, []))
+        if stream is None or stream.phase in (WAITING, STARTED):
+            request = stream.request if stream is not None else _UNREAD
+            self.transport.write(plain_response(request, fault.status, fault.reason, self._state.default, []))
         if stream is not None:
             stream.lost()
         self._linger()

@@ -7,18 +7,20 @@ a parser. Fails by: `BadRequest`.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
+from urllib.parse import unquote
 
 from uvicorn.errors import BadRequest
 
 Fields = list[tuple[bytes, bytes]]
 
 _METHOD_NAMES = """
-    GET HEAD POST PUT DELETE OPTIONS PATCH TRACE CONNECT COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK BIND
+    GET HEAD POST PUT DELETE OPTIONS PATCH TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK BIND
     REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PURGE MKCALENDAR LINK
     UNLINK QUERY
 """
 METHODS: dict[bytes, str] = {name.encode(): name for name in _METHOD_NAMES.split()}
-"""The methods that every codec knows. Any other token is answered 501."""
+"""The methods that every codec knows, less CONNECT. Any other token is answered 501."""
 
 VERSIONS: dict[bytes, str] = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 
@@ -27,25 +29,24 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HOST = re.compile(  # RFC 3986, 3.2.2 and 3.2.3: a literal address, or a registered name; then a port
     rb"(?:\[[0-9A-Fa-f:.vV!$&'()*+,;=_~\-]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
 )
-_TARGET = re.compile(rb"[!\"$-~]+")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 
 _BOUND = 1024
 """Entries of a cache that a peer's bytes can fill; it is emptied when full."""
 
-_names: dict[bytes, bytes] = {}
+known_names: dict[bytes, bytes] = {}
 _hosts: set[bytes] = set()
 
 
 def field_name(name: bytes) -> bytes:
     """`name` lower-cased; the usual ones come from a cache, so that equal names are one object."""
-    known = _names.get(name)
+    known = known_names.get(name)
     if known is None:
         known = name.lower()
-        if len(_names) >= _BOUND:
-            _names.clear()
+        if len(known_names) >= _BOUND:
+            known_names.clear()
         if len(name) <= 64:
-            _names[name] = known
+            known_names[name] = known
     return known
 
 
@@ -53,6 +54,7 @@ class Request:
     """The head of one request, checked.
 
     `content_length` is None for a chunked body and 0 for none. `keep_alive` is the peer's wish (RFC 9112, 9.3).
+    `usual`: HTTP/1.1, not HEAD: the response needs no special care on the request's account.
     """
 
     __slots__ = (
@@ -61,21 +63,24 @@ class Request:
         "fields",
         "http_version",
         "keep_alive",
+        "line",
         "method",
-        "target",
         "upgrade",
+        "usual",
     )
 
     content_length: int | None
 
-    def __init__(self, method: str, target: bytes, http_version: str, fields: Fields) -> None:
-        """Raises BadRequest for what RFC 9112 and ../WIRE rules refuse in a request's fields."""
-        self.method = method
-        self.target = target
-        self.http_version = http_version
+    def __init__(self, line: RequestLine, fields: Fields) -> None:
+        """Raises BadRequest for what RFC 9112 refuses in a request's fields."""
+        self.line = line
+        self.method = method = line.method
+        self.http_version = http_version = line.http_version
         self.fields = fields
         self.content_length = 0
-        self.keep_alive = http_version == "1.1"
+        self.keep_alive = self.usual = http_version == "1.1"
+        if method == "HEAD":
+            self.usual = False
         self.expect_continue = False
         self.upgrade: bytes | None = None
         host: bytes | None = None
@@ -99,6 +104,8 @@ class Request:
             _check_host(host)
         if special is not None:
             self._apply(special)
+        if line.authority is not None:  # replaces Host (RFC 9112, 3.2.2)
+            fields[:] = [(b"host", line.authority), *(field for field in fields if field[0] != b"host")]
 
     def _apply(self, special: dict[bytes, bytes]) -> None:
         length = special.get(b"content-length")
@@ -163,45 +170,70 @@ def _check_host(host: bytes) -> None:
         _hosts.add(host)
 
 
-def request_line(line: bytes) -> tuple[str, bytes, str]:
-    """(method, target, version) of a request line without its CRLF. Raises BadRequest (RFC 9112, 3)."""
-    parts = line.split(b" ")
-    if len(parts) != 3:
-        raise BadRequest(400, "Invalid request line")
-    method, target, version = parts
+class RequestLine(NamedTuple):
+    """A request line, split and decoded. `path` has no percent-escapes; `authority` is set for an absolute target."""
+
+    method: str
+    target: bytes
+    http_version: str
+    path: str
+    raw_path: bytes
+    query_string: bytes
+    authority: bytes | None
+
+
+_lines: dict[bytes, RequestLine] = {}
+
+
+def request_line(line: bytes) -> RequestLine:
+    """Parse a request line without its CRLF. Raises BadRequest (RFC 9112, 3).
+
+    Lines come again and again: a bounded cache holds the last ones. Which bytes a target may have is left to the
+    codecs, which agree on it: printable ASCII.
+    """
+    try:
+        method, target, version = line.split(b" ")
+    except ValueError:
+        raise BadRequest(400, "Invalid request line") from None
     number = VERSIONS.get(version)
     if number is None:
         raise BadRequest(400, "Invalid HTTP version")
     name = METHODS.get(method)
     if name is None:
+        if method == b"CONNECT":
+            raise BadRequest(405, "CONNECT is not served")
         if _TOKEN.fullmatch(method):
             raise BadRequest(501, "Unknown method")
         raise BadRequest(400, "Invalid method")
-    if not _TARGET.fullmatch(target):
-        raise BadRequest(400, "Invalid request target")
-    if target[0] != 47 or name == "CONNECT":
-        _check_target(name, target)
-    return name, target, number
+    authority = None
+    if target[:1] != b"/" or b"#" in target:
+        target, authority = _unusual_target(name, target)
+    raw_path, _, query_string = target.partition(b"?")
+    path = raw_path.decode("ascii", "replace")
+    if "%" in path:
+        path = unquote(path)
+    parsed = RequestLine(name, target, number, path, raw_path, query_string, authority)
+    if len(line) <= 256:
+        if len(_lines) >= _BOUND:
+            _lines.clear()
+        _lines[line] = parsed
+    return parsed
 
 
-def _check_target(method: str, target: bytes) -> None:
-    if method == "CONNECT":
-        raise BadRequest(405, "CONNECT is not served")
+def known_line(line: bytes) -> RequestLine:
+    """`request_line`, from the cache where it is there."""
+    return _lines.get(line) or request_line(line)
+
+
+def _unusual_target(method: str, target: bytes) -> tuple[bytes, bytes | None]:
     if target == b"*":
         if method != "OPTIONS":
             raise BadRequest(400, "Request target * without OPTIONS")
-    elif not _ABSOLUTE.fullmatch(target):
+        return target, None
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None or b"#" in target:
         raise BadRequest(400, "Invalid request target")
-
-
-def absolute_target(request: Request) -> None:
-    """Turn an absolute-form target into its path; its authority replaces Host (RFC 9112, 3.2.2). Raises BadRequest."""
-    match = _ABSOLUTE.fullmatch(request.target)
-    if match is None:
-        return
     authority, path = match.groups()
     if not authority or b"@" in authority or not _HOST.fullmatch(authority):
         raise BadRequest(400, "Invalid authority in the request target")
-    request.target = path if path.startswith(b"/") else b"/" + path
-    rest = [field for field in request.fields if field[0] != b"host"]
-    request.fields[:] = [(b"host", authority), *rest]
+    return (path if path.startswith(b"/") else b"/" + path), authority

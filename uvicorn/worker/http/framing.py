@@ -11,9 +11,12 @@ import http
 import re
 from collections.abc import Iterable, Sequence
 
+from uvicorn.worker.http.fields import Request
+
 Headers = Iterable[Sequence[bytes]]
 
 _PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus}
+_STATUS_200 = b"HTTP/1.1 200 OK\r\n"
 _STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"")) for status in range(100, 600)}
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -24,13 +27,16 @@ _CACHED_BYTES = 1024
 
 
 class HeaderBlock:
-    """Header fields in wire form, and what they say about the response."""
+    """Header fields in wire form, and what they say about the response.
 
-    __slots__ = ("close", "content_length", "data", "has_connection", "has_date", "has_server")
+    `plain`: a Content-Length, and nothing else that concerns the server; `tail` is then the rest of the head.
+    """
+
+    __slots__ = ("close", "content_length", "data", "has_connection", "has_date", "has_server", "plain", "tail")
 
     def __init__(self, headers: Headers) -> None:
         """Raises ValueError for a name that is no token, a value with CR, LF or NUL, or contradicting lengths."""
-        self.content_length: int | None = None
+        length: int | None = None
         self.close = self.has_connection = self.has_date = self.has_server = False
         lines: list[bytes] = []
         transfer_encoding = False
@@ -40,7 +46,7 @@ class HeaderBlock:
                 lowered = _check_name(name)
             if lowered in _SPECIAL:
                 if lowered == b"content-length":
-                    self._set_length(value)
+                    length = _same_length(value, length)
                 elif lowered == b"transfer-encoding":
                     transfer_encoding = True
                     continue  # how the body is delimited is our business
@@ -55,17 +61,21 @@ class HeaderBlock:
         data = b"".join(lines)
         if data.count(b"\n") != len(lines) or data.count(b"\r") != len(lines) or b"\x00" in data:
             _blame_value(headers)
-        if transfer_encoding and self.content_length is not None:
+        if transfer_encoding and length is not None:
             raise ValueError("A response must not have both Content-Length and Transfer-Encoding.")
         self.data = data
-
-    def _set_length(self, value: bytes) -> None:
-        if not value.isdigit():
-            raise ValueError(f"Invalid Content-Length in the response: {value!r}")
-        length = int(value)
-        if self.content_length not in (None, length):
-            raise ValueError("Two different Content-Length values in the response.")
+        self.tail = data + b"\r\n"
         self.content_length = length
+        self.plain = length is not None and not (self.has_connection or self.has_date or self.has_server)
+
+
+def _same_length(value: bytes, so_far: int | None) -> int:
+    if not value.isdigit():
+        raise ValueError(f"Invalid Content-Length in the response: {value!r}")
+    length = int(value)
+    if so_far not in (None, length):
+        raise ValueError("Two different Content-Length values in the response.")
+    return length
 
 
 _SPECIAL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"date", b"server"))
@@ -105,88 +115,60 @@ def header_block(key: tuple[Sequence[bytes], ...]) -> HeaderBlock:
     return block
 
 
-class ResponseFraming:
-    """One response's head and body on the wire.
+# How a body ends on the wire (RFC 9112, 6.3).
+BODILESS, LENGTH, CHUNKED, UNTIL_CLOSE = range(4)
 
-    `keep_alive` says whether the connection may go on afterwards; it can turn false in `head`, because an HTTP/1.0
-    client has no other end of an unbounded body. `left` is what Content-Length still owes, None when there is none.
+
+def response_head(
+    request: Request, status: int, headers: Headers, default: DefaultFields, keep_alive: bool, size: int, more: bool
+) -> tuple[bytes, int, int, bool]:
+    """The head of a response: (bytes, how the body ends, its announced length, whether the connection may go on).
+
+    `size` is the length of the first body part, `more` whether others follow. Raises ValueError or TypeError for what
+    cannot be put on the wire.
     """
-
-    __slots__ = ("bodiless", "chunked", "http_version", "keep_alive", "left")
-
-    def __init__(self, method: str, http_version: str, keep_alive: bool) -> None:
-        self.bodiless = method == "HEAD"
-        self.chunked = False
-        self.http_version = http_version
-        self.keep_alive = keep_alive
-        self.left: int | None = None
-
-    def head(self, status: int, headers: Headers, default: DefaultFields, size: int, more: bool) -> bytes:
-        """The head. `size` is the length of the first body part, `more` whether others follow.
-
-        `keep_alive` may be turned off from outside until this is called. Raises ValueError.
-        """
-        fields = tuple(headers)
-        block = header_block(fields)
-        status_line = _STATUS_LINES.get(status)
-        if status_line is None or status < 200:
-            raise ValueError(f"Invalid status of a response: {status!r}")
-        data = block.data
-        length = block.content_length
-        if status == 204:
-            self.bodiless = True
-            if length is not None:  # RFC 9110, 8.6: no Content-Length in a 204
-                data = b"".join(b"%b: %b\r\n" % (n, v) for n, v in fields if n.lower() not in _DELIMITERS)
-        elif status == 304:
-            self.bodiless = True
-        elif length is not None:
-            self.left = length
-        elif not more:
-            if not self.bodiless or size:
-                data += b"content-length: %d\r\n" % size
-                self.left = size
-        elif self.bodiless:
-            pass
-        elif self.http_version == "1.1":
-            self.chunked = True
-            data += b"transfer-encoding: chunked\r\n"
-        else:
-            self.keep_alive = False
-        if block.close:
-            self.keep_alive = False
-        if not block.has_connection:
-            if not self.keep_alive:
-                data += b"connection: close\r\n"
-            elif self.http_version == "1.0":
-                data += b"connection: keep-alive\r\n"
-        elif not (self.keep_alive or block.close):
-            data += b"connection: close\r\n"
-        if block.has_date or block.has_server:
-            return status_line + default.without(block.has_date, block.has_server) + data + b"\r\n"
-        return status_line + default.block + data + b"\r\n"
-
-    def body(self, data: bytes, more: bool) -> bytes:
-        """One body part on the wire. Raises RuntimeError when it is more than Content-Length announced."""
-        if self.bodiless:
-            return b""
-        if self.left is not None:
-            self.left -= len(data)
-            if self.left < 0:
-                raise RuntimeError("Response content longer than Content-Length")
-            return data
-        if self.chunked:
-            if not more:
-                return b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
-            return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-        return data
-
-    @property
-    def short(self) -> bool:
-        """Whether less was sent than Content-Length announced: the connection cannot be used again."""
-        return bool(self.left) and not self.bodiless
+    fields = tuple(headers)
+    block = header_block(fields)
+    length = block.content_length
+    # The usual response, on the shortest way: everything below agrees with it.
+    if block.plain and status == 200 and keep_alive and request.usual:
+        return _STATUS_200 + default.block + block.tail, LENGTH, length or 0, True
+    status_line = _STATUS_LINES.get(status)
+    if status_line is None or status < 200:
+        raise ValueError(f"Invalid status of a response: {status!r}")
+    data = block.data
+    ending = LENGTH
+    if request.method == "HEAD" or status in (204, 304):
+        ending = BODILESS
+        if status == 204 and length is not None:  # RFC 9110, 8.6: no Content-Length in a 204
+            data = HeaderBlock([field for field in fields if field[0].lower() != b"content-length"]).data
+        elif length is None and size and not more and status != 204:
+            data += b"content-length: %d\r\n" % size
+    elif length is not None:
+        pass
+    elif not more:
+        length = size
+        data += b"content-length: %d\r\n" % size
+    elif request.http_version == "1.1":
+        ending = CHUNKED
+        data += b"transfer-encoding: chunked\r\n"
+    else:  # an HTTP/1.0 client knows no other end of such a body
+        ending = UNTIL_CLOSE
+        keep_alive = False
+    keep_alive = keep_alive and not block.close
+    if not keep_alive and not block.close:
+        data += b"connection: close\r\n"
+    elif keep_alive and request.http_version == "1.0" and not block.has_connection:
+        data += b"connection: keep-alive\r\n"
+    defaults = default.without(block.has_date, block.has_server)
+    return status_line + defaults + data + b"\r\n", ending, length or 0, keep_alive
 
 
-_DELIMITERS = (b"content-length", b"transfer-encoding")
+def chunk(data: bytes, more: bool) -> bytes:
+    """One part of a chunked body, and its end with the last one (RFC 9112, 7.1)."""
+    if more:
+        return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
 
 
 class DefaultFields:
@@ -211,6 +193,8 @@ class DefaultFields:
 
     def without(self, date: bool, server: bool) -> bytes:
         """The block, less what the application sent itself."""
+        if not date and not server:
+            return self.block
         skipped = {b"date"} if date else set()
         if server:
             skipped.add(b"server")
@@ -218,10 +202,10 @@ class DefaultFields:
 
 
 def plain_response(
-    status: int, text: str, default: DefaultFields, extra: list[tuple[bytes, bytes]], keep_alive: bool = False
+    request: Request, status: int, text: str, default: DefaultFields, extra: list[tuple[bytes, bytes]]
 ) -> bytes:
-    """A whole response of our own: a refusal or an error."""
+    """A whole response of our own, a refusal or an error, and the last one of its connection."""
     body = text.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), *extra]
-    framing = ResponseFraming("GET", "1.1", keep_alive)
-    return framing.head(status, headers, default, len(body), more=False) + body
+    head, ending, _, _ = response_head(request, status, headers, default, False, len(body), more=False)
+    return head if ending == BODILESS else head + body

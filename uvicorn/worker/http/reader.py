@@ -8,8 +8,8 @@ States of `RequestReader`:
 It cuts the stream at message boundaries itself and gives a codec nothing but whole heads. That is why pipelining needs
 no queue of parsed requests (the next head is parsed when the one before was answered; until then it is plain bytes),
 why an `Upgrade` that nobody serves does no harm, and why bodies, chunk sizes and trailers are judged alike whatever
-parses the heads. Rejected: feeding the parsers everything. httptools cannot pause, hides chunk extensions, and ends a message
-at the head when it sees `Upgrade`; h11 differs in each of these.
+parses the heads. Rejected: feeding the parsers everything. httptools cannot pause, hides chunk extensions, and ends a
+message at the head when it sees `Upgrade`; h11 differs in each of these.
 
 Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest`; after it the reader must not be used again.
 """
@@ -21,7 +21,7 @@ import re
 from typing import Protocol
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http.fields import Fields, Request, absolute_target, request_line
+from uvicorn.worker.http.fields import Fields, Request, known_line
 
 MAX_HEAD = 65536
 """Bytes of a request line and its header fields together."""
@@ -90,10 +90,8 @@ class RequestReader:
         self._scanned = 0
         if end > 512 and (end > self.max_head or data.count(b"\r\n") > MAX_FIELDS + 2):
             self._refuse_size(data)
-        method, target, version = request_line(data[: data.find(b"\r\n")])
-        request = Request(method, target, version, self._codec.parse(data))
-        if target[0] != 47:
-            absolute_target(request)
+        line = known_line(data[: data.index(b"\r\n")])
+        request = Request(line, self._codec.parse(data))
         length = request.content_length
         if length != 0:
             self._codec.expect_body()

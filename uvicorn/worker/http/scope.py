@@ -7,7 +7,6 @@ request, because applications change it. Must not: know a codec or a transport.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import unquote
 
 from uvicorn.worker.http.fields import Request
 
@@ -40,10 +39,7 @@ class Endpoints:
 
 def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
     """The scope of one request. `root_path` is part of `path` and `raw_path` (ASGI specification, HTTP scope)."""
-    raw_path, _, query_string = request.target.partition(b"?")
-    path = raw_path.decode("ascii")
-    if "%" in path:
-        path = unquote(path)
+    _, _, _, path, raw_path, query_string, _ = request.line
     if ends.root_path:
         path = ends.root_path + path
         raw_path = ends.root_path_bytes + raw_path

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.fields import Request
-from uvicorn.worker.http.framing import DefaultFields, ResponseFraming
+from uvicorn.worker.http.framing import BODILESS, CHUNKED, LENGTH, DefaultFields, chunk, response_head
 
 WAITING, STARTED, SENDING, COMPLETE = range(4)
 _OPEN = (STARTED, SENDING)
@@ -56,6 +56,8 @@ class Stream:
         "_body",
         "_body_size",
         "_end_told",
+        "_ending",
+        "_left",
         "_outlet",
         "_start",
         "_waiter",
@@ -64,9 +66,9 @@ class Stream:
         "body_complete",
         "continue_due",
         "default",
-        "framing",
         "hung_up",
         "is_lost",
+        "keep_alive",
         "phase",
         "request",
         "scope",
@@ -86,7 +88,8 @@ class Stream:
         self.request = request
         self.scope = scope
         self.default = default
-        self.framing = ResponseFraming(request.method, request.http_version, request.keep_alive)
+        self.keep_alive = request.keep_alive
+        self._ending = self._left = 0
         self.phase = WAITING
         self.body_complete = body_complete
         self.continue_due = request.expect_continue
@@ -190,20 +193,25 @@ class Stream:
         raise RuntimeError(_out_of_order(kind, phase))
 
     def _send_body(self, body: bytes, more: bool, phase: int) -> None:
-        framing = self.framing
-        if phase == STARTED:
-            head = self._head(len(body), more)
-            data = framing.body(body, more)
-            if len(data) < JOIN_LIMIT:
-                self._write(head + data if data else head)
-            else:
-                self._outlet.write_parts(head, data)
+        head = self._head(len(body), more) if phase == STARTED else b""
+        ending = self._ending
+        if ending == LENGTH:
+            self._left -= len(body)
+            if self._left < 0:
+                raise RuntimeError("Response content longer than Content-Length")
+        elif ending == CHUNKED:
+            body = chunk(body, more)
+        elif ending == BODILESS:
+            body = b""
+        if not body or len(body) < JOIN_LIMIT:
+            self._write(head + body)
+        elif head:
+            self._outlet.write_parts(head, body)
+        else:
+            self._write(body)
+        if more:
             self.phase = SENDING
         else:
-            data = framing.body(body, more)
-            if data:
-                self._write(data)
-        if not more:
             self.phase = COMPLETE
             self._outlet.response_complete(self)
             if self._waiter is not None:
@@ -213,18 +221,24 @@ class Stream:
         start = self._start
         assert start is not None
         status = start["status"]
-        framing = self.framing
         outlet = self._outlet
         if outlet.closing or self.continue_due:  # without a 100 nobody knows whether the body will come
-            framing.keep_alive = self.continue_due = False
+            self.keep_alive = self.continue_due = False
         try:
-            head = framing.head(status, start.get("headers", ()), self.default, size, more)
+            head, self._ending, self._left, self.keep_alive = response_head(
+                self.request, status, start.get("headers", ()), self.default, self.keep_alive, size, more
+            )
         except (ValueError, TypeError):
             self.phase = WAITING  # nothing is on the wire yet: the application, or a 500, may start again
             raise
         if outlet.logs_access:
             outlet.log_access(self, status)
         return head
+
+    @property
+    def short(self) -> bool:
+        """Whether less was sent than Content-Length announced: the connection cannot be used again."""
+        return self._ending == LENGTH and self._left > 0
 
     async def _writable(self) -> None:
         if self._write_waiter is None:
