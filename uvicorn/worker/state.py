@@ -9,6 +9,7 @@ import asyncio
 from typing import Any
 
 from uvicorn.worker.http.framing import DefaultFields
+from uvicorn.worker.outbox import Outbox
 
 
 class ServerState:
@@ -26,6 +27,7 @@ class ServerState:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.default = DefaultFields([])
         self.now = 0.0
+        self.outbox = Outbox()
         self.draining = False
         self.logs_access = False
         self.limit_concurrency: int | None = None

@@ -18,6 +18,7 @@ import sys
 import types
 from collections.abc import Awaitable
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.errors import BadRequest, ClientDisconnected
@@ -26,7 +27,8 @@ from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
 from uvicorn.worker.http.reader import MAX_HEAD, Codec, Part, RequestReader
 from uvicorn.worker.http.scope import Endpoints, http_scope
-from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, STARTED, WAITING, Stream
+from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, STARTED, WAITING, Stream
+from uvicorn.worker.outbox import GAP
 from uvicorn.worker.state import ServerState
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class Connection(asyncio.Protocol):
         "_eof",
         "_lingering",
         "_loop",
+        "_out",
         "_reading",
         "_refused",
         "_state",
@@ -93,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._advancing = self._eof = self._lingering = self._refused = False
         self._discarded = 0
+        self._out = b""
         self.reader = RequestReader(self.make_codec(), config.h11_max_incomplete_event_size or MAX_HEAD)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self.writable = True
@@ -144,7 +148,7 @@ class Connection(asyncio.Protocol):
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.lost()
-        self.reader.pending = b""
+        self.reader.pending = self._out = b""
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -172,7 +176,7 @@ class Connection(asyncio.Protocol):
             self._advancing = False
         if self._stream is None:
             if self._eof:
-                self.transport.close()
+                self._close()
             elif not self._reading:
                 self._resume()
 
@@ -181,7 +185,7 @@ class Connection(asyncio.Protocol):
         state.total_requests += 1
         complete = self.reader.part is _HEAD
         scope = http_scope(request, self._ends)
-        stream = Stream(self, self.transport.write, request, scope, state.default, complete)
+        stream = Stream(self, request, scope, state.default, complete)
         self._stream = stream
         if request.upgrade is not None and request.upgrade.lower() == b"websocket":
             _log.warning("Unsupported upgrade request.")
@@ -243,8 +247,39 @@ class Connection(asyncio.Protocol):
 
     # -- the stream's calls ------------------------------------------------------------------------------------
 
-    def write_parts(self, head: bytes, body: bytes) -> None:
-        self.transport.writelines((head, body))
+    def write(self, data: bytes) -> None:
+        """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
+        if self._out:
+            self._out += data
+            if len(self._out) > JOIN_LIMIT:
+                self.flush()
+            return
+        outbox = self._state.outbox
+        before, outbox.last = outbox.last, monotonic()
+        if outbox.last - before > GAP:
+            outbox.flush()
+            self.transport.write(data)
+        else:
+            self._out = data
+            outbox.add(self, self._loop.call_soon)
+
+    def flush(self) -> None:
+        """Write what was held back."""
+        data, self._out = self._out, b""
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def write_large(self, head: bytes, body: bytes) -> None:
+        self.flush()
+        if head:
+            self.transport.writelines((head, body))
+        else:
+            self.transport.write(body)
+
+    def _close(self) -> None:
+        """Close once everything is written."""
+        self.flush()
+        self.transport.close()
 
     def body_wanted(self) -> None:
         if not self._reading:
@@ -266,12 +301,12 @@ class Connection(asyncio.Protocol):
         """The last byte of the response was handed to the transport."""
         if stream.short:
             _log.error("Response content shorter than Content-Length: closing the connection.")
-            self.transport.close()
+            self._close()
         elif not stream.keep_alive or self.closing:
             self.closing = True
             if stream.body_complete:
                 self._stream = None
-                self.transport.close()
+                self._close()
             else:
                 self._linger()
         elif stream.body_complete:
@@ -324,7 +359,7 @@ class Connection(asyncio.Protocol):
         if stream.phase in (WAITING, STARTED):
             self._answer(stream, 500, "Internal Server Error", [])
         else:
-            self.transport.close()
+            self._close()
 
     # -- our own answers ---------------------------------------------------------------------------------------
 
@@ -333,7 +368,7 @@ class Connection(asyncio.Protocol):
         self.closing = True
         if self.logs_access:
             self.log_access(stream, status)
-        self.transport.write(plain_response(stream.request, status, text, self._state.default, extra))
+        self.write(plain_response(stream.request, status, text, self._state.default, extra))
         stream.phase = COMPLETE
         stream.hang_up()
         self.response_complete(stream)
@@ -353,7 +388,7 @@ class Connection(asyncio.Protocol):
         stream = self._stream
         if stream is None or stream.phase in (WAITING, STARTED):
             request = stream.request if stream is not None else _UNREAD
-            self.transport.write(plain_response(request, fault.status, fault.reason, self._state.default, []))
+            self.write(plain_response(request, fault.status, fault.reason, self._state.default, []))
         if stream is not None:
             stream.lost()
         self._linger()
@@ -369,10 +404,11 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         if self.transport.can_write_eof():
+            self.flush()
             self.transport.write_eof()
             self._resume()
         else:
-            self.transport.close()
+            self._close()
 
     @property
     def idle(self) -> bool:
@@ -383,7 +419,7 @@ class Connection(asyncio.Protocol):
         """Close now if idle, else after the response in work."""
         self.closing = True
         if self.idle:
-            self.transport.close()
+            self._close()
 
     def retire(self) -> None:
         """The next response is the last one; an idle connection is left open until its time is over."""
@@ -410,7 +446,7 @@ class Connection(asyncio.Protocol):
                 if quiet > HEADER_DEADLINE:
                     self._refuse(BadRequest(408, "Request header not complete in time"))
             elif quiet > keep_alive:
-                self.transport.close()
+                self._close()
 
     # -- flow control ------------------------------------------------------------------------------------------
 

@@ -182,7 +182,7 @@ class RequestLine(NamedTuple):
     authority: bytes | None
 
 
-_lines: dict[bytes, RequestLine] = {}
+known_lines: dict[bytes, RequestLine] = {}
 
 
 def request_line(line: bytes) -> RequestLine:
@@ -214,15 +214,10 @@ def request_line(line: bytes) -> RequestLine:
         path = unquote(path)
     parsed = RequestLine(name, target, number, path, raw_path, query_string, authority)
     if len(line) <= 256:
-        if len(_lines) >= _BOUND:
-            _lines.clear()
-        _lines[line] = parsed
+        if len(known_lines) >= _BOUND:
+            known_lines.clear()
+        known_lines[line] = parsed
     return parsed
-
-
-def known_line(line: bytes) -> RequestLine:
-    """`request_line`, from the cache where it is there."""
-    return _lines.get(line) or request_line(line)
 
 
 def _unusual_target(method: str, target: bytes) -> tuple[bytes, bytes | None]:

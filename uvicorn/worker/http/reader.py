@@ -21,7 +21,7 @@ import re
 from typing import Protocol
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http.fields import Fields, Request, known_line
+from uvicorn.worker.http.fields import Fields, Request, known_lines, request_line
 
 MAX_HEAD = 65536
 """Bytes of a request line and its header fields together."""
@@ -59,10 +59,11 @@ _FIRST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: [^\r\n]*\r?)?")
 class RequestReader:
     """Holds what was received and not consumed yet. `push` adds, `head` and `body` take."""
 
-    __slots__ = ("_codec", "_left", "_scanned", "max_head", "part", "pending")
+    __slots__ = ("_codec", "_left", "_parse", "_scanned", "max_head", "part", "pending")
 
     def __init__(self, codec: Codec, max_head: int = MAX_HEAD) -> None:
         self._codec = codec
+        self._parse = codec.parse
         self._left = 0
         self._scanned = 0
         self.max_head = max_head
@@ -90,8 +91,8 @@ class RequestReader:
         self._scanned = 0
         if end > 512 and (end > self.max_head or data.count(b"\r\n") > MAX_FIELDS + 2):
             self._refuse_size(data)
-        line = known_line(data[: data.index(b"\r\n")])
-        request = Request(line, self._codec.parse(data))
+        first = data[: data.find(b"\r\n")]
+        request = Request(known_lines.get(first) or request_line(first), self._parse(data))
         length = request.content_length
         if length != 0:
             self._codec.expect_body()

@@ -28,7 +28,7 @@ HIGH_WATER = 65536
 """Bytes of unread body above which reading from the socket pauses."""
 
 JOIN_LIMIT = 32768
-"""A head and a body above this size are written as two parts, so that the body is not copied."""
+"""Bytes of a body above which it is written by itself, so that it is not copied."""
 
 
 class Outlet(Protocol):
@@ -40,7 +40,9 @@ class Outlet(Protocol):
     """Whether this response is the last one of the connection."""
     logs_access: bool
 
-    def write_parts(self, head: bytes, body: bytes) -> None: ...
+    def write(self, data: bytes) -> None: ...
+
+    def write_large(self, head: bytes, body: bytes) -> None: ...
 
     def body_wanted(self) -> None: ...
 
@@ -61,7 +63,6 @@ class Stream:
         "_outlet",
         "_start",
         "_waiter",
-        "_write",
         "_write_waiter",
         "body_complete",
         "continue_due",
@@ -77,14 +78,12 @@ class Stream:
     def __init__(
         self,
         outlet: Outlet,
-        write: Any,
         request: Request,
         scope: dict[str, Any],
         default: DefaultFields,
         body_complete: bool,
     ) -> None:
         self._outlet = outlet
-        self._write = write
         self.request = request
         self.scope = scope
         self.default = default
@@ -152,7 +151,7 @@ class Stream:
                 return {"type": "http.disconnect"}
             if self.continue_due:  # RFC 9110, 10.1.1: when the application first asks for the body
                 self.continue_due = False
-                self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._outlet.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             if self._waiter is None:
                 self._waiter = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._waiter)
@@ -203,12 +202,10 @@ class Stream:
             body = chunk(body, more)
         elif ending == BODILESS:
             body = b""
-        if not body or len(body) < JOIN_LIMIT:
-            self._write(head + body)
-        elif head:
-            self._outlet.write_parts(head, body)
+        if len(body) < JOIN_LIMIT:
+            self._outlet.write(head + body)
         else:
-            self._write(body)
+            self._outlet.write_large(head, body)
         if more:
             self.phase = SENDING
         else:
