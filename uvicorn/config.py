@@ -36,9 +36,9 @@ InterfaceType = Literal["auto", "asgi3", "asgi2"]
 LogLevelType = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
 HTTP_PROTOCOLS: dict[str, str] = {
-    "auto": "uvicorn.worker.http.connection:AutoConnection",
-    "h11": "uvicorn.worker.http.connection:H11Connection",
-    "httptools": "uvicorn.worker.http.connection:HttptoolsConnection",
+    "auto": "uvicorn.worker.http.auto:AutoConnection",
+    "h11": "uvicorn.worker.http.h11_connection:H11Connection",
+    "httptools": "uvicorn.worker.http.httptools_connection:HttptoolsConnection",
 }
 LIFESPAN: dict[str, str] = {
     "auto": "uvicorn.worker.lifespan:LifespanOn",

@@ -14,7 +14,6 @@ import socket
 import stat
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from uvicorn.errors import BindError
 
@@ -42,9 +41,9 @@ class Listener:
         self.sock.close()
         if path:
             try:
-                info = Path(path).lstat()
+                info = os.lstat(path)
                 if (info.st_dev, info.st_ino) == self.identity:
-                    Path(path).unlink()
+                    os.unlink(path)
             except OSError:
                 pass  # gone already, or the folder is no longer ours to write: nothing is lost
 
@@ -123,7 +122,7 @@ def bind_unix(path: str, backlog: int) -> Listener:
     """
     mode = 0o666
     try:
-        info = Path(path).lstat()
+        info = os.lstat(path)
     except FileNotFoundError:
         pass
     except OSError as exc:
@@ -139,10 +138,10 @@ def bind_unix(path: str, backlog: int) -> Listener:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)
-        Path(path).chmod(mode)
+        os.chmod(path, mode)
         sock.listen(backlog)
         sock.setblocking(False)
-        info = Path(path).lstat()
+        info = os.lstat(path)
     except OSError as exc:
         sock.close()
         raise BindError(f"Cannot listen on --uds {path}: {exc.strerror or exc}.") from None
@@ -164,7 +163,7 @@ def _refuse_live(path: str) -> None:
 
 def _unlink_stale(path: str) -> None:
     try:
-        Path(path).unlink()
+        os.unlink(path)
     except FileNotFoundError:
         pass
     except OSError as exc:

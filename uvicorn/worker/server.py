@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email.utils import formatdate
 from types import FrameType
 from typing import Any
 
@@ -28,6 +27,7 @@ from uvicorn.errors import ExitCode, StartupError, describe_failure
 from uvicorn.sockets import Listener, describe
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
+from uvicorn.worker.http.framing import http_date
 from uvicorn.worker.loops import run_in_loop
 from uvicorn.worker.pulse import Pulse
 from uvicorn.worker.state import ServerState
@@ -200,7 +200,7 @@ class Server:
     def _default_headers(self, second: int) -> list[tuple[bytes, bytes]]:
         pairs = []
         if self.config.date_header:
-            pairs.append((b"date", formatdate(second, usegmt=True).encode()))
+            pairs.append((b"date", http_date(second)))
         if self.config.server_header:
             pairs.append((b"server", b"uvicorn"))
         return pairs

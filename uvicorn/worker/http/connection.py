@@ -22,7 +22,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.errors import BadRequest, ClientDisconnected
-from uvicorn.worker.http.codec_h11 import H11Codec
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
 from uvicorn.worker.http.reader import MAX_HEAD, Codec, Part, RequestReader
@@ -460,31 +459,6 @@ class Connection(asyncio.Protocol):
             self._reading = True
             if not self.transport.is_closing():
                 self.transport.resume_reading()
-
-
-class H11Connection(Connection):
-    """Heads parsed by h11: pure Python, everywhere."""
-
-    __slots__ = ()
-    codec_class = H11Codec
-
-
-HttptoolsConnection: type[Connection]
-AutoConnection: type[Connection]
-
-try:
-    from uvicorn.worker.http.codec_httptools import HttptoolsCodec
-except ImportError:  # the extra is not installed
-    AutoConnection = H11Connection
-else:
-
-    class _HttptoolsConnection(Connection):
-        """Heads parsed by httptools: C, the default where it is installed."""
-
-        __slots__ = ()
-        codec_class = HttptoolsCodec
-
-    HttptoolsConnection = AutoConnection = _HttptoolsConnection
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:

@@ -1,0 +1,16 @@
+"""Which codec `--http auto` means: httptools where it is installed, else h11."""
+
+from __future__ import annotations
+
+from uvicorn.worker.http.connection import Connection
+
+AutoConnection: type[Connection]
+
+try:
+    from uvicorn.worker.http.httptools_connection import HttptoolsConnection
+except ImportError:
+    from uvicorn.worker.http.h11_connection import H11Connection
+
+    AutoConnection = H11Connection
+else:
+    AutoConnection = HttptoolsConnection

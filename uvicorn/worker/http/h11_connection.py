@@ -1,0 +1,14 @@
+"""The connection whose heads h11 parses: pure Python, everywhere. A module of its own, so that who does not need it
+does not import it."""
+
+from __future__ import annotations
+
+from uvicorn.worker.http.codec_h11 import H11Codec
+from uvicorn.worker.http.connection import Connection
+
+
+class H11Connection(Connection):
+    """A Connection with one attribute changed."""
+
+    __slots__ = ()
+    codec_class = H11Codec

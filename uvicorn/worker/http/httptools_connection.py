@@ -1,0 +1,13 @@
+"""The connection whose heads httptools parses: the default where it is installed."""
+
+from __future__ import annotations
+
+from uvicorn.worker.http.codec_httptools import HttptoolsCodec
+from uvicorn.worker.http.connection import Connection
+
+
+class HttptoolsConnection(Connection):
+    """A Connection with one attribute changed."""
+
+    __slots__ = ()
+    codec_class = HttptoolsCodec
