@@ -237,8 +237,9 @@ class Server:
             alive = link.poll()
             if link.drain is not None:
                 return link.drain if so_far is None else so_far.merged(link.drain)
-            # Without an order: a TERM from outside (siblings take the queue), or the master is gone (nobody does).
-            mode = DrainMode.RETIRE if alive else DrainMode.STOP
+            # Without an order: a TERM from outside (siblings take the queue), or the master is gone (nobody does, and
+            # nobody shall find us here a second later).
+            mode = DrainMode.RETIRE if alive else DrainMode.INTERRUPT
         else:
             mode = DrainMode.STOP if signal.SIGTERM in self._captured else DrainMode.INTERRUPT
         return so_far or Drain(mode, time.monotonic() + self.config.drain_seconds)

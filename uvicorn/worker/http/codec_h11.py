@@ -1,8 +1,9 @@
 """A request head through h11.
 
-Owns: the differences between h11's view and ours. h11 accepts and hides an obsolete line fold, a bare LF, and a
-Content-Length that is repeated; all three are looked for in the raw head first. A connection object is used for one
-head only, because we keep keep-alive, bodies and order ourselves, once for every codec.
+Owns: the differences between h11's view and ours. h11 accepts and hides an obsolete line fold, a bare LF, control bytes
+and a Content-Length that is repeated; all are looked for in the raw head first. It lower-cases a Transfer-Encoding,
+which is undone. A connection object is used for one head only, because we keep keep-alive, bodies and order ourselves,
+once for every codec.
 Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest` alone.
 """
 
@@ -13,11 +14,12 @@ import re
 import h11
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http.fields import Fields, field_name
+from uvicorn.worker.http.fields import Fields, field_name, refusal
 
-_BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)|\x00")
+_CONTROL = re.compile(rb"(?<!\r)\n|\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLD = re.compile(rb"\r\n[ \t]")
 _LENGTHS = re.compile(rb"\r\ncontent-length[ \t]*:([^\r]*)", re.IGNORECASE)
+_CODING = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*\r", re.IGNORECASE)
 
 
 class H11Codec:
@@ -27,8 +29,8 @@ class H11Codec:
 
     def parse(self, head: bytes) -> Fields:
         """The header fields of `head` (request line to empty line) in order, names lower-cased. Raises BadRequest."""
-        if _BARE.search(head):
-            raise BadRequest(400, "Bare CR, LF or NUL in the header")
+        if _CONTROL.search(head):
+            raise BadRequest(400, "Bare CR or LF, or another control byte in the header")
         if _FOLD.search(head):
             raise BadRequest(400, "Obsolete line folding in the header")
         lengths = _LENGTHS.findall(head)
@@ -39,10 +41,14 @@ class H11Codec:
             parser.receive_data(head)
             event = parser.next_event()
         except h11.RemoteProtocolError as exc:
-            raise BadRequest(501 if exc.error_status_hint == 501 else 400, str(exc)) from None
+            raise refusal(head, str(exc)) from None
         if not isinstance(event, h11.Request):
             raise BadRequest(400, "Not a request")
-        return [(field_name(name), value) for name, value in event.headers]
+        fields = [(field_name(name), value) for name, value in event.headers]
+        coding = _CODING.search(head)
+        if coding is not None:
+            fields = [(name, coding[1] if name == b"transfer-encoding" else value) for name, value in fields]
+        return fields
 
     def expect_body(self) -> None:
         """The head just parsed announced a body: nothing to do, every head has a parser of its own."""

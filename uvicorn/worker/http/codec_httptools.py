@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import httptools
 
-from uvicorn.errors import BadRequest
-from uvicorn.worker.http.fields import Fields, field_name, known_names, refuse_transfer_encoding
+from uvicorn.worker.http.fields import Fields, field_name, known_names, refusal
 
 
 class HttptoolsCodec:
@@ -26,6 +25,7 @@ class HttptoolsCodec:
     def parse(self, head: bytes) -> Fields:
         """The header fields of `head` (request line to empty line) in order, names lower-cased. Raises BadRequest."""
         parser = self._parser
+        fresh = parser is None
         if parser is None:
             parser = self._parser = httptools.HttpRequestParser(self)
         fields: Fields = []
@@ -36,8 +36,9 @@ class HttptoolsCodec:
             self._parser = None  # llhttp takes the rest of the connection for another protocol; we do not
         except httptools.HttpParserError as exc:
             self._parser = None
-            refuse_transfer_encoding(fields)
-            raise BadRequest(400, str(exc)) from None
+            if not fresh:  # llhttp saw the end of the connection where we did not (`Proxy-Connection: close`)
+                return self.parse(head)
+            raise refusal(head, str(exc)) from None
         # llhttp leaves white space behind a value. (`in` is five times as slow as `find`: it tries an integer first.)
         if head.find(b" \r\n") >= 0 or head.find(b"\t\r\n") >= 0:
             fields[:] = [(name, value.rstrip(b" \t")) for name, value in fields]

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 HEADER_DEADLINE = 30.0
 """Seconds from the first byte of a head (or from connecting) to its last."""
+STALLED_HEAD = 1.0
+"""Seconds after which a drain takes a head that is not complete for nothing."""
 LINGER = 2.0
 """Seconds that a peer which still sends is listened to after the last response."""
 DISCARD_LIMIT = 1 << 20
@@ -63,6 +65,7 @@ class Connection(asyncio.Protocol):
         "_discarded",
         "_ends",
         "_eof",
+        "_fresh",
         "_lingering",
         "_loop",
         "_out",
@@ -92,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._app = config.loaded_app
         self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
         self._stream: Stream | None = None
-        self._reading = True
+        self._reading = self._fresh = True
         self._advancing = self._eof = self._lingering = self._refused = False
         self._discarded = 0
         self._out = b""
@@ -120,11 +123,14 @@ class Connection(asyncio.Protocol):
             ends.scheme = "https"
 
     def data_received(self, data: bytes) -> None:
-        self.active_at = self._state.now
         reader = self.reader
         if self._lingering:
             return
-        reader.pending = reader.pending + data if reader.pending else data
+        if reader.pending:  # the rest of something that began earlier: its time goes on
+            reader.pending += data
+        else:
+            reader.pending = data
+            self.active_at = self._state.now
         stream = self._stream
         if stream is None:
             self._next()
@@ -136,10 +142,13 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer sends no more. A request in work is still answered: the peer may only have closed its half."""
         stream = self._stream
-        if stream is None or self._lingering or self._ends.scheme == "https":
+        if self._lingering or self._ends.scheme == "https" or (stream is None and not self.reader.pending):
             return False
         self._eof = True
-        stream.hang_up()
+        if stream is not None:
+            stream.hang_up()
+        else:  # between two pipelined requests, or in the middle of a head: `_next` tells
+            self._loop.call_soon(self._next)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -156,15 +165,17 @@ class Connection(asyncio.Protocol):
         self.writable = True
         if self._stream is not None:
             self._stream.resume_writing()
+        elif self.reader.pending:
+            self._loop.call_soon(self._next)
 
     # -- requests ----------------------------------------------------------------------------------------------
 
     def _next(self) -> None:
-        """Serve what is there, until a stream is in work or a head is not complete."""
+        """Serve what is there, until a stream is in work, a head is not complete, or the peer takes no more answers."""
         reader = self.reader
         self._advancing = True
         try:
-            while self._stream is None and reader.pending and not self.transport.is_closing():
+            while self._stream is None and reader.pending and self.writable and not self.transport.is_closing():
                 request = reader.head()
                 if request is None:
                     break
@@ -174,7 +185,9 @@ class Connection(asyncio.Protocol):
         finally:
             self._advancing = False
         if self._stream is None:
-            if self._eof:
+            if reader.pending and not self.writable:
+                self._pause()  # `resume_writing` goes on
+            elif self._eof:
                 self._close()
             elif not self._reading:
                 self._resume()
@@ -186,17 +199,20 @@ class Connection(asyncio.Protocol):
         scope = http_scope(request, self._ends)
         stream = Stream(self, request, scope, state.default, complete)
         self._stream = stream
+        self._fresh = False
         if request.upgrade is not None and request.upgrade.lower() == b"websocket":
             _log.warning("Unsupported upgrade request.")
         if state.limit_concurrency is not None and state.in_flight >= state.limit_concurrency:
             self._unavailable(stream)
             return
         state.in_flight += 1
-        if not complete and self.reader.pending:
-            self._body(stream)
-            if self._stream is not stream:
-                state.in_flight -= 1
-                return
+        if not complete:
+            self._resume()  # it paused, perhaps, while this request waited behind others
+            if self.reader.pending:
+                self._body(stream)
+                if self._stream is not stream:
+                    state.in_flight -= 1
+                    return
         self._start(stream)
 
     def _start(self, stream: Stream) -> None:
@@ -402,22 +418,17 @@ class Connection(asyncio.Protocol):
         self.active_at = self._state.now
         if self.transport.is_closing():
             return
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof() and not self._eof:
             self.flush()
             self.transport.write_eof()
             self._resume()
         else:
             self._close()
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is in work: no stream, and no part of a head."""
-        return self._stream is None and not self.reader.pending
-
     def shutdown(self) -> None:
-        """Close now if idle, else after the response in work."""
+        """Close now if idle, else after the response in work. A head that stands still for long is no request."""
         self.closing = True
-        if self.idle:
+        if self._stream is None and (not self.reader.pending or self._state.now - self.active_at > STALLED_HEAD):
             self._close()
 
     def retire(self) -> None:
@@ -444,7 +455,7 @@ class Connection(asyncio.Protocol):
             if self.reader.pending:
                 if quiet > HEADER_DEADLINE:
                     self._refuse(BadRequest(408, "Request header not complete in time"))
-            elif quiet > keep_alive:
+            elif quiet > (HEADER_DEADLINE if self._fresh else keep_alive):
                 self._close()
 
     # -- flow control ------------------------------------------------------------------------------------------

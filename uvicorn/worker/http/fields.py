@@ -26,6 +26,8 @@ VERSIONS: dict[bytes, str] = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 
 _SPECIAL = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"))
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_PRINTABLE = re.compile(rb"[ -~]*")
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)")
 _HOST = re.compile(  # RFC 3986, 3.2.2 and 3.2.3: a literal address, or a registered name; then a port
     rb"(?:\[[0-9A-Fa-f:.vV!$&'()*+,;=_~\-]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
 )
@@ -152,15 +154,6 @@ def check_transfer_encoding(value: bytes) -> None:
     raise BadRequest(501, "Unknown transfer coding")
 
 
-def refuse_transfer_encoding(fields: Fields) -> None:
-    """For a codec that refused a head: raise the more telling BadRequest if a Transfer-Encoding was the reason."""
-    if any(name == b"content-length" for name, _ in fields):
-        return
-    for name, value in fields:
-        if name == b"transfer-encoding":
-            check_transfer_encoding(value)
-
-
 def _check_host(host: bytes) -> None:
     if not _HOST.fullmatch(host):
         raise BadRequest(400, "Invalid Host")
@@ -195,6 +188,8 @@ def request_line(line: bytes) -> RequestLine:
         method, target, version = line.split(b" ")
     except ValueError:
         raise BadRequest(400, "Invalid request line") from None
+    if b"\r" in line or b"\n" in line:
+        raise BadRequest(400, "Bare CR or LF in the request line")
     number = VERSIONS.get(version)
     if number is None:
         raise BadRequest(400, "Invalid HTTP version")
@@ -232,3 +227,25 @@ def _unusual_target(method: str, target: bytes) -> tuple[bytes, bytes | None]:
     if not authority or b"@" in authority or not _HOST.fullmatch(authority):
         raise BadRequest(400, "Invalid authority in the request target")
     return (path if path.startswith(b"/") else b"/" + path), authority
+
+
+def refusal(head: bytes, reason: str) -> BadRequest:
+    """Why a codec refused `head`, whose request line is in order.
+
+    Parsers judge framing fields as well, each in its own order. Where the fields can be read at all, what they mean
+    decides the status, so that every codec gives the same one.
+    """
+    first, *lines = head[:-4].split(b"\r\n")
+    if not _PRINTABLE.fullmatch(first):
+        return BadRequest(400, "Invalid request target")
+    fields = []
+    for line in lines:
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            return BadRequest(400, reason)
+        fields.append((match[1].lower(), match[2].rstrip(b" \t")))
+    try:
+        Request(request_line(first), fields)
+    except BadRequest as fault:
+        return fault
+    return BadRequest(400, reason)

@@ -25,6 +25,8 @@ from uvicorn.worker.http.fields import Fields, Request, known_lines, request_lin
 
 MAX_HEAD = 65536
 """Bytes of a request line and its header fields together."""
+_SMALL = 512
+"""Bytes of a head that is within every limit."""
 MAX_FIELDS = 128
 MAX_CHUNK_LINE = 256
 """Bytes of a chunk's size and extensions."""
@@ -66,7 +68,7 @@ class RequestReader:
         self._parse = codec.parse
         self._left = 0
         self._scanned = 0
-        self.max_head = max_head
+        self.max_head = max(max_head, _SMALL)
         self.pending = b""
         self.part = _HEAD
 
@@ -89,7 +91,7 @@ class RequestReader:
             self.pending = data[end:]
             data = data[:end]
         self._scanned = 0
-        if end > 512 and (end > self.max_head or data.count(b"\r\n") > MAX_FIELDS + 2):
+        if end > _SMALL and (end > self.max_head or data.count(b"\r\n") > MAX_FIELDS + 2):
             self._refuse_size(data)
         first = data[: data.find(b"\r\n")]
         request = Request(known_lines.get(first) or request_line(first), self._parse(data))
@@ -155,7 +157,7 @@ class RequestReader:
         limit = MAX_CHUNK_LINE if self.part is Part.CHUNK_SIZE else MAX_TRAILERS
         end = data.find(b"\n", position, position + limit + 2)
         if end < 0:
-            if len(data) - position > limit:
+            if len(data) - position >= limit + 2:
                 raise BadRequest(400, "Chunk extension or trailer too large")
             return None
         if end == position or data[end - 1] != 13:
@@ -183,8 +185,8 @@ class RequestReader:
                 raise BadRequest(400, "Invalid trailer")
 
     def _skip_empty_line(self, data: bytes) -> bytes:
-        """One CRLF before a request line is forgiven (RFC 9112, 2.2)."""
-        if data[:2] == b"\r\n" and data[2:4] != b"\r\n":
+        """One CRLF before a request line is forgiven (RFC 9112, 2.2), once it is seen that no second one follows."""
+        if data[:2] == b"\r\n" and data[2:3] not in (b"", b"\r"):
             self.pending = data = data[2:]
             self._scanned = 0
         return data
@@ -194,9 +196,11 @@ class RequestReader:
         if len(data) > self.max_head:
             self._refuse_size(data)
         line, newline, _ = data.partition(b"\n")
-        if data and data != b"\r" and not _FIRST_LINE.fullmatch(line):
+        if data not in (b"", b"\r", b"\r\n") and not _FIRST_LINE.fullmatch(line):
             raise BadRequest(400, "Invalid request line")
         if newline and len(data.replace(b"\r\n", b"")) != len(data) - 2 * data.count(b"\n"):
+            if line[-1:] == b"\r":
+                request_line(line[:-1])  # a fault in the first line is told first, however the bytes were cut
             raise BadRequest(400, "Bare LF in the header")
         self._scanned = max(0, len(data) - 3)
 

@@ -182,8 +182,8 @@ class Stream:
         if kind == "http.response.body":
             if phase in _OPEN:
                 self._send_body(message.get("body", b""), message.get("more_body", False), phase)
-                if not self._outlet.writable and not self.is_lost:
-                    await self._writable()
+                if not self._outlet.writable and self.phase == SENDING and not self.is_lost:
+                    await self._writable()  # never after the last part: the exchange is over, nobody would wake it
                 return
         elif kind == "http.response.start" and phase == WAITING:
             self._start = message
@@ -202,6 +202,9 @@ class Stream:
             body = chunk(body, more)
         elif ending == BODILESS:
             body = b""
+        if phase == STARTED and self._outlet.logs_access:
+            assert self._start is not None
+            self._outlet.log_access(self, self._start["status"])
         if len(body) < JOIN_LIMIT:
             self._outlet.write(head + body)
         else:
@@ -228,8 +231,6 @@ class Stream:
         except (ValueError, TypeError):
             self.phase = WAITING  # nothing is on the wire yet: the application, or a 500, may start again
             raise
-        if outlet.logs_access:
-            outlet.log_access(self, status)
         return head
 
     @property

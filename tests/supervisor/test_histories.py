@@ -1,0 +1,318 @@
+"""Random histories: the machine against a simulated fleet with spawn latency, and what must hold in every
+one.
+
+`UVICORN_TEST_HISTORIES` sets how many are played (2000). A failure names its seed; `play(seed)` repeats it
+exactly.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from uvicorn.supervisor import actions as do
+from uvicorn.supervisor import events as ev
+from uvicorn.supervisor.effects import Service
+from uvicorn.supervisor.policy import Limits
+from uvicorn.supervisor.state import Supervisor
+from uvicorn.supervisor.table import State
+
+HISTORIES = int(os.environ.get("UVICORN_TEST_HISTORIES", "2000"))
+BLOCKS = 20
+LENGTH = 40.0
+SIGNALS = [ev.Signal.HUP] * 4 + [ev.Signal.TTIN, ev.Signal.TTOU, ev.Signal.USR1, ev.Signal.USR2, ev.Signal.WINCH]
+STOPS = [ev.Signal.TERM, ev.Signal.TERM, ev.Signal.INT, ev.Signal.QUIT]
+
+
+@dataclass
+class Temper:
+    """How badly the workers of one history behave; probabilities."""
+
+    bad_boot: float
+    bad_life: float
+    stubborn: float
+    late_master: float
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> Temper:
+        return cls(*(rng.choice([0.0, 0.0, 0.1, 0.5, 1.0]) * rng.random() for _ in range(4)))
+
+
+@dataclass
+class Fake:
+    """One simulated process."""
+
+    serial: int
+    born: float
+    ready: bool = False
+    stuck_since: float | None = None
+    told: bool = False
+    dying: bool = False
+
+    def beat(self, now: float) -> float:
+        return self.stuck_since if self.stuck_since is not None else now - 0.2
+
+
+@dataclass
+class World:
+    """Clock, processes and what is to happen; performs actions and feeds what comes of them."""
+
+    rng: random.Random
+    temper: Temper
+    machine: Supervisor
+    now: float = 0.0
+    alive: dict[int, Fake] = field(default_factory=dict)
+    reaped: set[int] = field(default_factory=set)
+    queue: list[tuple[float, int, Callable[[], ev.Event | None]]] = field(default_factory=list)
+    order: int = 0
+    last_serial: int = 0
+    exits: list[int] = field(default_factory=list)
+    kills: list[str] = field(default_factory=list)
+    listeners_open: bool = True
+    still: int = 0
+
+    def later(self, delay: float, what: Callable[[], ev.Event | None]) -> None:
+        self.order += 1
+        heapq.heappush(self.queue, (self.now + delay, self.order, what))
+
+    # -- one step --------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Go to the next moment at which anything happens."""
+        due = self.machine.deadline()
+        at = self.queue[0][0] if self.queue else None
+        before = self.now
+        if due is None or (at is not None and at <= due):
+            assert at is not None, "nothing will ever happen again"
+            at, _, what = heapq.heappop(self.queue)
+            self.now = max(self.now, at)
+            event = what()
+            if event is not None:
+                self.feed(event)
+        else:
+            late = self.rng.random() * 50 if self.rng.random() < self.temper.late_master * 0.05 else 0.0
+            self.now = max(self.now, due) + late
+            for fake in list(self.alive.values()):
+                self.feed(ev.Heartbeat(fake.serial, fake.beat(self.now), 1))
+            self.feed(ev.Tick())
+            due = self.machine.deadline()
+            assert due is None or due > self.now, "a Tick left a deadline in the past"
+        self.still = self.still + 1 if self.now == before else 0
+        assert self.still < 200, "the machine spins"
+
+    def feed(self, event: ev.Event) -> None:
+        for action in self.machine.handle(event, self.now):
+            self.perform(action)
+        self.check()
+
+    def check(self) -> None:
+        """What holds after every event."""
+        machine = self.machine
+        if machine.service is not Service.RUNNING:
+            return
+        active = machine.active()
+        booting = [w.slot for w in active if w.state is State.BOOTING]
+        assert len(booting) == len(set(booting)), "two starts in one slot"
+        filled = {w.slot for w in active}
+        for index in set(range(machine.target)) - filled:
+            wait = machine.slot(index).not_before - self.now
+            assert 0 < wait <= 30.5 or machine.verdict is not None, "a slot is left empty"
+
+    # -- actions ---------------------------------------------------------------------------------------------
+
+    def perform(self, action: do.Action) -> None:
+        assert not self.exits, "something is wanted after the exit"
+        match action:
+            case do.Spawn(serial):
+                self.spawn(serial)
+            case do.Tell(serial) | do.DumpStack(serial) | do.ReportStack(serial):
+                assert serial not in self.reaped
+            case do.Terminate(serial):
+                self.terminate(self.signalled(serial))
+            case do.Quit(serial):
+                fake = self.signalled(serial)
+                if fake is not None and fake.stuck_since is None and self.rng.random() > self.temper.stubborn:
+                    self.die(fake, self.rng.random() * 0.3, 0, "")
+            case do.Kill(serial, reason):
+                self.kills.append(reason)
+                fake = self.signalled(serial)
+                if fake is not None:
+                    self.die(fake, 0.01, 137, "SIGKILL", final=True)
+            case do.CloseListeners():
+                self.listeners_open = False
+            case do.Exit(code):
+                self.exits.append(code)
+                assert not self.alive, "the master leaves workers behind"
+
+    def signalled(self, serial: int) -> Fake | None:
+        assert serial not in self.reaped, "a reaped worker is signalled"
+        return self.alive.get(serial)
+
+    def spawn(self, serial: int) -> None:
+        assert serial > self.last_serial, "serials grow"
+        assert self.listeners_open, "a worker is started on closed listeners"
+        self.last_serial = serial
+        roll = self.rng.random()
+        if roll < self.temper.bad_boot * 0.05:
+            self.later(0.0, lambda: self.no_fork(serial))
+            return
+        fake = self.alive[serial] = Fake(serial, self.now)
+        self.later(0.0, lambda: ev.Spawned(serial, 1000 + serial))
+        boot = self.rng.choice([0.05, 0.3, 3.0]) * self.rng.random()
+        if roll > self.temper.bad_boot:
+            self.later(boot, lambda: self.becomes_ready(fake))
+        elif roll < self.temper.bad_boot * 0.4:
+            self.later(boot, lambda: self.said(fake, ev.WorkerFailed(serial, 3, "no app")))
+            self.die(fake, boot + 0.05, 3, "")
+        elif roll < self.temper.bad_boot * 0.9:
+            self.die(fake, boot, *self.rng.choice([(0, ""), (1, ""), (139, "SIGSEGV"), (143, "SIGTERM")]))
+        else:
+            fake.stuck_since = self.now  # never ready, deaf to what is not SIGKILL
+
+    def no_fork(self, serial: int) -> ev.Event:
+        self.reaped.add(serial)
+        return ev.SpawnFailed(serial, "no processes")
+
+    def said(self, fake: Fake, event: ev.Event) -> ev.Event | None:
+        return event if fake.serial in self.alive else None
+
+    def doom(self) -> None:
+        """What every worker needs is gone: those that serve die, and no start works any more."""
+        self.temper.bad_boot = 1.0
+        for fake in self.alive.values():
+            self.die(fake, self.rng.random(), 1, "")
+
+    def becomes_ready(self, fake: Fake) -> ev.Event | None:
+        if fake.serial not in self.alive or fake.dying:
+            return None
+        fake.ready = True
+        if self.rng.random() < self.temper.bad_life:
+            delay = self.rng.choice([0.5, 5.0, 40.0]) * self.rng.random()
+            kind = self.rng.random()
+            if kind < 0.3:
+                self.later(delay, lambda: self.sticks(fake))
+            elif kind < 0.4:
+                self.later(delay, lambda: self.said(fake, ev.WorkerDrained(fake.serial)))
+                self.die(fake, delay + 1, 0, "")
+            else:
+                self.die(fake, delay, *self.rng.choice([(0, ""), (1, ""), (137, "SIGKILL"), (139, "SIGSEGV")]))
+        return ev.WorkerReady(fake.serial)
+
+    def sticks(self, fake: Fake) -> None:
+        fake.stuck_since = self.now
+        if self.rng.random() < 0.5:
+            self.later(self.rng.random() * 6, lambda: self.recovers(fake))
+
+    def recovers(self, fake: Fake) -> None:
+        fake.stuck_since = None
+        if fake.told:
+            self.terminate(fake)
+
+    def terminate(self, fake: Fake | None) -> None:
+        if fake is None:
+            return
+        fake.told = True
+        if fake.stuck_since is None and self.rng.random() >= self.temper.stubborn:
+            code, name = (0, "") if fake.ready else (143, "SIGTERM")
+            self.die(fake, self.rng.random() * (6 if fake.ready else 0.1), code, name)
+
+    def die(self, fake: Fake, delay: float, code: int, name: str, final: bool = False) -> None:
+        self.later(delay, lambda: self.exits_now(fake, code, name, final))
+
+    def exits_now(self, fake: Fake, code: int, name: str, final: bool) -> ev.Event | None:
+        if fake.serial not in self.alive or (fake.stuck_since is not None and not final and not name):
+            return None
+        del self.alive[fake.serial]
+        self.reaped.add(fake.serial)
+        return ev.WorkerExited(fake.serial, code, name)
+
+
+def play(seed: int) -> World:
+    rng = random.Random(seed)
+    limits = Limits(
+        drain=rng.choice([0.0, 2.0, 10.0]), hang=rng.choice([0.0, 2.0, 10.0]), boot=rng.choice([0.0, 0.0, 2.0])
+    )
+    world = World(rng, Temper.draw(rng), Supervisor(limits, rng.choice([1, 1, 2, 4, 8])))
+    world.feed(ev.Started())
+    length = rng.random() * LENGTH
+    for _ in range(rng.choice([0, 1, 3, 25])):
+        signal = rng.choice(SIGNALS)
+        at = rng.choice([rng.random() * length, length / 2])
+        world.later(at, lambda signal=signal: ev.SignalReceived(signal))  # type: ignore[misc]
+    if rng.random() < 0.1:
+        length += 100
+        world.later(rng.random() * 10, world.doom)
+    stops = [length + rng.random() * 3 for _ in range(rng.choice([1, 1, 2, 3]))]
+    for at in stops:
+        stop = rng.choice(STOPS)
+        world.later(at, lambda stop=stop: ev.SignalReceived(stop))  # type: ignore[misc]
+    # Seen from the first stop: the drain, the grace, and a kill of what hung; a late master's sleep comes on top.
+    bound = min(stops) + limits.drain + 2.0 + 2.0
+    while not world.exits:
+        world.step()
+        if world.temper.late_master == 0.0:
+            assert world.now <= bound, "a stop takes too long"
+        else:
+            assert world.now <= bound + 500
+    return world
+
+
+def judge(world: World) -> None:
+    """What holds of a whole history."""
+    assert len(world.exits) == 1
+    assert world.machine.handle(ev.Tick(), world.now + 1) == []
+    assert world.machine.deadline() is None
+    assert not world.listeners_open
+    code = world.exits[0]
+    assert code in (0, 1, 3, 4, 5)
+    if code in (1, 3):
+        assert not world.machine.served, "only a first boot is final"
+    if code == 5:
+        assert "its drain deadline passed" in world.kills
+    if code == 4:
+        assert world.machine.served
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_histories(block: int) -> None:
+    for seed in range(block, HISTORIES, BLOCKS):
+        try:
+            judge(play(seed))
+        except Exception as exc:
+            raise AssertionError(f"seed {seed}: {exc!r}") from exc
+
+
+def test_they_end_in_every_way() -> None:
+    """The histories are only worth something if they reach every end."""
+    codes = {play(seed).exits[0] for seed in range(min(HISTORIES, 600))}
+    assert codes >= {0, 3, 4, 5}
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_healthy_roll_never_dips(seed: int) -> None:
+    """Any number of reloads at any time: once the fleet is up, READY never falls below the target."""
+    rng = random.Random(seed)
+    world = World(rng, Temper(0, 0, 0, 0), Supervisor(Limits(drain=10, hang=5), rng.randint(1, 6)))
+    world.feed(ev.Started())
+    for _ in range(rng.choice([1, 2, 25])):
+        world.later(rng.random() * rng.choice([0.25, 20.0]), lambda: ev.SignalReceived(ev.Signal.HUP))
+    world.later(60.0, lambda: ev.SignalReceived(ev.Signal.TERM))
+    machine = world.machine
+    full, generations = False, set()
+    while True:
+        world.step()
+        if machine.service is not Service.RUNNING:
+            break
+        ready = sum(w.state is State.READY for w in machine.workers.values())
+        full = full or ready >= machine.target
+        assert not full or ready >= machine.target, "READY dips"
+        assert len(machine.active()) <= machine.target + 1, "more than one surge"
+        generations = {w.generation for w in machine.active()}
+    assert full
+    assert not machine.epoch.rolling
+    assert generations == {machine.epoch.last}

@@ -1,0 +1,134 @@
+"""Transcripts: each file in `scenarios/` opens with what it proves, then says what happens and what is done
+about it.
+
+    workers 4 · limits drain 25 hang 30 boot 0 · code fixed      the settings (before `start`)
+    at 1.5                     the time from here on; a wake-up that was due before it must have been taken
+    late at 50                 the same, but the master was asleep
+    start · tick · signal HUP · pid 1 1001 · ready 3 · failed 1 3 text · traceback 1 3 text
+    drained 2 · exit 2 status 0 · exit 2 signal SIGKILL · beat 1 at 29.5 [flight 3] · no fork 1 text
+    → …                        exactly what is done, in this order (debug lines and STATUS are left out)
+    wake 31.5 · wake never     what `deadline()` says now
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from uvicorn.supervisor import actions as do
+from uvicorn.supervisor import events as ev
+from uvicorn.supervisor.policy import Limits
+from uvicorn.supervisor.state import Supervisor
+
+SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
+Render = Callable[[do.Action], str]
+
+
+def parse_event(words: list[str]) -> ev.Event:
+    match words:
+        case ["start"]:
+            return ev.Started()
+        case ["tick"]:
+            return ev.Tick()
+        case ["signal", name]:
+            return ev.SignalReceived(ev.Signal[name])
+        case ["pid", serial, pid]:
+            return ev.Spawned(int(serial), int(pid))
+        case ["ready", serial]:
+            return ev.WorkerReady(int(serial))
+        case ["failed", serial, code, *text]:
+            return ev.WorkerFailed(int(serial), int(code), " ".join(text))
+        case ["traceback", serial, code, *text]:
+            cause = "Traceback (most recent call last):\n  line 1\n" + " ".join(text)
+            return ev.WorkerFailed(int(serial), int(code), cause)
+        case ["drained", serial]:
+            return ev.WorkerDrained(int(serial))
+        case ["exit", serial, "status", code]:
+            return ev.WorkerExited(int(serial), int(code))
+        case ["exit", serial, "signal", name]:
+            return ev.WorkerExited(int(serial), 137, name)
+        case ["beat", serial, "at", at]:
+            return ev.Heartbeat(int(serial), float(at))
+        case ["beat", serial, "at", at, "flight", count]:
+            return ev.Heartbeat(int(serial), float(at), int(count))
+        case ["no", "fork", serial, *text]:
+            return ev.SpawnFailed(int(serial), " ".join(text))
+    raise AssertionError(f"not understood: {' '.join(words)}")
+
+
+class Play:
+    """One scenario, line by line."""
+
+    def __init__(self, render: Render) -> None:
+        self.render = render
+        self.now = 0.0
+        self.target = 1
+        self.settings: dict[str, float | bool] = {}
+        self.machine: Supervisor | None = None
+        self.actual: Iterator[str] = iter(())
+
+    def line(self, line: str) -> None:
+        if line.startswith("→"):
+            assert next(self.actual, "nothing more") == line[1:].strip()
+            return
+        words = line.split()
+        if words[0] == "wake":
+            self.wakes(words[1])
+            return
+        self.nothing_more()
+        match words:
+            case ["workers", count]:
+                self.target = int(count)
+            case ["limits", *pairs]:
+                self.settings |= {k: float(v) for k, v in zip(pairs[::2], pairs[1::2], strict=True)}
+            case ["code", "fixed"]:
+                self.settings["fixed_code"] = True
+            case ["at", at]:
+                self.moves(float(at), late=False)
+            case ["late", "at", at]:
+                self.moves(float(at), late=True)
+            case _:
+                self.happens(parse_event(words))
+
+    def nothing_more(self) -> None:
+        assert list(self.actual) == []
+
+    def wakes(self, at: str) -> None:
+        assert self.machine is not None
+        expected = None if at == "never" else pytest.approx(float(at))
+        assert self.machine.deadline() == expected
+
+    def moves(self, at: float, late: bool) -> None:
+        due = self.machine.deadline() if self.machine else None
+        assert late or due is None or due >= at - 1e-9, f"a tick was due at {due}"
+        assert at >= self.now
+        self.now = at
+
+    def happens(self, event: ev.Event) -> None:
+        if self.machine is None:
+            self.machine = Supervisor(Limits(**self.settings), self.target)  # type: ignore[arg-type]
+        if isinstance(event, ev.Tick):  # the decimal of a transcript may be a hair before the float
+            due = self.machine.deadline()
+            self.now = due if due is not None and abs(due - self.now) < 1e-9 else self.now
+        shown = map(self.render, self.machine.handle(event, self.now))
+        self.actual = iter([s for s in shown if not s.startswith(("log DEBUG", "notify status"))])
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_scenario(path: Path, render: Render) -> None:
+    play = Play(render)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# proves: ")
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            try:
+                play.line(line.strip())
+            except AssertionError as exc:
+                raise AssertionError(f"{path.name}:{number}: {line}\n{exc}") from exc
+    play.nothing_more()
+
+
+def test_there_are_many() -> None:
+    assert len(SCENARIOS) >= 20

@@ -1,0 +1,127 @@
+"""Between the fork and the worker: what a new process must shed before it may call itself a worker.
+
+Owns: the order of those steps, the cause that a worker which cannot go on sends home, and the way out
+(`os._exit`, so that nothing of the master's runs in its child). Not inherited: the other workers' channel
+ends (a process that holds one keeps a lifeline alive that should be dead), the master's signal handlers and
+wake-up descriptor, its exit handlers, its random state. TERM and QUIT keep their default until the worker's
+loop takes them, so that a boot that hangs can be ended; INT has a handler that does nothing (Ctrl-C reaches
+the whole group and the master decides; SIG_IGN would be inherited by the application's own children).
+
+Must not: decide anything, or return. Fails by: `Failed` on the channel, and the exit code in it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import logging
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+from uvicorn import channel
+from uvicorn.errors import ExitCode, UvicornError, describe_failure
+
+Run = Callable[[], int]
+
+_DEFAULT = ("SIGTERM", "SIGQUIT", "SIGCHLD", "SIGWINCH")
+_SILENT = ("SIGINT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2")
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What the kernel hands to the new process. `dump_fd` and `dump_signal` are -1 and 0 where there is
+    none."""
+
+    link: channel.WorkerLink
+    title: str
+    dump_fd: int
+    dump_signal: int
+
+
+def become(birth: Birth, close: Iterable[Callable[[], None]], run: Run) -> NoReturn:
+    """Turn a fresh fork, all signals blocked, into a worker; never returns. `close` closes what is not
+    ours."""
+    code: int = ExitCode.INTERNAL
+    try:
+        for one in close:
+            one()
+        _prepare(birth)
+        code = _serve(birth.link, run)
+    finally:
+        os._exit(code & 0xFF)
+
+
+def _prepare(birth: Birth) -> None:
+    signal.set_wakeup_fd(-1)
+    for name in _DEFAULT:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    for name in _SILENT:
+        signal.signal(getattr(signal, name), _nothing)
+    if birth.dump_fd >= 0:
+        faulthandler.register(birth.dump_signal, file=birth.dump_fd, all_threads=True, chain=False)
+    atexit._clear()
+    random.seed()
+    set_title(birth.title)
+    channel.current = birth.link
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """A handler for signals that are the master's business."""
+
+
+def _serve(link: channel.WorkerLink, run: Run) -> int:
+    """Run the worker; an exception becomes a cause for the master, which is the one that logs it."""
+    code: int
+    try:
+        code = run()
+    except BaseException as exc:
+        booting = link.heartbeat.read().phase is channel.Phase.BOOTING
+        if isinstance(exc, UvicornError):
+            code = exc.exit_code
+        elif isinstance(exc, SystemExit) and not booting:
+            code = exc.code if isinstance(exc.code, int) else ExitCode.INTERNAL
+        else:
+            code = ExitCode.STARTUP if booting else ExitCode.INTERNAL
+        if code != ExitCode.OK:
+            _report(link, channel.Failed(code, describe_failure(exc)))
+    _leave()
+    return code
+
+
+def _report(link: channel.WorkerLink, message: channel.Failed) -> None:
+    try:
+        link.endpoint.send(message)
+    except channel.ChannelClosed:
+        sys.stderr.write(message.cause + "\n")  # no master is left to log it
+
+
+def _leave() -> None:
+    """What `os._exit` leaves out: the exit handlers that the application registered, and what is still
+    buffered."""
+    for step in (atexit._run_exitfuncs, logging.shutdown, _flush):
+        try:
+            step()
+        except Exception as exc:
+            sys.stderr.write(f"While leaving: {exc!r}\n")
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def set_title(title: str) -> None:
+    """What `ps` shows, where the optional package for it is installed."""
+    try:
+        import setproctitle
+    except ImportError:
+        return
+    setproctitle.setproctitle(title)

@@ -1,0 +1,355 @@
+"""The operating system, as the master sees it: the only file that forks, kills, reaps, waits and reads the
+clock.
+
+Owns: the processes behind the serials, their channel ends, heartbeats and dump files, the signal handlers
+(each only writes its number to the wake-up socket) and the one blocking wait. Facts go out as events, in an
+order that loses nothing: signals first (a stop explains the deaths that come with it), then what a worker
+said, then its exit, and last, when the deadline has come, every heartbeat and the Tick.
+
+Invariants: a pid is signalled only while it is not reaped, so it cannot be somebody else's; only own pids
+are waited for (as PID 1 every orphan is reaped and only own children are judged); all signals are blocked
+around a fork, so that none that is meant for a worker runs the master's handlers. The master's ends of all
+channels are closed in every child: EOF is the lifeline.
+
+Must not: decide, or know a state. Fails by: OSError where the system refuses what cannot be refused; a fork
+that fails is an event.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from uvicorn import channel
+from uvicorn.supervisor import child
+from uvicorn.supervisor import events as ev
+from uvicorn.supervisor.events import Event
+
+logger = logging.getLogger("uvicorn.error")
+
+RunWorker = Callable[[], int]
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """One child that is not reaped yet. `endpoint` is None once its other end is closed."""
+
+    serial: int
+    pid: int
+    slot: int
+    endpoint: channel.Endpoint | None
+    heartbeat: channel.Heartbeat
+    dump_fd: int
+    dumped: int = 0
+    last_beat: float = 0.0
+
+    def close(self) -> None:
+        if self.endpoint is not None:
+            self.endpoint.close()
+        self.heartbeat.close()
+        if self.dump_fd >= 0:
+            os.close(self.dump_fd)
+
+
+@dataclass(slots=True)
+class Signals:
+    """The wake-up socket and the handlers that were there before us."""
+
+    reader: socket.socket
+    writer: socket.socket
+    previous_fd: int = -1
+    previous: dict[int, Any] = field(default_factory=dict)
+
+    @classmethod
+    def install(cls) -> Signals:
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        self = cls(reader, writer)
+        self.previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        for name in [*(one.value for one in ev.Signal), "SIGCHLD"]:
+            number = getattr(signal, name)
+            self.previous[number] = signal.signal(number, _wake)
+        return self
+
+    def restore(self) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signal.set_wakeup_fd(self.previous_fd)
+        self.close()
+
+    def close(self) -> None:
+        self.reader.close()
+        self.writer.close()
+
+
+def _wake(number: int, frame: FrameType | None) -> None:
+    """Nothing: the interpreter has written the number to the wake-up socket."""
+
+
+class Kernel:
+    """Processes by serial, and one place to wait. Used from the main thread of a process without others."""
+
+    def __init__(self) -> None:
+        self._processes: dict[int, Process] = {}
+        self._signals = Signals.install()
+        self._poll = select.poll()
+        self._poll.register(self._signals.reader, select.POLLIN)
+        self._init = os.getpid() == 1
+        self._dump_signal = _dump_signal()
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def close(self) -> None:
+        """Let go of everything; workers that are still there see EOF on their lifeline and leave."""
+        self._signals.restore()
+        for process in self._processes.values():
+            process.close()
+        self._processes.clear()
+
+    # -- waiting ---------------------------------------------------------------------------------------------
+
+    def wait(self, deadline: float | None) -> list[Event]:
+        """Block until something happened or `deadline` has come. The only wait of the master."""
+        timeout = None
+        if deadline is not None:  # rounded up: waking early would make the master spin through the last millisecond
+            timeout = max(0, math.ceil((deadline - time.monotonic()) * 1000))
+        ready = {fd for fd, _ in self._poll.poll(timeout)}
+        events: list[Event] = []
+        if self._signals.reader.fileno() in ready:
+            events += self._read_signals()
+        for process in list(self._processes.values()):
+            if process.endpoint is not None and process.endpoint.fileno() in ready:
+                events += self._read_channel(process)
+        events += self._reap()
+        if deadline is not None and time.monotonic() >= deadline:
+            events += self._read_heartbeats()
+            events.append(ev.Tick())
+        return events
+
+    def _read_signals(self) -> list[Event]:
+        numbers = b""
+        try:
+            while data := self._signals.reader.recv(4096):
+                numbers += data
+        except BlockingIOError:
+            pass
+        known = {getattr(signal, one.value): one for one in ev.Signal}
+        return [ev.SignalReceived(known[number]) for number in numbers if number in known]
+
+    def _read_channel(self, process: Process) -> list[Event]:
+        events: list[Event] = []
+        while process.endpoint is not None:
+            try:
+                messages = process.endpoint.receive()
+            except channel.ChannelClosed:
+                self._drop_endpoint(process)
+                break
+            except ValueError as exc:
+                logger.error("Worker %d [%d] said what is not understood: %s", process.slot, process.pid, exc)
+                continue
+            if not messages:
+                break
+            events += [event for one in messages if (event := _event(process.serial, one)) is not None]
+        return events
+
+    def _drop_endpoint(self, process: Process) -> None:
+        if process.endpoint is not None:
+            self._poll.unregister(process.endpoint)
+            process.endpoint.close()
+            process.endpoint = None
+
+    def _reap(self) -> list[Event]:
+        events: list[Event] = []
+        if self._init:
+            exits = _reap_everybody()
+        else:
+            exits = {p.pid: s for p in self._processes.values() if (s := _reap_one(p.pid)) is not None}
+        for process in list(self._processes.values()):
+            if process.pid in exits:
+                events += self._read_channel(process)  # its last words come before its exit
+                events.append(_exited(process.serial, exits[process.pid]))
+                self._drop_endpoint(process)
+                process.close()
+                del self._processes[process.serial]
+        return events
+
+    def _read_heartbeats(self) -> list[Event]:
+        events: list[Event] = []
+        for process in self._processes.values():
+            beat = process.heartbeat.read()
+            if beat.at != process.last_beat:
+                process.last_beat = beat.at
+                events.append(ev.Heartbeat(process.serial, beat.at, beat.in_flight))
+            elif _traced(process.pid):
+                events.append(ev.Heartbeat(process.serial, time.monotonic(), beat.in_flight))
+        return events
+
+    # -- processes -------------------------------------------------------------------------------------------
+
+    def spawn(self, serial: int, slot: int, generation: int, title: str, run: RunWorker) -> Event:
+        """Fork. In the child this does not return."""
+        ours, theirs = channel.pair()
+        process = Process(serial, 0, slot, ours, channel.Heartbeat(), _dump_file() if self._dump_signal else -1)
+        link = channel.WorkerLink(theirs, process.heartbeat, slot, generation)
+        birth = child.Birth(link, title, process.dump_fd, self._dump_signal)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                foreign = [self._signals.close, ours.close, *(p.close for p in self._processes.values())]
+                child.become(birth, foreign, run)
+        except OSError as exc:
+            process.close()
+            return ev.SpawnFailed(serial, exc.strerror or str(exc))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            theirs.close()
+        process.pid = pid
+        self._processes[serial] = process
+        self._poll.register(ours, select.POLLIN)
+        return ev.Spawned(serial, pid)
+
+    def tell(self, serial: int, message: channel.Message) -> None:
+        process = self._processes.get(serial)
+        if process is not None and process.endpoint is not None:
+            try:
+                process.endpoint.send(message)
+            except channel.ChannelClosed:
+                pass  # it is going; its exit follows
+
+    def signal(self, serial: int, name: str) -> None:
+        """Send the signal called `name`, unless the process is reaped already."""
+        process = self._processes.get(serial)
+        if process is not None:
+            try:
+                os.kill(process.pid, getattr(signal, name))
+            except ProcessLookupError:
+                pass  # somebody else has reaped it: waitpid will say so
+
+    # -- stacks ----------------------------------------------------------------------------------------------
+
+    def dump_stack(self, serial: int) -> None:
+        """Ask for the stacks; they arrive when the process is next scheduled, never if it is stopped."""
+        process = self._processes.get(serial)
+        if process is not None and process.dump_fd >= 0:
+            process.dumped = os.fstat(process.dump_fd).st_size
+            os.kill(process.pid, self._dump_signal)
+
+    def stack(self, serial: int) -> str | None:
+        """What the main thread is doing, and the stacks that the last `dump_stack` brought; None without a
+        process."""
+        process = self._processes.get(serial)
+        if process is None:
+            return None
+        text = b""
+        if process.dump_fd >= 0:
+            size = os.fstat(process.dump_fd).st_size
+            text = os.pread(process.dump_fd, max(0, size - process.dumped), process.dumped)
+        head = f"Worker {process.slot} [{process.pid}]: its main thread is {_activity(process.pid)}."
+        stacks = text.decode("utf-8", "replace").rstrip()
+        return f"{head}\n{stacks}" if stacks else f"{head} No stack could be had."
+
+
+def _event(serial: int, message: channel.Message) -> Event | None:
+    match message:
+        case channel.Ready():
+            return ev.WorkerReady(serial)
+        case channel.Failed(code, cause):
+            return ev.WorkerFailed(serial, code, cause)
+        case channel.Drained():
+            return ev.WorkerDrained(serial)
+        case _:
+            return None  # a Drain is for us to say
+
+
+def _reap_one(pid: int) -> int | None:
+    """The wait status of an own child, None while it lives."""
+    try:
+        found, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0  # reaped by somebody else in this process; how it ended is lost
+    return status if found else None
+
+
+def _reap_everybody() -> dict[int, int]:
+    exits: dict[int, int] = {}
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return exits
+        if not pid:
+            return exits
+        exits[pid] = status
+
+
+def _exited(serial: int, status: int) -> Event:
+    if not os.WIFSIGNALED(status):
+        return ev.WorkerExited(serial, os.WEXITSTATUS(status))
+    number = os.WTERMSIG(status)
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    return ev.WorkerExited(serial, 128 + number, name)
+
+
+def _dump_signal() -> int:
+    """A real-time signal that nothing else uses by habit; 0 where there are none."""
+    first = getattr(signal, "SIGRTMIN", 0)
+    return first + 9 if first else 0
+
+
+def _dump_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("stack", os.MFD_CLOEXEC)
+    import tempfile  # a millisecond or more of imports that Linux does not need
+
+    fd, path = tempfile.mkstemp()
+    os.unlink(path)
+    return fd
+
+
+_ACTIVITY = {
+    "R": "running on the CPU",
+    "S": "waiting",
+    "D": "waiting for the disk or the kernel",
+    "T": "stopped by a signal, so it cannot dump its stack",
+    "t": "held by a debugger",
+    "Z": "gone",
+}
+
+
+def _activity(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+    except OSError:
+        return "in an unknown state"
+    state = stat.rpartition(b")")[2].split()[0].decode()
+    return _ACTIVITY.get(state, f"in state {state}")
+
+
+def _traced(pid: int) -> bool:
+    """Whether a debugger holds it: then a loop that does not turn is what somebody wants."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            status = file.read()
+    except OSError:
+        return False
+    found = status.partition(b"\nTracerPid:")[2].split(maxsplit=1)
+    return bool(found) and found[0] != b"0"

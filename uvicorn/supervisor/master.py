@@ -1,0 +1,164 @@
+"""The loop: wait → events → handle → perform, until an action says exit.
+
+Owns: the order of start and end, and the translation of actions into calls. It decides nothing: what is
+done is the machine's (`state`), how it is done is the kernel's. Must not: read a clock, or touch a process
+itself. Fails by: the exit code; a fault of our own is logged with its traceback and is exit code 1. The
+workers then see EOF on their lifeline, finish what they have in flight, and leave.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from uvicorn import channel, sockets
+from uvicorn.config import Config, log_address
+from uvicorn.errors import ExitCode
+from uvicorn.supervisor import actions as do
+from uvicorn.supervisor import events as ev
+from uvicorn.supervisor.actions import Action
+from uvicorn.supervisor.child import set_title
+from uvicorn.supervisor.events import Event
+from uvicorn.supervisor.kernel import Kernel
+from uvicorn.supervisor.notify import Notifier
+from uvicorn.supervisor.policy import Limits
+from uvicorn.supervisor.state import Supervisor
+
+logger = logging.getLogger("uvicorn.error")
+
+RunWorker = Callable[[Config, list[socket.socket]], int]
+
+
+class KernelLike(Protocol):
+    """What the loop needs of an operating system."""
+
+    def now(self) -> float: ...
+    def pid(self) -> int: ...
+    def wait(self, deadline: float | None) -> list[Event]: ...
+    def spawn(self, serial: int, slot: int, generation: int, title: str, run: Callable[[], int]) -> Event: ...
+    def tell(self, serial: int, message: channel.Message) -> None: ...
+    def signal(self, serial: int, name: str) -> None: ...
+    def dump_stack(self, serial: int) -> None: ...
+    def stack(self, serial: int) -> str | None: ...
+    def close(self) -> None: ...
+
+
+class Master:
+    """Supervises `config.workers` processes that each call `run_worker(config, sockets)`, on these listeners.
+
+    The listeners must listen already; the master closes them, at the latest when `run` returns. What every
+    worker imports anyway should have been imported by the caller, so that a worker starts in milliseconds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        listeners: list[sockets.Listener],
+        run_worker: RunWorker,
+        *,
+        kernel: Callable[[], KernelLike] = Kernel,
+        notifier: Notifier | None = None,
+    ) -> None:
+        self._config = config
+        self._listeners = listeners
+        self._run_worker = run_worker
+        self._make_kernel = kernel
+        self._notifier = Notifier.take() if notifier is None else notifier
+        self._app = app_name(config)
+        self._supervisor = Supervisor(limits(config), config.workers)
+        self._kernel: KernelLike
+
+    def run(self) -> int:
+        """Supervise until told to stop, or until it makes no sense. The exit code of the program."""
+        self._kernel = self._make_kernel()
+        try:
+            self._prepare()
+            return self._loop()
+        except Exception:
+            logger.critical("The master failed; its workers finish what they have and leave.", exc_info=True)
+            return ExitCode.INTERNAL
+        finally:
+            self._close_listeners()
+            self._kernel.close()
+            logger.info("Stopping parent process [%d]", self._kernel.pid())
+
+    def _prepare(self) -> None:
+        set_title(f"uvicorn: master [{self._app}]")
+        logger.info("Started parent process [%d]", self._kernel.pid())
+        for listener in self._listeners:
+            log_address(listener.url)
+        gc.collect()
+        gc.freeze()  # a collection in a worker must not write to the pages that all of them share
+
+    def _loop(self) -> int:
+        pending: deque[Event] = deque([ev.Started()])
+        while True:
+            now = self._kernel.now()
+            while pending:
+                actions = self._supervisor.handle(pending.popleft(), now)
+                answers: list[Event] = []
+                for action in actions:
+                    if isinstance(action, do.Exit):
+                        return action.code
+                    answers += self._perform(action, now)
+                pending.extendleft(reversed(answers))
+            pending.extend(self._kernel.wait(self._supervisor.deadline()))
+
+    def _perform(self, action: Action, now: float) -> list[Event]:
+        match action:
+            case do.Spawn(serial, slot, generation):
+                title = f"uvicorn: worker {slot} [{self._app}]"
+                return [self._kernel.spawn(serial, slot, generation, title, self._work)]
+            case do.Tell(serial, mode, deadline):
+                self._kernel.tell(serial, channel.Drain(channel.DrainMode[mode.name], deadline))
+            case do.Terminate(serial):
+                self._kernel.signal(serial, "SIGTERM")
+            case do.Quit(serial):
+                self._kernel.signal(serial, "SIGQUIT")
+            case do.Kill(serial):
+                self._kernel.signal(serial, "SIGKILL")
+            case do.DumpStack(serial):
+                self._kernel.dump_stack(serial)
+            case do.ReportStack(serial):
+                stack = self._kernel.stack(serial)
+                if stack is not None:
+                    logger.error("%s", stack)
+            case do.CloseListeners():
+                self._close_listeners()
+            case do.Notify(status, text):
+                self._notifier.send(status, text, now)
+            case do.Log(level, text):
+                logger.log(getattr(logging, level.name), "%s", text)
+            case do.ReopenLogs():
+                logger.info("Received SIGUSR1: no log file is open that could be reopened.")
+            case do.Exit():
+                raise AssertionError("the loop ends before it performs this")
+        return []
+
+    def _work(self) -> int:
+        """Runs in the worker."""
+        return self._run_worker(self._config, [listener.sock for listener in self._listeners])
+
+    def _close_listeners(self) -> None:
+        sockets.close_all(self._listeners)
+        self._listeners = []
+
+
+def limits(config: Config) -> Limits:
+    """The settings as the machine wants them."""
+    return Limits(
+        drain=config.drain_seconds,
+        hang=float(config.timeout_worker_healthcheck),
+        boot=float(getattr(config, "timeout_worker_boot", 0) or 0),
+        fixed_code=not isinstance(config.app, str),
+    )
+
+
+def app_name(config: Config) -> str:
+    """What a title or a log line calls the application."""
+    app = config.app
+    return app if isinstance(app, str) else getattr(app, "__qualname__", type(app).__name__)

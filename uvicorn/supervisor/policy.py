@@ -1,0 +1,104 @@
+"""How long, how often, how many: the numbers of supervision and the arithmetic on them.
+
+Owns: `Limits` (what the settings say), the constants that nobody needs to set, backoff per slot, the
+restart budget, and the exit codes as plain numbers (a test compares them with `uvicorn.errors.ExitCode`;
+the pure modules import nothing). Must not: read a clock, know a worker's state, or decide what happens
+next. Fails by: nothing; every function is total.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+DUMP_SECONDS = 0.5
+"""How long a suspect has to write its stack, or to beat again, before it is killed."""
+KILL_GRACE = 2.0
+"""Between the drain deadline, which the worker keeps itself, and the master's SIGKILL."""
+NOW_SECONDS = 1.0
+"""What "stop now" leaves a worker before SIGKILL."""
+GIVE_UP_SECONDS = 0.5
+"""What booting siblings get once it is clear that the application cannot start, and what a worker gets to
+leave after it said that it failed."""
+STAY_SECONDS = 1.0
+"""A worker that dies sooner than this after READY counts as one that could not start."""
+CLEAN_EXIT_PAUSE = 0.5
+"""A TERM sent to the whole process group reaches the workers as well: wait for ours before replacing them."""
+SLOW_BOOT_SECONDS = 60.0
+"""A boot longer than this has its stack logged, once. It is not killed for it."""
+LATE_SECONDS = 1.0
+"""A master that wakes this much after the deadline it asked for was itself not scheduled."""
+BACKOFF_FIRST, BACKOFF_FACTOR, BACKOFF_MOST = 0.1, 1.5, 30.0
+BUDGET_PER_SLOT = 10
+"""Failed starts per slot, while no worker serves, after which the master gives up."""
+
+
+class Code(enum.IntEnum):
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    STARTUP = 3
+    CRASH_LOOP = 4
+    FORCED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds; 0 switches `hang` and `boot` off, and means "at once" for `drain`.
+
+    `fixed_code`: the application is an object that was handed over, so a reload cannot bring new code.
+    """
+
+    drain: float = 25.0
+    hang: float = 30.0
+    boot: float = 0.0
+    fixed_code: bool = False
+
+    def hang_deadline(self, beat: float) -> float | None:
+        return beat + self.hang if self.hang else None
+
+    def boot_deadline(self, start: float) -> float | None:
+        return start + self.boot if self.boot else None
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after the n-th failed start in a row of one slot (n ≥ 1)."""
+    exponent = min(failures - 1, 40)  # 1.5^40 is far above the cap; a float power must not overflow
+    return min(BACKOFF_FIRST * BACKOFF_FACTOR**exponent, BACKOFF_MOST)
+
+
+@dataclass(slots=True)
+class SlotRecord:
+    """What a slot remembers across its workers: failed starts in a row, and when it may be filled again."""
+
+    failures: int = 0
+    not_before: float = 0.0
+
+    def failed(self, now: float, least: float = 0.0) -> float:
+        """Note one more failed start. The wait, in seconds."""
+        self.failures += 1
+        wait = max(backoff(self.failures), least)
+        self.not_before = now + wait
+        return wait
+
+    def lost(self, now: float, pause: float) -> None:
+        """A worker that had stayed is gone: the row of failures is over."""
+        self.failures = 0
+        self.not_before = now + pause
+
+
+@dataclass(slots=True)
+class Budget:
+    """Restart intensity, judged only while nobody serves.
+
+    Failures beside a serving sibling cost nothing (that fleet is degraded, not lost), and they are not kept
+    for later: a slot that failed for a day must not turn its siblings' first crash into the end of the
+    service.
+    """
+
+    spent: int = 0
+
+    def charge(self, target: int, serving: bool) -> bool:
+        """Note a failed start. True when that was one too many."""
+        self.spent = 0 if serving else self.spent + 1
+        return self.spent >= BUDGET_PER_SLOT * target

@@ -1,0 +1,256 @@
+"""The supervisor as a pure machine: `handle(event, now)` gives actions, `deadline()` says when to be woken.
+
+Owns: what an event means, and the reconcile step. What is wanted (how many workers, which generation, or
+none because the service stops) and what is (one handle per process, each moved by the table) are separate
+facts. An event records facts and feeds the table; then one reconcile step closes the gap. So no event needs
+to know what else is going on: a reload, a changed target or a stop only change what is wanted, and each may
+interrupt the others.
+
+Must not: hold a descriptor, read a clock, log, or block. Fails by: nothing; what cannot be (a report about
+a worker that is gone, a message that does not fit its state) is ignored with a debug line.
+"""
+
+from __future__ import annotations
+
+from uvicorn.supervisor import actions as do
+from uvicorn.supervisor import events as ev
+from uvicorn.supervisor import wording
+from uvicorn.supervisor.actions import Action, Level, Mode, Status
+from uvicorn.supervisor.effects import Effects, Service
+from uvicorn.supervisor.events import Event, Signal
+from uvicorn.supervisor.policy import DUMP_SECONDS, LATE_SECONDS, SLOW_BOOT_SECONDS, Code, Limits
+from uvicorn.supervisor.table import TABLE, Input, State, Table, WorkerHandle
+
+_INPUTS = {
+    ev.WorkerReady: Input.READY,
+    ev.WorkerFailed: Input.FAILED,
+    ev.WorkerDrained: Input.DRAINED,
+    ev.WorkerExited: Input.EXITED,
+    ev.SpawnFailed: Input.EXITED,
+    ev.Heartbeat: Input.BEAT,
+}
+
+
+class Supervisor(Effects):
+    """The whole of the master's judgement. Feed it `Started` first; after an `Exit` it says no more."""
+
+    def __init__(self, limits: Limits, target: int, table: Table = TABLE) -> None:
+        super().__init__(limits, target, table)
+        self._serial = 0
+        self._last_status = ""
+
+    # -- the two questions -----------------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """What to do about `event`. `now` is seconds of a monotonic clock, the same at every call."""
+        if self.service is Service.OVER:
+            return []
+        asked = self.deadline()
+        if asked is not None and now - asked > LATE_SECONDS:
+            self._excuse(now, now - asked)
+        self._take(event, now)
+        self._reconcile(now)
+        self._tell_status()
+        return self.collect()
+
+    def deadline(self) -> float | None:
+        """When to be woken with a Tick, or None when only an event can change anything."""
+        if self.service is Service.OVER:
+            return None
+        times = [at for w in self.workers.values() for at in w.wake_times()]
+        if self.service is Service.RUNNING:
+            if self.verdict is not None:
+                times.append(self.verdict.at)
+            else:
+                times.extend(self.slot(index).not_before for index in self._vacant())
+        return min(times, default=None)
+
+    # -- what an event means ---------------------------------------------------------------------------------
+
+    def _take(self, event: Event, now: float) -> None:
+        match event:
+            case ev.Started():
+                pass
+            case ev.Tick():
+                self._expire(now)
+            case ev.SignalReceived(signal):
+                self._signal(signal, now)
+            case _:
+                self._report(event, now)
+
+    def _report(
+        self,
+        event: ev.Spawned
+        | ev.SpawnFailed
+        | ev.WorkerReady
+        | ev.WorkerFailed
+        | ev.WorkerDrained
+        | ev.WorkerExited
+        | ev.Heartbeat,
+        now: float,
+    ) -> None:
+        """A report about one worker: the facts go on its handle, the rest is the table's."""
+        w = self.workers.get(event.serial)
+        if w is None:
+            self._log(Level.DEBUG, f"Nobody has serial {event.serial}: {type(event).__name__} is ignored.")
+            return
+        match event:
+            case ev.Spawned(_, pid):
+                w.pid = pid
+                return
+            case ev.SpawnFailed(_, reason):
+                w.cause, w.failed_code = f"Cannot start a worker process: {reason}.", Code.INTERNAL
+            case ev.WorkerFailed(_, code, cause):
+                w.cause, w.failed_code = cause, code
+            case ev.WorkerExited(_, code, signal):
+                w.exit_code, w.exit_signal = code, signal
+            case ev.Heartbeat(_, at, in_flight):
+                w.in_flight = in_flight
+                if at <= w.beat:
+                    return
+                w.beat = at
+            case _:
+                pass
+        self.feed(w, _INPUTS[type(event)], now)
+
+    def _signal(self, signal: Signal, now: float) -> None:
+        running = self.service is Service.RUNNING
+        match signal:
+            case Signal.TERM | Signal.INT if running:
+                self._stop(signal, now)
+            case Signal.TERM | Signal.INT | Signal.QUIT if running or self.service is Service.STOPPING:
+                self._stop_now(signal)
+            case Signal.HUP if running:
+                self._reload(now)
+            case Signal.TTIN | Signal.TTOU if running:
+                self.target = max(1, self.target + (1 if signal is Signal.TTIN else -1))
+                self._log(Level.INFO, f"Received {signal.value}: {wording.workers(self.target)} wanted.")
+            case Signal.USR1:
+                self._out.append(do.ReopenLogs())
+            case Signal.USR2:
+                self._log(Level.WARNING, "Received SIGUSR2: an upgrade in place is not available.")
+            case _:
+                self._log(Level.DEBUG, f"Received {signal.value} while {self.service.value}: ignored.")
+
+    def _stop(self, signal: Signal, now: float) -> None:
+        """The listeners go first: the last worker that closes its copy then refuses whoever comes later."""
+        self.service = Service.STOPPING
+        self.stop_mode = Mode.INTERRUPT if signal is Signal.INT else Mode.STOP
+        self.stop_deadline = now + self.limits.drain
+        self._log(Level.INFO, f"Received {signal.value}: stopping within {self.limits.drain:g} s.")
+        self._notify(Status.STOPPING)
+        self._out.append(do.CloseListeners())
+
+    def _stop_now(self, signal: Signal) -> None:
+        if self.service is Service.RUNNING:
+            self._notify(Status.STOPPING)
+            self._out.append(do.CloseListeners())
+        self.service = Service.NOW
+        self._log(Level.WARNING, f"Received {signal.value}: stopping now.")
+
+    def _reload(self, now: float) -> None:
+        self.epoch.begin(now)
+        for record in self.slots.values():
+            record.not_before = now  # somebody may have mended what the slot is waiting for
+        self._log(Level.INFO, f"Received SIGHUP: reloading, generation {self.epoch.generation}.")
+        if self.limits.fixed_code:
+            self._log(Level.WARNING, "The application was given as an object: its code stays what it is.")
+        if self._announced:
+            self._notify(Status.RELOADING)
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    def _expire(self, now: float) -> None:
+        for w in list(self.workers.values()):
+            if w.report_at is not None and w.report_at <= now:
+                w.report_at = None
+                self._out.append(do.ReportStack(w.serial))
+            if w.slow_at is not None and w.slow_at <= now:
+                self.feed(w, Input.SLOW, now)
+            if w.deadline is not None and w.deadline <= now:
+                self.feed(w, Input.DEADLINE, now)
+        if self.verdict is not None and self.verdict.at <= now and self.service is Service.RUNNING:
+            self.give_up(Code.STARTUP, self.verdict.text)
+
+    def _excuse(self, now: float, late: float) -> None:
+        """The master was suspended, stopped or starved, and perhaps its workers with it: old beats prove
+        nothing."""
+        overdue = False
+        for w in self.workers.values():
+            fresh = now + DUMP_SECONDS if w.state is State.HUNG else self.limits.hang_deadline(now)
+            if w.state in (State.READY, State.HUNG) and w.deadline is not None and fresh is not None:
+                overdue |= w.deadline <= now
+                w.deadline = max(w.deadline, fresh)
+        if overdue:
+            self._log(Level.INFO, f"The master itself was held up for {late:.1f} s: no worker is judged for it.")
+
+    # -- closing the gap -------------------------------------------------------------------------------------
+
+    def _reconcile(self, now: float) -> None:
+        if self.service is Service.RUNNING:
+            self._keep_fleet(now)
+        else:
+            self._send_home(now)
+
+    def _keep_fleet(self, now: float) -> None:
+        for w in self.epoch.superfluous(self.active(), self.target):
+            if (w.state, Input.STOP) in self._table:
+                self.feed(w, Input.STOP, now)
+        if self.verdict is not None:
+            return
+        for index in self._vacant():
+            if self.slot(index).not_before <= now:
+                self._spawn(index, now)
+        if self.epoch.rolling:
+            self._roll(now)
+        if not self._announced and self.served.issuperset(range(self.target)):
+            self._announced = True
+            self._notify(Status.READY)
+
+    def _roll(self, now: float) -> None:
+        fleet = self.active()
+        if not self.epoch.done(fleet, self.target):
+            index = self.epoch.next_slot(fleet, self.target)
+            if index is not None:
+                self._spawn(index, now)
+            return
+        took = 0.0 if self.epoch.since is None else now - self.epoch.since
+        self.epoch.complete()
+        who, generation = wording.workers(self.target), self.epoch.generation
+        self._log(Level.INFO, f"reloaded: {who}, generation {generation}, {took:.1f} s")
+        if self._announced:
+            self._notify(Status.READY)
+
+    def _send_home(self, now: float) -> None:
+        for w in list(self.workers.values()):
+            if self.service is Service.NOW:
+                if not w.hurried and w.state is not State.KILLED:
+                    self.feed(w, Input.NOW, now)
+            elif (w.state, Input.STOP) in self._table and not (w.state is State.BOOTING and w.cause):
+                self.feed(w, Input.STOP, now)  # who said that it failed is leaving by itself
+        if not self.workers:
+            self.service = Service.OVER
+            self._out.append(do.Exit(self.code))
+
+    def _vacant(self) -> list[int]:
+        taken = {w.slot for w in self.workers.values() if w.active}
+        return [index for index in range(self.target) if index not in taken]
+
+    def _spawn(self, index: int, now: float) -> None:
+        self._serial += 1
+        w = WorkerHandle(
+            serial=self._serial,
+            slot=index,
+            generation=self.epoch.generation,
+            started_at=now,
+            deadline=self.limits.boot_deadline(now),
+            slow_at=now + SLOW_BOOT_SECONDS,
+        )
+        self.workers[w.serial] = w
+        self._out.append(do.Spawn(w.serial, w.slot, w.generation))
+
+    def _tell_status(self) -> None:
+        status = self.status()
+        if status != self._last_status and self.service is Service.RUNNING:
+            self._last_status = status
+            self._notify(Status.STATUS)

@@ -1,0 +1,73 @@
+"""What a person reads about workers: one place, so that the same fact has the same words.
+
+Owns: sentences. Must not: decide, or name anything that the machine does not know. Fails by: nothing.
+"""
+
+from __future__ import annotations
+
+from uvicorn.supervisor.table import WorkerHandle
+
+
+def death(w: WorkerHandle) -> str:
+    """How it died; a SIGKILL is attributed."""
+    if not w.exit_signal:
+        return f"left with status {w.exit_code}"
+    if w.exit_signal != "SIGKILL":
+        return f"was killed by {w.exit_signal}"
+    if w.kill_reason:
+        return f"was killed by us: {w.kill_reason}"
+    return "was killed by SIGKILL from outside (by the kernel for want of memory, or by somebody)"
+
+
+def boot_failure(w: WorkerHandle) -> str:
+    """Why a worker never served: its own words if it said any."""
+    if w.cause:
+        return w.cause
+    if w.kill_reason:
+        return f"{w.name} was killed by us: {w.kill_reason}."
+    return f"{w.name} {death(w)} before it was ready, and gave no reason."
+
+
+def headline_first(reason: str) -> str:
+    """A traceback ends with what matters; after a colon that has to come first."""
+    if not reason.startswith("Traceback"):
+        return reason
+    above, _, last = reason.rpartition("\n")
+    return f"{last}\n{above}"
+
+
+def early_death(w: WorkerHandle, now: float) -> str:
+    text = f"{w.name} {death(w)} {now - w.ready_at:.1f} s after it was ready."
+    return f"{text}\n{w.cause}" if w.cause else text
+
+
+def crash(w: WorkerHandle) -> str:
+    text = f"{w.name} {death(w)}; replacing it."
+    return f"{text}\n{w.cause}" if w.cause else text
+
+
+def polite_exit(w: WorkerHandle) -> str:
+    return f"{w.name} {death(w)} without having been told to, as after a TERM from outside; replacing it."
+
+
+def gone(w: WorkerHandle) -> str:
+    return f"{w.name} {death(w)}."
+
+
+def hung(w: WorkerHandle, now: float) -> str:
+    requests = f"{w.in_flight} request{'' if w.in_flight == 1 else 's'} in flight"
+    return f"{w.name} has not turned its event loop for {now - w.beat:.1f} s ({requests})"
+
+
+def serving(ready: int, target: int, generation: int, rolling: bool) -> str:
+    text = f"{ready} of {target} workers ready, generation {generation}"
+    return text + ", reloading" if rolling else text
+
+
+def workers(count: int) -> str:
+    return f"{count} worker{'' if count == 1 else 's'}"
+
+
+def generations(found: set[int]) -> str:
+    numbers = [str(number) for number in sorted(found)]
+    return f"generation {numbers[0]}" if len(numbers) == 1 else "generations " + " and ".join(numbers)
