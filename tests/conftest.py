@@ -1,0 +1,240 @@
+"""Shared by all tests: async tests run in a loop of their own, and nothing a test did to logging outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from uvicorn import channel
+from uvicorn.config import Config
+from uvicorn.worker.server import Server
+
+TIME_LIMIT = 20.0
+"""Seconds after which a test that waits for something is ended: a net, no test is meant to come near it."""
+
+_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A `Config` configures logging for the whole process: put back what was there."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [(log, log.level, log.propagate, list(log.handlers), log.disabled) for log in loggers]
+    yield
+    for log, level, propagate, handlers, disabled in before:
+        log.setLevel(level)
+        log.propagate, log.handlers, log.disabled = propagate, handlers, disabled
+
+
+def _run_in(factory: Callable[[], asyncio.AbstractEventLoop], main: Coroutine[Any, Any, None]) -> None:
+    """Run `main` to its end; whatever it left behind is ended, and an error nobody saw fails the test."""
+    loop = factory()
+    unseen: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: unseen.append(context))
+    try:
+        loop.run_until_complete(asyncio.wait_for(main, TIME_LIMIT))
+    finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=10))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+    assert not unseen, f"The loop's exception handler was called: {unseen}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """An `async def` test runs in asyncio's loop, or in the one its `loop_factory` fixture makes."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    factory = pyfuncitem.funcargs.get("loop_factory", asyncio.new_event_loop)
+    _run_in(factory, pyfuncitem.obj(**arguments))
+    return True
+
+
+# -- loops -----------------------------------------------------------------------------------------------------
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+
+try:
+    import uvloop
+except ImportError:  # the extra is not installed
+    pass
+else:
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
+
+@pytest.fixture(params=sorted(LOOPS))
+def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    """An async test that asks for this runs once in every loop."""
+    return LOOPS[request.param]
+
+
+# -- a server in the test's own loop ---------------------------------------------------------------------------
+
+
+class WatchedServer(Server):
+    """Says when its startup is over, well or not, and leaves signals alone."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.startup_over = asyncio.Event()
+        self.install_signal_handlers = lambda: None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self.startup_over.set()
+
+    @property
+    def port(self) -> int:
+        port: int = self.servers[0].sockets[0].getsockname()[1]
+        return port
+
+
+def _make_config(app: Any, **settings: Any) -> Config:
+    if not {"uds", "fd"} & settings.keys():
+        settings = {"host": "127.0.0.1", "port": 0, **settings}
+    return Config(app, **{"log_config": None, **settings})
+
+
+@contextlib.asynccontextmanager
+async def _serving(app: Any, sockets: list[socket.socket] | None = None, **settings: Any) -> AsyncIterator[WatchedServer]:
+    server = WatchedServer(_make_config(app, **settings))
+    task = asyncio.create_task(server.serve(sockets))
+    waiter = asyncio.create_task(server.startup_over.wait())
+    try:
+        await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        yield server
+    except BaseException:
+        server.force_exit = True
+        raise
+    finally:
+        waiter.cancel()
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., contextlib.AbstractAsyncContextManager[WatchedServer]]:
+    """`async with serving(app, **settings) as server:` on a loopback port the system chose."""
+    return _serving
+
+
+@pytest.fixture(scope="session")
+def make_server() -> Callable[..., WatchedServer]:
+    """make_server(app, **settings) → one that the test starts by hand."""
+    return lambda app, **settings: WatchedServer(_make_config(app, **settings))
+
+
+# -- a client --------------------------------------------------------------------------------------------------
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Client:
+    """One connection of a plain HTTP/1.1 client."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    def ask(self, path: str = "/", *lines: str, method: str = "GET", body: bytes = b"") -> None:
+        length = [f"Content-Length: {len(body)}"] if body else []
+        head = "\r\n".join((f"{method} {path} HTTP/1.1", "Host: a", *length, *lines, "", ""))
+        self.writer.write(head.encode() + body)
+
+    async def head(self) -> tuple[int, dict[str, str]]:
+        first, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")[:-4].split("\r\n")
+        return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines)
+
+    async def chunk(self) -> bytes:
+        size = int(await self.reader.readline(), 16)
+        return (await self.reader.readexactly(size + 2))[:-2]
+
+    async def answer(self) -> Answer:
+        """The next whole response."""
+        status, headers = await self.head()
+        if headers.get("transfer-encoding") == "chunked":
+            body = b""
+            while part := await self.chunk():
+                body += part
+        elif "content-length" in headers:
+            body = await self.reader.readexactly(int(headers["content-length"]))
+        else:
+            body = await self.reader.read()
+        return Answer(status, headers, body)
+
+    async def get(self, path: str = "/", *lines: str) -> Answer:
+        self.ask(path, *lines)
+        return await self.answer()
+
+    async def ended(self) -> bytes:
+        """Whatever is still to come before the server closes."""
+        return await self.reader.read()
+
+
+@contextlib.asynccontextmanager
+async def _connect(where: int | str | WatchedServer) -> AsyncIterator[Client]:
+    if isinstance(where, WatchedServer):
+        where = where.port
+    if isinstance(where, int):
+        reader, writer = await asyncio.open_connection("127.0.0.1", where)
+    else:
+        reader, writer = await asyncio.open_unix_connection(where)
+    try:
+        yield Client(reader, writer)
+    finally:
+        writer.close()
+        try:
+            await writer.wait_closed()
+        except OSError:
+            pass  # the server was first
+
+
+@pytest.fixture(scope="session")
+def connect() -> Callable[..., contextlib.AbstractAsyncContextManager[Client]]:
+    """`async with connect(server or port or path) as client:`"""
+    return _connect
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A listening loopback socket."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield sock
+
+
+# -- a master, seen from the worker ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def master() -> Iterator[channel.Endpoint]:
+    """This process is a worker: the master's end of its channel."""
+    ours, theirs = channel.pair()
+    heartbeat = channel.Heartbeat()
+    channel.current = channel.WorkerLink(theirs, heartbeat, slot=0, generation=1)
+    yield ours
+    channel.current = None
+    for end in (ours, theirs, heartbeat):
+        end.close()

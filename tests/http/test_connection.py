@@ -1,0 +1,1189 @@
+"""One connection on a fake transport, for every codec: order, persistence, flow control, faults, time."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sys
+from typing import Any
+
+import pytest
+
+from uvicorn.errors import ClientDisconnected
+from uvicorn.worker.http.connection import DISCARD_LIMIT, HEADER_DEADLINE, LINGER
+from uvicorn.worker.http.stream import HIGH_WATER
+from uvicorn.worker.state import ServerState
+
+START = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+def get(path: str = "/", *lines: str, method: str = "GET", version: str = "1.1") -> bytes:
+    return "\r\n".join((f"{method} {path} HTTP/{version}", "Host: a", *lines, "", "")).encode()
+
+
+def post(body: bytes, *lines: str, path: str = "/") -> bytes:
+    return get(path, f"Content-Length: {len(body)}", *lines, method="POST") + body
+
+
+CHUNKED = get("/", "Transfer-Encoding: chunked", method="POST")
+
+
+def body(data: bytes = b"", more: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+class Gate:
+    """An application whose requests wait until the test opens them, by path."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.running = 0
+        self.most = 0
+        self.events: dict[str, asyncio.Event] = {}
+
+    def event(self, path: str) -> asyncio.Event:
+        return self.events.setdefault(path, asyncio.Event())
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        self.started.append(path)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await self.event(path).wait()
+        self.running -= 1
+        await send(dict(START))
+        await send(body(path.encode()))
+
+
+# -- keep-alive and order --------------------------------------------------------------------------------------
+
+
+async def test_one_request_after_the_other(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond(b"ok"))
+    for count in range(1, 4):
+        peer.send(get())
+        assert len(await peer.answered(count=count)) == count
+    assert not peer.transport.closed
+    assert peer.state.total_requests == 3
+    assert all("connection" not in response.headers for response in peer.responses())
+
+
+async def test_connection_close_closes(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(get("/", "Connection: close") + get())
+    await peer.closed()
+    (response,) = peer.responses()
+    assert response.headers["connection"] == "close"
+    assert peer.state.connections == set()
+
+
+async def test_the_application_may_close(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond(headers=[(b"Connection", b"close")]))
+    peer.send(get() + get())
+    await peer.closed()
+    assert len(peer.responses()) == 1
+
+
+async def test_http_1_0_closes(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(get(version="1.0"))
+    await peer.closed()
+    assert peer.responses()[0].headers["connection"] == "close"
+
+
+async def test_http_1_0_with_keep_alive_goes_on(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    for count in (1, 2):
+        peer.send(get("/", "Connection: keep-alive", version="1.0"))
+        assert (await peer.answered(count=count))[-1].headers["connection"] == "keep-alive"
+
+
+async def test_http_1_0_gets_no_chunks(make_peer: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        await send(body(b"a", more=True))
+        await send(body(b"b"))
+
+    peer = make_peer(app)
+    peer.send(get("/", "Connection: keep-alive", version="1.0"))
+    await peer.closed()
+    (response,) = peer.responses()
+    assert (response.body, response.headers) == (b"ab", {"connection": "close"})
+
+
+async def test_pipelined_requests_are_answered_in_order_one_at_a_time(make_peer: Any) -> None:
+    gate = Gate()
+    peer = make_peer(gate)
+    peer.send(b"".join(get(f"/{number}") for number in range(4)))
+    for number in (3, 2, 1, 0):  # the last is ready first
+        await peer.turns()
+        assert gate.started == ["/0"] and peer.transport.output == b""
+        gate.event(f"/{number}").set()
+    responses = await peer.answered(count=4)
+    assert [response.body for response in responses] == [b"/0", b"/1", b"/2", b"/3"]
+    assert gate.most == 1
+
+
+async def test_a_hundred_pipelined_requests_in_one_chunk(make_peer: Any, respond: Any) -> None:
+    """They must not nest one application in the other; neither when these answer at once nor when they wait."""
+    depths: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        frame: Any = sys._getframe()
+        depth = 0
+        while frame is not None:
+            depth, frame = depth + 1, frame.f_back
+        depths.append(depth)
+        if scope["path"] == "/wait":
+            await asyncio.sleep(0)
+        await send(dict(START))
+        await send(body(b"x"))
+
+    for path in ("/", "/wait"):
+        depths.clear()
+        peer = make_peer(app)
+        peer.send(get(path) * 100)
+        assert len(await peer.answered(count=100)) == 100
+        assert max(depths) - min(depths) < 10
+
+
+async def test_a_request_behind_a_body_nobody_reads(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(post(b"x" * 1000) + get())
+    assert len(await peer.answered(count=2)) == 2
+
+
+async def test_a_request_behind_a_body_that_arrives_after_the_response(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    data = post(b"x" * 1000) + get()
+    peer.send(data[:500])
+    assert len(await peer.answered()) == 1
+    peer.send(data[500:])
+    assert len(await peer.answered(count=2)) == 2
+    assert not peer.transport.closed
+
+
+async def test_an_unread_body_that_is_too_large_closes(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(get("/", f"Content-Length: {DISCARD_LIMIT * 2}", method="POST"))
+    await peer.answered()
+    sent = 0
+    while not peer.transport.half_closed:
+        assert sent <= DISCARD_LIMIT + 60000
+        peer.send(b"x" * 60000)
+        sent += 60000
+    peer.connection.sweep(peer.state.now + LINGER + 1, 5)
+    await peer.closed()
+
+
+async def test_an_upgrade_nobody_serves_is_ignored(make_peer: Any, recorder: Any) -> None:
+    peer = make_peer(recorder)
+    peer.send(post(b"body", "Connection: Upgrade", "Upgrade: h2c") + get())
+    assert [response.body for response in await peer.answered(count=2)] == [b"body", b""]
+    assert "upgrade" not in peer.responses()[0].headers
+
+
+# -- bodies ----------------------------------------------------------------------------------------------------
+
+
+async def test_chunks_both_ways(make_peer: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        more = True
+        while more:
+            message = await receive()
+            more = message["more_body"]
+            await send(body(message["body"].upper(), more=more))
+
+    peer = make_peer(app)
+    peer.send(CHUNKED)
+    for word in (b"one", b"two"):
+        peer.send(b"3\r\n%b\r\n" % word)
+        await peer.output(b"3\r\n%b\r\n" % word.upper())
+    peer.send(b"0\r\n\r\n")
+    (response,) = await peer.answered()
+    assert (response.body, response.headers["transfer-encoding"]) == (b"ONETWO", "chunked")
+
+
+async def test_reading_pauses_above_the_high_water_mark_and_resumes(make_peer: Any) -> None:
+    go, sizes = asyncio.Event(), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        more = True
+        while more:
+            message = await receive()
+            sizes.append(len(message["body"]))
+            more = message["more_body"]
+        await send(dict(START))
+        await send(body())
+
+    peer = make_peer(app)
+    peer.send(get("/", f"Content-Length: {HIGH_WATER + 10}", method="POST"))
+    peer.send(b"x" * (HIGH_WATER - 1))
+    assert peer.transport.reading
+    peer.send(b"x")
+    assert not peer.transport.reading
+    go.set()
+    await peer.until(lambda: peer.transport.reading)
+    peer.send(b"x" * 10)
+    await peer.answered()
+    assert (sum(sizes), sizes[0]) == (HIGH_WATER + 10, HIGH_WATER)
+
+
+async def test_reading_resumes_when_the_response_is_done_without_the_body(make_peer: Any) -> None:
+    gate = Gate()
+    peer = make_peer(gate)
+    peer.send(get("/a", f"Content-Length: {HIGH_WATER + 10}", method="POST") + b"x" * HIGH_WATER)
+    assert not peer.transport.reading
+    gate.event("/a").set()
+    await peer.answered()
+    await peer.until(lambda: peer.transport.reading)
+    gate.event("/b").set()
+    peer.send(b"x" * 10 + get("/b"))
+    assert [response.body for response in await peer.answered(count=2)] == [b"/a", b"/b"]
+
+
+async def test_pipelined_bytes_wait_with_a_bound(make_peer: Any) -> None:
+    gate = Gate()
+    peer = make_peer(gate)
+    peer.send(get("/0"))
+    while peer.transport.reading:
+        peer.send(get("/0") * 100)
+        assert len(peer.connection.reader.pending) < HIGH_WATER + 100 * len(get("/0"))
+    gate.event("/0").set()
+    await peer.until(lambda: peer.transport.reading)
+    assert gate.most == 1
+
+
+async def test_a_body_is_read_although_pipelining_had_paused_reading(make_peer: Any) -> None:
+    """The head of an upload was the last thing behind many requests; its body must not wait for ever."""
+    gate, bodies = Gate(), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["method"] == "POST":
+            bodies.append((await receive())["body"])
+        await gate(scope, receive, send)
+
+    peer = make_peer(app)
+    peer.send(get("/0"))
+    many = HIGH_WATER // len(get("/0")) + 1
+    peer.send(get("/0") * many + get("/1", "Content-Length: 3", method="POST"))
+    assert not peer.transport.reading
+    gate.event("/0").set()
+    gate.event("/1").set()
+    await peer.until(lambda: peer.transport.reading)
+    peer.send(b"abc")
+    await peer.until(lambda: bodies == [b"abc"])
+    assert len(await peer.answered(count=many + 2)) == many + 2
+
+
+async def test_send_waits_while_the_peer_does_not_read(make_peer: Any) -> None:
+    progress: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        for number in range(3):
+            await send(body(b"x", more=True))
+            progress.append(number)
+        await send(body())
+
+    peer = make_peer(app)
+    peer.transport.clogged = True
+    peer.send(get())
+    await peer.turns()
+    assert progress == []
+    peer.transport.unclog()
+    await peer.answered()
+    assert progress == [0, 1, 2]
+
+
+async def test_the_application_ends_although_the_peer_does_not_read(make_peer: Any, respond: Any) -> None:
+    """The last part waits in the transport, not in the application."""
+    peer = make_peer(respond(b"x" * 100000))
+    peer.transport.clogged = True
+    peer.send(get())
+    await peer.turns()
+    assert (peer.state.in_flight, peer.state.tasks) == (0, set())
+
+
+async def test_no_further_request_is_begun_while_the_peer_does_not_read(make_peer: Any, respond: Any) -> None:
+    """Or pipelining would fill our memory with responses nobody takes."""
+    peer = make_peer(respond(b"x" * 50000))
+    peer.transport.clogged = True
+    peer.send(get() * 50)
+    await peer.turns()
+    assert peer.state.total_requests == 1 and not peer.transport.reading
+    peer.transport.unclog()
+    assert len(await peer.answered(count=50)) == 50
+    assert peer.transport.reading
+
+
+async def test_a_half_closed_peer_that_does_not_read_gets_all_its_answers(make_peer: Any) -> None:
+    gate = Gate()
+    peer = make_peer(gate)
+    peer.send(get("/0") + get("/1"))
+    peer.send_eof()
+    peer.transport.clogged = True
+    gate.event("/0").set()
+    gate.event("/1").set()
+    await peer.until(lambda: not peer.connection.writable)
+    await peer.turns()
+    assert not peer.transport.closed
+    peer.transport.unclog()
+    await peer.closed()
+    assert [response.body for response in peer.responses()] == [b"/0", b"/1"]
+
+
+# -- Expect: 100-continue --------------------------------------------------------------------------------------
+
+EXPECT = get("/", "Content-Length: 2", "Expect: 100-continue", method="POST")
+
+
+async def test_100_when_the_body_is_asked_for(make_peer: Any, recorder: Any) -> None:
+    peer = make_peer(recorder)
+    peer.send(EXPECT)
+    await peer.output(b"HTTP/1.1 100 Continue\r\n\r\n")
+    peer.send(b"ab")
+    responses = await peer.answered(count=2)
+    assert [response.status for response in responses] == [100, 200]
+    assert responses[1].body == b"ab" and not peer.transport.closed
+
+
+async def test_no_100_when_nobody_asks_and_the_connection_ends(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond(status=403))
+    peer.send(EXPECT)
+    await peer.until(lambda: peer.transport.half_closed)
+    (response,) = peer.responses()
+    assert (response.status, response.headers["connection"]) == (403, "close")
+    peer.send(b"ab" + get())
+    peer.send_eof()
+    await peer.closed()
+    assert len(peer.responses()) == 1
+
+
+async def test_no_100_after_a_final_status(make_peer: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        await send(body(b"x", more=True))
+        message = await receive()
+        await send(body(message.get("body", b"")))
+
+    peer = make_peer(app)
+    peer.send(EXPECT)
+    await peer.output(b"1\r\nx\r\n")
+    peer.send(b"ab")
+    (response,) = await peer.answered()
+    assert (response.status, response.body) == (200, b"xab")
+
+
+async def test_no_100_when_the_body_came_anyway(make_peer: Any, recorder: Any) -> None:
+    peer = make_peer(recorder)
+    peer.send(EXPECT + b"ab" + get())
+    assert [response.status for response in await peer.answered(count=2)] == [200, 200]
+
+
+# -- the scope -------------------------------------------------------------------------------------------------
+
+
+async def test_the_whole_scope(make_peer: Any, recorder: Any) -> None:
+    peer = make_peer(recorder, app_state={"db": 1})
+    peer.send(get("/a%20b?c=%20", "X-A: 1"))
+    await peer.answered()
+    ((scope, _),) = recorder.seen
+    assert scope == {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "server": ("192.0.2.2", 80),
+        "client": ("192.0.2.1", 1234),
+        "scheme": "http",
+        "method": "GET",
+        "root_path": "",
+        "path": "/a b",
+        "raw_path": b"/a%20b",
+        "query_string": b"c=%20",
+        "headers": [(b"host", b"a"), (b"x-a", b"1")],
+        "state": {"db": 1},
+    }
+
+
+async def test_root_path_is_part_of_the_path(make_peer: Any, recorder: Any) -> None:
+    peer = make_peer(recorder, root_path="/api")
+    peer.send(get("/x%2Fy"))
+    await peer.answered()
+    scope = recorder.seen[0][0]
+    assert (scope["root_path"], scope["path"], scope["raw_path"]) == ("/api", "/api/x/y", b"/api/x%2Fy")
+
+
+async def test_an_absolute_target(make_peer: Any, recorder: Any) -> None:
+    peer = make_peer(recorder)
+    peer.send(get("http://b:8/p?q"))
+    await peer.answered()
+    scope = recorder.seen[0][0]
+    assert (scope["path"], scope["query_string"], scope["headers"]) == ("/p", b"q", [(b"host", b"b:8")])
+
+
+async def test_each_request_has_a_scope_of_its_own(make_peer: Any, recorder: Any) -> None:
+    """Applications change what they are given."""
+    shared = {"shared": []}
+    peer = make_peer(recorder, app_state=shared)
+    peer.send(get() + get())
+    await peer.answered(count=2)
+    (first, _), (second, _) = recorder.seen
+    assert first["headers"] is not second["headers"] and first["asgi"] is not second["asgi"]
+    assert first["state"] is not second["state"] and first["state"]["shared"] is second["state"]["shared"]
+
+
+@pytest.mark.parametrize(
+    ("names", "client", "server"),
+    [
+        ({"peername": ("::1", 5, 0, 0), "sockname": ("::1", 80, 0, 0)}, ("::1", 5), ("::1", 80)),
+        ({"peername": "", "sockname": "/run/x.sock"}, None, ("/run/x.sock", None)),
+        ({"peername": b"", "sockname": "/run/x.sock"}, None, ("/run/x.sock", None)),
+        ({"peername": None, "sockname": None}, None, None),
+    ],
+)
+async def test_addresses(make_peer: Any, recorder: Any, names: Any, client: Any, server: Any) -> None:
+    peer = make_peer(recorder, **names)
+    peer.send(get())
+    await peer.answered()
+    scope = recorder.seen[0][0]
+    assert (scope["client"], scope["server"]) == (client, server)
+
+
+# -- responses -------------------------------------------------------------------------------------------------
+
+
+async def test_head(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond(b"hello"))
+    peer.send(get(method="HEAD") + get())
+    first, second = await peer.answered("HEAD", "GET", count=2)
+    assert (first.headers["content-length"], first.body, second.body) == ("5", b"", b"hello")
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_statuses_without_a_body(make_peer: Any, respond: Any, status: int) -> None:
+    peer = make_peer(respond(b"hello", status=status))
+    peer.send(get() + get())
+    responses = await peer.answered(count=2)
+    assert [response.status for response in responses] == [status, status]
+    assert peer.transport.output.count(b"hello") == 0
+
+
+async def test_default_fields_are_sent_unless_the_application_has_its_own(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond(headers=[(b"Server", b"mine")]))
+    peer.state.default_headers = [(b"date", b"now"), (b"server", b"uvicorn")]
+    peer.send(get())
+    (response,) = await peer.answered()
+    assert (response.headers["date"], response.headers["server"]) == ("now", "mine")
+
+
+async def test_content_shorter_than_announced_closes(make_peer: Any, respond: Any, caplog: Any) -> None:
+    peer = make_peer(respond(b"ab", headers=[(b"content-length", b"3")]))
+    peer.send(get() + get())
+    await peer.closed()
+    assert peer.transport.output.endswith(b"\r\n\r\nab")
+    assert "shorter than Content-Length" in caplog.text
+
+
+async def test_content_longer_than_announced_is_a_500(make_peer: Any, respond: Any, caplog: Any) -> None:
+    peer = make_peer(respond(b"abcd", headers=[(b"content-length", b"3")]))
+    peer.send(get())
+    await peer.closed()
+    (response,) = peer.responses()
+    assert response.status == 500
+    assert "RuntimeError: Response content longer than Content-Length" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"x", b"a\r\nb: c")],
+        [(b"a b", b"c")],
+        [("x", b"y")],
+        [(b"x", "y")],
+        [(b"content-length", b"x")],
+        [(b"content-length", b"1"), (b"transfer-encoding", b"chunked")],
+    ],
+)
+async def test_bad_response_headers_are_a_500(make_peer: Any, respond: Any, headers: Any, caplog: Any) -> None:
+    peer = make_peer(respond(headers=headers))
+    peer.send(get() + get())
+    await peer.closed()
+    (response,) = peer.responses()
+    assert (response.status, response.body, response.headers["connection"]) == (500, b"Internal Server Error", "close")
+    assert "Exception in ASGI application" in caplog.text
+
+
+# -- the application's faults ----------------------------------------------------------------------------------
+
+
+class Fault(Exception):
+    pass
+
+
+@pytest.mark.parametrize("wait", [False, True], ids=["at once", "after a turn"])
+async def test_an_exception_before_the_start_is_a_500(make_peer: Any, caplog: Any, wait: bool) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if wait:
+            await asyncio.sleep(0)
+        raise Fault("the reason")
+
+    peer = make_peer(app)
+    peer.send(get() + get())
+    await peer.closed()
+    (response,) = peer.responses()
+    assert (response.status, response.headers["connection"]) == (500, "close")
+    (record,) = [record for record in caplog.records if record.name == "uvicorn.error"]
+    assert (record.levelname, record.getMessage()) == ("ERROR", "Exception in ASGI application\n")
+    assert "Fault: the reason" in caplog.text
+    assert (peer.state.in_flight, peer.state.tasks) == (0, set())
+
+
+async def test_an_exception_after_start_but_before_the_body_is_a_500(make_peer: Any, caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        raise Fault
+
+    peer = make_peer(app)
+    peer.send(get())
+    await peer.closed()
+    assert [response.status for response in peer.responses()] == [500]
+
+
+async def test_an_exception_after_the_body_began_closes_without_a_second_head(make_peer: Any, caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        await send(body(b"part", more=True))
+        raise Fault
+
+    peer = make_peer(app)
+    peer.send(get() + get())
+    await peer.closed()
+    assert peer.transport.output.endswith(b"4\r\npart\r\n") and peer.transport.output.count(b"HTTP/1.1") == 1
+    assert "Exception in ASGI application" in caplog.text
+
+
+async def test_an_exception_after_the_response_is_logged_only(make_peer: Any, caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        await send(body(b"ok"))
+        raise Fault
+
+    peer = make_peer(app)
+    peer.send(get() + get())
+    assert len(await peer.answered(count=2)) == 2
+    await peer.turns()
+    assert not peer.transport.closed
+    assert caplog.text.count("Exception in ASGI application") == 2
+
+
+async def test_an_exception_while_the_body_is_still_coming(make_peer: Any, caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise Fault
+
+    peer = make_peer(app)
+    peer.send(get("/", "Content-Length: 100000", method="POST") + b"x" * 10)
+    await peer.until(lambda: peer.transport.half_closed)
+    assert [response.status for response in peer.responses()] == [500]
+    peer.send(b"x" * 1000)  # it is listened to for a moment, so that it can read the answer
+    assert not peer.transport.closed
+    peer.connection.sweep(peer.state.now + LINGER + 0.1, 5)
+    await peer.closed()
+
+
+@pytest.mark.parametrize(
+    ("messages", "sentence", "status"),
+    [
+        ([], "ASGI callable returned without starting response.", 500),
+        ([START], "ASGI callable returned without completing response.", 500),
+        ([START, body(b"x", more=True)], "ASGI callable returned without completing response.", 200),
+    ],
+)
+async def test_an_application_that_returns_too_early(
+    make_peer: Any, caplog: Any, messages: Any, sentence: str, status: int
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(dict(message))
+
+    peer = make_peer(app)
+    peer.send(get())
+    await peer.closed()
+    assert peer.transport.output.startswith(b"HTTP/1.1 %d " % status)
+    assert peer.transport.output.count(b"HTTP/1.1") == 1
+    assert sentence in [record.getMessage() for record in caplog.records]
+
+
+async def test_an_application_that_returns_something(make_peer: Any, respond: Any, caplog: Any) -> None:
+    answer = respond()
+
+    async def app(scope: Any, receive: Any, send: Any) -> str:
+        await answer(scope, receive, send)
+        return "something"
+
+    peer = make_peer(app)
+    peer.send(get())
+    await peer.answered()
+    assert "ASGI callable should return None, but returned 'something'." in caplog.text
+
+
+@pytest.mark.parametrize(
+    "app",
+    [lambda: None, lambda scope, receive, send: None, lambda scope, receive, send: 1 / 0, lambda *call: "text"],
+    ids=["wrong arguments", "nothing to await", "raises at once", "a string"],
+)
+async def test_what_is_no_application(make_peer: Any, respond: Any, caplog: Any, app: Any) -> None:
+    peer = make_peer(respond())
+    peer.config.loaded_app = app
+    peer = make_peer(respond(), config=peer.config)
+    peer.send(get())
+    await peer.closed()
+    assert [response.status for response in peer.responses()] == [500]
+    assert (peer.state.in_flight, peer.state.tasks) == (0, set())
+    assert "Exception in ASGI application" in caplog.text
+
+
+async def test_an_awaitable_that_is_no_coroutine(make_peer: Any, respond: Any) -> None:
+    class Awaitable:
+        def __init__(self, *call: Any) -> None:
+            self.call = call
+
+        def __await__(self) -> Any:
+            return respond(b"ok")(*self.call).__await__()
+
+    peer = make_peer(lambda scope, receive, send: Awaitable(scope, receive, send), interface="asgi3")
+    peer.send(get())
+    assert (await peer.answered())[0].body == b"ok"
+
+
+async def test_wrong_order_is_told_to_the_application(make_peer: Any) -> None:
+    sentences: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in (body(), dict(START), dict(START), body(), body()):
+            try:
+                await send(message)
+            except RuntimeError as exc:
+                sentences.append(str(exc))
+
+    peer = make_peer(app)
+    peer.send(get())
+    await peer.answered()
+    assert len(sentences) == 3 and not peer.transport.closed
+
+
+# -- the peer's faults -----------------------------------------------------------------------------------------
+
+
+async def test_a_refusal_is_one_answer_one_line_and_no_application(make_peer: Any, recorder: Any, caplog: Any) -> None:
+    caplog.set_level(logging.DEBUG, "uvicorn.error")
+    peer = make_peer(recorder)
+    peer.send(b"GET / HTTP/1.1\r\nHost : \x1b[31m\r\n\r\n" + get())
+    await peer.until(lambda: peer.transport.half_closed)
+    peer.send(get())
+    peer.send_eof()
+    await peer.closed()
+    (response,) = peer.responses()
+    assert (response.status, response.headers["connection"]) == (400, "close")
+    assert recorder.seen == []
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO] == [
+        "Invalid HTTP request received."
+    ]
+    assert "\x1b" not in caplog.text
+
+
+async def test_a_refusal_behind_a_good_request_waits_for_its_turn(make_peer: Any) -> None:
+    gate = Gate()
+    peer = make_peer(gate)
+    peer.send(get("/0") + b"nonsense\r\n\r\n")
+    await peer.turns()
+    assert peer.transport.output == b""
+    gate.event("/0").set()
+    await peer.until(lambda: peer.transport.half_closed)
+    assert [response.status for response in peer.responses()] == [200, 400]
+    peer.send_eof()
+    await peer.closed()
+
+
+async def test_a_broken_body_is_refused_while_the_application_waits_for_it(make_peer: Any) -> None:
+    messages: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        messages.append(await receive())
+        messages.append(await receive())
+        await send(dict(START))
+
+    peer = make_peer(app)
+    peer.send(CHUNKED + b"1\r\na\r\n")
+    await peer.until(lambda: messages)
+    peer.send(b"nonsense\r\n")
+    await peer.until(lambda: len(messages) == 2 and peer.state.in_flight == 0)
+    assert messages[1] == {"type": "http.disconnect"}
+    assert [response.status for response in peer.responses()] == [400]
+    assert peer.transport.half_closed
+    peer.send_eof()
+    await peer.closed()
+
+
+async def test_a_broken_body_after_the_response_began_closes(make_peer: Any) -> None:
+    raised: list[BaseException] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        await send(body(b"x", more=True))
+        await receive()
+        try:
+            await send(body(b"y"))
+        except OSError as exc:
+            raised.append(exc)
+            raise
+
+    peer = make_peer(app)
+    peer.send(CHUNKED)
+    await peer.output(b"1\r\nx\r\n")
+    peer.send(b"nonsense\r\n")
+    await peer.until(lambda: raised)
+    assert peer.transport.output.count(b"HTTP/1.1") == 1 and peer.transport.half_closed
+    peer.send_eof()
+    await peer.closed()
+
+
+async def test_a_broken_body_at_once_does_not_start_the_application(make_peer: Any, recorder: Any) -> None:
+    peer = make_peer(recorder)
+    peer.send(CHUNKED + b"nonsense\r\n")
+    await peer.turns()
+    assert [response.status for response in peer.responses()] == [400]
+    assert (recorder.seen, peer.state.in_flight) == ([], 0)
+    peer.send_eof()
+    await peer.closed()
+
+
+# -- the end of a connection -----------------------------------------------------------------------------------
+
+
+async def test_receive_says_disconnect_when_the_peer_leaves(make_peer: Any) -> None:
+    messages: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        messages.append(await receive())
+        messages.append(await receive())
+
+    peer = make_peer(app)
+    peer.send(get())
+    await peer.turns()
+    assert len(messages) == 1
+    peer.drop()
+    await peer.until(lambda: peer.state.in_flight == 0)
+    assert messages[1] == {"type": "http.disconnect"}
+    assert (peer.state.connections, peer.state.tasks) == (set(), set())
+
+
+async def test_send_raises_when_the_peer_left_and_the_log_says_it_at_debug_only(make_peer: Any, caplog: Any) -> None:
+    caplog.set_level(logging.DEBUG, "uvicorn.error")
+    raised: list[BaseException] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        try:
+            while True:
+                await send(body(b"x", more=True))
+                await asyncio.sleep(0)
+        except OSError as exc:
+            raised.append(exc)
+            raise
+
+    peer = make_peer(app)
+    peer.send(get())
+    await peer.output(b"x\r\n", count=3)
+    peer.drop()
+    await peer.until(lambda: peer.state.in_flight == 0)
+    assert [type(exc) for exc in raised] == [ClientDisconnected]
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("DEBUG", "The client left before the response was complete.")
+    ]
+
+
+async def test_another_oserror_of_the_application_is_its_fault(make_peer: Any, caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await receive()
+        raise ConnectionError("the database's")
+
+    peer = make_peer(app)
+    peer.send(get())
+    await peer.turns()
+    peer.drop()
+    await peer.until(lambda: peer.state.in_flight == 0)
+    assert "ConnectionError: the database's" in caplog.text
+
+
+async def test_a_peer_that_closes_its_half_gets_its_answer(make_peer: Any) -> None:
+    gate = Gate()
+    peer = make_peer(gate)
+    peer.send(get("/0") + get("/1"))
+    peer.send_eof()
+    await peer.turns()
+    assert not peer.transport.closed
+    gate.event("/0").set()
+    gate.event("/1").set()
+    await peer.closed()
+    assert [response.body for response in peer.responses()] == [b"/0", b"/1"]
+
+
+async def test_a_half_close_between_two_pipelined_requests_loses_none(make_peer: Any) -> None:
+    """The next request is taken up one turn later; what the loop delivers in between must not end the connection."""
+    peer: Any = None
+    paths: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        paths.append(scope["path"])
+        await asyncio.sleep(0)
+        await send(dict(START))
+        await send(body())
+        if scope["path"] == "/0":
+            peer.send_eof()
+
+    peer = make_peer(app)
+    peer.send(get("/0") + get("/1"))
+    await peer.closed()
+    assert paths == ["/0", "/1"]
+    assert len(peer.responses()) == 2
+
+
+async def test_a_half_close_in_the_middle_of_a_body_is_a_disconnect(make_peer: Any) -> None:
+    messages: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            messages.append(await receive())
+            if messages[-1]["type"] == "http.disconnect":
+                return
+
+    peer = make_peer(app)
+    peer.send(get("/", "Content-Length: 5", method="POST") + b"ab")
+    peer.send_eof()
+    await peer.closed()
+    assert messages == [{"type": "http.request", "body": b"ab", "more_body": True}, {"type": "http.disconnect"}]
+
+
+@pytest.mark.parametrize("data", [b"", b"GET / HT", get()[:-2]])
+async def test_a_half_close_without_a_whole_request_closes(make_peer: Any, respond: Any, data: bytes) -> None:
+    peer = make_peer(respond())
+    if data:
+        peer.send(data)
+    peer.send_eof()
+    await peer.closed()
+    assert peer.transport.output == b""
+
+
+async def test_a_cancelled_application_is_answered_500(make_peer: Any) -> None:
+    gate = Gate()
+    peer = make_peer(gate)
+    peer.send(get("/0"))
+    await peer.turns()
+    (task,) = peer.state.tasks
+    task.cancel()
+    await peer.closed()
+    assert [response.status for response in peer.responses()] == [500]
+    assert peer.state.in_flight == 0
+
+
+# -- limits ----------------------------------------------------------------------------------------------------
+
+
+async def test_above_the_concurrency_limit_the_answer_is_503(make_peer: Any, connection_class: Any, caplog: Any) -> None:
+    state, gate = ServerState(), Gate()
+    first, second = (make_peer(gate, state=state, limit_concurrency=1) for _ in range(2))
+    first.send(get("/0"))
+    second.send(post(b"body", path="/1"))
+    await second.until(lambda: second.transport.half_closed)
+    second.send_eof()
+    await second.closed()
+    (response,) = second.responses()
+    assert (response.status, response.headers["connection"], response.headers["retry-after"]) == (503, "close", "1")
+    assert gate.started == ["/0"] and "Exceeded concurrency limit." in caplog.text
+    gate.event("/0").set()
+    await first.answered()
+    assert state.in_flight == 0
+    third = make_peer(gate, state=state, limit_concurrency=1)
+    third.send(get("/0"))
+    assert (await third.answered())[0].status == 200
+
+
+async def test_a_smaller_limit_for_the_head(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond(), h11_max_incomplete_event_size=600)
+    peer.send(get("/", "X: " + "v" * 600))
+    await peer.turns()
+    assert [response.status for response in peer.responses()] == [431]
+    peer.send_eof()
+    await peer.closed()
+
+
+# -- time ------------------------------------------------------------------------------------------------------
+
+
+async def test_an_idle_connection_is_closed_after_its_time(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.state.now = 100.0
+    peer.send(get())
+    await peer.answered()
+    peer.connection.sweep(104.9, 5)
+    assert not peer.transport.closed
+    peer.connection.sweep(105.1, 5)
+    await peer.closed()
+    assert len(peer.responses()) == 1
+
+
+async def test_a_new_connection_that_sends_nothing_is_closed_silently(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.connection.sweep(peer.state.now + HEADER_DEADLINE - 1, 5)
+    assert not peer.transport.closed
+    peer.connection.sweep(peer.state.now + HEADER_DEADLINE + 1, 5)
+    await peer.closed()
+    assert peer.transport.output == b""
+
+
+async def test_time_counts_from_the_last_answer(make_peer: Any) -> None:
+    gate = Gate()
+    peer = make_peer(gate)
+    peer.state.now = 100.0
+    peer.send(get("/0"))
+    await peer.turns()
+    peer.connection.sweep(1000.0, 5)
+    assert not peer.transport.closed
+    peer.state.now = 1000.0
+    gate.event("/0").set()
+    await peer.answered()
+    peer.connection.sweep(1004.0, 5)
+    assert not peer.transport.closed
+
+
+async def test_a_head_has_a_deadline_that_its_bytes_do_not_move(make_peer: Any, respond: Any) -> None:
+    """A client that sends a byte now and then must not hold a connection for ever."""
+    peer = make_peer(respond())
+    peer.state.now = 100.0
+    peer.send(b"GET / HTTP/1.1\r\nX: ")
+    for second in range(1, 30):
+        peer.state.now = 100.0 + second
+        peer.send(b"x")
+        peer.connection.sweep(peer.state.now, 5)
+        assert not peer.transport.half_closed
+    peer.state.now = 100.0 + HEADER_DEADLINE + 0.5
+    peer.connection.sweep(peer.state.now, 5)
+    await peer.until(lambda: peer.transport.half_closed)
+    (response,) = peer.responses()
+    assert (response.status, response.headers["connection"]) == (408, "close")
+    peer.send_eof()
+    await peer.closed()
+
+
+async def test_the_deadline_of_a_second_head_is_its_own(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.state.now = 100.0
+    peer.send(get())
+    await peer.answered()
+    peer.state.now = 104.0
+    peer.send(b"GET /")
+    peer.connection.sweep(104.0 + HEADER_DEADLINE - 1, 5)
+    assert not peer.transport.half_closed
+
+
+async def test_lingering_ends_although_the_peer_keeps_sending(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.state.now = 100.0
+    peer.send(b"nonsense\r\n\r\n")
+    await peer.until(lambda: peer.transport.half_closed)
+    for _ in range(3):
+        peer.state.now += 1
+        peer.send(b"x" * 1000)
+    peer.connection.sweep(peer.state.now, 5)
+    await peer.closed()
+    assert peer.transport.aborted
+
+
+async def test_lingering_ends_when_the_peer_closes(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(b"nonsense\r\n\r\n")
+    await peer.until(lambda: peer.transport.half_closed)
+    assert not peer.transport.closed
+    peer.send_eof()
+    await peer.closed()
+    assert not peer.transport.aborted
+
+
+# -- drain -----------------------------------------------------------------------------------------------------
+
+
+async def test_shutdown_closes_an_idle_connection_now(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(get())
+    await peer.answered()
+    peer.connection.shutdown()
+    await peer.closed()
+
+
+async def test_shutdown_lets_a_request_finish_and_says_close(make_peer: Any) -> None:
+    gate = Gate()
+    peer = make_peer(gate)
+    peer.send(get("/0") + get("/1"))
+    await peer.turns()
+    peer.connection.shutdown()
+    assert not peer.transport.closed
+    gate.event("/0").set()
+    await peer.closed()
+    (response,) = peer.responses()
+    assert response.headers["connection"] == "close"
+    assert gate.started == ["/0"]
+
+
+async def test_retire_answers_one_more_request(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.connection.retire()
+    await peer.turns()
+    assert not peer.transport.closed
+    peer.send(get() + get())
+    await peer.closed()
+    (response,) = peer.responses()
+    assert (response.status, response.headers["connection"]) == (200, "close")
+
+
+async def test_retire_in_the_middle_of_a_response_closes_after_it(make_peer: Any) -> None:
+    more = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        await send(body(b"a", more=True))
+        await more.wait()
+        await send(body(b"b"))
+
+    peer = make_peer(app)
+    peer.send(get())
+    await peer.output(b"a\r\n")
+    peer.connection.retire()
+    more.set()
+    await peer.closed()
+    assert peer.responses()[0].body == b"ab"
+
+
+async def test_disconnect_is_heard_and_the_answer_still_counts(make_peer: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        assert (await receive())["type"] == "http.disconnect"
+        await send(dict(START))
+        await send(body(b"bye"))
+
+    peer = make_peer(app)
+    peer.send(get())
+    await peer.turns()
+    peer.connection.retire()
+    peer.connection.disconnect()
+    await peer.closed()
+    assert peer.responses()[0].body == b"bye"
+
+
+async def test_abort_waits_for_nothing(make_peer: Any) -> None:
+    peer = make_peer(Gate())
+    peer.send(get("/0"))
+    peer.connection.abort()
+    await peer.closed()
+    assert peer.transport.aborted
+    (task,) = peer.state.tasks
+    task.cancel()
+    await peer.until(lambda: not peer.state.tasks)
+
+
+async def test_a_connection_made_while_draining_serves_one_request(make_peer: Any, respond: Any) -> None:
+    state = ServerState()
+    state.draining = True
+    peer = make_peer(respond(), state=state)
+    peer.send(get())
+    await peer.closed()
+    assert peer.responses()[0].headers["connection"] == "close"
+
+
+# -- the access log --------------------------------------------------------------------------------------------
+
+
+async def test_access_records(make_peer: Any, respond: Any, caplog: Any) -> None:
+    caplog.set_level(logging.INFO, "uvicorn.access")
+    state = ServerState()
+    state.logs_access = True
+    peer = make_peer(respond(status=201), state=state, root_path="/api")
+    peer.send(get("/x%20y?a=b"))
+    await peer.answered()
+    (record,) = [record for record in caplog.records if record.name == "uvicorn.access"]
+    assert record.msg == '%s - "%s %s HTTP/%s" %d'
+    assert record.args == ("192.0.2.1:1234", "GET", "/api/x%20y?a=b", "1.1", 201)
+    assert record.getMessage() == '192.0.2.1:1234 - "GET /api/x%20y?a=b HTTP/1.1" 201'
+
+
+async def test_each_request_is_logged_once_whatever_happens(make_peer: Any, caplog: Any) -> None:
+    caplog.set_level(logging.INFO, "uvicorn.access")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/raise":
+            raise Fault
+        await send({**START, "headers": [(b"content-length", b"1")]})
+        await send(body(b"too much"))
+
+    for path in ("/raise", "/too-much"):
+        caplog.clear()
+        state = ServerState()
+        state.logs_access = True
+        peer = make_peer(app, state=state)
+        peer.send(get(path))
+        await peer.closed()
+        assert [record.args[4] for record in caplog.records if record.name == "uvicorn.access"] == [500]
+
+
+# -- memory ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["at once", "after a turn", "raises", "reads a body"])
+async def test_requests_leave_no_reference_cycles(make_peer: Any, kind: str, caplog: Any) -> None:
+    caplog.set_level(logging.CRITICAL, "uvicorn.error")  # a log record keeps its exception
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if kind == "after a turn":
+            await asyncio.sleep(0)
+        elif kind == "reads a body":
+            await receive()
+        elif kind == "raises" and scope["path"] == "/raise":
+            raise Fault
+        await send(dict(START))
+        await send(body(b"ok"))
+
+    async def one(peer: Any, path: str) -> None:
+        peer.take()
+        peer.send(post(b"body", path=path))
+        await peer.output(b"\r\n\r\n")
+        await peer.turns()
+
+    path = "/raise" if kind == "raises" else "/"
+    peer = make_peer(app)
+    await one(peer, "/")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            if kind == "raises":
+                peer = make_peer(app, state=peer.state)
+            await one(peer, path)
+        if kind != "raises":
+            assert gc.collect() == 0
+            return
+    finally:
+        gc.enable()
+    # What a whole connection leaves (the fake transport and it hold each other) is bounded, whatever it served.
+    assert gc.collect() < 20 * 60
+
+
+async def test_a_lost_connection_lets_go_of_everything(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(get()[:20])
+    peer.drop()
+    assert (peer.connection.reader.pending, peer.state.connections) == (b"", set())

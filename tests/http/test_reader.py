@@ -1,0 +1,172 @@
+"""Bytes → heads and bodies, for every codec: what is held back, what is limited, what stays for the next request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from uvicorn.errors import BadRequest
+from uvicorn.worker.http.reader import MAX_CHUNK_LINE, MAX_FIELDS, MAX_HEAD, MAX_TRAILERS, Part, RequestReader
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture
+def reader(codec_class: Any) -> RequestReader:
+    return RequestReader(codec_class())
+
+
+def refused(reader: RequestReader, data: bytes) -> int:
+    reader.pending += data
+    with pytest.raises(BadRequest) as caught:
+        if reader.head() is not None:
+            reader.body()
+    return caught.value.status
+
+
+def test_nothing_is_told_before_the_head_is_whole(reader: RequestReader) -> None:
+    for byte in GET[:-1]:
+        reader.pending += bytes([byte])
+        assert reader.head() is None
+    reader.pending += GET[-1:]
+    request = reader.head()
+    assert request is not None and (request.method, request.fields) == ("GET", [(b"host", b"a")])
+    assert (reader.pending, reader.part) == (b"", Part.HEAD)
+
+
+def test_what_follows_a_head_stays(reader: RequestReader) -> None:
+    reader.pending = GET + b"GET /2"
+    assert reader.head() is not None
+    assert reader.pending == b"GET /2"
+
+
+def test_a_body_by_length_in_parts(reader: RequestReader) -> None:
+    reader.pending = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe"
+    assert reader.head() is not None
+    assert (reader.part, reader.body()) == (Part.LENGTH, b"he")
+    assert reader.body() == b""
+    reader.pending += b"lloGET"
+    assert (reader.body(), reader.part, reader.pending) == (b"llo", Part.HEAD, b"GET")
+
+
+def test_a_chunk_is_handed_on_before_it_is_whole(reader: RequestReader) -> None:
+    reader.pending = CHUNKED + b"5\r\nhe"
+    assert reader.head() is not None
+    assert reader.body() == b"he"
+    reader.pending += b"llo\r\n1\r\n!\r\n0"
+    assert (reader.body(), reader.part) == (b"llo!", Part.CHUNK_SIZE)
+    reader.pending += b"\r\nX: y\r\n\r\nGET"
+    assert (reader.body(), reader.part, reader.pending) == (b"", Part.HEAD, b"GET")
+
+
+def test_a_head_at_its_limit(reader: RequestReader) -> None:
+    rest = MAX_HEAD - len(GET) - len("X: \r\n")
+    reader.pending = GET[:-2] + b"X: " + b"v" * rest + b"\r\n\r\n"
+    assert len(reader.pending) == MAX_HEAD
+    assert reader.head() is not None
+
+
+def test_a_head_over_its_limit(reader: RequestReader) -> None:
+    rest = MAX_HEAD - len(GET) - len("X: \r\n") + 1
+    assert refused(reader, GET[:-2] + b"X: " + b"v" * rest + b"\r\n\r\n") == 431
+
+
+def test_a_head_that_never_ends(reader: RequestReader) -> None:
+    assert refused(reader, GET[:-2] + b"X: " + b"v" * MAX_HEAD) == 431
+
+
+def test_a_line_that_never_ends(reader: RequestReader) -> None:
+    assert refused(reader, b"GET /" + b"v" * MAX_HEAD) == 414
+
+
+def test_a_smaller_limit(codec_class: Any) -> None:
+    reader = RequestReader(codec_class(), max_head=600)
+    assert refused(reader, GET[:-2] + b"X: " + b"v" * 600 + b"\r\n\r\n") == 431
+
+
+def test_no_limit_is_below_a_small_head_however_it_is_cut(codec_class: Any, calls: Any) -> None:
+    whole = calls(codec_class, [GET], 1)
+    assert whole[0][0] == "request"
+    assert calls(codec_class, [GET[:-1], GET[-1:]], 1) == whole
+
+
+@pytest.mark.parametrize(("count", "fits"), [(MAX_FIELDS, True), (MAX_FIELDS + 1, False)])
+def test_the_number_of_fields(reader: RequestReader, count: int, fits: bool) -> None:
+    data = GET[:-2] + b"X-Abc: d\r\n" * (count - 1) + b"\r\n"
+    if fits:
+        reader.pending = data
+        request = reader.head()
+        assert request is not None and len(request.fields) == count
+    else:
+        assert refused(reader, data) == 431
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x16\x03\x01", b"GET\x00", b" ", b"\n", b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\r\nX\n"]
+)
+def test_what_can_become_no_head_is_refused_at_once(reader: RequestReader, data: bytes) -> None:
+    assert refused(reader, data) == 400
+
+
+@pytest.mark.parametrize(
+    "data", [b"\r", b"\r\n", b"G", b"GET", b"GET ", b"GET / HTTP/1.1\r", GET[:-2], GET[:-1], b"\r\n" + GET[:5]]
+)
+def test_what_can_become_one_is_waited_for(reader: RequestReader, data: bytes) -> None:
+    reader.pending = data
+    assert reader.head() is None
+
+
+def test_the_size_of_a_chunk_line(codec_class: Any) -> None:
+    for extra, fits in ((0, True), (1, False)):
+        reader = RequestReader(codec_class())
+        data = CHUNKED + b"1;" + b"x" * (MAX_CHUNK_LINE - 2 + extra) + b"\r\na\r\n"
+        if fits:
+            reader.pending = data
+            assert reader.head() is not None
+            assert reader.body() == b"a"
+        else:
+            assert refused(reader, data) == 400
+
+
+def test_chunk_lines_are_limited_before_they_end(reader: RequestReader) -> None:
+    assert refused(reader, CHUNKED + b"1;" + b"x" * (MAX_CHUNK_LINE + 2)) == 400
+
+
+def test_trailers_are_limited_together(codec_class: Any) -> None:
+    line = b"X: " + b"y" * 95 + b"\r\n"
+    for count, fits in ((MAX_TRAILERS // 100, True), (MAX_TRAILERS // 100 + 1, False)):
+        reader = RequestReader(codec_class())
+        data = CHUNKED + b"0\r\n" + line * count + b"\r\n"
+        if fits:
+            reader.pending = data
+            assert reader.head() is not None
+            assert (reader.body(), reader.part) == (b"", Part.HEAD)
+        else:
+            assert refused(reader, data) == 400
+
+
+def test_a_trailer_is_limited_before_it_ends(reader: RequestReader) -> None:
+    assert refused(reader, CHUNKED + b"0\r\nX: " + b"y" * (MAX_TRAILERS + 2)) == 400
+
+
+def test_a_huge_chunk_size_takes_no_memory(reader: RequestReader) -> None:
+    reader.pending = CHUNKED + b"ffffffffffffffff\r\nabc"
+    assert reader.head() is not None
+    assert (reader.body(), reader.part) == (b"abc", Part.CHUNK_DATA)
+
+
+def test_the_parser_is_ready_for_the_next_head_after_anything(reader: RequestReader) -> None:
+    """What one request says about its connection must not reach the next head through the parser's memory."""
+    for line in (
+        b"Connection: close",
+        b"Proxy-Connection: close",
+        b"Connection: upgrade\r\nUpgrade: h2c",
+        b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 0",
+        b"Connection: close, upgrade\r\nUpgrade: websocket",
+    ):
+        reader.pending += GET[:-2] + line + b"\r\n\r\n" + GET
+        assert reader.head() is not None
+        following = reader.head()
+        assert following is not None and following.fields == [(b"host", b"a")], line

@@ -1,0 +1,323 @@
+"""Real applications over real sockets, in every loop, with every codec."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.usefixtures("loop_factory")
+
+MEBIBYTE = b"0123456789abcdef" * 65536
+
+
+@pytest.fixture(params=["h11", "httptools"])
+def http(request: pytest.FixtureRequest) -> str:
+    if request.param == "httptools":
+        pytest.importorskip("httptools")
+    return str(request.param)
+
+
+@pytest.fixture
+def serve(serving: Any, http: str) -> Any:
+    return lambda app, **settings: serving(app, http=http, **settings)
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Each part of the body, as it comes."""
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    more = True
+    while more:
+        message = await receive()
+        more = message["more_body"]
+        await send({"type": "http.response.body", "body": message["body"], "more_body": more})
+
+
+async def test_get(serve: Any, connect: Any, respond: Any, loop_factory: Any) -> None:
+    async with serve(respond(b"hello")) as server, connect(server) as client:
+        answer = await client.get("/x?y")
+        assert (answer.status, answer.body) == (200, b"hello")
+        assert answer.headers["server"] == "uvicorn" and answer.headers["date"].endswith(" gmt")
+
+
+async def test_the_server_and_date_fields_can_be_left_out(serve: Any, connect: Any, respond: Any, loop_factory: Any) -> None:
+    async with serve(respond(), server_header=False, date_header=False) as server, connect(server) as client:
+        assert (await client.get()).headers == {"content-length": "2"}
+
+
+async def test_addresses_in_the_scope(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
+    async with serve(recorder) as server, connect(server) as client:
+        await client.get()
+        scope = recorder.seen[0][0]
+        assert scope["server"] == ("127.0.0.1", server.port)
+        assert scope["client"] == client.writer.get_extra_info("sockname")
+
+
+async def test_keep_alive(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
+    async with serve(recorder) as server, connect(server) as client:
+        for _ in range(3):
+            assert (await client.get()).status == 200
+        assert len({scope["client"] for scope, _ in recorder.seen}) == 1
+        await client.get("/", "Connection: close")
+        assert await client.ended() == b""
+
+
+async def test_a_mebibyte_comes_back(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
+    async with serve(recorder) as server, connect(server) as client:
+        for _ in range(2):
+            client.ask(method="POST", body=MEBIBYTE)
+            assert (await client.answer()).body == MEBIBYTE
+
+
+async def test_streaming_both_ways(serve: Any, connect: Any, loop_factory: Any) -> None:
+    async with serve(echo) as server, connect(server) as client:
+        client.ask("/", "Transfer-Encoding: chunked", method="POST")
+        for word in (b"one", b"two", b"three"):
+            client.send(b"%x\r\n%b\r\n" % (len(word), word))
+            if word == b"one":
+                assert (await client.head())[0] == 200
+            assert await client.chunk() == word
+        client.send(b"0\r\n\r\n")
+        assert await client.chunk() == b""
+
+
+async def test_a_mebibyte_streams_through_a_slow_reader(serve: Any, connect: Any, loop_factory: Any) -> None:
+    """The client writes everything before it reads: both directions fill up and nobody gives in."""
+    async with serve(echo) as server, connect(server) as client:
+        client.ask("/", "Transfer-Encoding: chunked", method="POST")
+        client.send(b"100000\r\n" + MEBIBYTE + b"\r\n0\r\n\r\n")
+        assert (await client.answer()).body == MEBIBYTE
+
+
+async def test_pipelined_requests(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
+    async with serve(recorder) as server, connect(server) as client:
+        for number in range(50):
+            client.ask(f"/{number}", method="POST", body=b"%d" % number)
+        assert [(await client.answer()).body for _ in range(50)] == [b"%d" % number for number in range(50)]
+
+
+async def test_a_half_closed_client_reads_its_answer(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
+    async with serve(recorder) as server, connect(server) as client:
+        client.ask(method="POST", body=b"last words")
+        client.writer.write_eof()
+        assert (await client.answer()).body == b"last words"
+        assert await client.ended() == b""
+
+
+async def test_a_refusal_reaches_a_client_that_is_still_sending(serve: Any, connect: Any, respond: Any, loop_factory: Any) -> None:
+    async with serve(respond()) as server, connect(server) as client:
+        client.send(b"nonsense\r\n\r\n" + b"x" * 200000)
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+
+
+async def test_an_endless_stream_ends_when_its_client_leaves(serve: Any, connect: Any, loop_factory: Any, caplog: Any) -> None:
+    from starlette.applications import Starlette
+    from starlette.responses import StreamingResponse
+    from starlette.routing import Route
+
+    ended = asyncio.Event()
+
+    async def forever() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 1000
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async def endpoint(request: Any) -> Any:
+        return StreamingResponse(forever())
+
+    async with serve(Starlette(routes=[Route("/", endpoint)])) as server:
+        async with connect(server) as client:
+            client.ask()
+            assert (await client.head())[0] == 200
+            await client.chunk()
+            client.writer.transport.abort()
+        await ended.wait()
+        while server.server_state.tasks:
+            await asyncio.wait(set(server.server_state.tasks))
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+async def test_receive_says_disconnect_when_the_client_leaves(serve: Any, connect: Any, loop_factory: Any) -> None:
+    begun, heard = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        begun.set()
+        assert (await receive())["type"] == "http.disconnect"
+        heard.set()
+
+    async with serve(app, lifespan="off") as server:
+        async with connect(server) as client:
+            client.ask()
+            await begun.wait()
+        await heard.wait()
+
+
+# -- kinds of applications -------------------------------------------------------------------------------------
+
+
+class ClassStyle:
+    """As the README of 2018 showed it."""
+
+    def __init__(self, scope: Any) -> None:
+        assert scope["type"] == "http"
+        self.scope = scope
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        body = b"%b %b" % (self.scope["method"].encode(), self.scope["asgi"]["version"].encode())
+        await send({"type": "http.response.start", "status": 200, "headers": [[b"content-type", b"text/plain"]]})
+        await send({"type": "http.response.body", "body": body})
+
+
+def double_callable(scope: Any) -> Any:
+    async def instance(receive: Any, send: Any) -> None:
+        await ClassStyle(scope)(receive, send)
+
+    return instance
+
+
+@pytest.mark.parametrize("app", [ClassStyle, double_callable])
+async def test_asgi_2(serve: Any, connect: Any, app: Any, loop_factory: Any) -> None:
+    async with serve(app) as server, connect(server) as client:
+        assert (await client.get()).body == b"GET 2.0"
+
+
+async def test_fastapi(serve: Any, connect: Any, loop_factory: Any) -> None:
+    from fastapi import FastAPI, Request
+
+    app = FastAPI()
+
+    @app.get("/items/{number}")
+    async def item(number: int, q: str = "") -> dict[str, Any]:
+        return {"number": number, "q": q}
+
+    @app.post("/length")
+    async def length(request: Request) -> int:
+        return len(await request.body())
+
+    @app.get("/in-a-thread")
+    def in_a_thread() -> str:
+        return "done"
+
+    item.__annotations__["return"] = dict
+    async with serve(app) as server, connect(server) as client:
+        assert (await client.get("/items/3?q=a%20b")).body == b'{"number":3,"q":"a b"}'
+        assert (await client.get("/items/x")).status == 422
+        assert (await client.get("/in-a-thread")).body == b'"done"'
+        client.ask("/length", method="POST", body=MEBIBYTE)
+        assert (await client.answer()).body == b"1048576"
+
+
+async def test_starlette_with_middleware_and_lifespan_state(serve: Any, connect: Any, loop_factory: Any) -> None:
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    events: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
+        events.append("startup")
+        yield {"db": "connected"}
+        events.append("shutdown")
+
+    async def endpoint(request: Any) -> Any:
+        return PlainTextResponse(request.state.db)
+
+    app = Starlette(routes=[Route("/", endpoint)], lifespan=lifespan)
+    async with serve(app, lifespan="on") as server, connect(server) as client:
+        assert (await client.get()).body == b"connected"
+        assert events == ["startup"]
+    assert events == ["startup", "shutdown"]
+
+
+# -- lifespan --------------------------------------------------------------------------------------------------
+
+
+async def test_a_startup_that_fails(serve: Any, loop_factory: Any, caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    async with serve(app) as server:
+        assert not server.started and server.servers == []
+        assert str(server.failure) == "no database\nApplication startup failed. Exiting."
+        assert server.exit_code == 3
+    assert "no database" in caplog.text
+
+
+async def test_a_startup_that_raises(serve: Any, loop_factory: Any, caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise ZeroDivisionError("in startup")
+
+    async with serve(app, lifespan="on") as server:
+        assert not server.started and server.exit_code == 3
+    assert "ZeroDivisionError: in startup" in caplog.text
+    assert caplog.text.count("Traceback") == 1
+    assert caplog.text.count("Application startup failed. Exiting.") == 1
+
+
+async def test_auto_serves_an_application_that_knows_no_lifespan(serve: Any, connect: Any, loop_factory: Any, caplog: Any) -> None:
+    caplog.set_level(logging.INFO, "uvicorn.error")
+    async with serve(echo, lifespan="auto") as server, connect(server) as client:
+        assert (await client.get()).status == 200
+    assert "ASGI 'lifespan' protocol appears unsupported." in caplog.text
+    assert "AssertionError" not in caplog.text
+
+
+async def test_lifespan_off_asks_nothing(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
+    async with serve(recorder, lifespan="off") as server, connect(server) as client:
+        await client.get()
+    assert [scope["type"] for scope, _ in recorder.seen] == ["http"]
+
+
+# -- the log ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_access_log(serve: Any, connect: Any, respond: Any, loop_factory: Any, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    async with serve(respond(status=404), root_path="/r") as server, connect(server) as client:
+        await client.get("/a%20b?c=d")
+        host, port = client.writer.get_extra_info("sockname")
+    (record,) = [record for record in caplog.records if record.name == "uvicorn.access"]
+    assert record.args == (f"{host}:{port}", "GET", "/r/a%20b?c=d", "1.1", 404)
+    assert record.getMessage() == f'{host}:{port} - "GET /r/a%20b?c=d HTTP/1.1" 404'
+
+
+async def test_no_access_log(serve: Any, connect: Any, respond: Any, loop_factory: Any, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    async with serve(respond(), access_log=False) as server, connect(server) as client:
+        await client.get()
+    assert [record for record in caplog.records if record.name == "uvicorn.access"] == []
+
+
+async def test_the_lines_of_a_whole_run(serve: Any, respond: Any, loop_factory: Any, caplog: Any) -> None:
+    caplog.set_level(logging.INFO, "uvicorn.error")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for phase in ("startup", "shutdown"):
+            assert (await receive())["type"] == f"lifespan.{phase}"
+            await send({"type": f"lifespan.{phase}.complete"})
+
+    async with serve(app) as server:
+        port = server.port
+    assert [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"] == [
+        f"Started server process [{os.getpid()}]",
+        "Waiting for application startup.",
+        "Application startup complete.",
+        f"Uvicorn running on http://127.0.0.1:{port} (Press CTRL+C to quit)",
+        "Shutting down",
+        "Waiting for application shutdown.",
+        "Application shutdown complete.",
+        f"Finished server process [{os.getpid()}]",
+    ]

@@ -1,0 +1,139 @@
+"""The README is true: its programs run, its commands serve, its table lists the options that there are.
+
+The convention it keeps: every ```python block opens with a comment that names its file; the lines of ```console blocks
+that start with `$ uvicorn` or `$ python` are commands that work beside those files. Ports are replaced by 0.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import runpy
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import uvicorn
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PATIENCE = 30.0
+
+RUNNING = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
+FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE_NAME = re.compile(r"# (\w+\.py)\n")
+PORT = re.compile(r'(port=|"127\.0\.0\.1", )\d+')
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+
+    @property
+    def file_name(self) -> str:
+        named = FILE_NAME.match(self.text)
+        assert named, f"a python block of the README does not open with its file's name: {self.text[:60]!r}"
+        return named[1]
+
+
+BLOCKS = [Block(*found.groups()) for found in FENCED.finditer(README)]
+PROGRAMS = [block for block in BLOCKS if block.language == "python"]
+COMMANDS = [
+    shlex.split(line.removeprefix("$ "), comments=True)
+    for block in BLOCKS
+    if block.language == "console"
+    for line in block.text.replace("\\\n", " ").splitlines()
+    if line.startswith(("$ uvicorn ", "$ python "))
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What a reader has who saved every program."""
+    for block in PROGRAMS:
+        (tmp_path / block.file_name).write_text(PORT.sub(r"\g<1>0", block.text), encoding="utf-8")
+    return tmp_path
+
+
+@contextmanager
+def started(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process in `folder`, with the uvicorn under test. It never outlives the block, nor `PATIENCE`."""
+    process = subprocess.Popen(
+        arguments,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(uvicorn.__file__).parents[1]), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    watchdog = threading.Timer(PATIENCE, process.kill)
+    watchdog.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+        watchdog.cancel()
+
+
+def use(process: subprocess.Popen[str]) -> int:
+    """Wait until it serves, ask once, end it with SIGTERM; the exit code, also when it ends by itself."""
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        running = RUNNING.search(line)
+        if running:
+            connection = http.client.HTTPConnection("127.0.0.1", int(running[1]), timeout=PATIENCE)
+            connection.request("GET", "/")
+            reply = connection.getresponse()
+            assert reply.status == 200 and reply.read()
+            connection.close()
+            process.terminate()
+    code = process.wait()
+    print("".join(said))  # pytest shows it when the test fails
+    return code
+
+
+def test_there_is_something_to_run() -> None:
+    assert PROGRAMS and COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=shlex.join)
+def test_commands(command: list[str], folder: Path) -> None:
+    program, *arguments = command
+    arguments = [*(["-m", "uvicorn"] if program == "uvicorn" else []), *arguments]
+    if "uvicorn" in command:
+        arguments += ["--port", "0"]
+    with started([sys.executable, *arguments], folder) as process:
+        assert use(process) == 0
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.file_name)
+def test_programs(block: Block, folder: Path) -> None:
+    with started([sys.executable, block.file_name], folder) as process:
+        # A program that calls run() ends by the signal it was sent, which run() raises again; the others by themselves.
+        if "uvicorn.run(" in block.text:
+            assert use(process) == -signal.SIGTERM
+        else:
+            output, _ = process.communicate()
+            assert process.returncode == 0, output
+
+
+def test_options_table() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "readme-options"))
+    marked = script["MARKED"].search(README)
+    assert marked, "README.md has no lines <!-- options --> and <!-- /options -->"
+    assert marked[0] == script["table"](), "run: .venv/bin/python scripts/readme-options"

@@ -1,0 +1,88 @@
+"""The scripts: what they say when something is missing, and that scripts/test tests what it installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import uvicorn
+
+ROOT = Path(__file__).resolve().parents[1]
+SHELL_SCRIPTS = ["scripts/demo", "scripts/test", "scripts/test-system", "scripts/check", ".ci/run"]
+PATIENCE = 60.0
+
+needs_sh = pytest.mark.skipif(shutil.which("sh") is None, reason="needs a POSIX shell")
+
+
+def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(ROOT / script)],
+        cwd="/",
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.mark.skipif("UVICORN_TEST_INSTALLED" not in os.environ, reason="only scripts/test installs the wheel")
+def test_the_installed_package_is_tested() -> None:
+    package = Path(uvicorn.__file__).resolve().parent
+    assert package.parent.name == "site-packages"
+    assert Path(sys.prefix).resolve() in package.parents
+    assert str(ROOT) not in sys.path
+    assert (package / "py.typed").exists()
+    assert {file.relative_to(package) for file in package.rglob("*.py")} == {
+        file.relative_to(ROOT / "uvicorn") for file in (ROOT / "uvicorn").rglob("*.py")
+    }
+
+
+@pytest.mark.parametrize("script", [*SHELL_SCRIPTS, "scripts/readme-options"])
+def test_can_be_started(script: str) -> None:
+    assert os.access(ROOT / script, os.X_OK)
+
+
+def test_readme_names_scripts_that_exist() -> None:
+    named = set(re.findall(r"\bscripts/[\w-]+", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {"scripts/demo", "scripts/test"} <= named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+@needs_sh
+@pytest.mark.parametrize("script", ["scripts/demo", "scripts/test", "scripts/check"])
+def test_says_that_the_interpreter_does_not_fit(script: str) -> None:
+    ended = run(script, PYTHON="no-such-python")
+    assert ended.returncode == 1
+    assert ended.stderr == f"{Path(script).name}: PYTHON=no-such-python is not a CPython from 3.10 on.\n"
+
+
+@needs_sh
+def test_names_the_package_that_venv_is_in(tmp_path: Path) -> None:
+    """Debian's python3 comes without ensurepip: an interpreter that behaves so."""
+    code = "import sys; sys.modules['ensurepip'] = None; exec(sys.argv[2].replace('sys.executable', repr(sys.argv[3])))"
+    bare = tmp_path / "python3"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{code}" "$@" "$0"\n')
+    bare.chmod(0o755)
+    ended = run("scripts/demo", PYTHON=str(bare))
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert ended.returncode == 1
+    assert f"the venv module of Python {version} is missing." in ended.stderr
+    assert f"apt install python{version}-venv" in ended.stderr
+
+
+@needs_sh
+def test_demo_says_that_its_port_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = run("scripts/demo", PORT=port, PYTHON=sys.executable)
+    assert ended.returncode == 1
+    assert "Address already in use" in ended.stderr
+    assert f"127.0.0.1:{port} cannot be used; choose another: PORT=8001 scripts/demo" in ended.stderr
