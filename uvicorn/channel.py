@@ -222,4 +222,11 @@ class WorkerLink:
 
 
 current: WorkerLink | None = None
-"""The link of this process to its master; None in a process without one. Set once, after the fork."""
+"""The link of this process to its master, until the worker's server takes it; None in a process without a master."""
+
+
+def take() -> WorkerLink | None:
+    """The link, once: a second server that an application runs inside a worker is no business of the master's."""
+    global current
+    link, current = current, None
+    return link

@@ -43,7 +43,11 @@ class LifespanOn:
         self._arrived, self._settled = asyncio.Event(), asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self.main())
         self._post({"type": "lifespan.startup"})
-        await self._settled.wait()
+        try:
+            await self._settled.wait()
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
         if self.failure is not None:
             self.should_exit = True
         else:

@@ -27,16 +27,17 @@ def run(config: Config, sockets: list[socket.socket]) -> int:
     """Serve on `sockets` until asked to stop; the exit code of this process."""
     server = Server(config)
     server.reraise_signals = False
-    if channel.current is None:
+    link = channel.current
+    if link is None:
         _handle_more_signals(server)
     gc.freeze()  # what was imported so far is not looked at again
     try:
         server.run(sockets)
     except KeyboardInterrupt:
         pass  # between our handlers and the loop's end: somebody at a terminal, asked to stop
-    if server.failure is not None and channel.current is not None:
+    if server.failure is not None and link is not None:
         try:
-            channel.current.endpoint.send(Failed(int(server.exit_code), describe_failure(server.failure)))
+            link.endpoint.send(Failed(int(server.exit_code), describe_failure(server.failure)))
         except ChannelClosed:
             _log.error("%s", describe_failure(server.failure))
     return int(server.exit_code)

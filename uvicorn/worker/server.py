@@ -2,7 +2,7 @@
 
 States: new → starting (lifespan) → started (accepting) → draining → stopped; `startup` may follow `shutdown` again.
 Who decides: a signal, the embedding program (`should_exit`), or the master, over the channel that this process has
-(`channel.current`). Who does: this module; `acceptor` accepts, `pulse` keeps time, `drain` says when what happens.
+(`channel.take`). Who does: this module; `acceptor` accepts, `pulse` keeps time, `drain` says when what happens.
 Must not: decide anything about other workers. Fails by: `failure` set and `started` false when it cannot start.
 """
 
@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from uvicorn import channel
-from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Phase, Ready
+from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Phase, Ready, WorkerLink
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ExitCode, StartupError, describe_failure
 from uvicorn.sockets import Listener, describe
@@ -29,7 +29,7 @@ from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
 from uvicorn.worker.http.framing import http_date
 from uvicorn.worker.loops import run_in_loop
-from uvicorn.worker.pulse import Pulse
+from uvicorn.worker.pulse import INTERVAL, Pulse
 from uvicorn.worker.state import ServerState
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -58,6 +58,7 @@ class Server:
         self.servers: list[Acceptor] = []
         self.failure: StartupError | None = None
         self.lifespan: Any = None
+        self._link: WorkerLink | None = None
         self._own_listeners: list[Listener] = []
         self._captured: list[int] = []
         self._pulse = Pulse(self._tick)
@@ -69,6 +70,7 @@ class Server:
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve in a new event loop until asked to stop. `sockets` listen already, or are bound."""
+        self._link = self._link or channel.take()
         try:
             factory = self.config.get_loop_factory()
         except StartupError as exc:
@@ -82,6 +84,7 @@ class Server:
         In the main thread SIGINT and SIGTERM end it and are raised again afterwards; a program that wants them
         for itself sets `install_signal_handlers` to anything callable.
         """
+        self._link = self._link or channel.take()
         if getattr(self, "install_signal_handlers", None) is not None:
             await self._serve(sockets)
             return
@@ -89,6 +92,7 @@ class Server:
             await self._serve(sockets)
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._link = self._link or channel.take()
         try:
             if not self.config.loaded:
                 self.config.load()
@@ -110,7 +114,8 @@ class Server:
         self._phase = Phase.BOOTING
         self._prepare_state()
         self._pulse.start()
-        await self.lifespan.startup()
+        if not await self._start_lifespan():
+            return
         if self.lifespan.should_exit:
             self.should_exit = True
             self._fail(self.lifespan.failure)
@@ -128,10 +133,23 @@ class Server:
         self._log_started_message([listener.sock for listener in listeners])
         self._phase = Phase.SERVING
         self.started = True
-        link = channel.current
+        link = self._link
         if link is not None:
             asyncio.get_running_loop().add_reader(link.endpoint.fileno(), self._hear_master)
             self._say(Ready())
+
+    async def _start_lifespan(self) -> bool:
+        """Wait for the application's startup, and for an order to leave. False when that came first."""
+        startup = asyncio.ensure_future(self.lifespan.startup())
+        while not startup.done():
+            if self.should_exit:
+                startup.cancel()
+                await asyncio.wait({startup})
+                _log.info("Asked to stop before the application had started.")
+                return False
+            await asyncio.wait({startup}, timeout=INTERVAL)
+        startup.result()
+        return True
 
     async def _accept(self, listeners: list[Listener]) -> None:
         loop = asyncio.get_running_loop()
@@ -156,14 +174,14 @@ class Server:
         state.limit_concurrency = self.config.limit_concurrency
 
     def _log_started_message(self, listeners: list[socket.socket]) -> None:
-        if channel.current is None:  # a master says it once for all of its workers
+        if self._link is None:  # a master says it once for all of its workers
             for sock in listeners:
                 log_address(describe(sock))
 
     def _fail(self, failure: StartupError | None) -> None:
         self.failure = failure or StartupError("Application startup failed. Exiting.")
         self.should_exit = True
-        if channel.current is None:  # a master is told, and says it once for all of its workers
+        if self._link is None:  # a master is told, and says it once for all of its workers
             _log.error("%s", describe_failure(self.failure))
 
     @property
@@ -194,8 +212,8 @@ class Server:
             state.default_headers = self._default_headers(second)
         if self._ticks % SWEEP_TICKS == 0:
             self._sweep(now)
-        if channel.current is not None:
-            channel.current.heartbeat.beat(now, state.in_flight, self._phase)
+        if self._link is not None:
+            self._link.heartbeat.beat(now, state.in_flight, self._phase)
 
     def _default_headers(self, second: int) -> list[tuple[bytes, bytes]]:
         pairs = []
@@ -226,13 +244,13 @@ class Server:
         if not self.force_exit:
             await self._shut_down_lifespan(timetable(self._order(order), start).deadline)
         self._pulse.stop()
-        if channel.current is not None:
-            asyncio.get_running_loop().remove_reader(channel.current.endpoint.fileno())
+        if self._link is not None:
+            asyncio.get_running_loop().remove_reader(self._link.endpoint.fileno())
         self.started = False
 
     def _order(self, so_far: Drain | None = None) -> Drain:
         """How to leave, and by when; a later order can only be more urgent."""
-        link = channel.current
+        link = self._link
         if link is not None:
             alive = link.poll()
             if link.drain is not None:
@@ -313,7 +331,7 @@ class Server:
             yield  # signals can only be handled in the main thread
             return
         # Under a master a Ctrl-C reaches the whole group, and the master decides.
-        wanted: tuple[signal.Signals, ...] = (signal.SIGTERM,) if channel.current is not None else HANDLED_SIGNALS
+        wanted: tuple[signal.Signals, ...] = (signal.SIGTERM,) if self._link is not None else HANDLED_SIGNALS
         before = {number: signal.signal(number, self.handle_exit) for number in wanted}
         try:
             yield
@@ -325,15 +343,20 @@ class Server:
                 signal.raise_signal(captured)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The handler: stop; a second one stops now (not the master's, which repeats itself to be more urgent)."""
+        """The handler: stop; a second one stops now (not the master's, which repeats itself to be more urgent).
+
+        Raises KeyboardInterrupt when the application is still being imported: no loop looks at a flag then.
+        """
         self._captured.append(sig)
-        if self.should_exit and channel.current is None:
+        if self.should_exit and self._link is None:
             self.force_exit = True
+            if not self.config.loaded:
+                raise KeyboardInterrupt
         else:
             self.should_exit = True
 
     def _hear_master(self) -> None:
-        link = channel.current
+        link = self._link
         if link is None:
             return
         if not link.poll():
@@ -345,10 +368,10 @@ class Server:
         self._pulse.wake()
 
     def _say(self, message: Ready | Drained) -> None:
-        if channel.current is None:
+        if self._link is None:
             return
         try:
-            channel.current.endpoint.send(message)
+            self._link.endpoint.send(message)
         except ChannelClosed:
             self.should_exit = True
 

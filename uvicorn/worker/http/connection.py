@@ -364,7 +364,7 @@ class Connection(asyncio.Protocol):
 
     def _app_failed(self, stream: Stream, exc: BaseException | None) -> None:
         """Answer 500 while nothing was sent, else close: a second head is never sent."""
-        if isinstance(exc, ClientDisconnected) and stream.is_lost:
+        if stream.is_lost and _says_disconnected(exc):
             _log.debug("The client left before the response was complete.")
         elif exc is not None:
             _log.error("Exception in ASGI application\n", exc_info=exc)
@@ -470,6 +470,13 @@ class Connection(asyncio.Protocol):
             self._reading = True
             if not self.transport.is_closing():
                 self.transport.resume_reading()
+
+
+def _says_disconnected(exc: BaseException | None) -> bool:
+    """Whether this is our ClientDisconnected, or what a framework made of it (Starlette: `ClientDisconnect`)."""
+    if exc is not None and type(exc).__name__ == "ClientDisconnect":
+        exc = exc.__cause__ or exc.__context__
+    return isinstance(exc, ClientDisconnected)
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
