@@ -23,11 +23,13 @@ class Listener:
     """A listening socket and what its owner must know to let go of it.
 
     `adopted`: somebody else (systemd, a parent) holds it as well, so its queue outlives us and its path is not ours.
-    `identity`: (device, inode) of a Unix socket's file that we made, so that we never remove another server's.
+    `path`: of a Unix socket's file that we made, and `identity`: its (device, inode), so that we never remove another
+    server's. Both are kept because who served may have closed the socket already, or changed the folder.
     """
 
     sock: socket.socket
     adopted: bool = False
+    path: str | None = None
     identity: tuple[int, int] | None = None
 
     @property
@@ -37,13 +39,12 @@ class Listener:
 
     def close(self) -> None:
         """Close our copy, and remove a Unix socket's file if it is still the one we made."""
-        path = self.sock.getsockname() if self.identity else None
         self.sock.close()
-        if path:
+        if self.path is not None:
             try:
-                info = os.lstat(path)
+                info = os.lstat(self.path)
                 if (info.st_dev, info.st_ino) == self.identity:
-                    os.unlink(path)
+                    os.unlink(self.path)
             except OSError:
                 pass  # gone already, or the folder is no longer ours to write: nothing is lost
 
@@ -145,7 +146,7 @@ def bind_unix(path: str, backlog: int) -> Listener:
     except OSError as exc:
         sock.close()
         raise BindError(f"Cannot listen on --uds {path}: {exc.strerror or exc}.") from None
-    return Listener(sock, identity=(info.st_dev, info.st_ino))
+    return Listener(sock, path=os.path.abspath(path), identity=(info.st_dev, info.st_ino))
 
 
 def _refuse_live(path: str) -> None:

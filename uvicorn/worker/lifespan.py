@@ -40,6 +40,9 @@ class LifespanOn:
         self.logger.info("Waiting for application startup.")
         if not self.config.loaded:
             self.config.load()
+        self.should_exit = self._startup_done = self._shutdown_done = False  # it may be started again after a shutdown
+        self.failure, self._supported = None, True
+        self._inbox.clear()
         self._arrived, self._settled = asyncio.Event(), asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self.main())
         self._post({"type": "lifespan.startup"})
@@ -48,7 +51,7 @@ class LifespanOn:
         except asyncio.CancelledError:
             self._task.cancel()
             raise
-        if self.failure is not None:
+        if self._failed():
             self.should_exit = True
         else:
             self.logger.info("Application startup complete.")
@@ -62,7 +65,8 @@ class LifespanOn:
         self._post({"type": "lifespan.shutdown"})
         await self._settled.wait()
         if self._failed():
-            self.logger.error("Application shutdown failed. Exiting.")
+            text = str(self.failure) if self._shutdown_done else "Application shutdown failed. Exiting."
+            self.logger.error("%s", text)
             self.should_exit = True
         else:
             self.logger.info("Application shutdown complete.")

@@ -28,8 +28,7 @@ def run(config: Config, sockets: list[socket.socket]) -> int:
     server = Server(config)
     server.reraise_signals = False
     link = channel.current
-    if link is None:
-        _handle_more_signals(server)
+    _handle_more_signals(server, alone=link is None)
     gc.freeze()  # what was imported so far is not looked at again
     try:
         server.run(sockets)
@@ -43,8 +42,8 @@ def run(config: Config, sockets: list[socket.socket]) -> int:
     return int(server.exit_code)
 
 
-def _handle_more_signals(server: Server) -> None:
-    """Without a master: QUIT stops now, HUP is explained and nobody dies of it."""
+def _handle_more_signals(server: Server, alone: bool) -> None:
+    """QUIT stops now (its default would write a core file). HUP without a master is explained, and nobody dies of it."""
 
     def stop_now(sig: int, frame: FrameType | None) -> None:
         server.should_exit = server.force_exit = True
@@ -54,4 +53,5 @@ def _handle_more_signals(server: Server) -> None:
 
     if sys.platform != "win32":
         signal.signal(signal.SIGQUIT, stop_now)
-        signal.signal(signal.SIGHUP, explain)
+        if alone:
+            signal.signal(signal.SIGHUP, explain)

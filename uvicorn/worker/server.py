@@ -58,7 +58,7 @@ class Server:
         self.servers: list[Acceptor] = []
         self.failure: StartupError | None = None
         self.lifespan: Any = None
-        self._link: WorkerLink | None = None
+        self._taken: WorkerLink | None = None
         self._own_listeners: list[Listener] = []
         self._captured: list[int] = []
         self._pulse = Pulse(self._tick)
@@ -66,11 +66,17 @@ class Server:
         self._phase = Phase.BOOTING
         self._date_second = 0
 
+    @property
+    def _master(self) -> WorkerLink | None:
+        """The channel to the master, for the first server in a worker; None for any other."""
+        if self._taken is None:
+            self._taken = channel.take()
+        return self._taken
+
     # -- running -----------------------------------------------------------------------------------------------
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve in a new event loop until asked to stop. `sockets` listen already, or are bound."""
-        self._link = self._link or channel.take()
         try:
             factory = self.config.get_loop_factory()
         except StartupError as exc:
@@ -84,7 +90,6 @@ class Server:
         In the main thread SIGINT and SIGTERM end it and are raised again afterwards; a program that wants them
         for itself sets `install_signal_handlers` to anything callable.
         """
-        self._link = self._link or channel.take()
         if getattr(self, "install_signal_handlers", None) is not None:
             await self._serve(sockets)
             return
@@ -92,7 +97,6 @@ class Server:
             await self._serve(sockets)
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
-        self._link = self._link or channel.take()
         try:
             if not self.config.loaded:
                 self.config.load()
@@ -133,7 +137,7 @@ class Server:
         self._log_started_message([listener.sock for listener in listeners])
         self._phase = Phase.SERVING
         self.started = True
-        link = self._link
+        link = self._master
         if link is not None:
             asyncio.get_running_loop().add_reader(link.endpoint.fileno(), self._hear_master)
             self._say(Ready())
@@ -174,14 +178,14 @@ class Server:
         state.limit_concurrency = self.config.limit_concurrency
 
     def _log_started_message(self, listeners: list[socket.socket]) -> None:
-        if self._link is None:  # a master says it once for all of its workers
+        if self._master is None:  # a master says it once for all of its workers
             for sock in listeners:
                 log_address(describe(sock))
 
     def _fail(self, failure: StartupError | None) -> None:
         self.failure = failure or StartupError("Application startup failed. Exiting.")
         self.should_exit = True
-        if self._link is None:  # a master is told, and says it once for all of its workers
+        if self._master is None:  # a master is told, and says it once for all of its workers
             _log.error("%s", describe_failure(self.failure))
 
     @property
@@ -212,8 +216,8 @@ class Server:
             state.default_headers = self._default_headers(second)
         if self._ticks % SWEEP_TICKS == 0:
             self._sweep(now)
-        if self._link is not None:
-            self._link.heartbeat.beat(now, state.in_flight, self._phase)
+        if self._master is not None:
+            self._master.heartbeat.beat(now, state.in_flight, self._phase)
 
     def _default_headers(self, second: int) -> list[tuple[bytes, bytes]]:
         pairs = []
@@ -239,18 +243,19 @@ class Server:
         self.server_state.draining = True
         order = self._order()
         start = time.monotonic()
+        self._retire_connections()  # first of all, so that whatever is answered from now on says that it is the last
         await self._stop_accepting(order.mode, sockets)
         await self._finish_connections(order, start)
         if not self.force_exit:
             await self._shut_down_lifespan(timetable(self._order(order), start).deadline)
         self._pulse.stop()
-        if self._link is not None:
-            asyncio.get_running_loop().remove_reader(self._link.endpoint.fileno())
+        if self._master is not None:
+            asyncio.get_running_loop().remove_reader(self._master.endpoint.fileno())
         self.started = False
 
     def _order(self, so_far: Drain | None = None) -> Drain:
         """How to leave, and by when; a later order can only be more urgent."""
-        link = self._link
+        link = self._master
         if link is not None:
             alive = link.poll()
             if link.drain is not None:
@@ -278,11 +283,13 @@ class Server:
         if mode is not DrainMode.RETIRE:
             self._say(Drained())
 
+    def _retire_connections(self) -> None:
+        for connection in list(self.server_state.connections):
+            getattr(connection, "retire", connection.shutdown)()
+
     async def _finish_connections(self, order: Drain, start: float) -> None:
         state = self.server_state
-        for connection in list(state.connections):
-            retire = getattr(connection, "retire", connection.shutdown)
-            retire()
+        self._retire_connections()
         told = False
         while state.connections or state.tasks:
             order = self._order(order)
@@ -331,7 +338,7 @@ class Server:
             yield  # signals can only be handled in the main thread
             return
         # Under a master a Ctrl-C reaches the whole group, and the master decides.
-        wanted: tuple[signal.Signals, ...] = (signal.SIGTERM,) if self._link is not None else HANDLED_SIGNALS
+        wanted: tuple[signal.Signals, ...] = (signal.SIGTERM,) if self._master is not None else HANDLED_SIGNALS
         before = {number: signal.signal(number, self.handle_exit) for number in wanted}
         try:
             yield
@@ -348,7 +355,7 @@ class Server:
         Raises KeyboardInterrupt when the application is still being imported: no loop looks at a flag then.
         """
         self._captured.append(sig)
-        if self.should_exit and self._link is None:
+        if self.should_exit and self._master is None:
             self.force_exit = True
             if not self.config.loaded:
                 raise KeyboardInterrupt
@@ -356,7 +363,7 @@ class Server:
             self.should_exit = True
 
     def _hear_master(self) -> None:
-        link = self._link
+        link = self._master
         if link is None:
             return
         if not link.poll():
@@ -368,10 +375,10 @@ class Server:
         self._pulse.wake()
 
     def _say(self, message: Ready | Drained) -> None:
-        if self._link is None:
+        if self._master is None:
             return
         try:
-            self._link.endpoint.send(message)
+            self._master.endpoint.send(message)
         except ChannelClosed:
             self.should_exit = True
 

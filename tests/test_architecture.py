@@ -1,0 +1,148 @@
+"""The layer rule and the invariants of ARCHITECTURE.md, read from the source with `ast`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import uvicorn
+
+PACKAGE = Path(uvicorn.__file__).parent
+MODULES = {
+    ".".join(("uvicorn", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types")
+TOOLS = ("uvicorn.sockets", "uvicorn.logging", "uvicorn.importer", "uvicorn.middleware")
+CONFIG = ("uvicorn.config",)
+TOP = ("uvicorn.main", "uvicorn.__main__")
+PURE = tuple(
+    f"uvicorn.supervisor.{name}"
+    for name in ["events", "actions", "policy", "state", "table", "rolling", "wording", "effects"]
+)
+
+LAYERS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
+    (BASE, BASE),
+    (TOOLS, BASE + TOOLS),
+    (CONFIG, BASE + TOOLS + CONFIG),
+    (("uvicorn.supervisor",), (*BASE, *TOOLS, *CONFIG, "uvicorn.supervisor")),
+    (("uvicorn.worker",), (*BASE, *TOOLS, *CONFIG, "uvicorn.worker")),
+]
+"""(modules, what of ours they may import). A name covers the module and everything below it."""
+
+
+def within(module: str, names: tuple[str, ...]) -> bool:
+    return any(module == name or module.startswith(name + ".") for name in names)
+
+
+def is_type_checking(node: ast.If) -> bool:
+    return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports(module: str) -> Iterator[str]:
+    """Every module that `module` imports at run time, inside functions too."""
+    todo: list[ast.AST] = [ast.parse(MODULES[module].read_text())]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and is_type_checking(node):
+            todo.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute here"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in MODULES else str(node.module)
+        todo.extend(ast.iter_child_nodes(node))
+
+
+def calls(module: str) -> set[str]:
+    """`name.attribute` of every call in `module`."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+        ):
+            found.add(f"{node.func.value.id}.{node.func.attr}")
+    return found
+
+
+def modules_of(*names: str) -> list[str]:
+    return [module for module in MODULES if within(module, names)]
+
+
+def test_every_module_is_in_a_layer() -> None:
+    known = tuple(name for names, _ in LAYERS for name in names) + TOP
+    assert [module for module in MODULES if module != "uvicorn" and not within(module, known)] == []
+
+
+@pytest.mark.parametrize(("layer", "allowed"), LAYERS, ids=lambda names: names[-1])
+def test_a_layer_imports_only_what_is_below(layer: tuple[str, ...], allowed: tuple[str, ...]) -> None:
+    for module in modules_of(*layer):
+        ours = {name for name in imports(module) if name.split(".")[0] == "uvicorn" and name != "uvicorn"}
+        assert {name for name in ours if not within(name, allowed)} == set(), module
+
+
+@pytest.mark.parametrize("module", modules_of(*BASE))
+def test_the_lowest_layer_needs_the_standard_library_only(module: str) -> None:
+    assert not {"click", "h11", "httptools", "uvloop"} & {name.split(".")[0] for name in imports(module)}
+
+
+@pytest.mark.parametrize("module", modules_of("uvicorn.supervisor"))
+def test_the_master_has_no_loop_no_threads_and_no_parser(module: str) -> None:
+    banned = {"asyncio", "threading", "concurrent", "uvloop", "httptools", "h11", "websockets"}
+    assert not banned & {name.split(".")[0] for name in imports(module)}
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_the_machine_is_pure(module: str) -> None:
+    found = set(imports(module))
+    assert {name for name in found if name.startswith("uvicorn") and not within(name, PURE)} <= {"uvicorn.supervisor"}
+    banned = {"os", "signal", "socket", "time", "select", "logging", "subprocess", "datetime"}
+    assert not banned & {name.split(".")[0] for name in found}
+
+
+@pytest.mark.parametrize("module", [m for m in modules_of("uvicorn.supervisor") if m != "uvicorn.supervisor.kernel"])
+def test_only_the_kernel_touches_processes_and_the_clock(module: str) -> None:
+    banned = {"os.fork", "os.kill", "os.killpg", "os.waitpid", "os.wait", "time.monotonic", "time.time", "time.sleep"}
+    assert not banned & calls(module)
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if ".codec_" in m or m.rpartition(".")[2] in ("reader", "fields")]
+)
+def test_codecs_know_neither_loop_nor_asgi_nor_time(module: str) -> None:
+    found = set(imports(module))
+    assert not {"asyncio", "time", "socket"} & {name.split(".")[0] for name in found}
+    assert not {"uvicorn.worker.http.stream", "uvicorn.worker.http.scope", "uvicorn._types"} & found
+
+
+@pytest.mark.parametrize("name", ["stream", "scope"])
+def test_stream_and_scope_know_no_codec(name: str) -> None:
+    assert not [found for found in imports(f"uvicorn.worker.http.{name}") if "codec" in found]
+
+
+@pytest.mark.parametrize("module", ["uvicorn.worker.drain", "uvicorn.worker.http.fields", "uvicorn.supervisor.policy"])
+def test_time_is_an_argument(module: str) -> None:
+    assert not [call for call in calls(module) if call.startswith("time.")]
+
+
+def test_a_worker_has_one_timer() -> None:
+    """`call_later` in two places: the pulse, and an acceptor that waits for descriptors to come back."""
+    users = [
+        m for m in modules_of("uvicorn.worker") if any(call.endswith(("call_later", "call_at")) for call in calls(m))
+    ]
+    users += [m for m in modules_of("uvicorn.worker") if "_loop.call_later" in MODULES[m].read_text()]
+    assert sorted(set(users)) == ["uvicorn.worker.acceptor", "uvicorn.worker.pulse"]
+
+
+@pytest.mark.parametrize("module", list(MODULES))
+def test_every_module_says_what_it_is(module: str) -> None:
+    assert ast.get_docstring(ast.parse(MODULES[module].read_text()))

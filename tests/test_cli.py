@@ -1,0 +1,292 @@
+"""The command as a person meets it: its words, its exit codes, its signals. Real processes."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import uvicorn
+from uvicorn.main import main
+
+PATIENCE = 60.0
+
+APP = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"here"})
+
+not_callable = 7
+"""
+RAISES = "def deep():\n    return 1 / 0\n\n\ndeep()\n"
+EXITS = "import os\nos._exit(9)\n"
+LIFESPAN_FAILS = """
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+"""
+
+
+class Command:
+    """One run of the command in a folder of its own; its output is one text."""
+
+    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.text = ""
+
+    def wait_for(self, words: str) -> re.Match[str]:
+        """Read until a line matches."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.text += line
+            if found := re.search(words, line):
+                return found
+        raise AssertionError(f"{words!r} never came, but:\n{self.text}")
+
+    def serves(self) -> int:
+        """Wait until it says so; the port."""
+        port = int(self.wait_for(r"Uvicorn running on http://127\.0\.0\.1:(\d+) \(Press CTRL\+C to quit\)")[1])
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b"here"
+        connection.close()
+        return port
+
+    def end(self, number: signal.Signals | None = None) -> int:
+        """Its exit code, after a signal or by itself."""
+        if number is not None:
+            self.process.send_signal(number)
+        rest, _ = self.process.communicate(timeout=PATIENCE)
+        self.text += rest
+        return self.process.returncode
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.process.wait()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    sources = {"good": APP, "raises": RAISES, "exits": EXITS, "no_startup": LIFESPAN_FAILS}
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path) -> Iterator[Callable[..., Command]]:
+    commands: list[Command] = []
+
+    def start(*arguments: str, **environment: str) -> Command:
+        commands.append(Command(folder, *arguments, **environment))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.close()
+
+
+def test_version() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert re.fullmatch(r"Running uvicorn \d+\.\d+\.\d+ with \w+ 3\.\d+\.\d+ on \w+\n", result.output)
+    assert uvicorn.__version__ in result.output
+    assert result.exit_code == 0
+
+
+def test_help_has_headings() -> None:
+    output = CliRunner().invoke(main, ["--help"]).output
+    assert all(heading in output for heading in ("Application:", "Binding:", "Processes:", "UVICORN_PORT=80"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["good:app", "--port", "70000"], "--port must be at most 65535"),
+        (["good:app", "--port", "http"], "'http' is not a valid integer"),
+        (["good:app", "--workers", "0"], "--workers must be at least 1, not 0."),
+        (["good:app", "--http", "spdy"], "--http must be one of auto, h11, httptools, or an import string"),
+        (["good:app", "--no-supervise", "--workers", "2"], "--no-supervise serves with one process"),
+        (["good:app", "--prot", "80"], "No such option"),
+        ([], "Missing argument 'APP'"),
+    ],
+)
+def test_usage_is_exit_code_2(arguments: list[str], sentence: str) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("app", "sentence"),
+    [
+        ("nowhere:app", 'Could not import module "nowhere"'),
+        ("good:nothing", 'Attribute "nothing" not found in module "good".'),
+        ("good", 'Import string "good" must be in format "<module>:<attribute>".'),
+        ("good:not_callable", "which is not callable."),
+        ("raises:app", 'Could not import module "raises".'),
+        ("no_startup:app", "no database"),
+    ],
+)
+def test_what_cannot_start_is_exit_code_3(run: Callable[..., Command], app: str, sentence: str, workers: str) -> None:
+    command = run(app, "--port", "0", "--workers", workers)
+    assert command.end() == 3
+    assert command.text.count(sentence) == 1, command.text
+    if app == "raises:app":
+        assert command.text.count("Traceback") == command.text.count("ZeroDivisionError: ") == 1
+        first_frame = command.text.partition("Traceback")[2].splitlines()[1]
+        assert "raises.py" in first_frame, "the traceback begins in the application"
+    else:
+        assert "Traceback" not in command.text
+
+
+def test_an_application_that_exits_while_it_is_imported(run: Callable[..., Command]) -> None:
+    command = run("exits:app", "--port", "0", "--workers", "2")
+    assert command.end() == 3
+    assert command.text.count("left with status 9 before it was ready") == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_in_use(run: Callable[..., Command], workers: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = run("good:app", "--port", str(port), "--workers", workers)
+        assert command.end() == 3
+    assert f"Cannot listen on 127.0.0.1:{port}: the port is in use." in command.text
+    assert len(command.text.splitlines()) == 1
+
+
+def test_a_path_that_is_no_socket(run: Callable[..., Command], folder: Path) -> None:
+    command = run("good:app", "--uds", str(folder / "good.py"))
+    assert command.end() == 3
+    assert "the file exists and is no socket" in command.text
+    assert (folder / "good.py").read_text() == APP
+    command = run("good:app", "--uds", str(folder / "no" / "folder"))
+    assert command.end() == 3
+    assert "No such file or directory" in command.text
+
+
+def test_settings_from_the_environment(run: Callable[..., Command]) -> None:
+    command = run(UVICORN_APP="good:app", UVICORN_PORT="0", UVICORN_WORKERS="2", UVICORN_ACCESS_LOG="false")
+    command.serves()
+    assert command.end(signal.SIGTERM) == 0
+    assert "Started parent process" in command.text
+    assert "GET /" not in command.text
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+def test_asked_to_stop_is_exit_code_0(run: Callable[..., Command], number: signal.Signals, workers: str) -> None:
+    command = run("good:app", "--port", "0", "--workers", workers)
+    port = command.serves()
+    assert command.end(number) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    assert "Traceback" not in command.text
+
+
+def test_hup_without_a_master_is_explained(run: Callable[..., Command]) -> None:
+    command = run("good:app", "--port", "0")
+    command.serves()
+    command.process.send_signal(signal.SIGHUP)
+    command.wait_for("there is no master to reload")
+    assert command.end(signal.SIGTERM) == 0
+
+
+def test_the_lines_that_tools_wait_for(run: Callable[..., Command]) -> None:
+    command = run("good:app", "--port", "0")
+    command.serves()
+    pid = command.process.pid
+    assert command.end(signal.SIGTERM) == 0
+    lines = [
+        f"Started server process [{pid}]",
+        "Waiting for application startup.",
+        "Application startup complete.",
+        "Uvicorn running on http://127.0.0.1:",
+        '"GET / HTTP/1.1" 200 OK',
+        "Shutting down",
+        f"Finished server process [{pid}]",
+    ]
+    places = [command.text.index(line) for line in lines]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_unix_socket_comes_and_goes(run: Callable[..., Command], folder: Path, workers: str) -> None:
+    path = folder / "app.sock"
+    command = run("good:app", "--uds", str(path), "--workers", workers)
+    command.wait_for("Uvicorn running on unix:")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(path))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200 OK")
+    second = run("good:app", "--uds", str(path))
+    assert second.end() == 3
+    assert "a live server is using it" in second.text
+    assert command.end(signal.SIGTERM) == 0
+    assert not path.exists()
+
+
+def test_an_inherited_descriptor(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        code = f"import sys; from uvicorn.main import main; main(['good:app', '--fd', '{sock.fileno()}'])"
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, pass_fds=[sock.fileno()])
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            connection.request("GET", "/")
+            assert connection.getresponse().read() == b"here"
+            connection.close()
+        finally:
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+
+
+def test_an_application_object_under_a_master(folder: Path) -> None:
+    code = "import good, uvicorn; uvicorn.run(good.app, '127.0.0.1', 0, workers=2)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stderr is not None
+        text = ""
+        for line in process.stderr:
+            text += line
+            if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
+                break
+        assert found, text
+        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=PATIENCE)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b"here"
+        connection.close()
+        assert "starts new workers with the same code" in text
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
