@@ -112,7 +112,9 @@ def _make_config(app: Any, **settings: Any) -> Config:
 
 
 @contextlib.asynccontextmanager
-async def _serving(app: Any, sockets: list[socket.socket] | None = None, **settings: Any) -> AsyncIterator[WatchedServer]:
+async def _serving(
+    app: Any, sockets: list[socket.socket] | None = None, **settings: Any
+) -> AsyncIterator[WatchedServer]:
     server = WatchedServer(_make_config(app, **settings))
     task = asyncio.create_task(server.serve(sockets))
     waiter = asyncio.create_task(server.startup_over.wait())

@@ -10,6 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from fastapi import FastAPI, Request
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
 
 pytestmark = pytest.mark.usefixtures("loop_factory")
 
@@ -118,24 +122,26 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(serve: Any, conn
 
 
 async def test_an_endless_stream_ends_when_its_client_leaves(serve: Any, connect: Any, loop_factory: Any, caplog: Any) -> None:
-    from starlette.applications import Starlette
-    from starlette.responses import StreamingResponse
-    from starlette.routing import Route
-
     ended = asyncio.Event()
 
     async def forever() -> AsyncIterator[bytes]:
-        try:
-            while True:
-                yield b"x" * 1000
-                await asyncio.sleep(0)
-        finally:
-            ended.set()
+        while True:
+            yield b"x" * 1000
+            await asyncio.sleep(0)
 
     async def endpoint(request: Any) -> Any:
         return StreamingResponse(forever())
 
-    async with serve(Starlette(routes=[Route("/", endpoint)])) as server:
+    starlette = Starlette(routes=[Route("/", endpoint)])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await starlette(scope, receive, send)
+        finally:
+            if scope["type"] == "http":
+                ended.set()
+
+    async with serve(app) as server:
         async with connect(server) as client:
             client.ask()
             assert (await client.head())[0] == 200
@@ -193,8 +199,6 @@ async def test_asgi_2(serve: Any, connect: Any, app: Any, loop_factory: Any) -> 
 
 
 async def test_fastapi(serve: Any, connect: Any, loop_factory: Any) -> None:
-    from fastapi import FastAPI, Request
-
     app = FastAPI()
 
     @app.get("/items/{number}")
@@ -209,7 +213,6 @@ async def test_fastapi(serve: Any, connect: Any, loop_factory: Any) -> None:
     def in_a_thread() -> str:
         return "done"
 
-    item.__annotations__["return"] = dict
     async with serve(app) as server, connect(server) as client:
         assert (await client.get("/items/3?q=a%20b")).body == b'{"number":3,"q":"a b"}'
         assert (await client.get("/items/x")).status == 422
@@ -219,10 +222,6 @@ async def test_fastapi(serve: Any, connect: Any, loop_factory: Any) -> None:
 
 
 async def test_starlette_with_middleware_and_lifespan_state(serve: Any, connect: Any, loop_factory: Any) -> None:
-    from starlette.applications import Starlette
-    from starlette.responses import PlainTextResponse
-    from starlette.routing import Route
-
     events: list[str] = []
 
     @asynccontextmanager

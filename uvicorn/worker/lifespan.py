@@ -88,10 +88,12 @@ class LifespanOn:
             self._settle()
 
     def _raised(self, exc: BaseException) -> None:
+        if self.failure is not None:
+            return  # it said so before it raised
         if self._startup_done and not self._shutdown_done:
             self.logger.error("Exception in 'lifespan' protocol\n", exc_info=exc)
             self.failure = LifespanError("The application raised in its lifespan.")
-        elif self.failure is None and not self._startup_done:
+        elif not self._startup_done:
             if self.config.lifespan == "auto" and isinstance(exc, Exception):
                 self._supported = False
                 self.logger.info("ASGI 'lifespan' protocol appears unsupported.")

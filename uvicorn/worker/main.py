@@ -43,7 +43,7 @@ def run(config: Config, sockets: list[socket.socket]) -> int:
 
 
 def _handle_more_signals(server: Server, alone: bool) -> None:
-    """QUIT stops now (its default would write a core file). HUP without a master is explained, and nobody dies of it."""
+    """QUIT stops now (its default would write a core file). HUP without a master is explained: nobody dies of it."""
 
     def stop_now(sig: int, frame: FrameType | None) -> None:
         server.should_exit = server.force_exit = True

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import sys
 import types
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -48,6 +48,7 @@ _UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
 """Stands for a request whose head could not be read."""
 
 _Coroutine = types.CoroutineType
+_Task: Callable[..., asyncio.Task[Any]] = asyncio.Task  # a type checker for 3.11 does not know `eager_start`
 _HEAD = Part.HEAD
 
 _log = logging.getLogger("uvicorn.error")
@@ -223,7 +224,7 @@ class Connection(asyncio.Protocol):
             if type(coroutine) is not _Coroutine:
                 coroutine = _awaited(coroutine)
             if EAGER and loop.get_task_factory() is None:
-                task = asyncio.Task(coroutine, loop=loop, eager_start=True)
+                task = _Task(coroutine, loop=loop, eager_start=True)
                 if task.done():
                     self._app_done(stream, task)
                     return
