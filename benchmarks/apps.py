@@ -1,0 +1,121 @@
+"""The applications under test: plain ASGI 3, no imports beyond the standard library.
+
+Owns: what every server is asked to serve, in both programs; the programs copy this file beside the server
+they start, so it imports nothing of this package. The request path of the drills chooses what their
+application does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+HELLO = b"Hello, world!"
+LARGE = bytes(range(256)) * 256
+CHUNK = b"0123456789abcde\n" * 64
+CHUNKS = 10
+
+
+async def lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def start(length: int | None, kind: bytes = b"text/plain") -> Message:
+    headers = [(b"content-type", kind)]
+    if length is not None:
+        headers.append((b"content-length", str(length).encode()))
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+async def hello(scope: Message, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
+    await send(start(len(HELLO)))
+    await send({"type": "http.response.body", "body": HELLO})
+
+
+async def large(scope: Message, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
+    await send(start(len(LARGE)))
+    await send({"type": "http.response.body", "body": LARGE})
+
+
+async def echo(scope: Message, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
+    parts = []
+    more = scope["method"] == "POST"
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    body = b"".join(parts)
+    await send(start(len(body), b"application/octet-stream"))
+    await send({"type": "http.response.body", "body": body})
+
+
+async def chunks(scope: Message, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
+    await send(start(None))
+    for _ in range(CHUNKS):
+        await send({"type": "http.response.body", "body": CHUNK, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+DELAY = float(os.environ.get("DRILL_DELAY", "0.005"))
+BUSY = 0.005
+
+
+def guilty() -> None:
+    """What a hang report has to name."""
+    time.sleep(3600)
+
+
+def leave_orphan() -> None:
+    """A process whose parent has died and which ends soon: somebody has to reap it."""
+    code = "import os, time\nif os.fork() == 0: time.sleep(0.3)\nos._exit(0)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+async def drill(scope: Message, receive: Receive, send: Send) -> None:
+    """Answers its pid. /busy holds the loop for a moment, /sleep/S the request only, /block the loop for an
+    hour.
+    """
+    if scope["type"] == "lifespan":
+        return await lifespan(receive, send)
+    match scope["path"].split("/")[1:]:
+        case ["busy"]:
+            time.sleep(BUSY)
+        case ["sleep", seconds]:
+            await asyncio.sleep(float(seconds))
+        case ["block"]:
+            guilty()
+        case ["orphan"]:
+            leave_orphan()
+        case _:
+            await asyncio.sleep(DELAY)
+    body = str(os.getpid()).encode()
+    await send(start(len(body)))
+    await send({"type": "http.response.body", "body": body})
+
+
+async def failing_lifespan(scope: Message, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        return await send({"type": "lifespan.startup.failed", "message": "broken on purpose"})
+    await drill(scope, receive, send)

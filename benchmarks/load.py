@@ -1,0 +1,394 @@
+"""The drills' clients: closed loops over raw sockets that count every request which did not get its answer.
+
+Owns: one HTTP/1.1 exchange on a socket, the classes of failure, and a load program that runs in a process
+of its own (`python -m benchmarks.load PLAN`), tells each server process it first hears from on standard
+output, and reports when its standard input ends.
+
+What counts: a request that was sent and whose complete response did not come, and a connection that was
+refused, is a failed request; nothing is retried silently. A connection whose end had already arrived
+*before* the next request was sent is not: every client with a pool looks, and opens another one (`closed`
+has those). `Connection: close` on a response is honoured. After a failure a client rests a moment, so
+that a port nobody listens on is not counted at the speed of a loop.
+Must not: know a server, or leave loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from benchmarks.processes import HOST
+
+LIMIT = 5.0
+REST = 0.05
+KINDS = ("refused", "reset", "short", "5xx", "over 5 s", "wrong")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`rotate` is after how many answers a keep-alive client opens a new connection by itself (0: never);
+    `probes` are additional clients with a connection per request and a pause between requests.
+    """
+
+    port: int
+    clients: int = 24
+    keep_alive: bool = True
+    path: str = "/"
+    rotate: int = 0
+    probes: int = 0
+    pause: float = 0.0
+    probe_pause: float = 0.01
+
+
+@dataclass
+class Failure:
+    kind: str
+    at: float
+    pid: int
+    detail: str = ""
+
+
+@dataclass
+class Report:
+    """What the clients saw; times are the monotonic clock's, which all processes share.
+
+    `closed` are the moments when a client found that its idle keep-alive connection had been closed without an
+    announcement (`Connection: close`): no failure for a client that looks, one for a client that does not.
+    """
+
+    ok: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    connections: int = 0
+    closed: list[float] = field(default_factory=list)
+    slowest: float = 0.0
+    first_heard: dict[int, float] = field(default_factory=dict)
+    answers: dict[int, int] = field(default_factory=dict)
+
+    def describe(self) -> str:
+        """`0`, or the number of failures with what they were."""
+        if not self.failures:
+            return "0"
+        kinds = {kind: sum(f.kind == kind for f in self.failures) for kind in KINDS}
+        return f"{len(self.failures)} ({', '.join(f'{n} {k}' for k, n in kinds.items() if n)})"
+
+
+class Short(Exception):
+    """The connection ended before the response was complete."""
+
+
+class Wrong(Exception):
+    """A response that is not the expected one. Its status decides whether it counts as 5xx."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+
+
+def request_bytes(path: str, *, close: bool) -> bytes:
+    connection = "Connection: close\r\n" if close else ""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{connection}\r\n".encode()
+
+
+class Response:
+    """Collects one response with a Content-Length; `feed` is true once it is complete."""
+
+    __slots__ = ("body_at", "buffer", "close", "length", "status")
+
+    def __init__(self) -> None:
+        self.buffer = b""
+        self.body_at = 0
+        self.length = 0
+        self.status = 0
+        self.close = False
+
+    def feed(self, data: bytes) -> bool:
+        self.buffer += data
+        if not self.body_at:
+            end = self.buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return False
+            self.body_at = end + 4
+            lines = self.buffer[:end].lower().split(b"\r\n")
+            self.status = int(lines[0].split()[1])
+            fields = dict(line.split(b":", 1) for line in lines[1:])
+            self.length = int(fields.get(b"content-length", b"0"))
+            self.close = b"close" in fields.get(b"connection", b"")
+        return len(self.buffer) - self.body_at >= self.length
+
+    @property
+    def body(self) -> bytes:
+        return self.buffer[self.body_at :]
+
+
+def ended(sock: socket.socket) -> bool:
+    """Whether the peer's end or reset has already arrived: what a pool asks before it reuses one."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def classify(error: BaseException) -> str:
+    match error:
+        case Short():
+            return "short"
+        case Wrong():
+            return "5xx" if error.status >= 500 else "wrong"
+        case TimeoutError() | asyncio.TimeoutError():
+            return "over 5 s"
+        case ConnectionRefusedError():
+            return "refused"
+        case OSError(errno=errno.ETIMEDOUT):
+            return "over 5 s"
+        case OSError():
+            return "reset"
+        case _:
+            return "wrong"
+
+
+async def connect(port: int) -> socket.socket:
+    sock = socket.socket()
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(sock, (HOST, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def exchange(sock: socket.socket, request: bytes) -> Response:
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, request)
+    response = Response()
+    while True:
+        data = await loop.sock_recv(sock, 65536)
+        if not data:
+            raise Short
+        if response.feed(data):
+            break
+    if response.status != 200:
+        raise Wrong(response.status)
+    return response
+
+
+class Client:
+    """One closed loop: the next request goes out when the last one is answered or has failed."""
+
+    def __init__(self, swarm: Swarm, *, keep_alive: bool, pause: float) -> None:
+        self.swarm = swarm
+        self.keep_alive = keep_alive
+        self.pause = pause
+        self.request = request_bytes(swarm.plan.path, close=not keep_alive)
+        self.sock: socket.socket | None = None
+        self.pid = 0  # who answered last on this connection
+        self.answered = 0
+
+    def drop(self) -> None:
+        if self.sock is not None:
+            self.sock.close()
+        self.sock = None
+        self.pid = self.answered = 0
+
+    async def one(self) -> Response:
+        report = self.swarm.report
+        if self.sock is not None and ended(self.sock):
+            report.closed.append(time.monotonic())
+            self.drop()
+        if self.sock is None:
+            self.sock = await connect(self.swarm.plan.port)
+            report.connections += 1
+        return await exchange(self.sock, self.request)
+
+    async def run(self) -> None:
+        report, plan = self.swarm.report, self.swarm.plan
+        while not self.swarm.stopping:
+            begun = time.monotonic()
+            try:
+                response = await asyncio.wait_for(self.one(), LIMIT)
+                self.pid = int(response.body)
+            except Exception as error:
+                failure = Failure(classify(error), time.monotonic(), self.pid, f"{type(error).__name__}: {error}")
+                report.failures.append(failure)
+                self.drop()
+                await asyncio.sleep(REST)
+                continue
+            now = time.monotonic()
+            report.ok += 1
+            report.slowest = max(report.slowest, now - begun)
+            self.swarm.heard(self.pid, now)
+            self.answered += 1
+            if not self.keep_alive or response.close or self.answered == plan.rotate:
+                self.drop()
+            if self.pause:
+                await asyncio.sleep(self.pause)
+        self.drop()
+
+
+class Swarm:
+    """All clients of one plan."""
+
+    def __init__(self, plan: Plan, tell: Callable[[dict[str, Any]], None]) -> None:
+        self.plan = plan
+        self.tell = tell
+        self.report = Report()
+        self.stopping = False
+
+    def heard(self, pid: int, now: float) -> None:
+        answers = self.report.answers
+        if pid not in answers:
+            answers[pid] = 0
+            self.report.first_heard[pid] = now
+            self.tell({"pid": pid, "at": now})
+        answers[pid] += 1
+
+    async def run(self, stop: asyncio.Event) -> None:
+        plan = self.plan
+        clients = [Client(self, keep_alive=plan.keep_alive, pause=plan.pause) for _ in range(plan.clients)]
+        clients += [Client(self, keep_alive=False, pause=plan.probe_pause) for _ in range(plan.probes)]
+        tasks = [asyncio.create_task(client.run()) for client in clients]
+        await stop.wait()
+        self.stopping = True
+        await asyncio.gather(*tasks)
+
+
+async def first_answers(port: int, wanted: int, seconds: float) -> dict[int, float]:
+    """When each server process was first heard from, until so many were or the time is over.
+
+    A few new connections at a time ask for /busy, which holds a worker's loop for a moment: the next
+    connection goes to another worker. A connection that fails is tried again: a server that is starting
+    owes nothing yet.
+    """
+    heard: dict[int, float] = {}
+    deadline = time.monotonic() + seconds
+    request = request_bytes("/busy", close=True)
+
+    async def ask() -> None:
+        while len(heard) < wanted and time.monotonic() < deadline:
+            sock = None
+            try:
+                sock = await connect(port)
+                response = await asyncio.wait_for(exchange(sock, request), max(0.01, deadline - time.monotonic()))
+                heard.setdefault(int(response.body), time.monotonic())
+            except (OSError, Short, Wrong, asyncio.TimeoutError):
+                await asyncio.sleep(0.002)
+            finally:
+                if sock is not None:
+                    sock.close()
+
+    tasks = [asyncio.create_task(ask()) for _ in range(8)]
+    while len(heard) < wanted and time.monotonic() < deadline:
+        await asyncio.sleep(0.002)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return heard
+
+
+class Pending:
+    """One request on a blocking socket whose answer is read later."""
+
+    def __init__(self, port: int, path: str, seconds: float = 10.0) -> None:
+        self.sock = socket.create_connection((HOST, port), timeout=seconds)
+        self.sock.sendall(request_bytes(path, close=False))
+
+    def finish(self) -> int | None:
+        """The pid that answered, or None when no complete 200 came."""
+        response = Response()
+        try:
+            with self.sock:
+                while True:
+                    data = self.sock.recv(65536)
+                    if not data:
+                        return None
+                    if response.feed(data):
+                        return int(response.body) if response.status == 200 else None
+        except OSError:
+            return None
+
+
+class Load:
+    """The handle on a load program: the pids heard from while it runs, its report when it is stopped."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._heard: dict[int, float] = {}
+        self.final: dict[str, Any] | None = None
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.load", json.dumps(asdict(plan))],
+            cwd=Path(__file__).resolve().parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            message = json.loads(line)
+            if "pid" in message:
+                self._heard[message["pid"]] = message["at"]
+            else:
+                self.final = message
+
+    @property
+    def heard(self) -> dict[int, float]:
+        """Each server process and when it was first heard from: a copy, the reader goes on."""
+        return dict(self._heard)
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.reader.join()
+
+    def stop(self) -> Report:
+        """Lets every client finish its request (bounded by its own limit) and returns what was counted."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=LIMIT + 5)
+        self.reader.join()
+        final = self.final
+        if final is None:
+            raise RuntimeError("the load program died")
+        for key in ("first_heard", "answers"):
+            final[key] = {int(pid): value for pid, value in final[key].items()}
+        final["failures"] = [Failure(**failure) for failure in final["failures"]]
+        return Report(**final)
+
+
+def tell(message: dict[str, Any]) -> None:
+    print(json.dumps(message), flush=True)
+
+
+async def main(plan: Plan) -> None:
+    stop = asyncio.Event()
+    # Standard input is only ever closed, never written: readable means that it ended.
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
+    swarm = Swarm(plan, tell)
+    await swarm.run(stop)
+    tell(asdict(swarm.report))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Plan(**json.loads(sys.argv[1]))))
