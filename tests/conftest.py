@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import inspect
 import logging
-import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, NamedTuple
@@ -86,11 +85,11 @@ def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.Abstrac
 
 
 class WatchedServer(Server):
-    """Says when its startup is over, well or not, and leaves signals alone."""
+    """Says when its startup is over, well or not, and its shutdown; leaves signals alone."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.startup_over = asyncio.Event()
+        self.startup_over, self.shutdown_over = asyncio.Event(), asyncio.Event()
         self.install_signal_handlers = lambda: None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -98,6 +97,12 @@ class WatchedServer(Server):
             await super().startup(sockets)
         finally:
             self.startup_over.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().shutdown(sockets)
+        finally:
+            self.shutdown_over.set()
 
     @property
     def port(self) -> int:

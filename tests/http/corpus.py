@@ -62,11 +62,12 @@ HOST = (b"host", b"a")
 # -- request line ----------------------------------------------------------------------------------------------
 
 ok("plain GET", get(), Seen(headers=(HOST,)))
-for method in (
-    "GET HEAD POST PUT DELETE OPTIONS PATCH TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK BIND REBIND"
-    " UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PURGE MKCALENDAR LINK UNLINK"
-    " QUERY"
-).split():
+METHODS = """
+    GET HEAD POST PUT DELETE OPTIONS PATCH TRACE COPY LOCK MKCOL MOVE PROPFIND PROPPATCH SEARCH UNLOCK
+    BIND REBIND UNBIND ACL REPORT MKACTIVITY CHECKOUT MERGE M-SEARCH NOTIFY SUBSCRIBE UNSUBSCRIBE PURGE
+    MKCALENDAR LINK UNLINK QUERY
+"""
+for method in METHODS.split():
     ok(f"method {method}", get(first=method.encode() + b" / HTTP/1.1"), Seen(method))
 ok("HTTP/1.0", get(first=b"GET / HTTP/1.0"), Seen(version="1.0"))
 ok("HTTP/1.0 without Host", get(first=b"GET / HTTP/1.0", host=False), Seen(version="1.0", headers=()))

@@ -627,7 +627,7 @@ async def test_an_application_that_returns_something(make_peer: Any, respond: An
 
     peer = make_peer(app)
     peer.send(get())
-    await peer.answered()
+    await peer.until(lambda: peer.state.in_flight == 0)
     assert "ASGI callable should return None, but returned 'something'." in caplog.text
 
 
@@ -895,7 +895,9 @@ async def test_a_cancelled_application_is_answered_500(make_peer: Any) -> None:
 # -- limits ----------------------------------------------------------------------------------------------------
 
 
-async def test_above_the_concurrency_limit_the_answer_is_503(make_peer: Any, connection_class: Any, caplog: Any) -> None:
+async def test_above_the_concurrency_limit_the_answer_is_503(
+    make_peer: Any, connection_class: Any, caplog: Any
+) -> None:
     state, gate = ServerState(), Gate()
     first, second = (make_peer(gate, state=state, limit_concurrency=1) for _ in range(2))
     first.send(get("/0"))
@@ -908,7 +910,7 @@ async def test_above_the_concurrency_limit_the_answer_is_503(make_peer: Any, con
     assert gate.started == ["/0"] and "Exceeded concurrency limit." in caplog.text
     gate.event("/0").set()
     await first.answered()
-    assert state.in_flight == 0
+    await first.until(lambda: state.in_flight == 0)
     third = make_peer(gate, state=state, limit_concurrency=1)
     third.send(get("/0"))
     assert (await third.answered())[0].status == 200

@@ -49,23 +49,35 @@ def head(
         # a length of the application's
         ({"headers": [(b"content-length", b"5")], "size": 5}, (b"content-length: 5\r\n", LENGTH, 5, True)),
         ({"headers": [(b"content-length", b"5")], "more": True}, (b"content-length: 5\r\n", LENGTH, 5, True)),
-        ({"headers": [(b"content-length", b"5")], "keep": False}, (b"content-length: 5\r\nconnection: close\r\n", LENGTH, 5, False)),
+        (
+            {"headers": [(b"content-length", b"5")], "keep": False},
+            (b"content-length: 5\r\nconnection: close\r\n", LENGTH, 5, False),
+        ),
         # none: one part gets its length, several are chunked
         ({"size": 5}, (b"content-length: 5\r\n", LENGTH, 5, True)),
         ({}, (b"content-length: 0\r\n", LENGTH, 0, True)),
         ({"size": 5, "more": True}, (b"transfer-encoding: chunked\r\n", CHUNKED, 0, True)),
-        ({"headers": [(b"transfer-encoding", b"chunked")], "more": True}, (b"transfer-encoding: chunked\r\n", CHUNKED, 0, True)),
+        (
+            {"headers": [(b"transfer-encoding", b"chunked")], "more": True},
+            (b"transfer-encoding: chunked\r\n", CHUNKED, 0, True),
+        ),
         ({"headers": [(b"transfer-encoding", b"chunked")], "size": 3}, (b"content-length: 3\r\n", LENGTH, 3, True)),
         # HTTP/1.0 knows no chunks
         ({"line": b"GET / HTTP/1.0", "more": True, "keep": False}, (b"connection: close\r\n", UNTIL_CLOSE, 0, False)),
         ({"line": b"GET / HTTP/1.0", "more": True}, (b"connection: close\r\n", UNTIL_CLOSE, 0, False)),
         ({"line": b"GET / HTTP/1.0", "size": 2}, (b"content-length: 2\r\nconnection: keep-alive\r\n", LENGTH, 2, True)),
-        ({"line": b"GET / HTTP/1.0", "size": 2, "keep": False}, (b"content-length: 2\r\nconnection: close\r\n", LENGTH, 2, False)),
+        (
+            {"line": b"GET / HTTP/1.0", "size": 2, "keep": False},
+            (b"content-length: 2\r\nconnection: close\r\n", LENGTH, 2, False),
+        ),
         # no body, whatever is sent
         ({"line": b"HEAD / HTTP/1.1", "size": 5}, (b"content-length: 5\r\n", BODILESS, 0, True)),
         ({"line": b"HEAD / HTTP/1.1"}, (b"", BODILESS, 0, True)),
         ({"line": b"HEAD / HTTP/1.1", "more": True}, (b"", BODILESS, 0, True)),
-        ({"line": b"HEAD / HTTP/1.1", "headers": [(b"content-length", b"9")]}, (b"content-length: 9\r\n", BODILESS, 9, True)),
+        (
+            {"line": b"HEAD / HTTP/1.1", "headers": [(b"content-length", b"9")]},
+            (b"content-length: 9\r\n", BODILESS, 9, True),
+        ),
         ({"status": 204}, (b"", BODILESS, 0, True)),
         ({"status": 204, "size": 3}, (b"", BODILESS, 0, True)),
         ({"status": 204, "headers": [(b"content-length", b"0"), (b"x", b"y")]}, (b"x: y\r\n", BODILESS, 0, True)),
@@ -73,9 +85,12 @@ def head(
         ({"status": 304, "headers": [(b"content-length", b"9")]}, (b"content-length: 9\r\n", BODILESS, 9, True)),
         # the application's Connection
         ({"headers": [(b"connection", b"close")]}, (b"connection: close\r\ncontent-length: 0\r\n", LENGTH, 0, False)),
-        ({"headers": [(b"connection", b"x, Close")]}, (b"connection: x, Close\r\ncontent-length: 0\r\n", LENGTH, 0, False)),
+        (
+            {"headers": [(b"connection", b"x, Close")]},
+            (b"connection: x, Close\r\ncontent-length: 0\r\n", LENGTH, 0, False),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_head(options: dict[str, Any], expected: tuple[bytes, int, int, bool]) -> None:
     lines, ending, length, keep = head(**options)
     if ending == BODILESS:
@@ -147,7 +162,7 @@ def test_equal_headers_are_checked_once_and_the_cache_is_bounded() -> None:
         (b"x", None),
         (None, b"y"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_go_on_the_wire(name: Any, value: Any) -> None:
     for headers in ([(name, value)], [(b"a", b"b"), (name, value)], [[name, value]]):
         with pytest.raises((ValueError, TypeError)):

@@ -48,20 +48,22 @@ SPACES = [b" "] * 8 + [b"  ", b"\t", b"", b"\x0b"]
 ENDS = [b"\r\n"] * 12 + [b"\n", b"\r", b"\r\r\n", b" \r\n", b"\r\n "]
 NAMES = [
     b"X", b"x-a", b"Connection", b"Proxy-Connection", b"Upgrade", b"Expect", b"Content-Length", b"Transfer-Encoding",
-    b"TE", b"Trailer", b"Host", b"Cookie", b"", b"X ", b"X\t", b" X", b"X\x00", b"X\xe9", b"X(", b'"X"', b"Content-length",
-    b"transfer-ENCODING", b"Content-Length ", b"Transfer-Encoding\t", b"Content_Length", b"HTTP2-Settings",
+    b"TE", b"Trailer", b"Host", b"Cookie", b"", b"X ", b"X\t", b" X", b"X\x00", b"X\xe9", b"X(", b'"X"',
+    b"Content-length", b"transfer-ENCODING", b"Content-Length ", b"Transfer-Encoding\t", b"Content_Length",
+    b"HTTP2-Settings",
 ]  # fmt: skip
 VALUES = [
-    b"", b"a", b"0", b"1", b"5", b"05", b"-1", b"+1", b"1,1", b"1, 1", b"0x1", b"99999999999999999999", b"1 ", b"chunked",
-    b"Chunked", b"gzip", b"identity", b"gzip, chunked", b"chunked, gzip", b"chunked,chunked", b",chunked", b"chunked;q=1",
-    b"close", b"keep-alive", b"Keep-Alive, close", b"upgrade", b"Upgrade, close", b"close, upgrade", b"closed", b",", b"h2c",
-    b"websocket", b"100-continue", b"a\x00b", b"a\x01", b"\x7f", b"\x80\xff", b"a\tb", b"\t a \t", b"a\x0bb", b"\x0c",
-    b"a\rb", b"a\nb", b"a:b", b'"q"', b"a\x85", b"\xa0", b"trailers, chunked",
+    b"", b"a", b"0", b"1", b"5", b"05", b"-1", b"+1", b"1,1", b"1, 1", b"0x1", b"99999999999999999999", b"1 ",
+    b"chunked", b"Chunked", b"gzip", b"identity", b"gzip, chunked", b"chunked, gzip", b"chunked,chunked", b",chunked",
+    b"chunked;q=1", b"close", b"keep-alive", b"Keep-Alive, close", b"upgrade", b"Upgrade, close", b"close, upgrade",
+    b"closed", b",", b"h2c", b"websocket", b"100-continue", b"a\x00b", b"a\x01", b"\x7f", b"\x80\xff", b"a\tb",
+    b"\t a \t", b"a\x0bb", b"\x0c", b"a\rb", b"a\nb", b"a:b", b'"q"', b"a\x85", b"\xa0", b"trailers, chunked",
 ]  # fmt: skip
 BODIES = [
-    b"", b"a", b"hello", b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"1;x=y\r\na\r\n0\r\nT: v\r\n\r\n", b"1\na\r\n0\r\n\r\n",
-    b"g\r\n", b"1\r\nab\r\n0\r\n\r\n", b"a\r\n0123456789\r\n000\r\n\r\n", b"\r\n", b"\r\n\r\n", b"0\r\nT : v\r\n\r\n",
-    b"1 \r\na\r\n0\r\n\r\n", b"00\r\n", b"-1\r\n\r\n", b"GET /smuggled HTTP/1.1\r\nHost: b\r\n\r\n",
+    b"", b"a", b"hello", b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"1;x=y\r\na\r\n0\r\nT: v\r\n\r\n",
+    b"1\na\r\n0\r\n\r\n", b"g\r\n", b"1\r\nab\r\n0\r\n\r\n", b"a\r\n0123456789\r\n000\r\n\r\n", b"\r\n", b"\r\n\r\n",
+    b"0\r\nT : v\r\n\r\n", b"1 \r\na\r\n0\r\n\r\n", b"00\r\n", b"-1\r\n\r\n",
+    b"GET /smuggled HTTP/1.1\r\nHost: b\r\n\r\n",
 ]  # fmt: skip
 NASTY = [bytes([byte]) for byte in range(256)] + [
     b"\r\n",

@@ -50,7 +50,9 @@ async def test_get(serve: Any, connect: Any, respond: Any, loop_factory: Any) ->
         assert answer.headers["server"] == "uvicorn" and answer.headers["date"].endswith(" gmt")
 
 
-async def test_the_server_and_date_fields_can_be_left_out(serve: Any, connect: Any, respond: Any, loop_factory: Any) -> None:
+async def test_the_server_and_date_fields_can_be_left_out(
+    serve: Any, connect: Any, respond: Any, loop_factory: Any
+) -> None:
     async with serve(respond(), server_header=False, date_header=False) as server, connect(server) as client:
         assert (await client.get()).headers == {"content-length": "2"}
 
@@ -106,7 +108,9 @@ async def test_pipelined_requests(serve: Any, connect: Any, recorder: Any, loop_
         assert [(await client.answer()).body for _ in range(50)] == [b"%d" % number for number in range(50)]
 
 
-async def test_a_half_closed_client_reads_its_answer(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
+async def test_a_half_closed_client_reads_its_answer(
+    serve: Any, connect: Any, recorder: Any, loop_factory: Any
+) -> None:
     async with serve(recorder) as server, connect(server) as client:
         client.ask(method="POST", body=b"last words")
         client.writer.write_eof()
@@ -114,14 +118,18 @@ async def test_a_half_closed_client_reads_its_answer(serve: Any, connect: Any, r
         assert await client.ended() == b""
 
 
-async def test_a_refusal_reaches_a_client_that_is_still_sending(serve: Any, connect: Any, respond: Any, loop_factory: Any) -> None:
+async def test_a_refusal_reaches_a_client_that_is_still_sending(
+    serve: Any, connect: Any, respond: Any, loop_factory: Any
+) -> None:
     async with serve(respond()) as server, connect(server) as client:
         client.send(b"nonsense\r\n\r\n" + b"x" * 200000)
         answer = await client.answer()
         assert (answer.status, answer.headers["connection"]) == (400, "close")
 
 
-async def test_an_endless_stream_ends_when_its_client_leaves(serve: Any, connect: Any, loop_factory: Any, caplog: Any) -> None:
+async def test_an_endless_stream_ends_when_its_client_leaves(
+    serve: Any, connect: Any, loop_factory: Any, caplog: Any
+) -> None:
     ended = asyncio.Event()
 
     async def forever() -> AsyncIterator[bytes]:
@@ -266,7 +274,9 @@ async def test_a_startup_that_raises(serve: Any, loop_factory: Any, caplog: Any)
     assert caplog.text.count("Application startup failed. Exiting.") == 1
 
 
-async def test_auto_serves_an_application_that_knows_no_lifespan(serve: Any, connect: Any, loop_factory: Any, caplog: Any) -> None:
+async def test_auto_serves_an_application_that_knows_no_lifespan(
+    serve: Any, connect: Any, loop_factory: Any, caplog: Any
+) -> None:
     caplog.set_level(logging.INFO, "uvicorn.error")
     async with serve(echo, lifespan="auto") as server, connect(server) as client:
         assert (await client.get()).status == 200

@@ -1,0 +1,270 @@
+"""Listening sockets: who gets one, who is refused with which sentence, and what is left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uvicorn.config import Config
+from uvicorn.errors import BindError
+from uvicorn.sockets import Listener, adopt, bind_tcp, bind_unix, close_all, describe
+
+
+@pytest.fixture
+def keep() -> Iterator[list[Any]]:
+    """Whatever is put here is closed in the end."""
+    opened: list[Any] = []
+    yield opened
+    for thing in opened:
+        thing.close()
+
+
+def connects(address: Any) -> bool:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as client:
+        client.settimeout(30)
+        try:
+            client.connect(address)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        return True
+
+
+# -- TCP -------------------------------------------------------------------------------------------------------
+
+
+def test_port_0_lets_the_system_choose_and_it_listens(keep: list[Any]) -> None:
+    (listener,) = bind_tcp("127.0.0.1", 0, 10)
+    keep.append(listener)
+    host, port = listener.sock.getsockname()
+    assert host == "127.0.0.1" and port > 0 and connects((host, port))
+    assert listener.url == f"http://127.0.0.1:{port}"
+    assert not listener.sock.getblocking() and not os.get_inheritable(listener.sock.fileno())
+    assert listener.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+
+
+def test_a_name_with_several_addresses_has_one_port(keep: list[Any]) -> None:
+    listeners = bind_tcp("localhost", 0, 10)
+    keep += listeners
+    assert len({listener.sock.getsockname()[1] for listener in listeners}) == 1
+    assert len({listener.sock.getsockname()[0] for listener in listeners}) == len(listeners)
+
+
+def test_an_empty_host_is_every_address(keep: list[Any]) -> None:
+    listeners = bind_tcp("", 0, 10)
+    keep += listeners
+    assert "0.0.0.0" in {listener.sock.getsockname()[0] for listener in listeners}
+
+
+def test_an_ipv6_address_is_told_in_brackets(keep: list[Any]) -> None:
+    try:
+        (listener,) = bind_tcp("::1", 0, 10)
+    except BindError:
+        pytest.skip("this machine has no IPv6")
+    keep.append(listener)
+    assert listener.url == f"http://[::1]:{listener.sock.getsockname()[1]}"
+
+
+def test_a_port_in_use(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    with pytest.raises(BindError) as caught:
+        bind_tcp("127.0.0.1", port, 10)
+    assert str(caught.value) == (
+        f"Cannot listen on 127.0.0.1:{port}: the port is in use. Stop the other program or choose another --port."
+    )
+
+
+def test_an_address_of_another_machine() -> None:
+    with pytest.raises(BindError, match=r"^Cannot listen on 192\.0\.2\.1:0: this machine has no such address\."):
+        bind_tcp("192.0.2.1", 0, 10)
+
+
+def test_a_name_that_is_none() -> None:
+    with pytest.raises(BindError, match=r"^Cannot resolve --host '256\.1\.1\.1\.1': "):
+        bind_tcp("256.1.1.1.1", 0, 10)
+
+
+# -- Unix ------------------------------------------------------------------------------------------------------
+
+
+def test_a_unix_socket_is_open_to_all_and_removed_in_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "x.sock"
+    listener = bind_unix(str(path), 10)
+    assert connects(str(path)) and listener.url == f"unix:{path}"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    listener.close()
+    assert not path.exists()
+    listener.close()
+
+
+def test_its_file_is_removed_although_the_socket_was_closed_by_who_served(tmp_path: Path) -> None:
+    listener = bind_unix(str(tmp_path / "x.sock"), 10)
+    listener.sock.close()
+    listener.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_path_is_still_known_after_a_change_of_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    listener = bind_unix("x.sock", 10)
+    monkeypatch.chdir("/")
+    listener.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_another_server_made_meanwhile_stays(tmp_path: Path, keep: list[Any]) -> None:
+    path = tmp_path / "x.sock"
+    first = bind_unix(str(path), 10)
+    path.unlink()
+    keep.append(bind_unix(str(path), 10))
+    first.close()
+    assert connects(str(path))
+
+
+def test_a_file_that_is_gone_already_is_no_fault(tmp_path: Path) -> None:
+    listener = bind_unix(str(tmp_path / "x.sock"), 10)
+    (tmp_path / "x.sock").unlink()
+    listener.close()
+
+
+def test_a_stale_socket_is_replaced_and_its_mode_kept(tmp_path: Path, keep: list[Any]) -> None:
+    path = tmp_path / "x.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    path.chmod(0o600)
+    keep.append(bind_unix(str(path), 10))
+    assert connects(str(path)) and stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_live_server_is_refused_and_left_alone(tmp_path: Path, keep: list[Any]) -> None:
+    path = str(tmp_path / "x.sock")
+    keep.append(bind_unix(path, 10))
+    with pytest.raises(BindError) as caught:
+        bind_unix(path, 10)
+    assert str(caught.value) == (
+        f"Cannot listen on --uds {path}: a live server is using it. Stop it or choose another path."
+    )
+    assert connects(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_is_no_socket_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    if kind == "file":
+        path.write_text("data")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        (tmp_path / "other").write_text("data")
+        path.symlink_to(tmp_path / "other")
+    with pytest.raises(BindError, match="the file exists and is no socket"):
+        bind_unix(str(path), 10)
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("missing/x.sock", "No such file or directory"),
+        ("x" * 200, "too long"),
+        ("file/x.sock", "Not a directory"),
+    ],
+)
+def test_a_path_that_cannot_be(tmp_path: Path, path: str, words: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BindError, match=words) as caught:
+        bind_unix(str(tmp_path / path), 10)
+    assert "--uds" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_is_not_ours(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(BindError, match="Permission denied"):
+            bind_unix(str(tmp_path / "x.sock"), 10)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+# -- taking over -----------------------------------------------------------------------------------------------
+
+
+def test_a_descriptor_is_duplicated(listener: socket.socket) -> None:
+    taken = adopt(listener.fileno(), 10)
+    assert taken.adopted and taken.sock.fileno() != listener.fileno()
+    assert taken.sock.getsockname() == listener.getsockname() and not taken.sock.getblocking()
+    taken.close()
+    assert connects(listener.getsockname())
+
+
+def test_a_bound_socket_begins_to_listen(keep: list[Any]) -> None:
+    sock = socket.socket()
+    keep.append(sock)
+    sock.bind(("127.0.0.1", 0))
+    assert not connects(sock.getsockname())
+    keep.append(adopt(sock.fileno(), 10))
+    assert connects(sock.getsockname())
+
+
+def test_the_path_of_a_unix_socket_we_were_given_is_not_ours(tmp_path: Path, keep: list[Any]) -> None:
+    owner = bind_unix(str(tmp_path / "x.sock"), 10)
+    keep.append(owner)
+    adopt(owner.sock.fileno(), 10).close()
+    assert connects(str(tmp_path / "x.sock"))
+
+
+def test_a_descriptor_that_is_none() -> None:
+    with pytest.raises(BindError, match=r"^Cannot use --fd 99999: Bad file descriptor\. It must be an open socket\.$"):
+        adopt(99999, 10)
+
+
+def test_a_descriptor_that_is_no_stream_socket(tmp_path: Path) -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+        pytest.raises(BindError, match="no stream socket"),
+    ):
+        adopt(datagrams.fileno(), 10)
+    with (tmp_path / "file").open("w") as file, pytest.raises(BindError, match="--fd"):
+        adopt(file.fileno(), 10)
+
+
+# -- as Config asks for them -----------------------------------------------------------------------------------
+
+
+def test_config_binds_what_it_says(tmp_path: Path, listener: socket.socket, keep: list[Any]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    for settings, name in (
+        ({"port": 0}, "127.0.0.1"),
+        ({"uds": str(tmp_path / "x.sock")}, str(tmp_path / "x.sock")),
+        ({"fd": listener.fileno()}, "127.0.0.1"),
+    ):
+        made: list[Listener] = Config(app, log_config=None, **settings).bind()  # type: ignore[arg-type]  # plain values
+        keep += made
+        assert name in describe(made[0].sock)
+
+
+def test_bind_socket_says_where(caplog: pytest.LogCaptureFixture, keep: list[Any]) -> None:
+    caplog.set_level("INFO", "uvicorn.error")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    sock = Config(app, port=0, log_config=None).bind_socket()
+    keep.append(sock)
+    port = sock.getsockname()[1]
+    assert caplog.messages == [f"Uvicorn running on http://127.0.0.1:{port} (Press CTRL+C to quit)"]
+
+
+def test_close_all_closes_all() -> None:
+    listeners = [*bind_tcp("127.0.0.1", 0, 10), *bind_tcp("127.0.0.1", 0, 10)]
+    close_all(listeners)
+    assert [listener.sock.fileno() for listener in listeners] == [-1, -1]

@@ -1,0 +1,190 @@
+"""The application's startup and shutdown, driven without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from uvicorn.config import Config
+from uvicorn.worker.lifespan import LifespanOff, LifespanOn
+
+
+def make(app: Any, lifespan: Any = "auto") -> LifespanOn:
+    config = Config(app, lifespan=lifespan, log_config=None)
+    config.load()
+    return LifespanOn(config)
+
+
+def script(*steps: Any) -> Any:
+    """An application that answers each event with a message, raises it, or (None) returns."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "lifespan"
+        for step in steps:
+            await receive()
+            if isinstance(step, BaseException):
+                raise step
+            if step is None:
+                return
+            await send(step if isinstance(step, dict) else {"type": f"lifespan.{step}"})
+
+    return app
+
+
+async def whole_run(lifespan: LifespanOn) -> list[bool]:
+    await lifespan.startup()
+    outcome = [lifespan.should_exit]
+    await lifespan.shutdown()
+    return [*outcome, lifespan.should_exit]
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"]
+
+
+@pytest.fixture(autouse=True)
+def info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "uvicorn.error")
+
+
+@pytest.mark.parametrize("kind", ["auto", "on"])
+async def test_a_plain_run(kind: str, caplog: Any) -> None:
+    assert await whole_run(make(script("startup.complete", "shutdown.complete"), kind)) == [False, False]
+    assert lines(caplog) == [
+        "Waiting for application startup.",
+        "Application startup complete.",
+        "Waiting for application shutdown.",
+        "Application shutdown complete.",
+    ]
+
+
+async def test_the_scope_and_its_state() -> None:
+    scopes: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope)
+        scope["state"]["db"] = 1
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+
+    lifespan = make(app)
+    await lifespan.startup()
+    assert scopes[0]["type"] == "lifespan" and scopes[0]["asgi"] == {"version": "3.0", "spec_version": "2.0"}
+    assert lifespan.state == {"db": 1}
+
+
+async def test_auto_takes_an_exception_before_startup_for_no_lifespan(caplog: Any) -> None:
+    assert await whole_run(make(script(KeyError("x")))) == [False, False]
+    assert lines(caplog) == [
+        "Waiting for application startup.",
+        "ASGI 'lifespan' protocol appears unsupported.",
+        "Application startup complete.",
+    ]
+
+
+async def test_on_takes_it_for_a_failure() -> None:
+    fault = KeyError("x")
+    lifespan = make(script(fault), "on")
+    await lifespan.startup()
+    assert lifespan.should_exit and lifespan.failure is not None and lifespan.failure.__cause__ is fault
+
+
+@pytest.mark.parametrize("kind", ["auto", "on"])
+@pytest.mark.parametrize("message", ["no database", ""])
+async def test_startup_failed(kind: str, message: str) -> None:
+    lifespan = make(script({"type": "lifespan.startup.failed", "message": message}), kind)
+    assert await whole_run(lifespan) == [True, True]
+    assert str(lifespan.failure).split("\n")[-1] == "Application startup failed. Exiting."
+    assert message in str(lifespan.failure)
+
+
+async def test_startup_failed_and_then_raised_is_one_failure(caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+        raise KeyError("x")
+
+    lifespan = make(app)
+    assert await whole_run(lifespan) == [True, True]
+    assert str(lifespan.failure).startswith("no database")
+
+
+async def test_shutdown_failed(caplog: Any) -> None:
+    failed = {"type": "lifespan.shutdown.failed", "message": "data lost"}
+    assert await whole_run(make(script("startup.complete", failed))) == [False, True]
+    assert lines(caplog)[-1] == "data lost\nApplication shutdown failed. Exiting."
+
+
+async def test_an_exception_in_shutdown(caplog: Any) -> None:
+    assert await whole_run(make(script("startup.complete", KeyError("x")))) == [False, True]
+    assert "Exception in 'lifespan' protocol\n" in lines(caplog)
+    assert lines(caplog)[-1] == "Application shutdown failed. Exiting."
+    assert "KeyError: 'x'" in caplog.text
+
+
+async def test_an_exception_while_it_serves_is_logged_once(caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        raise KeyError("x")
+
+    lifespan = make(app)
+    await lifespan.startup()
+    assert lifespan._task is not None
+    await asyncio.wait({lifespan._task})
+    await lifespan.shutdown()
+    assert caplog.text.count("Exception in 'lifespan' protocol") == 1
+
+
+@pytest.mark.parametrize("steps", [(None,), ("startup.complete",), ("startup.complete", None)])
+async def test_an_application_that_returns_early_takes_no_part(steps: Any) -> None:
+    assert await asyncio.wait_for(whole_run(make(script(*steps))), 30) == [False, False]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("shutdown.complete",),
+        ("startup.done",),
+        ("nonsense",),
+        ({"type": "http.response.start"},),
+        ("startup.complete", "startup.complete"),
+    ],
+)
+async def test_messages_out_of_order_raise_in_the_application(steps: Any) -> None:
+    raised: list[BaseException] = []
+    inner = script(*steps)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await inner(scope, receive, send)
+        except RuntimeError as exc:
+            raised.append(exc)
+
+    await asyncio.wait_for(whole_run(make(app)), 30)
+    assert len(raised) == 1 and "Unexpected ASGI message" in str(raised[0])
+
+
+async def test_it_can_run_again() -> None:
+    lifespan = make(script("startup.complete", "shutdown.complete"), "on")
+    for _ in range(3):
+        assert await whole_run(lifespan) == [False, False]
+    lifespan = make(script(KeyError("x")), "on")
+    for _ in range(2):
+        await lifespan.startup()
+        assert lifespan.should_exit
+
+
+async def test_a_shutdown_without_a_startup_does_nothing() -> None:
+    lifespan = make(script())
+    await lifespan.shutdown()
+    assert not lifespan.should_exit
+
+
+async def test_off_does_nothing() -> None:
+    lifespan = LifespanOff(Config(script(KeyError("x")), log_config=None))
+    await lifespan.startup()
+    await lifespan.shutdown()
+    assert (lifespan.should_exit, lifespan.failure, lifespan.state) == (False, None, {})

@@ -1,0 +1,465 @@
+"""`Server` inside somebody else's program: threads, loops, sockets, signals, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uvicorn.config import Config
+from uvicorn.errors import BindError, ExitCode
+from uvicorn.sockets import bind_unix
+from uvicorn.worker.server import Server
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Lifespan:
+    """An application that takes part, and keeps what happened."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            return await app(scope, receive, send)
+        while True:
+            kind = (await receive())["type"]
+            self.events.append(kind)
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return None
+
+
+def get(port: int) -> bytes:
+    """A request by a blocking client."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        data = b""
+        while part := sock.recv(65536):
+            data += part
+        return data
+
+
+# -- in a thread -----------------------------------------------------------------------------------------------
+
+
+class ThreadServer(Server):
+    """Tells the thread that started it when it serves."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.over = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self.over.set()
+
+
+@contextmanager
+def in_a_thread(server: ThreadServer, sockets: list[socket.socket] | None = None) -> Iterator[ThreadServer]:
+    thread = threading.Thread(target=server.run, kwargs={"sockets": sockets})
+    thread.start()
+    try:
+        assert server.over.wait(30)
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "auto", "none"])
+def test_run_in_a_thread(loop: Any) -> None:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    server = ThreadServer(Config(app, port=0, loop=loop, log_config=None))
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with in_a_thread(server):
+        assert server.started
+        port = server.servers[0].sockets[0].getsockname()[1]
+        assert get(port).endswith(b"ok")
+        assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert not server.started and server.exit_code == 0
+    with pytest.raises(ConnectionRefusedError):
+        get(port)
+
+
+def test_run_with_a_loop_factory_of_the_programs_own() -> None:
+    server = ThreadServer(Config(app, port=0, loop="asyncio:new_event_loop", log_config=None))
+    with in_a_thread(server):
+        assert get(server.servers[0].sockets[0].getsockname()[1]).endswith(b"ok")
+
+
+def test_run_with_sockets(listener: socket.socket) -> None:
+    server = ThreadServer(Config(app, log_config=None))
+    with in_a_thread(server, [listener]):
+        assert get(listener.getsockname()[1]).endswith(b"ok")
+
+
+def test_run_cancels_what_the_application_left_behind() -> None:
+    cancelled = threading.Event()
+
+    async def leaves_a_task(scope: Any, receive: Any, send: Any) -> None:
+        async def forever() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+
+        scope["state"]["task"] = asyncio.ensure_future(forever())
+        await asyncio.sleep(0)
+        await app(scope, receive, send)
+
+    server = ThreadServer(Config(leaves_a_task, port=0, lifespan="off", log_config=None))
+    with in_a_thread(server):
+        assert get(server.servers[0].sockets[0].getsockname()[1]).endswith(b"ok")
+    assert cancelled.is_set()
+
+
+# -- in a loop -------------------------------------------------------------------------------------------------
+
+
+async def test_serve_in_somebodys_loop(loop_factory: Any, connect: Any) -> None:
+    ready = asyncio.Event()
+
+    class Ready(Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            ready.set()
+
+    server = Ready(Config(app, port=0, log_config=None))
+    task = asyncio.create_task(server.serve())
+    await ready.wait()
+    async with connect(server.servers[0].sockets[0].getsockname()[1]) as client:
+        assert (await client.get()).body == b"ok"
+    server.should_exit = True
+    await task
+    assert server.server_state.connections == set() and server.server_state.total_requests == 1
+
+
+async def test_startup_main_loop_and_shutdown_by_hand(loop_factory: Any, make_server: Any, connect: Any) -> None:
+    application = Lifespan()
+    server = make_server(application)
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup()
+    assert server.started and application.events == ["lifespan.startup"]
+    loop = asyncio.create_task(server.main_loop())
+    async with connect(server) as client:
+        assert (await client.get()).body == b"ok"
+    server.should_exit = True
+    await loop
+    await server.shutdown()
+    assert not server.started and application.events == ["lifespan.startup", "lifespan.shutdown"]
+
+
+async def test_startup_again_on_the_same_object(loop_factory: Any, make_server: Any, connect: Any) -> None:
+    application = Lifespan()
+    server = make_server(application)
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    for count in (1, 2, 3):
+        await server.startup()
+        assert server.started and server.failure is None
+        async with connect(server) as client:
+            assert (await client.get()).body == b"ok"
+        await server.shutdown()
+        assert application.events == ["lifespan.startup", "lifespan.shutdown"] * count
+
+
+async def test_a_restart_while_the_main_loop_runs(loop_factory: Any, serving: Any, connect: Any) -> None:
+    """What httpx's own test server does."""
+    application = Lifespan()
+    async with serving(application) as server:
+        for _ in range(3):
+            await server.shutdown()
+            await server.startup()
+            async with connect(server) as client:
+                assert (await client.get()).body == b"ok"
+    assert application.events == ["lifespan.startup", "lifespan.shutdown"] * 4
+
+
+async def test_startup_again_after_a_failure(
+    loop_factory: Any, make_server: Any, listener: socket.socket, caplog: Any
+) -> None:
+    server = make_server(app, port=listener.getsockname()[1], lifespan="off")
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup()
+    assert not server.started and isinstance(server.failure, BindError)
+    server.config.port, server.should_exit = 0, False
+    await server.startup()
+    assert server.started
+    await server.shutdown()
+
+
+async def test_serve_with_sockets_closes_them(
+    loop_factory: Any, serving: Any, connect: Any, listener: socket.socket
+) -> None:
+    async with serving(app, [listener]) as server, connect(server) as client:
+        assert server.port == listener.getsockname()[1]
+        assert (await client.get()).body == b"ok"
+    assert listener.fileno() == -1
+
+
+async def test_bind_socket_then_serve(loop_factory: Any, serving: Any, connect: Any) -> None:
+    sock = Config(app, port=0, log_config=None).bind_socket()
+    port = sock.getsockname()[1]
+    async with serving(app, [sock]), connect(port) as client:
+        assert (await client.get()).body == b"ok"
+
+
+async def test_a_bound_socket_that_does_not_listen_yet(loop_factory: Any, serving: Any, connect: Any) -> None:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    async with serving(app, [sock]) as server, connect(server) as client:
+        assert (await client.get()).body == b"ok"
+
+
+async def test_two_sockets(loop_factory: Any, serving: Any, connect: Any) -> None:
+    socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    ports = [sock.getsockname()[1] for sock in socks]
+    async with serving(app, socks):
+        for port in ports:
+            async with connect(port) as client:
+                assert (await client.get()).body == b"ok"
+
+
+async def test_a_port_in_use(loop_factory: Any, serving: Any, listener: socket.socket, caplog: Any) -> None:
+    application = Lifespan()
+    port = listener.getsockname()[1]
+    async with serving(application, port=port) as server:
+        assert not server.started and isinstance(server.failure, BindError)
+        assert server.exit_code is ExitCode.STARTUP
+    assert f"Cannot listen on 127.0.0.1:{port}: the port is in use." in caplog.text
+    assert application.events == ["lifespan.startup", "lifespan.shutdown"]
+
+
+async def test_a_module_that_is_not_there(loop_factory: Any, serving: Any, caplog: Any) -> None:
+    async with serving("there_is_no_such_module:app") as server:
+        assert not server.started and server.exit_code is ExitCode.STARTUP
+    assert 'Could not import module "there_is_no_such_module"' in caplog.text
+
+
+async def test_a_unix_socket(loop_factory: Any, serving: Any, connect: Any, recorder_for: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "x.sock")
+    seen: list[Any] = []
+    async with serving(recorder_for(seen), uds=path, lifespan="off") as server:
+        assert server.servers[0].sockets[0].getsockname() == path
+        for _ in range(2):
+            async with connect(path) as client:
+                assert (await client.get()).body == b"ok"
+    assert (seen[0]["client"], seen[0]["server"]) == (None, (path, None))
+    assert not Path(path).exists()
+
+
+async def test_a_unix_socket_is_removed_although_the_application_changed_the_folder(
+    loop_factory: Any, serving: Any, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with serving(app, uds="x.sock"), connect("x.sock") as client:
+        assert (await client.get()).body == b"ok"
+        monkeypatch.chdir("/")
+    assert not (tmp_path / "x.sock").exists()
+
+
+async def test_a_unix_socket_that_was_passed_in_stays(
+    loop_factory: Any, serving: Any, connect: Any, tmp_path: Path
+) -> None:
+    held = bind_unix(str(tmp_path / "x.sock"), 10)
+    try:
+        async with serving(app, [held.sock.dup()]), connect(str(tmp_path / "x.sock")) as client:
+            assert (await client.get()).body == b"ok"
+        assert (tmp_path / "x.sock").exists()
+    finally:
+        held.close()
+
+
+async def test_a_file_descriptor(loop_factory: Any, serving: Any, connect: Any, listener: socket.socket) -> None:
+    async with serving(app, fd=listener.fileno()) as server, connect(server) as client:
+        assert server.port == listener.getsockname()[1]
+        assert (await client.get()).body == b"ok"
+    assert listener.fileno() != -1  # it is still its owner's
+
+
+@pytest.fixture
+def recorder_for() -> Any:
+    def make(seen: list[Any]) -> Any:
+        async def recorder(scope: Any, receive: Any, send: Any) -> None:
+            seen.append(scope)
+            await app(scope, receive, send)
+
+        return recorder
+
+    return make
+
+
+async def test_date_and_server_are_those_of_the_moment(make_server: Any) -> None:
+    server = make_server(app, lifespan="off")
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup()
+    names = [name for name, _ in server.server_state.default_headers]
+    assert names == [b"date", b"server"]
+    await server.shutdown()
+
+
+async def test_a_foreign_protocol_class(loop_factory: Any, serving: Any, connect: Any) -> None:
+    """`http=` may be any asyncio protocol; drain reaches it through `shutdown()` alone."""
+
+    class Foreign(asyncio.Protocol):
+        made: list[Any] = []  # noqa: RUF012  # of the one server that this test starts
+
+        def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+            self.state = server_state
+            self.made.append(self)
+
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+            self.state.connections.add(self)
+            transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+
+        def connection_lost(self, exc: Any) -> None:
+            self.state.connections.discard(self)
+
+        def shutdown(self) -> None:
+            self.transport.close()
+
+    async with serving(app, http=Foreign) as server, connect(server) as client:
+        assert (await client.answer()).body == b"hi"
+        server.should_exit = True
+        assert await client.ended() == b""
+    assert len(Foreign.made) == 1
+
+
+async def test_on_tick_can_end_it(make_server: Any) -> None:
+    server = make_server(app, lifespan="off")
+    counters: list[int] = []
+
+    async def on_tick(counter: int) -> bool:
+        counters.append(counter)
+        return counter == 2
+
+    server.on_tick = on_tick
+    await server.serve()
+    assert counters == [0, 1, 2] and server.failure is None
+
+
+# -- signals ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def heard() -> Iterator[list[int]]:
+    """The signals that come back to the program around the server."""
+    got: list[int] = []
+    before = {
+        number: signal.signal(number, lambda sig, _: got.append(sig)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    yield got
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+class SignalsItself(Server):
+    """Receives these signals once it serves."""
+
+    send: tuple[signal.Signals, ...] = ()
+    handlers: list[Any]
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        for number in self.send:
+            os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_and_is_raised_again(
+    loop_factory: Any, heard: list[int], number: signal.Signals
+) -> None:
+    server = SignalsItself(Config(app, port=0, log_config=None))
+    server.send = (number,)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    await server.serve()
+    assert heard == [number]
+    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+async def test_the_last_signal_is_raised_first_and_two_end_it_now(loop_factory: Any, heard: list[int]) -> None:
+    server = SignalsItself(Config(app, port=0, log_config=None))
+    server.config.load()
+    with server.capture_signals():
+        signal.raise_signal(signal.SIGINT)
+        assert server.should_exit and not server.force_exit
+        signal.raise_signal(signal.SIGTERM)
+        assert server.force_exit
+    assert heard == [signal.SIGTERM, signal.SIGINT]
+
+
+def test_a_second_signal_ends_an_import_that_does_not(heard: list[int]) -> None:
+    """No loop runs yet that could look at a flag."""
+    server = Server(Config(app, port=0, log_config=None))
+    with pytest.raises(KeyboardInterrupt), server.capture_signals():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+
+async def test_a_command_does_not_raise_again(heard: list[int]) -> None:
+    server = SignalsItself(Config(app, port=0, log_config=None))
+    server.send = (signal.SIGTERM,)
+    server.reraise_signals = False
+    await server.serve()
+    assert heard == []
+
+
+async def test_install_signal_handlers_is_honoured(loop_factory: Any, heard: list[int]) -> None:
+    ours = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    server = SignalsItself(Config(app, port=0, log_config=None))
+    server.install_signal_handlers = lambda: None
+    server.send = (signal.SIGTERM,)
+    task = asyncio.create_task(server.serve())
+    while not heard:
+        await asyncio.sleep(0)
+    assert server.handlers == ours and not server.should_exit
+    server.should_exit = True
+    await task
+    assert heard == [signal.SIGTERM]
+
+
+async def test_a_subclass_may_take_the_handler(heard: list[int]) -> None:
+    """sse-starlette does: it finds the server through the handler, and replaces `handle_exit` on the class."""
+    calls: list[int] = []
+
+    class Watched(SignalsItself):
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            calls.append(sig)
+            super().handle_exit(sig, frame)
+
+    server = Watched(Config(app, port=0, log_config=None))
+    server.send = (signal.SIGTERM,)
+    await server.serve()
+    assert calls == [signal.SIGTERM]
+    assert all(handler.__self__ is server for handler in server.handlers)
+
+
+async def test_the_lines_name_every_address(serving: Any, tmp_path: Path, caplog: Any, loop_factory: Any) -> None:
+    caplog.set_level(logging.INFO, "uvicorn.error")
+    async with serving(app, uds=str(tmp_path / "x.sock")):
+        pass
+    assert f"Uvicorn running on unix:{tmp_path}/x.sock (Press CTRL+C to quit)" in caplog.text
