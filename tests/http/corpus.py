@@ -374,6 +374,7 @@ bad("chunked in HTTP/1.0", get(b"Transfer-Encoding: chunked", first=b"POST / HTT
 bad("gzip in HTTP/1.0", get(b"Transfer-Encoding: gzip", first=b"POST / HTTP/1.0"), 501)
 bad("gzip without Host", get(b"Transfer-Encoding: gzip", host=False))
 bad("gzip, chunked without Host", get(b"Transfer-Encoding: gzip, chunked", host=False))
+bad("gzip and a control byte in the target", get(b"Transfer-Encoding: gzip", first=b"POST /\x7f HTTP/1.1"))
 bad("gzip and a bad field", post(b"Transfer-Encoding: gzip", b"X : 1"))
 bad("a space before Transfer-Encoding's colon", post(b"Transfer-Encoding : chunked", body=b"0\r\n\r\n"))
 bad("a vertical tab in the coding", post(b"Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n"))

@@ -169,6 +169,18 @@ async def test_after_a_stop_clients_are_refused(loop_factory: Any, make_server: 
         assert whole_answer(client).endswith(b"ok")
 
 
+async def test_a_descriptor_that_was_given_keeps_its_queue(loop_factory: Any, make_server: Any, listener: Any) -> None:
+    server = await started(make_server, App(), fd=listener.fileno())
+    with crowd(listener.getsockname(), 1) as (client,):
+        server.handle_exit(signal.SIGTERM, None)
+        await server.shutdown()  # in this very turn of the loop: nothing is accepted before it begins
+        listener.settimeout(SOON)
+        accepted, _ = listener.accept()
+        with accepted:
+            client.sendall(b"for the next one")
+            assert accepted.recv(64) == b"for the next one"
+
+
 @pytest.mark.parametrize("mode", [STOP, INTERRUPT])
 async def test_a_request_in_flight_finishes(loop_factory: Any, make_server: Any, connect: Any, mode: DrainMode) -> None:
     app = App()

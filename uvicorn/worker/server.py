@@ -268,8 +268,10 @@ class Server:
         return so_far or Drain(mode, time.monotonic() + self.config.drain_seconds)
 
     async def _stop_accepting(self, mode: DrainMode, sockets: list[socket.socket] | None) -> None:
+        # The queue is for whoever listens after us: siblings, or the next process that is given this descriptor.
+        leave_queue = mode is DrainMode.RETIRE or self.config.fd is not None
         for acceptor in self.servers:
-            if mode is DrainMode.RETIRE:
+            if leave_queue:
                 await acceptor.stop()
                 acceptor.close()
             else:
