@@ -15,7 +15,11 @@ from uvicorn.errors import ConfigError, StartupError
 
 
 def plain(annotation: Any) -> Any:
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    """What is annotated. Python 3.10 wraps an `Annotated` in an Optional of its own when the default is None."""
+    for member in (annotation, *get_args(annotation)):
+        if get_origin(member) is Annotated:
+            return get_args(member)[0]
+    return annotation
 
 
 def test_run_repeats_the_signature_of_config() -> None:

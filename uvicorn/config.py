@@ -460,10 +460,20 @@ def options() -> dict[str, Declared]:
     if not _declared:
         hints = get_type_hints(Config.__init__, include_extras=True)
         for name, parameter in inspect.signature(Config.__init__).parameters.items():
-            spec = get_args(hints[name])[-1] if name in hints else None
+            annotation, spec = _annotation(hints.get(name))
             if isinstance(spec, Option):
-                _declared[name] = _declare(name, spec, get_args(hints[name])[0], parameter.default)
+                _declared[name] = _declare(name, spec, annotation, parameter.default)
     return _declared
+
+
+def _annotation(hint: Any) -> tuple[Any, Any]:
+    """(type, metadata) of an `Annotated`. Python 3.10 wraps it in an Optional of its own when the default is None."""
+    if get_origin(hint) is Annotated:
+        return get_args(hint)[:2]
+    for member in get_args(hint):
+        if get_origin(member) is Annotated:
+            return get_args(member)[:2]
+    return hint, None
 
 
 def _declare(name: str, spec: Option, annotation: Any, default: Any) -> Declared:

@@ -110,6 +110,8 @@ bad("TLS on a plain port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\
 bad("a line that is text", b"hello world\r\n\r\n")
 bad("an LF ends the request line", b"GET / HTTP/1.1\nHost: a\r\n\r\n")
 bad("LF everywhere", b"GET / HTTP/1.1\nHost: a\n\n")
+bad("CR behind an unknown method", get(first=b"BREW /\rx HTTP/1.1"))
+bad("LF behind an unknown method", get(first=b"BREW /\nx HTTP/1.1"))
 bad("CR in the request line", get(first=b"GET /\r HTTP/1.1"))
 bad("CR CR LF", b"GET / HTTP/1.1\r\r\nHost: a\r\n\r\n")
 bad("NUL in the request line", get(first=b"GET /\x00 HTTP/1.1"))

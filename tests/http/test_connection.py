@@ -125,6 +125,23 @@ async def test_pipelined_requests_are_answered_in_order_one_at_a_time(make_peer:
     assert gate.most == 1
 
 
+async def test_the_next_application_is_not_begun_inside_the_send_of_the_one_before(make_peer: Any) -> None:
+    events: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        events.append("begin")
+        await asyncio.sleep(0)
+        await send(dict(START))
+        await send(body(b"x"))
+        events.append("end")
+
+    peer = make_peer(app)
+    peer.send(get() * 3)
+    await peer.answered(count=3)
+    await peer.until(lambda: peer.state.in_flight == 0)
+    assert events == ["begin", "end"] * 3
+
+
 async def test_a_hundred_pipelined_requests_in_one_chunk(make_peer: Any, respond: Any) -> None:
     """They must not nest one application in the other; neither when these answer at once nor when they wait."""
     depths: list[int] = []

@@ -398,6 +398,20 @@ async def test_a_retiring_worker_leaves_the_queue_to_its_siblings(
     assert master.receive() == []  # Drained is said by who emptied the queue
 
 
+async def test_what_waits_in_the_queue_is_left_there(
+    loop_factory: Any, serving: Any, master: Any, listener: socket.socket
+) -> None:
+    async with serving(App(), [listener.dup()], lifespan="off") as server:
+        listener.setblocking(False)
+        with crowd(listener.getsockname(), 50):
+            master.send(order(RETIRE))
+            await server.shutdown()
+            taken = [listener.accept()[0] for _ in range(50 - server.server_state.total_requests)]
+            for sock in taken:
+                sock.close()
+    assert len(taken) == 50
+
+
 @pytest.mark.parametrize("turns", range(6))
 async def test_whoever_connects_around_a_retirement_is_served_by_one_of_two(
     loop_factory: Any, serving: Any, master: Any, listener: socket.socket, turns: int

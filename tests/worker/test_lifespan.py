@@ -177,6 +177,26 @@ async def test_it_can_run_again() -> None:
         assert lifespan.should_exit
 
 
+@pytest.mark.parametrize("kind", ["auto", "on"])
+async def test_it_can_run_again_after_a_failure(kind: str) -> None:
+    first = True
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal first
+        steps, first = ([KeyError("x")] if first else ["startup.complete", "shutdown.complete"]), False
+        await script(*steps)(scope, receive, send)
+        events.append("whole")
+
+    events: list[str] = []
+    lifespan = make(app, kind)
+    await lifespan.startup()
+    assert (lifespan.failure is not None) is (kind == "on")
+    assert await whole_run(lifespan) == [False, False]
+    assert lifespan._task is not None
+    await asyncio.wait({lifespan._task})
+    assert lifespan.failure is None and events == ["whole"]
+
+
 async def test_a_shutdown_without_a_startup_does_nothing() -> None:
     lifespan = make(script())
     await lifespan.shutdown()

@@ -195,6 +195,14 @@ async def test_a_restart_while_the_main_loop_runs(loop_factory: Any, serving: An
     assert application.events == ["lifespan.startup", "lifespan.shutdown"] * 4
 
 
+async def test_a_shutdown_beside_the_main_loop(loop_factory: Any, serving: Any) -> None:
+    async with serving(app, lifespan="off") as server:
+        await server.shutdown()
+        assert not server.started and server.servers == []
+        for _ in range(10):
+            await asyncio.sleep(0)  # the main loop looks around once more, and must still see `should_exit` later
+
+
 async def test_startup_again_after_a_failure(
     loop_factory: Any, make_server: Any, listener: socket.socket, caplog: Any
 ) -> None:

@@ -34,6 +34,7 @@ class Pulse:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+            self.wake()
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._handle = loop.call_later(INTERVAL, self._tick, loop)
@@ -48,6 +49,9 @@ class Pulse:
 
     async def beat(self) -> None:
         """Wait for the next tick, or for `wake`."""
+        if self._handle is None:  # a program calls `shutdown` beside its main loop: nobody would wake that
+            await asyncio.sleep(INTERVAL)
+            return
         if self._waiter is None:
             self._waiter = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._waiter)
