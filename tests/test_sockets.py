@@ -200,7 +200,7 @@ def test_a_folder_that_is_not_ours(tmp_path: Path) -> None:
 
 def test_a_descriptor_is_duplicated(listener: socket.socket) -> None:
     taken = adopt(listener.fileno(), 10)
-    assert taken.adopted and taken.sock.fileno() != listener.fileno()
+    assert taken.path is None and taken.sock.fileno() != listener.fileno()
     assert taken.sock.getsockname() == listener.getsockname() and not taken.sock.getblocking()
     taken.close()
     assert connects(listener.getsockname())

@@ -308,6 +308,7 @@ class Config:
         assert not self.loaded, "load() may be called once"
         self.load_components()
         if self.http not in HTTP_PROTOCOLS:
+            self._extend_path()
             self.http_protocol_class = import_from_string(self.http)
         self.loaded_app = self.load_app()
         self.loaded = True
@@ -317,12 +318,13 @@ class Config:
 
         Raises StartupError; its cause is the application's own exception when there was one.
         """
-        if self.app_dir is not None and self.app_dir not in sys.path:
-            sys.path.insert(0, self.app_dir)
+        self._extend_path()
         try:
             loaded = import_from_string(self.app)
         except ImportFromStringError as exc:
             raise StartupError(f"Error loading ASGI app. {exc}") from exc.__cause__
+        except SystemExit as exc:
+            raise StartupError(f"Error loading ASGI app. It called sys.exit({exc.code!r}) while imported.") from exc
         loaded = self._call_factory(loaded)
         if self.interface == "auto":
             self.interface = "asgi2" if is_double_callable(loaded) else "asgi3"
@@ -331,6 +333,10 @@ class Config:
 
             loaded = ASGI2Middleware(loaded)
         return loaded  # type: ignore[no-any-return]  # whatever it is: calling it says whether it is an application
+
+    def _extend_path(self) -> None:
+        if self.app_dir is not None and self.app_dir not in sys.path:
+            sys.path.insert(0, self.app_dir)
 
     def _call_factory(self, loaded: Any) -> Any:
         try:
@@ -354,6 +360,7 @@ class Config:
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """What makes the event loop; None leaves that to asyncio. Raises StartupError."""
         if self.loop not in LOOP_FACTORIES:
+            self._extend_path()
             factory: Callable[[], asyncio.AbstractEventLoop] = import_from_string(self.loop)
             return factory
         target = LOOP_FACTORIES[self.loop]

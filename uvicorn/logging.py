@@ -12,7 +12,7 @@ import http
 import logging
 import sys
 from copy import copy
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import click
 
@@ -78,6 +78,14 @@ _STATUS_COLOURS: dict[int, dict[str, Any]] = {
 }
 
 
+def _is_terminal(stream: TextIO | None) -> bool:
+    """A service manager may have closed it: then it is None, or refuses to answer."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
 class ColourizedFormatter(logging.Formatter):
     """A formatter with `%(levelprefix)s`: the level's name and a colon, padded to ten columns.
 
@@ -91,7 +99,7 @@ class ColourizedFormatter(logging.Formatter):
         style: Literal["%", "{", "$"] = "%",
         use_colors: bool | None = None,
     ) -> None:
-        self.use_colors = sys.stdout.isatty() if use_colors is None else use_colors
+        self.use_colors = _is_terminal(sys.stdout) if use_colors is None else use_colors
         super().__init__(fmt=fmt, datefmt=datefmt, style=style)
 
     def color_level_name(self, level_name: str, level_no: int) -> str:
@@ -127,11 +135,11 @@ class DefaultFormatter(ColourizedFormatter):
         use_colors: bool | None = None,
     ) -> None:
         if use_colors is None:
-            use_colors = sys.stderr.isatty()
+            use_colors = _is_terminal(sys.stderr)
         super().__init__(fmt, datefmt, style, use_colors)
 
     def should_use_colors(self) -> bool:
-        return sys.stderr.isatty()
+        return _is_terminal(sys.stderr)
 
 
 class AccessFormatter(ColourizedFormatter):

@@ -8,6 +8,7 @@ Fails by: one sentence on standard error and an exit code from `errors.ExitCode`
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import sys
 import threading
@@ -106,12 +107,22 @@ def _command(**values: Any) -> None:
     """Serve the ASGI application APP, given as <module>:<attribute>."""
     if values["app_dir"] is None:
         values["app_dir"] = ""
+    _fill_standard_descriptors()
     try:
         config = Config(**values)
         code = serve(config)
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from None
     sys.exit(code)
+
+
+def _fill_standard_descriptors() -> None:
+    """A service manager may close 0, 1 or 2: a socket that got such a number would be written to as a log."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
 def _build() -> click.Command:
@@ -161,6 +172,8 @@ def serve(config: Config) -> int:
 def _serve_under_master(config: Config, listeners: list[sockets.Listener]) -> int:
     if sys.platform == "win32":
         raise ConfigError("Workers and --supervise need fork, which Windows lacks: use one process.")
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigError("Workers and --supervise need the main thread, where signals arrive: use one process.")
     from uvicorn.supervisor.master import Master
 
     try:
@@ -216,19 +229,24 @@ def run(
         if server.failure is not None:
             sys.exit(int(server.exit_code))
         return
-    if not isinstance(config.app, str):
-        _warn_of_object(config)
+    _warn_of_stale_code(config)
     code = serve(config)
     if code != ExitCode.OK:
         sys.exit(code)
 
 
-def _warn_of_object(config: Config) -> None:
-    """An application object is forked as it is: what that means is said once."""
-    _log.warning(
-        "The application is an object of this process: a reload (SIGHUP) starts new workers with the same code."
-        ' Pass it as "module:attribute" to have it imported anew.'
-    )
+def _warn_of_stale_code(config: Config) -> None:
+    """What this process has imported, its workers inherit as it is: what that means is said once."""
+    if not isinstance(config.app, str):
+        _log.warning(
+            "The application is an object of this process: a reload (SIGHUP) starts new workers with the same code."
+            ' Pass it as "module:attribute" to have it imported anew.'
+        )
+    elif config.app.partition(":")[0] in sys.modules:
+        _log.warning(
+            "The module of the application is imported in this process already: a reload (SIGHUP) starts new workers"
+            " with the same code. Start with the command uvicorn to have it imported anew."
+        )
     others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if others:
         _log.warning("Threads that run now will not run in the workers: %s.", ", ".join(others))

@@ -22,13 +22,11 @@ from uvicorn.errors import BindError
 class Listener:
     """A listening socket and what its owner must know to let go of it.
 
-    `adopted`: somebody else (systemd, a parent) holds it as well, so its queue outlives us and its path is not ours.
     `path`: of a Unix socket's file that we made, and `identity`: its (device, inode), so that we never remove another
     server's. Both are kept because who served may have closed the socket already, or changed the folder.
     """
 
     sock: socket.socket
-    adopted: bool = False
     path: str | None = None
     identity: tuple[int, int] | None = None
 
@@ -188,7 +186,7 @@ def adopt(fd: int, backlog: int) -> Listener:
     except OSError as exc:
         sock.close()
         raise BindError(f"Cannot use --fd {fd}: {exc.strerror or exc}.") from None
-    return Listener(sock, adopted=True)
+    return Listener(sock)
 
 
 def close_all(listeners: list[Listener]) -> None:

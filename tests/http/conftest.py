@@ -116,6 +116,9 @@ class FakeTransport(asyncio.Transport):
             if self.clogged:
                 self.protocol.pause_writing()
 
+    def get_write_buffer_size(self) -> int:
+        return 1 if self.clogged else 0
+
     def unclog(self) -> None:
         """The peer reads again."""
         self.clogged = False

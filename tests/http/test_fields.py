@@ -157,13 +157,13 @@ HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n"
 @pytest.mark.parametrize(
     ("lines", "status", "reason"),
     [
-        (b"X : 1\r\n", 400, "parser's"),
-        (b"X: 1\r\n", 400, "parser's"),  # nothing wrong that we could see: the parser's word counts
+        (b"X : 1\r\n", 400, "Malformed header"),
+        (b"X: 1\r\n", 400, "Malformed header"),  # nothing wrong that we could see: the parser's word counts
         (b"Transfer-Encoding: gzip\r\n", 501, "Unknown transfer coding"),
-        (b"Transfer-Encoding: gzip\r\nX : 1\r\n", 400, "parser's"),
+        (b"Transfer-Encoding: gzip\r\nX : 1\r\n", 400, "Malformed header"),
         (b"Content-Length: 1\r\nTransfer-Encoding: gzip\r\n", 400, "Content-Length and Transfer-Encoding together"),
     ],
 )
 def test_a_refusal_has_the_status_its_fields_deserve(lines: bytes, status: int, reason: str) -> None:
-    fault = refusal(HEAD % lines, "parser's")
+    fault = refusal(HEAD % lines)
     assert (fault.status, fault.reason) == (status, reason)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ async def test_draining_takes_everybody(loop_factory: Any, queue: socket.socket,
         with crowd(queue):
             for _ in range(turns):
                 await asyncio.sleep(0)
-            await acceptor.drain()
+            await acceptor.drain(time.monotonic() + 30)
             assert (len(made.transports), acceptor.sockets) == (CROWD, ())
             assert left_in(queue) == 0
 
@@ -143,7 +144,7 @@ async def test_the_path_of_a_unix_socket_stays(loop_factory: Any, tmp_path: Path
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
         async with accepting(sock) as (acceptor, _):
-            await acceptor.drain()
+            await acceptor.drain(time.monotonic() + 30)
         async with accepting(sock) as (acceptor, _):
             await acceptor.stop()
             acceptor.close()
@@ -195,7 +196,7 @@ async def test_a_peer_that_left_while_it_waited_hides_nobody(queue: socket.socke
     acceptor = Acceptor(asyncio.get_running_loop(), sock, made.factory)
     await acceptor.start(CROWD)
     with crowd(queue):
-        await acceptor.drain()
+        await acceptor.drain(time.monotonic() + 30)
         assert len(made.transports) == CROWD
     for transport in made.transports:
         transport.abort()

@@ -4,7 +4,7 @@ Owns: the order of those steps, the cause that a worker which cannot go on sends
 (`os._exit`, so that nothing of the master's runs in its child). Not inherited: the other workers' channel
 ends (a process that holds one keeps a lifeline alive that should be dead), the master's signal handlers and
 wake-up descriptor, its exit handlers, its random state. TERM and QUIT keep their default until the worker's
-loop takes them, so that a boot that hangs can be ended; INT has a handler that does nothing (Ctrl-C reaches
+server takes them, and it raises out of an import that hangs; INT has a handler that does nothing (Ctrl-C reaches
 the whole group and the master decides; SIG_IGN would be inherited by the application's own children).
 
 Must not: decide anything, or return. Fails by: `Failed` on the channel, and the exit code in it.

@@ -16,6 +16,7 @@ import errno
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Callable
 
 ACCEPTS_PER_WAKE = 16
@@ -118,15 +119,21 @@ class Acceptor:
         if self._opening:
             await asyncio.wait(set(self._opening), timeout=1)
 
-    async def drain(self) -> None:
-        """Accept what waits in the queue, and close our copy right after the queue was seen empty."""
+    async def drain(self, until: float) -> None:
+        """Accept what waits in the queue, and close our copy right after the queue was seen empty.
+
+        Clients that come back at once can keep it from ever being empty: at `until` (seconds, monotonic) it is closed
+        all the same.
+        """
         await self.stop()
-        while True:
-            while self._accept_one():
-                pass
-            if not self._opening:
+        while time.monotonic() < until:
+            taken = 0
+            while taken < ACCEPTS_PER_WAKE and self._accept_one():
+                taken += 1
+            if self._opening:
+                await asyncio.wait(set(self._opening), timeout=1)
+            elif not taken:
                 break
-            await asyncio.wait(set(self._opening), timeout=1)
         self._sock.close()
 
     def close(self) -> None:

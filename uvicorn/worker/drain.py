@@ -4,7 +4,8 @@
     answers say close     idle connections       streams hear     rest is       lifespan's
                           are closed             the disconnect   aborted       shutdown is over
 
-Of the whole time, `RESERVE` seconds are kept for the lifespan's shutdown, and streams hear `http.disconnect` only
+Until `refuse_at` a full stop accepts what waits in the kernel's queue; clients that come back at once can keep it from
+ever being empty. Of the whole time, `RESERVE` seconds are kept for the lifespan's shutdown, and streams hear `http.disconnect` only
 `NOTICE` seconds before the end, because an early one would cut downloads. A short time is shared out in proportion.
 """
 
@@ -24,6 +25,7 @@ IDLE_GRACE = 1.0
 class Timetable:
     """Instants in seconds of the monotonic clock."""
 
+    refuse_at: float
     idle_until: float
     disconnect_at: float
     end: float
@@ -42,4 +44,4 @@ def timetable(order: Drain, start: float) -> Timetable:
         idle_until = min(start + IDLE_GRACE, disconnect_at)
     else:
         idle_until = disconnect_at
-    return Timetable(idle_until, disconnect_at, end, order.deadline)
+    return Timetable(start + (end - start) / 4, idle_until, disconnect_at, end, order.deadline)

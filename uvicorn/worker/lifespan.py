@@ -82,7 +82,7 @@ class LifespanOn:
             await self.config.loaded_app(scope, self.receive, self.send)
         except BaseException as exc:
             self._raised(exc)
-            if not isinstance(exc, Exception):
+            if not isinstance(exc, (Exception, SystemExit)):
                 raise
         finally:
             self._settle()

@@ -29,6 +29,7 @@ from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
 from uvicorn.worker.http.framing import http_date
 from uvicorn.worker.loops import run_in_loop
+from uvicorn.worker.outbox import Outbox
 from uvicorn.worker.pulse import INTERVAL, Pulse
 from uvicorn.worker.state import ServerState
 
@@ -109,8 +110,11 @@ class Server:
         if not self.started:
             self._pulse.stop()
             return
-        await self.main_loop()
-        await self.shutdown(sockets)
+        try:
+            await self.main_loop()
+            await self.shutdown(sockets)
+        finally:
+            self._let_go()
         _log.info("Finished server process [%d]", os.getpid(), extra={"color_message": _FINISHED})
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -125,7 +129,7 @@ class Server:
             self._fail(self.lifespan.failure)
             return
         try:
-            given = [Listener(sock, adopted=True) for sock in sockets or ()]
+            given = [Listener(sock) for sock in sockets or ()]
             listeners = given or self.config.bind()
             if not given:
                 self._own_listeners = listeners
@@ -146,6 +150,9 @@ class Server:
         """Wait for the application's startup, and for an order to leave. False when that came first."""
         startup = asyncio.ensure_future(self.lifespan.startup())
         while not startup.done():
+            link = self._master
+            if link is not None and (not link.poll() or link.drain is not None):
+                self.should_exit = True
             if self.should_exit:
                 startup.cancel()
                 await asyncio.wait({startup})
@@ -174,6 +181,7 @@ class Server:
         state = self.server_state
         access = logging.getLogger("uvicorn.access")
         state.draining = False
+        state.outbox = Outbox()  # one that waits for a loop which is gone would wait for ever
         state.logs_access = self.config.access_log and access.hasHandlers() and access.isEnabledFor(logging.INFO)
         state.limit_concurrency = self.config.limit_concurrency
 
@@ -244,7 +252,7 @@ class Server:
         order = self._order()
         start = time.monotonic()
         self._retire_connections()  # first of all, so that whatever is answered from now on says that it is the last
-        await self._stop_accepting(order.mode, sockets)
+        await self._stop_accepting(order, start, sockets)
         await self._finish_connections(order, start)
         if not self.force_exit:
             await self._shut_down_lifespan(timetable(self._order(order), start).deadline)
@@ -258,32 +266,32 @@ class Server:
         link = self._master
         if link is not None:
             alive = link.poll()
-            if link.drain is not None:
-                return link.drain if so_far is None else so_far.merged(link.drain)
-            # Without an order: a TERM from outside (siblings take the queue), or the master is gone (nobody does, and
-            # nobody shall find us here a second later).
-            mode = DrainMode.RETIRE if alive else DrainMode.INTERRUPT
-        else:
-            mode = DrainMode.STOP if signal.SIGTERM in self._captured else DrainMode.INTERRUPT
+            # Without an order it is a TERM from outside: siblings take the queue.
+            order = link.drain or Drain(DrainMode.RETIRE, time.monotonic() + self.config.drain_seconds)
+            if not alive:  # nobody takes the queue, and nobody shall find us here a second later
+                order = order.merged(Drain(DrainMode.INTERRUPT, order.deadline))
+            return order if so_far is None else so_far.merged(order)
+        mode = DrainMode.STOP if signal.SIGTERM in self._captured else DrainMode.INTERRUPT
         return so_far or Drain(mode, time.monotonic() + self.config.drain_seconds)
 
-    async def _stop_accepting(self, mode: DrainMode, sockets: list[socket.socket] | None) -> None:
+    async def _stop_accepting(self, order: Drain, start: float, sockets: list[socket.socket] | None) -> None:
+        until = timetable(order, start).refuse_at
         # The queue is for whoever listens after us: siblings, or the next process that is given this descriptor.
-        leave_queue = mode is DrainMode.RETIRE or self.config.fd is not None
+        leave_queue = order.mode is DrainMode.RETIRE or self.config.fd is not None
         for acceptor in self.servers:
             if leave_queue:
                 await acceptor.stop()
                 acceptor.close()
             else:
-                await acceptor.drain()
+                await acceptor.drain(until)
         self.servers = []
         for listener in self._own_listeners:
             listener.close()
         self._own_listeners = []
         for sock in sockets or ():
             sock.close()
-        if mode is not DrainMode.RETIRE:
-            self._say(Drained())
+        if order.mode is not DrainMode.RETIRE or (self._master is not None and self._master.drain is None):
+            self._say(Drained())  # a worker that leaves unasked is replaced when its master hears of it
 
     def _retire_connections(self) -> None:
         for connection in list(self.server_state.connections):
@@ -325,11 +333,31 @@ class Server:
         await asyncio.sleep(0)
 
     async def _shut_down_lifespan(self, deadline: float) -> None:
-        left = max(0.0, deadline - time.monotonic())
-        try:
-            await asyncio.wait_for(self.lifespan.shutdown(), max(left, 0.1))
-        except asyncio.TimeoutError:
-            _log.error("Application shutdown not complete in time. Exiting.")
+        deadline = max(deadline, time.monotonic() + INTERVAL)
+        shutdown = asyncio.ensure_future(self.lifespan.shutdown())
+        while not shutdown.done() and not self.force_exit and time.monotonic() < deadline:
+            await asyncio.wait({shutdown}, timeout=INTERVAL)
+        if shutdown.done():
+            shutdown.result()
+            return
+        shutdown.cancel()
+        await asyncio.wait({shutdown}, timeout=INTERVAL)
+        _log.error("Application shutdown not complete in time. Exiting.")
+
+    def _let_go(self) -> None:
+        """Hold nothing any more. Nothing is left to do after a `shutdown`; a cancelled `serve` leaves by this alone."""
+        for acceptor in self.servers:
+            acceptor.close()
+        self.servers = []
+        for listener in self._own_listeners:
+            listener.close()
+        self._own_listeners = []
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        for connection in list(self.server_state.connections):
+            getattr(connection, "abort", connection.shutdown)()
+        self._pulse.stop()
+        self.started = False
 
     # -- signals and the master --------------------------------------------------------------------------------
 
@@ -359,10 +387,9 @@ class Server:
         self._captured.append(sig)
         if self.should_exit and self._master is None:
             self.force_exit = True
-            if not self.config.loaded:
-                raise KeyboardInterrupt
-        else:
-            self.should_exit = True
+        self.should_exit = True
+        if not self.config.loaded:
+            raise KeyboardInterrupt
 
     def _hear_master(self) -> None:
         link = self._master

@@ -19,7 +19,7 @@ from uvicorn.worker.http.fields import Fields, field_name, refusal
 _CONTROL = re.compile(rb"(?<!\r)\n|\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLD = re.compile(rb"\r\n[ \t]")
 _LENGTHS = re.compile(rb"\r\ncontent-length[ \t]*:([^\r]*)", re.IGNORECASE)
-_CODING = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?)[ \t]*\r", re.IGNORECASE)
+_CODING = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?) *\r", re.IGNORECASE)
 
 
 class H11Codec:
@@ -41,12 +41,14 @@ class H11Codec:
             parser.receive_data(head)
             event = parser.next_event()
         except h11.RemoteProtocolError as exc:
-            raise refusal(head, str(exc)) from None
+            raise refusal(head) from exc
         if not isinstance(event, h11.Request):
             raise BadRequest(400, "Not a request")
         fields = [(field_name(name), value) for name, value in event.headers]
         coding = _CODING.search(head)
         if coding is not None:
+            if coding[1].endswith(b"\t"):  # llhttp refuses it
+                raise BadRequest(400, "Invalid Transfer-Encoding")
             fields = [(name, coding[1] if name == b"transfer-encoding" else value) for name, value in fields]
         return fields
 

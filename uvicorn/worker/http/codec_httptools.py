@@ -38,7 +38,7 @@ class HttptoolsCodec:
             self._parser = None
             if not fresh:  # llhttp saw the end of the connection where we did not (`Proxy-Connection: close`)
                 return self.parse(head)
-            raise refusal(head, str(exc)) from None
+            raise refusal(head) from exc
         # llhttp leaves white space behind a value. (`in` is five times as slow as `find`: it tries an integer first.)
         if head.find(b" \r\n") >= 0 or head.find(b"\t\r\n") >= 0:
             fields[:] = [(name, value.rstrip(b" \t")) for name, value in fields]

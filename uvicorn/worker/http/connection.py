@@ -39,6 +39,8 @@ STALLED_HEAD = 1.0
 """Seconds after which a drain takes a head that is not complete for nothing."""
 LINGER = 2.0
 """Seconds that a peer which still sends is listened to after the last response."""
+TURN = 16
+"""Pipelined requests that are begun in one turn of the loop."""
 DISCARD_LIMIT = 1 << 20
 """Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
 
@@ -143,7 +145,9 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer sends no more. A request in work is still answered: the peer may only have closed its half."""
         stream = self._stream
-        if self._lingering or self._ends.scheme == "https" or (stream is None and not self.reader.pending):
+        over = stream.phase == COMPLETE if stream is not None else not self.reader.pending
+        if self._lingering or over or self._ends.scheme == "https":
+            self.flush()
             return False
         self._eof = True
         if stream is not None:
@@ -176,11 +180,16 @@ class Connection(asyncio.Protocol):
         reader = self.reader
         self._advancing = True
         try:
+            served = 0
             while self._stream is None and reader.pending and self.writable and not self.transport.is_closing():
+                if served == TURN:  # one client's pipeline must not hold up the others
+                    self._loop.call_soon(self._next)
+                    return
                 request = reader.head()
                 if request is None:
                     break
                 self._serve(request)
+                served += 1
         except BadRequest as exc:
             self._refuse(exc)
         finally:
@@ -230,7 +239,7 @@ class Connection(asyncio.Protocol):
                     return
             else:
                 task = loop.create_task(coroutine)
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             self._state.in_flight -= 1
             self._app_failed(stream, exc)
             return
@@ -327,8 +336,11 @@ class Connection(asyncio.Protocol):
                 self._linger()
         elif stream.body_complete:
             self._release(stream)
-        elif not self._reading:
-            self._resume()  # the rest of the body is dropped, so that the next request can be read
+        elif self._eof:
+            self._close()  # the rest of the body will never come
+        else:  # the rest of the body is dropped, so that the next request can be read; `sweep` waits for it
+            self.active_at = self._state.now
+            self._resume()
 
     def _release(self, stream: Stream) -> None:
         """The exchange is over: the next request may be parsed."""
@@ -351,6 +363,8 @@ class Connection(asyncio.Protocol):
         try:
             result = task.result()
         except asyncio.CancelledError:
+            if not stream.is_lost and not self._state.draining:
+                _log.error("ASGI callable was cancelled.")
             self._app_failed(stream, None)
         except BaseException as exc:
             self._app_failed(stream, exc)
@@ -374,6 +388,8 @@ class Connection(asyncio.Protocol):
         self.closing = True
         if stream.phase in (WAITING, STARTED):
             self._answer(stream, 500, "Internal Server Error", [])
+        elif stream.unbounded:
+            self.transport.abort()  # a clean end would make the part look like the whole
         else:
             self._close()
 
@@ -400,7 +416,8 @@ class Connection(asyncio.Protocol):
         self._refused = self.closing = True
         head = self.reader.pending[:64]
         _log.warning("Invalid HTTP request received.")
-        _log.debug("Refused %s: %s (%d): %r", self._ends.client, fault.reason, fault.status, head)
+        cause = fault.__cause__ or fault.reason
+        _log.debug("Refused %s: %r (%d): %r", self._ends.client, str(cause), fault.status, head)
         stream = self._stream
         if stream is None or stream.phase in (WAITING, STARTED):
             request = stream.request if stream is not None else _UNREAD
@@ -429,7 +446,10 @@ class Connection(asyncio.Protocol):
     def shutdown(self) -> None:
         """Close now if idle, else after the response in work. A head that stands still for long is no request."""
         self.closing = True
-        if self._stream is None and (not self.reader.pending or self._state.now - self.active_at > STALLED_HEAD):
+        stream = self._stream
+        if stream is not None and stream.phase == COMPLETE:
+            self._linger()
+        elif stream is None and (not self.reader.pending or self._state.now - self.active_at > STALLED_HEAD):
             self._close()
 
     def retire(self) -> None:
@@ -450,9 +470,14 @@ class Connection(asyncio.Protocol):
         """End what was idle or slow for too long. Called by the worker's one timer; `now` and limits in seconds."""
         quiet = now - self.active_at
         if self._lingering:
-            if quiet > LINGER:
+            if self.transport.get_write_buffer_size():
+                self.active_at = now  # the response is still on its way to a slow reader
+            elif quiet > LINGER:
                 self.transport.abort()
-        elif self._stream is None:
+        elif self._stream is not None:
+            if self._stream.phase == COMPLETE and quiet > keep_alive:
+                self._linger()  # the rest of a request's body does not come
+        else:
             if self.reader.pending:
                 if quiet > HEADER_DEADLINE:
                     self._refuse(BadRequest(408, "Request header not complete in time"))

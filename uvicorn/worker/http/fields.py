@@ -229,11 +229,12 @@ def _unusual_target(method: str, target: bytes) -> tuple[bytes, bytes | None]:
     return (path if path.startswith(b"/") else b"/" + path), authority
 
 
-def refusal(head: bytes, reason: str) -> BadRequest:
+def refusal(head: bytes) -> BadRequest:
     """Why a codec refused `head`, whose request line is in order.
 
     Parsers judge framing fields as well, each in its own order. Where the fields can be read at all, what they mean
-    decides the status, so that every codec gives the same one.
+    decides the status, so that every codec gives the same one. A parser's own words may quote the peer: they stay in
+    the log, as the cause.
     """
     first, *lines = head[:-4].split(b"\r\n")
     if not _PRINTABLE.fullmatch(first):
@@ -242,10 +243,10 @@ def refusal(head: bytes, reason: str) -> BadRequest:
     for line in lines:
         match = _FIELD.fullmatch(line)
         if match is None:
-            return BadRequest(400, reason)
+            return BadRequest(400, "Malformed header")
         fields.append((match[1].lower(), match[2].rstrip(b" \t")))
     try:
         Request(request_line(first), fields)
     except BadRequest as fault:
         return fault
-    return BadRequest(400, reason)
+    return BadRequest(400, "Malformed header")

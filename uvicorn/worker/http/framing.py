@@ -57,7 +57,7 @@ class HeaderBlock:
                     self.has_server = True
                 else:
                     self.has_connection = True
-                    self.close = self.close or b"close" in value.lower()
+                    self.close = self.close or b"close" in [one.strip() for one in value.lower().split(b",")]
             lines.append(b"%b: %b\r\n" % (name, value))
         data = b"".join(lines)
         if data.count(b"\n") != len(lines) or data.count(b"\r") != len(lines) or b"\x00" in data:
@@ -158,6 +158,10 @@ def response_head(
         keep_alive = False
     keep_alive = keep_alive and not block.close
     if not keep_alive and not block.close:
+        if block.has_connection:
+            data = HeaderBlock([field for field in fields if field[0].lower() != b"connection"]).data + (
+                data[len(block.data) :] if data.startswith(block.data) else b""
+            )
         data += b"connection: close\r\n"
     elif keep_alive and request.http_version == "1.0" and not block.has_connection:
         data += b"connection: keep-alive\r\n"

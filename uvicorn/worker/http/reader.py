@@ -53,13 +53,13 @@ class Part(enum.IntEnum):
 
 
 _HEAD = Part.HEAD
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t !-~\x80-\xff]*)?")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t !-~\x80-\xff]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t !-~\x80-\xff]*")
 _FIRST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: [^\r\n]*\r?)?")
 
 
 class RequestReader:
-    """Holds what was received and not consumed yet. `push` adds, `head` and `body` take."""
+    """Holds what was received and not consumed yet in `pending`: the connection adds, `head` and `body` take."""
 
     __slots__ = ("_codec", "_left", "_parse", "_scanned", "max_head", "part", "pending")
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.fields import Request
-from uvicorn.worker.http.framing import BODILESS, CHUNKED, LENGTH, DefaultFields, chunk, response_head
+from uvicorn.worker.http.framing import BODILESS, CHUNKED, LENGTH, UNTIL_CLOSE, DefaultFields, chunk, response_head
 
 WAITING, STARTED, SENDING, COMPLETE = range(4)
 _OPEN = (STARTED, SENDING)
@@ -192,6 +192,8 @@ class Stream:
         raise RuntimeError(_out_of_order(kind, phase))
 
     def _send_body(self, body: bytes, more: bool, phase: int) -> None:
+        if type(body) is not bytes:
+            body = _as_bytes(body)
         head = self._head(len(body), more) if phase == STARTED else b""
         ending = self._ending
         if ending == LENGTH:
@@ -238,12 +240,24 @@ class Stream:
         """Whether less was sent than Content-Length announced: the connection cannot be used again."""
         return self._ending == LENGTH and self._left > 0
 
+    @property
+    def unbounded(self) -> bool:
+        """Whether only the end of the connection ends the body that is being sent."""
+        return self.phase == SENDING and self._ending == UNTIL_CLOSE
+
     async def _writable(self) -> None:
         if self._write_waiter is None:
             self._write_waiter = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._write_waiter)
         if self.is_lost:
             raise ClientDisconnected("The client has closed the connection.")
+
+
+def _as_bytes(body: Any) -> bytes:
+    """Other bytes-like objects are taken too. Raises TypeError for anything else, before a byte is on the wire."""
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)
+    raise TypeError(f"The body of a response must be bytes, not {type(body).__name__}.")
 
 
 def _out_of_order(kind: str, phase: int) -> str:
