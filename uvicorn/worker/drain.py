@@ -4,9 +4,10 @@
     answers say close     idle connections       streams hear     rest is       lifespan's
                           are closed             the disconnect   aborted       shutdown is over
 
-Until `refuse_at` a full stop accepts what waits in the kernel's queue; clients that come back at once can keep it from
-ever being empty. Of the whole time, `RESERVE` seconds are kept for the lifespan's shutdown, and streams hear `http.disconnect` only
-`NOTICE` seconds before the end, because an early one would cut downloads. A short time is shared out in proportion.
+Until `refuse_at` a full stop accepts what waits in the kernel's queue; clients that come back at once can keep it
+from ever being empty. Of the whole time, `RESERVE` seconds are kept for the lifespan's shutdown, and streams hear
+`http.disconnect` only `NOTICE` seconds before the end, because an early one would cut downloads. A short time is shared
+out in proportion.
 """
 
 from __future__ import annotations
