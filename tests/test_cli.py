@@ -30,6 +30,8 @@ not_callable = 7
 """
 RAISES = "def deep():\n    return 1 / 0\n\n\ndeep()\n"
 EXITS = "import os\nos._exit(9)\n"
+LEAVES = "import sys\nsys.exit(0)\n"
+HANGS = "import threading\nprint('importing', flush=True)\nthreading.Event().wait()\n"
 LIFESPAN_FAILS = """
 async def app(scope, receive, send):
     await receive()
@@ -92,7 +94,14 @@ class Command:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    sources = {"good": APP, "raises": RAISES, "exits": EXITS, "no_startup": LIFESPAN_FAILS}
+    sources = {
+        "good": APP,
+        "raises": RAISES,
+        "exits": EXITS,
+        "no_startup": LIFESPAN_FAILS,
+        "leaves": LEAVES,
+        "hangs": HANGS,
+    }
     for name, source in sources.items():
         (tmp_path / f"{name}.py").write_text(source)
     return tmp_path
@@ -151,6 +160,7 @@ def test_usage_is_exit_code_2(arguments: list[str], sentence: str) -> None:
         ("good:not_callable", "which is not callable."),
         ("raises:app", 'Could not import module "raises".'),
         ("no_startup:app", "no database"),
+        ("leaves:app", "It called sys.exit(0) while imported."),
     ],
 )
 def test_what_cannot_start_is_exit_code_3(run: Callable[..., Command], app: str, sentence: str, workers: str) -> None:
@@ -161,8 +171,23 @@ def test_what_cannot_start_is_exit_code_3(run: Callable[..., Command], app: str,
         assert command.text.count("Traceback") == command.text.count("ZeroDivisionError: ") == 1
         first_frame = command.text.partition("Traceback")[2].splitlines()[1]
         assert "raises.py" in first_frame, "the traceback begins in the application"
-    else:
+    elif app != "leaves:app":
         assert "Traceback" not in command.text
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+def test_an_import_that_hangs_can_be_stopped(run: Callable[..., Command], number: signal.Signals, workers: str) -> None:
+    command = run("hangs:app", "--port", "0", "--workers", workers)
+    command.wait_for("importing")
+    assert command.end(number) == 0
+
+
+def test_standard_output_may_be_closed(folder: Path) -> None:
+    code = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'uvicorn', 'raises:app'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    assert done.returncode == 3
+    assert "ZeroDivisionError" in done.stderr
 
 
 def test_an_application_that_exits_while_it_is_imported(run: Callable[..., Command]) -> None:

@@ -58,7 +58,8 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """A stopping worker has emptied the kernel's queue and closed its copy of every listener."""
+    """A worker that stops for good, or unasked, has closed its copy of every listener; no order of its master's made it
+    leave the queue to others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import ClientDisconnected
-from uvicorn.worker.http.connection import DISCARD_LIMIT, HEADER_DEADLINE, LINGER
+from uvicorn.worker.http.connection import DISCARD_LIMIT, HEADER_DEADLINE, LINGER, TURN
 from uvicorn.worker.http.stream import HIGH_WATER
 from uvicorn.worker.state import ServerState
 
@@ -1206,3 +1206,97 @@ async def test_a_lost_connection_lets_go_of_everything(make_peer: Any, respond: 
     peer.send(get()[:20])
     peer.drop()
     assert (peer.connection.reader.pending, peer.state.connections) == (b"", set())
+
+
+# -- an answer before the request's body has come ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end_first", [True, False])
+async def test_a_body_that_never_comes_ends_with_its_peer(make_peer: Any, end_first: bool) -> None:
+    gate = Gate()
+    peer = make_peer(gate)
+    peer.send(get("/a", "Content-Length: 100", method="POST") + b"x" * 10)
+    if end_first:
+        peer.send_eof()
+    gate.event("/a").set()
+    assert [response.body for response in await peer.answered()] == [b"/a"]
+    if not end_first:
+        peer.send_eof()
+    await peer.closed()
+
+
+async def test_a_body_that_never_comes_is_not_waited_for_without_end(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(get("/", "Content-Length: 100", method="POST") + b"x" * 10)
+    await peer.answered()
+    now = peer.connection.active_at
+    peer.connection.sweep(now + 4, keep_alive=5)
+    assert not peer.transport.half_closed
+    peer.connection.sweep(now + 6, keep_alive=5)
+    assert peer.transport.half_closed
+    peer.connection.sweep(now + 60, keep_alive=5)
+    await peer.closed()
+
+
+async def test_a_drain_does_not_wait_for_the_body_of_an_answered_request(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(get("/", "Content-Length: 100", method="POST") + b"x" * 10)
+    await peer.answered()
+    peer.connection.shutdown()
+    assert peer.transport.half_closed
+
+
+async def test_a_slow_reader_gets_the_whole_of_a_last_response(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(b"nonsense\r\n\r\n")
+    await peer.until(lambda: peer.transport.half_closed)
+    peer.transport.clogged = True
+    peer.connection.sweep(peer.connection.active_at + 60, 5)
+    assert not peer.transport.aborted, "there is still something to write"
+    peer.transport.clogged = False
+    peer.connection.sweep(peer.connection.active_at + 60, 5)
+    assert peer.transport.aborted
+
+
+async def test_a_pipeline_gives_way_to_others(make_peer: Any) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    peer = make_peer(app)
+    peer.send(get("/") * 100)
+    assert len(seen) <= TURN
+    assert len(await peer.answered(count=100)) == 100
+
+
+# -- applications that misbehave --------------------------------------------------------------------------------
+
+
+async def test_a_body_that_is_no_bytes_is_refused_before_anything_is_written(make_peer: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": "x" * 70000})
+
+    peer = make_peer(app)
+    peer.send(get("/"))
+    assert [response.status for response in await peer.answered()] == [500]
+
+
+async def test_an_application_that_cancels_itself_is_told_of(make_peer: Any, caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise asyncio.CancelledError
+
+    peer = make_peer(app)
+    peer.send(get("/"))
+    assert [response.status for response in await peer.answered()] == [500]
+    assert "ASGI callable was cancelled." in caplog.text
+
+
+async def test_one_connection_line_when_the_application_wishes_otherwise(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond(headers=[(b"connection", b"keep-alive")]))
+    peer.send(get("/", "Connection: close"))
+    (response,) = await peer.answered()
+    assert response.headers["connection"] == "close"

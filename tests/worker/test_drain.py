@@ -314,6 +314,41 @@ async def test_a_lifespan_that_does_not_end_is_left(loop_factory: Any, make_serv
     assert "Application shutdown not complete in time. Exiting." in caplog.text
 
 
+async def test_a_second_stop_ends_a_lifespans_shutdown(loop_factory: Any, make_server: Any, caplog: Any) -> None:
+    leaving = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        leaving.set()
+        await asyncio.Event().wait()
+
+    server = make_server(app)
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup()
+    server.handle_exit(signal.SIGTERM, None)
+    task = asyncio.ensure_future(server.shutdown())
+    await leaving.wait()
+    server.handle_exit(signal.SIGTERM, None)
+    await asyncio.wait_for(task, SOON)
+    assert "Application shutdown not complete in time. Exiting." in caplog.text
+
+
+async def test_a_serve_that_is_cancelled_lets_go(loop_factory: Any, make_server: Any) -> None:
+    server = make_server(App(), lifespan="off")
+    task = asyncio.ensure_future(server.serve())
+    await server.startup_over.wait()
+    port = server.port
+    task.cancel()
+    await asyncio.wait({task})
+    assert not server.started
+    await asyncio.sleep(0)
+    with pytest.raises(ConnectionRefusedError), crowd(("127.0.0.1", port), 1):
+        pass
+
+
 # -- under a master --------------------------------------------------------------------------------------------
 
 
@@ -334,6 +369,33 @@ async def said(master: channel.Endpoint) -> Any:
 
 def order(mode: DrainMode, seconds: float = 60.0) -> Drain:
     return Drain(mode, time.monotonic() + seconds)
+
+
+async def test_a_worker_that_leaves_unasked_says_so(loop_factory: Any, serving: Any, master: Any) -> None:
+    app = App()
+    async with serving(app, lifespan="off") as server:
+        assert await said(master) == Ready()
+        with crowd(("127.0.0.1", server.port), 1) as (client,):
+            client.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+            await app.begun.wait()
+            server.handle_exit(signal.SIGTERM, None)
+            assert await said(master) == Drained()
+            app.go.set()
+
+
+async def test_a_startup_ends_with_the_master(loop_factory: Any, make_server: Any, master: Any) -> None:
+    begun = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    server = make_server(app, lifespan="on")
+    task = asyncio.ensure_future(server.serve())
+    await begun.wait()
+    master.close()
+    await asyncio.wait_for(task, SOON)
+    assert not server.started and server.failure is None
 
 
 async def test_ready_is_said_when_it_accepts(loop_factory: Any, serving: Any, connect: Any, master: Any) -> None:
