@@ -1300,3 +1300,12 @@ async def test_one_connection_line_when_the_application_wishes_otherwise(make_pe
     peer.send(get("/", "Connection: close"))
     (response,) = await peer.answered()
     assert response.headers["connection"] == "close"
+
+
+async def test_a_204_keeps_neither_a_length_nor_a_wish_to_stay(make_peer: Any, respond: Any) -> None:
+    headers = [(b"connection", b"keep-alive"), (b"content-length", b"0")]
+    peer = make_peer(respond(b"", 204, headers))
+    peer.send(get("/", "Connection: close"))
+    (response,) = await peer.answered()
+    assert response.headers["connection"] == "close"
+    assert "content-length" not in response.headers

@@ -137,31 +137,30 @@ def response_head(
     status_line = _STATUS_LINES.get(status)
     if status_line is None or status < 200:
         raise ValueError(f"Invalid status of a response: {status!r}")
-    data = block.data
+    bodiless = request.method == "HEAD" or status in (204, 304)
+    # An HTTP/1.0 client knows no other end of a body of unknown length.
+    unbounded = not bodiless and more and length is None and request.http_version != "1.1"
+    keep_alive = keep_alive and not block.close and not unbounded
+    dropped = []
+    if status == 204 and length is not None:  # RFC 9110, 8.6: no Content-Length in a 204
+        dropped.append(b"content-length")
+    if block.has_connection and not (keep_alive or block.close):  # ours says the contrary
+        dropped.append(b"connection")
+    data = HeaderBlock([field for field in fields if field[0].lower() not in dropped]).data if dropped else block.data
     ending = LENGTH
-    if request.method == "HEAD" or status in (204, 304):
+    if bodiless:
         ending = BODILESS
-        if status == 204 and length is not None:  # RFC 9110, 8.6: no Content-Length in a 204
-            data = HeaderBlock([field for field in fields if field[0].lower() != b"content-length"]).data
-        elif length is None and size and not more and status != 204:
+        if length is None and size and not more and status != 204:
             data += b"content-length: %d\r\n" % size
-    elif length is not None:
-        pass
-    elif not more:
-        length = size
-        data += b"content-length: %d\r\n" % size
-    elif request.http_version == "1.1":
+    elif unbounded:
+        ending = UNTIL_CLOSE
+    elif length is None and more:
         ending = CHUNKED
         data += b"transfer-encoding: chunked\r\n"
-    else:  # an HTTP/1.0 client knows no other end of such a body
-        ending = UNTIL_CLOSE
-        keep_alive = False
-    keep_alive = keep_alive and not block.close
+    elif length is None:
+        length = size
+        data += b"content-length: %d\r\n" % size
     if not keep_alive and not block.close:
-        if block.has_connection:
-            data = HeaderBlock([field for field in fields if field[0].lower() != b"connection"]).data + (
-                data[len(block.data) :] if data.startswith(block.data) else b""
-            )
         data += b"connection: close\r\n"
     elif keep_alive and request.http_version == "1.0" and not block.has_connection:
         data += b"connection: keep-alive\r\n"
