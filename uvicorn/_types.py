@@ -17,3 +17,6 @@ ASGISendCallable = Callable[[Message], Awaitable[None]]
 ASGI3Application = Callable[[Scope, ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]
 ASGI2Application = Callable[[Scope], Callable[[ASGIReceiveCallable, ASGISendCallable], Awaitable[None]]]
 ASGIApplication = ASGI2Application | ASGI3Application
+
+SSLContextFactory = Callable[[Any, Callable[[], Any]], Any]
+"""(config, what makes the default context) → an `ssl.SSLContext`; the module ssl is not imported for its name."""

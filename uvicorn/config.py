@@ -15,16 +15,16 @@ import logging.config
 import os
 import socket
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from uvicorn import sockets
-from uvicorn._types import ASGI3Application, ASGIApplication
+from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.errors import ConfigError, StartupError
 from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL
+from uvicorn.options import Declared, Option, declarations
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LoopFactoryType = Literal["none", "auto", "asyncio", "uvloop"]
 HTTPProtocolType = Literal["auto", "h11", "httptools"]
 LifespanType = Literal["auto", "on", "off"]
+WSProtocolType = Literal["auto", "none", "websockets", "websockets-sansio", "wsproto"]
 InterfaceType = Literal["auto", "asgi3", "asgi2"]
 LogLevelType = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
@@ -57,36 +58,15 @@ DEFAULT_DRAIN_SECONDS = 25.0
 """What `timeout_graceful_shutdown=None` means: Kubernetes' 30 s are enough for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """How one parameter of `Config` is shown to a person.
-
-    `help` is one sentence; `flags` replaces the flag derived from the name; `metavar` names the value; `minimum` and
-    `maximum` bound a number. `group` is the heading in `--help` and in the README.
-    """
-
-    help: str
-    group: str
-    flags: tuple[str, ...] = ()
-    metavar: str | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-
-    def check(self, name: str, value: Any) -> None:
-        """Raises ConfigError when a number is out of bounds."""
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            return
-        if self.minimum is not None and value < self.minimum:
-            raise ConfigError(f"{name} must be at least {self.minimum:g}, not {value:g}.")
-        if self.maximum is not None and value > self.maximum:
-            raise ConfigError(f"{name} must be at most {self.maximum:g}, not {value:g}.")
-
-
-_APP, _BIND, _PROC, _IMPL, _LOG, _LIMIT = (
+_APP, _BIND, _PROC, _RELOAD, _IMPL, _WS, _TLS, _PROXY, _LOG, _LIMIT = (
     "Application",
     "Binding",
     "Processes",
+    "Reload",
     "Implementation",
+    "WebSockets",
+    "TLS",
+    "Proxies",
     "Logging",
     "Limits",
 )
@@ -117,37 +97,117 @@ class Config:
         http: Annotated[
             HTTPProtocolType | str, Option("HTTP parser, or <module>:<class> of an asyncio protocol.", _IMPL)
         ] = "auto",
+        http2: Annotated[bool, Option("Speak HTTP/2 (not available yet).", _IMPL)] = False,
+        ws: Annotated[
+            WSProtocolType | str, Option("WebSocket implementation, or <module>:<class> of an asyncio protocol.", _WS)
+        ] = "auto",
+        ws_max_size: Annotated[
+            int, Option("Largest WebSocket message that is accepted, in bytes.", _WS, minimum=1)
+        ] = 16 * 1024 * 1024,
+        ws_max_queue: Annotated[
+            int, Option("WebSocket messages that wait for the application before reading pauses.", _WS, minimum=1)
+        ] = 32,
+        ws_ping_interval: Annotated[
+            float | None, Option("Seconds between two pings to a WebSocket peer.", _WS, minimum=0)
+        ] = 20.0,
+        ws_ping_timeout: Annotated[
+            float | None, Option("Seconds within which a WebSocket peer has to answer a ping.", _WS, minimum=0)
+        ] = 20.0,
+        ws_per_message_deflate: Annotated[bool, Option("Offer compression of WebSocket messages.", _WS)] = True,
         lifespan: Annotated[
             LifespanType, Option("Whether the application takes part in ASGI's lifespan.", _IMPL)
         ] = "auto",
-        log_config: Annotated[dict[str, Any] | None, None] = LOGGING_CONFIG,
+        env_file: Annotated[
+            str | os.PathLike[str] | None,
+            Option("Read environment variables from this file; a reload reads it again.", _APP, metavar="FILE"),
+        ] = None,
+        log_config: Annotated[
+            dict[str, Any] | str | os.PathLike[str] | None,
+            Option("Logging configuration: an .ini, .json or .yaml file.", _LOG, metavar="FILE"),
+        ] = LOGGING_CONFIG,
         log_level: Annotated[LogLevelType | int | None, Option("Least level that is logged.", _LOG)] = None,
         access_log: Annotated[bool, Option("Log a line for every request.", _LOG)] = True,
         use_colors: Annotated[
             bool | None, Option("Colour the log; by default when it goes to a terminal.", _LOG)
         ] = None,
         interface: Annotated[InterfaceType, Option("ASGI version of the application.", _APP)] = "auto",
-        workers: Annotated[
-            int | None,
+        reload: Annotated[
+            bool, Option("Restart when a file of the application changes (for development).", _RELOAD)
+        ] = False,
+        reload_dirs: Annotated[
+            list[str] | str | None,
             Option(
-                "Number of worker processes; also WEB_CONCURRENCY. More than one runs under a master.",
+                "Folder to watch; the current one by default. May be given more than once.",
+                _RELOAD,
+                metavar="PATH",
+                flags=("--reload-dir",),
+            ),
+        ] = None,
+        reload_delay: Annotated[float, Option("Seconds between two looks at the files.", _RELOAD, minimum=0)] = 0.25,
+        reload_includes: Annotated[
+            list[str] | str | None,
+            Option(
+                "Pattern of files to watch; *.py by default. May be given more than once.",
+                _RELOAD,
+                metavar="PATTERN",
+                flags=("--reload-include",),
+            ),
+        ] = None,
+        reload_excludes: Annotated[
+            list[str] | str | None,
+            Option(
+                "Pattern of files not to watch. May be given more than once.",
+                _RELOAD,
+                metavar="PATTERN",
+                flags=("--reload-exclude",),
+            ),
+        ] = None,
+        workers: Annotated[
+            int | Literal["auto"] | None,
+            Option(
+                "Number of worker processes, or auto: what the CPU quota allows; also WEB_CONCURRENCY."
+                " More than one runs under a master.",
                 _PROC,
                 minimum=1,
             ),
         ] = None,
+        proxy_headers: Annotated[
+            bool,
+            Option("Take the client's address and scheme from X-Forwarded-For and -Proto of trusted proxies.", _PROXY),
+        ] = True,
         server_header: Annotated[bool, Option("Send the Server header.", _IMPL)] = True,
         date_header: Annotated[bool, Option("Send the Date header.", _IMPL)] = True,
+        forwarded_allow_ips: Annotated[
+            list[str] | str | None,
+            Option(
+                "Proxies to trust: addresses, networks or Unix sockets, comma-separated, or *;"
+                " also FORWARDED_ALLOW_IPS (default 127.0.0.1, ::1).",
+                _PROXY,
+                metavar="LIST",
+            ),
+        ] = None,
         root_path: Annotated[
             str, Option("Path under which a proxy mounts the application.", _APP, metavar="PATH")
         ] = "",
         limit_concurrency: Annotated[
+            int | None, Option("Requests in flight per worker above which the answer is 503.", _LIMIT, minimum=1)
+        ] = None,
+        limit_max_requests: Annotated[
+            int | None, Option("Requests after which a worker is replaced (0: no limit).", _LIMIT, minimum=0)
+        ] = None,
+        limit_max_requests_jitter: Annotated[
             int | None,
-            Option("Requests in flight per worker above which the answer is 503.", _LIMIT, minimum=1),
+            Option(
+                "Most that is added at random to --limit-max-requests (default a tenth of it; 0: none).",
+                _LIMIT,
+                minimum=0,
+            ),
         ] = None,
         backlog: Annotated[int, Option("Connections that wait in the kernel's queue.", _LIMIT, minimum=1)] = 2048,
         timeout_keep_alive: Annotated[
             int | float, Option("Seconds an idle connection is kept open.", _LIMIT, minimum=0)
         ] = 5,
+        timeout_notify: Annotated[int | float, None] = 30,
         timeout_graceful_shutdown: Annotated[
             int | float | None,
             Option(
@@ -165,12 +225,49 @@ class Config:
                 minimum=0,
             ),
         ] = 30,
+        callback_notify: Annotated[Callable[..., Awaitable[None]] | None, None] = None,
+        ssl_keyfile: Annotated[
+            str | os.PathLike[str] | None, Option("File with the private key.", _TLS, metavar="FILE")
+        ] = None,
+        ssl_certfile: Annotated[
+            str | os.PathLike[str] | None,
+            Option("File with the certificate chain; serves HTTPS.", _TLS, metavar="FILE"),
+        ] = None,
+        ssl_keyfile_password: Annotated[str | None, Option("Password of the private key.", _TLS)] = None,
+        ssl_version: Annotated[
+            int, Option("Protocol constant of the ssl module (17: PROTOCOL_TLS_SERVER, TLS 1.2 at least).", _TLS)
+        ] = 17,
+        ssl_cert_reqs: Annotated[
+            int,
+            Option(
+                "Whether clients need a certificate (0: none, 1: optional, 2: required).", _TLS, minimum=0, maximum=2
+            ),
+        ] = 0,
+        ssl_ca_certs: Annotated[
+            str | os.PathLike[str] | None,
+            Option("File with the authorities that sign client certificates.", _TLS, metavar="FILE"),
+        ] = None,
+        ssl_ciphers: Annotated[str | None, Option("Ciphers for TLS 1.2, in OpenSSL's notation.", _TLS)] = None,
+        ssl_context_factory: Annotated[SSLContextFactory | None, None] = None,
+        headers: Annotated[
+            list[tuple[str, str]] | None,
+            Option(
+                "Header sent with every response, as Name:Value. May be given more than once.",
+                _IMPL,
+                flags=("--header",),
+            ),
+        ] = None,
         factory: Annotated[bool, Option("APP is a function that returns the application.", _APP)] = False,
-        h11_max_incomplete_event_size: Annotated[int | None, None] = None,
+        h11_max_incomplete_event_size: Annotated[
+            int | None,
+            Option("Bytes of a request's line and headers that are accepted (default 65536).", _LIMIT, minimum=1),
+        ] = None,
+        reset_contextvars: Annotated[
+            bool, Option("Run every request in a fresh copy of the context in which the server started.", _IMPL)
+        ] = False,
         *,
         app_dir: Annotated[
-            str | None,
-            Option("Folder to import APP from; the current one by default.", _APP, metavar="PATH"),
+            str | None, Option("Folder to import APP from; the current one by default.", _APP, metavar="PATH")
         ] = None,
         supervise: Annotated[
             bool | None,
@@ -179,6 +276,48 @@ class Config:
                 _PROC,
             ),
         ] = None,
+        pid: Annotated[
+            str | os.PathLike[str] | None, Option("Write the master's process id to this file.", _PROC, metavar="FILE")
+        ] = None,
+        log_file: Annotated[
+            str | os.PathLike[str] | None,
+            Option("Write the log to this file instead of standard error; SIGUSR1 reopens it.", _LOG, metavar="FILE"),
+        ] = None,
+        access_log_file: Annotated[
+            str | os.PathLike[str] | None,
+            Option(
+                "Write the access log to this file instead of standard output; SIGUSR1 reopens it.",
+                _LOG,
+                metavar="FILE",
+            ),
+        ] = None,
+        limit_worker_lifetime: Annotated[
+            int | float | None,
+            Option(
+                "Seconds after which a worker is replaced, up to a tenth more at random (0: no limit).",
+                _LIMIT,
+                minimum=0,
+            ),
+        ] = None,
+        limit_worker_memory: Annotated[
+            str | int | None,
+            Option(
+                "Memory above which a worker is replaced: 512MB, or 80%: of the container's limit,"
+                " shared by the workers (0: no limit).",
+                _LIMIT,
+                metavar="SIZE",
+            ),
+        ] = None,
+        timeout_worker_boot: Annotated[
+            int | float | None,
+            Option("Seconds within which a worker has to be ready (0: no limit).", _LIMIT, minimum=0),
+        ] = None,
+        shutdown_delay: Annotated[
+            int | float,
+            Option(
+                "Seconds that a full stop goes on accepting, for endpoints that are withdrawn late.", _LIMIT, minimum=0
+            ),
+        ] = 0,
     ) -> None:
         self.app = app
         self.host = host
@@ -187,25 +326,61 @@ class Config:
         self.fd = fd
         self.loop = loop
         self.http = http
+        self.http2 = http2
+        self.ws = ws
+        self.ws_max_size = ws_max_size
+        self.ws_max_queue = ws_max_queue
+        self.ws_ping_interval = ws_ping_interval
+        self.ws_ping_timeout = ws_ping_timeout
+        self.ws_per_message_deflate = ws_per_message_deflate
         self.lifespan = lifespan
+        self.env_file = env_file
         self.log_config = log_config
         self.log_level = log_level
         self.access_log = access_log
         self.use_colors = use_colors
         self.interface = interface
-        self.workers = _worker_count(workers)
+        self.reload = reload
+        self.reload_dirs = reload_dirs
+        self.reload_delay = reload_delay
+        self.reload_includes = reload_includes
+        self.reload_excludes = reload_excludes
+        self.workers: int = _worker_count(workers)
+        self.proxy_headers = proxy_headers
         self.server_header = server_header
         self.date_header = date_header
+        self.forwarded_allow_ips = forwarded_allow_ips
         self.root_path = root_path
         self.limit_concurrency = limit_concurrency
+        self.limit_max_requests = limit_max_requests
+        self.limit_max_requests_jitter = limit_max_requests_jitter
         self.backlog = backlog
         self.timeout_keep_alive = timeout_keep_alive
+        self.timeout_notify = timeout_notify
         self.timeout_graceful_shutdown = timeout_graceful_shutdown
         self.timeout_worker_healthcheck = timeout_worker_healthcheck
+        self.callback_notify = callback_notify
+        self.ssl_keyfile = ssl_keyfile
+        self.ssl_certfile = ssl_certfile
+        self.ssl_keyfile_password = ssl_keyfile_password
+        self.ssl_version = ssl_version
+        self.ssl_cert_reqs = ssl_cert_reqs
+        self.ssl_ca_certs = ssl_ca_certs
+        self.ssl_ciphers = ssl_ciphers
+        self.ssl_context_factory = ssl_context_factory
+        self.headers = headers
         self.factory = factory
         self.h11_max_incomplete_event_size = h11_max_incomplete_event_size
+        self.reset_contextvars = reset_contextvars
         self.app_dir = app_dir
         self.supervise = supervise
+        self.pid = pid
+        self.log_file = log_file
+        self.access_log_file = access_log_file
+        self.limit_worker_lifetime = limit_worker_lifetime
+        self.limit_worker_memory = limit_worker_memory
+        self.timeout_worker_boot = timeout_worker_boot
+        self.shutdown_delay = shutdown_delay
 
         self.loaded = False
         self.loaded_app: ASGI3Application
@@ -267,7 +442,7 @@ class Config:
     def configure_logging(self) -> None:
         """Apply `log_config`, then `log_level`, `use_colors` and `access_log` on top of it."""
         logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
-        if self.log_config is not None:
+        if isinstance(self.log_config, dict):
             wanted = self.log_config
             if self.use_colors in (True, False) and "formatters" in wanted:
                 formatters = {
@@ -391,9 +566,11 @@ def log_address(url: str) -> None:
     logging.getLogger("uvicorn.error").info(message, url, extra={"color_message": colored})
 
 
-def _worker_count(workers: int | None) -> int:
+def _worker_count(workers: int | str | None) -> int:
+    if workers == "auto":
+        return os.cpu_count() or 1
     if workers is not None:
-        return workers
+        return int(workers)
     text = os.environ.get("WEB_CONCURRENCY", "").strip()
     if not text:
         return 1
@@ -431,77 +608,11 @@ def _fits(target: Any, arguments: int) -> bool:
     return True
 
 
-# -- the declarations, read back -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """One parameter of Config as the command line needs it.
-
-    `kind` is bool, int, float or str; `choices` are the words of its Literal; `free` says that other text
-    (an import string) is allowed beside them.
-    """
-
-    name: str
-    spec: Option
-    kind: type
-    choices: tuple[str, ...]
-    free: bool
-    optional: bool
-    default: Any
-
-    @property
-    def flag(self) -> str:
-        return self.spec.flags[0] if self.spec.flags else "--" + self.name.replace("_", "-")
-
-    @property
-    def env(self) -> str:
-        return "UVICORN_" + self.name.upper()
-
-
 _declared: dict[str, Declared] = {}
 
 
 def options() -> dict[str, Declared]:
     """Every option that a person can set, in the order of the signature. `app` is among them."""
     if not _declared:
-        hints = get_type_hints(Config.__init__, include_extras=True)
-        for name, parameter in inspect.signature(Config.__init__).parameters.items():
-            annotation, spec = _annotation(hints.get(name))
-            if isinstance(spec, Option):
-                _declared[name] = _declare(name, spec, annotation, parameter.default)
+        _declared.update(declarations(Config.__init__))
     return _declared
-
-
-def _annotation(hint: Any) -> tuple[Any, Any]:
-    """(type, metadata) of an `Annotated`. Python 3.10 wraps it in an Optional of its own when the default is None."""
-    if get_origin(hint) is Annotated:
-        return get_args(hint)[:2]
-    for member in get_args(hint):
-        if get_origin(member) is Annotated:
-            return get_args(member)[:2]
-    return hint, None
-
-
-def _declare(name: str, spec: Option, annotation: Any, default: Any) -> Declared:
-    members = _flatten(annotation)
-    choices = tuple(word for m in members if get_origin(m) is Literal for word in get_args(m))
-    plain = {m for m in members if isinstance(m, type)} - {type(None)}
-    kind = next((k for k in (bool, float, int) if k in plain and not (choices and k is int)), str)
-    return Declared(
-        name=name,
-        spec=spec,
-        kind=kind,
-        choices=choices,
-        free=str in plain or int in plain,
-        optional=type(None) in members,
-        default=None if default is inspect.Parameter.empty else default,
-    )
-
-
-def _flatten(annotation: Any) -> list[Any]:
-    if get_origin(annotation) is Literal or not get_args(annotation):
-        return [annotation]
-    if get_origin(annotation) is not None and "Union" not in str(get_origin(annotation)):
-        return [annotation]
-    return [leaf for member in get_args(annotation) for leaf in _flatten(member)]

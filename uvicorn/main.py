@@ -13,25 +13,26 @@ import platform
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 import uvicorn
 from uvicorn import sockets
-from uvicorn._types import ASGIApplication
+from uvicorn._types import ASGIApplication, SSLContextFactory
 from uvicorn.config import (
     Config,
-    Declared,
     HTTPProtocolType,
     InterfaceType,
     LifespanType,
     LogLevelType,
     LoopFactoryType,
+    WSProtocolType,
     options,
 )
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.logging import LOGGING_CONFIG
+from uvicorn.options import Declared
 from uvicorn.worker import main as worker_main
 from uvicorn.worker.server import Server
 
@@ -61,22 +62,42 @@ class WordOrImport(_TextType):
         return f"[{'|'.join(self.words)}|MODULE:ATTRIBUTE]"
 
 
+class WordOrNumber(_TextType):
+    """One of a few words, or a whole number."""
+
+    name = "number"
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value in self.words else click.INT.convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{'|'.join(self.words)}|INTEGER]"
+
+
 def _parameter(declared: Declared) -> click.Option:
     flag, spec = declared.flag, declared.spec
     common: dict[str, Any] = {"help": spec.help, "default": declared.default, "show_envvar": False}
     if declared.kind is bool:
         # A flag that is off by default and has no unset state needs no way to switch it off.
         both = declared.optional or declared.default or declared.name == "supervise"
-        return click.Option([f"{flag}/--no-{flag[2:]}" if both else flag], is_flag=True, **common)
+        return click.Option([declared.name, f"{flag}/--no-{flag[2:]}" if both else flag], is_flag=True, **common)
     kind: Any = {int: click.INT, float: click.FLOAT, str: click.STRING}[declared.kind]
     words = tuple(word for word in declared.choices if word != "none")
-    if words and declared.free and declared.name != "log_level":
+    if declared.many:
+        common["multiple"] = True
+    if declared.name == "workers":
+        kind = WordOrNumber(words)
+    elif words and declared.free and declared.name != "log_level":
         kind = WordOrImport(words)
     elif words:
         kind = click.Choice(words)
-    return click.Option(
-        [flag], type=kind, metavar=spec.metavar, show_default=declared.default not in (None, ""), **common
-    )
+    shown = declared.default not in (None, "") and not isinstance(declared.default, dict)
+    if isinstance(declared.default, dict):
+        common["default"] = None
+    return click.Option([declared.name, flag], type=kind, metavar=spec.metavar, show_default=shown, **common)
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -107,6 +128,11 @@ def _command(**values: Any) -> None:
     """Serve the ASGI application APP, given as <module>:<attribute>."""
     if values["app_dir"] is None:
         values["app_dir"] = ""
+    for name, declared in options().items():
+        if declared.many:
+            values[name] = list(values[name]) or None
+    if values["log_config"] is None:
+        values["log_config"] = LOGGING_CONFIG
     _fill_standard_descriptors()
     try:
         config = Config(**values)
@@ -192,26 +218,60 @@ def run(
     fd: int | None = None,
     loop: LoopFactoryType | str = "auto",
     http: HTTPProtocolType | str = "auto",
+    http2: bool = False,
+    ws: WSProtocolType | str = "auto",
+    ws_max_size: int = 16 * 1024 * 1024,
+    ws_max_queue: int = 32,
+    ws_ping_interval: float | None = 20.0,
+    ws_ping_timeout: float | None = 20.0,
+    ws_per_message_deflate: bool = True,
     lifespan: LifespanType = "auto",
-    log_config: dict[str, Any] | None = LOGGING_CONFIG,
+    env_file: str | os.PathLike[str] | None = None,
+    log_config: dict[str, Any] | str | os.PathLike[str] | None = LOGGING_CONFIG,
     log_level: LogLevelType | int | None = None,
     access_log: bool = True,
     use_colors: bool | None = None,
     interface: InterfaceType = "auto",
-    workers: int | None = None,
+    reload: bool = False,
+    reload_dirs: list[str] | str | None = None,
+    reload_delay: float = 0.25,
+    reload_includes: list[str] | str | None = None,
+    reload_excludes: list[str] | str | None = None,
+    workers: int | Literal["auto"] | None = None,
+    proxy_headers: bool = True,
     server_header: bool = True,
     date_header: bool = True,
+    forwarded_allow_ips: list[str] | str | None = None,
     root_path: str = "",
     limit_concurrency: int | None = None,
+    limit_max_requests: int | None = None,
+    limit_max_requests_jitter: int | None = None,
     backlog: int = 2048,
     timeout_keep_alive: int | float = 5,
     timeout_graceful_shutdown: int | float | None = None,
     timeout_worker_healthcheck: int | float = 30,
+    ssl_keyfile: str | os.PathLike[str] | None = None,
+    ssl_certfile: str | os.PathLike[str] | None = None,
+    ssl_keyfile_password: str | None = None,
+    ssl_version: int = 17,
+    ssl_cert_reqs: int = 0,
+    ssl_ca_certs: str | os.PathLike[str] | None = None,
+    ssl_ciphers: str | None = None,
+    ssl_context_factory: SSLContextFactory | None = None,
+    headers: list[tuple[str, str]] | None = None,
     factory: bool = False,
     h11_max_incomplete_event_size: int | None = None,
+    reset_contextvars: bool = False,
     *,
     app_dir: str | None = None,
     supervise: bool | None = None,
+    pid: str | os.PathLike[str] | None = None,
+    log_file: str | os.PathLike[str] | None = None,
+    access_log_file: str | os.PathLike[str] | None = None,
+    limit_worker_lifetime: int | float | None = None,
+    limit_worker_memory: str | int | None = None,
+    timeout_worker_boot: int | float | None = None,
+    shutdown_delay: int | float = 0,
 ) -> None:
     """Serve `app` until asked to stop; the parameters are those of `Config`.
 
