@@ -2,7 +2,8 @@
 
 States of the link: open → closed (the other process is gone). Who says what:
 
-    worker → master   Ready (serving), Failed (cannot start, and why), Drained (its listeners are empty and closed)
+    worker → master   Ready (serving), Failed (cannot start, and why), Drained (its listeners are empty and closed),
+                      Spent (it should be replaced, and why; it goes on serving until it is told to leave)
     master → worker   Drain (finish and leave, how, and by when)
 
 A message is one JSON line on a Unix stream socket pair made before the fork. EOF is the lifeline: for the worker it
@@ -63,6 +64,13 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """The worker has reached a limit of its own and asks to be replaced; `cause` completes "Worker 1 …"."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Leave. `deadline` is when the drain must be over, in seconds of `time.monotonic()`."""
 
@@ -75,9 +83,9 @@ class Drain:
         return Drain(mode, min(self.deadline, other.deadline))
 
 
-Message = Ready | Failed | Drained | Drain
+Message = Ready | Failed | Drained | Spent | Drain
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, Failed, Drained, Drain)}
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, Failed, Drained, Spent, Drain)}
 
 
 def encode(message: Message) -> bytes:
@@ -163,11 +171,12 @@ def pair() -> tuple[Endpoint, Endpoint]:
 
 
 class Phase(enum.IntEnum):
-    """What the loop that beats is doing; for reports only, no decision hangs on it."""
+    """What the loop that beats is doing. HELD: a debugger in the process itself keeps it from turning."""
 
     BOOTING = 0
     SERVING = 1
     DRAINING = 2
+    HELD = 3
 
 
 class Beat(NamedTuple):
@@ -202,12 +211,18 @@ class Heartbeat:
 
 @dataclass(slots=True)
 class WorkerLink:
-    """What a worker holds of its master. `drain` is the merged order to leave, once one has arrived."""
+    """What a worker holds of its master. `drain` is the merged order to leave, once one has arrived.
+
+    `report_signal` is the signal by which a master that suspects a hang asks for the requests in flight, and
+    `report_fd` the file where it looks for them; 0 and -1 where there are none.
+    """
 
     endpoint: Endpoint
     heartbeat: Heartbeat
     slot: int
     generation: int
+    report_signal: int = 0
+    report_fd: int = -1
     drain: Drain | None = None
 
     def poll(self) -> bool:

@@ -13,14 +13,16 @@ from __future__ import annotations
 import inspect
 import logging.config
 import os
+import random
 import socket
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from uvicorn import sockets
+from uvicorn import sizes, sockets
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
+from uvicorn.environment import EnvironmentFile
 from uvicorn.errors import ConfigError, StartupError
 from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL
@@ -319,6 +321,8 @@ class Config:
             ),
         ] = 0,
     ) -> None:
+        self.environment = EnvironmentFile(env_file) if env_file is not None else None
+        self.read_environment()  # first of all: some settings have a variable of their own
         self.app = app
         self.host = host
         self.port = port
@@ -406,6 +410,8 @@ class Config:
                     f"--{name} must be one of {', '.join(sorted(known))},"
                     f" or an import string <module>:<attribute>, not {value!r}."
                 )
+        if self.limit_worker_memory is not None:
+            sizes.parse(self.limit_worker_memory)
         if self.uds is not None and self.fd is not None:
             raise ConfigError("--uds and --fd cannot be used together: choose one.")
         if isinstance(self.app, str) and self.app.count(".") == 3 and self.app.replace(".", "").isdigit():
@@ -421,6 +427,23 @@ class Config:
                 raise ConfigError("--no-supervise serves with one process: leave it out, or use --workers 1.")
             return self.supervise
         return self.workers > 1 or os.getpid() == 1 or "NOTIFY_SOCKET" in os.environ
+
+    def read_environment(self) -> None:
+        """Read the environment file, again if it was read before. Raises ConfigError, and changes nothing then."""
+        if self.environment is not None:
+            self.environment.apply()
+
+    @property
+    def max_requests(self) -> int:
+        """Requests after which a worker is to be replaced, its share of the jitter drawn; 0 for no limit."""
+        limit = self.limit_max_requests or 0
+        jitter = limit // 10 if self.limit_max_requests_jitter is None else self.limit_max_requests_jitter
+        return limit and limit + random.randint(0, jitter)
+
+    @property
+    def worker_memory(self) -> int:
+        """Bytes above which a worker is to be replaced; 0 for no limit."""
+        return sizes.per_worker(self.limit_worker_memory, self.workers)
 
     @property
     def drain_seconds(self) -> float:

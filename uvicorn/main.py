@@ -207,7 +207,12 @@ def _serve_under_master(config: Config, listeners: list[sockets.Listener]) -> in
     except StartupError as exc:
         _log.error("%s", describe_failure(exc))
         return int(exc.exit_code)
-    return Master(config, listeners, worker_main.run).run()
+
+    def reread() -> Config:
+        config.read_environment()
+        return config
+
+    return Master(config, listeners, worker_main.run, reread=reread).run()
 
 
 def run(

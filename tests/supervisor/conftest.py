@@ -25,6 +25,10 @@ def _render(action: do.Action) -> str:
             return f"dump {serial}"
         case do.ReportStack(serial):
             return f"report {serial}"
+        case do.MeasureMemory():
+            return "measure memory"
+        case do.ReadSettings():
+            return "read settings"
         case do.CloseListeners():
             return "close listeners"
         case do.ReopenLogs():

@@ -18,7 +18,7 @@ import pytest
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.effects import Service
-from uvicorn.supervisor.policy import Limits
+from uvicorn.supervisor.policy import Limits, recycled_at_once
 from uvicorn.supervisor.state import Supervisor
 from uvicorn.supervisor.table import State
 
@@ -36,11 +36,12 @@ class Temper:
     bad_boot: float
     bad_life: float
     stubborn: float
+    spends: float
     late_master: float
 
     @classmethod
     def draw(cls, rng: random.Random) -> Temper:
-        return cls(*(rng.choice([0.0, 0.0, 0.1, 0.5, 1.0]) * rng.random() for _ in range(4)))
+        return cls(*(rng.choice([0.0, 0.0, 0.1, 0.5, 1.0]) * rng.random() for _ in range(5)))
 
 
 @dataclass
@@ -74,6 +75,8 @@ class World:
     exits: list[int] = field(default_factory=list)
     kills: list[str] = field(default_factory=list)
     listeners_open: bool = True
+    recycling: int = 99
+    bad_settings: float = 0.0
     still: int = 0
 
     def later(self, delay: float, what: Callable[[], ev.Event | None]) -> None:
@@ -122,6 +125,9 @@ class World:
         for index in set(range(machine.target)) - filled:
             wait = machine.slot(index).not_before - self.now
             assert 0 < wait <= 30.5 or machine.verdict is not None, "a slot is left empty"
+        if not machine.epoch.rolling:
+            marked = {w.slot for w in active if w.marked and w.state is State.READY}
+            assert sum(slot in marked for slot in booting) <= self.recycling, "too many are recycled at a time"
 
     # -- actions ---------------------------------------------------------------------------------------------
 
@@ -143,6 +149,13 @@ class World:
                 fake = self.signalled(serial)
                 if fake is not None:
                     self.die(fake, 0.01, 137, "SIGKILL", final=True)
+            case do.MeasureMemory():
+                for fake in self.alive.values():
+                    size = int(self.rng.choice([10, 1000]) * self.rng.random())
+                    self.later(0.0, lambda s=fake.serial, size=size: ev.MemoryMeasured(s, size))  # type: ignore[misc]
+            case do.ReadSettings():
+                failure = "nonsense" if self.rng.random() < self.bad_settings else ""
+                self.later(0.0, lambda: ev.SettingsRead(failure))
             case do.CloseListeners():
                 self.listeners_open = False
             case do.Exit(code):
@@ -191,6 +204,8 @@ class World:
         if fake.serial not in self.alive or fake.dying:
             return None
         fake.ready = True
+        if self.rng.random() < self.temper.spends:
+            self.later(self.rng.random() * 10, lambda: self.said(fake, ev.WorkerSpent(fake.serial, "has had enough")))
         if self.rng.random() < self.temper.bad_life:
             delay = self.rng.choice([0.5, 5.0, 40.0]) * self.rng.random()
             kind = self.rng.random()
@@ -235,9 +250,15 @@ class World:
 def play(seed: int) -> World:
     rng = random.Random(seed)
     limits = Limits(
-        drain=rng.choice([0.0, 2.0, 10.0]), hang=rng.choice([0.0, 2.0, 10.0]), boot=rng.choice([0.0, 0.0, 2.0])
+        drain=rng.choice([0.0, 2.0, 10.0]),
+        hang=rng.choice([0.0, 2.0, 10.0]),
+        boot=rng.choice([0.0, 0.0, 2.0]),
+        delay=rng.choice([0.0, 0.0, 3.0]),
+        lifetime=rng.choice([0.0, 0.0, 5.0]),
+        memory=rng.choice([0, 0, 500]),
     )
-    world = World(rng, Temper.draw(rng), Supervisor(limits, rng.choice([1, 1, 2, 4, 8])))
+    world = World(rng, Temper.draw(rng), Supervisor(limits, rng.choice([1, 1, 2, 4, 8, 20])))
+    world.bad_settings = rng.choice([0.0, 0.0, 0.5])
     world.feed(ev.Started())
     length = rng.random() * LENGTH
     for _ in range(rng.choice([0, 1, 3, 25])):
@@ -252,7 +273,7 @@ def play(seed: int) -> World:
         stop = rng.choice(STOPS)
         world.later(at, lambda stop=stop: ev.SignalReceived(stop))  # type: ignore[misc]
     # Seen from the first stop: the drain, the grace, and a kill of what hung; a late master's sleep comes on top.
-    bound = min(stops) + limits.drain + 2.0 + 2.0
+    bound = min(stops) + limits.delay + limits.drain + 2.0 + 2.0
     while not world.exits:
         world.step()
         if world.temper.late_master == 0.0:
@@ -297,7 +318,7 @@ def test_they_end_in_every_way() -> None:
 def test_a_healthy_roll_never_dips(seed: int) -> None:
     """Any number of reloads at any time: once the fleet is up, READY never falls below the target."""
     rng = random.Random(seed)
-    world = World(rng, Temper(0, 0, 0, 0), Supervisor(Limits(drain=10, hang=5), rng.randint(1, 6)))
+    world = World(rng, Temper(0, 0, 0, 0, 0), Supervisor(Limits(drain=10, hang=5), rng.randint(1, 6)))
     world.feed(ev.Started())
     for _ in range(rng.choice([1, 2, 25])):
         world.later(rng.random() * rng.choice([0.25, 20.0]), lambda: ev.SignalReceived(ev.Signal.HUP))
@@ -316,3 +337,26 @@ def test_a_healthy_roll_never_dips(seed: int) -> None:
     assert full
     assert not machine.epoch.rolling
     assert generations == {machine.epoch.last}
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_healthy_recycling_never_dips(seed: int) -> None:
+    """Workers that ask to be replaced again and again, by three kinds of limits: READY never falls below the target,
+    no more than a tenth of the fleet (and one at least) is on its way at a time, and everybody is replaced."""
+    rng = random.Random(seed)
+    target = rng.choice([1, 2, 4, 20])
+    limits = Limits(drain=10, hang=5, lifetime=rng.choice([0.0, 8.0]), memory=rng.choice([0, 900]))
+    world = World(rng, Temper(0, 0, 0, 1, 0), Supervisor(limits, target), recycling=recycled_at_once(target))
+    world.feed(ev.Started())
+    world.later(60.0, lambda: ev.SignalReceived(ev.Signal.TERM))
+    machine = world.machine
+    full = False
+    while True:
+        world.step()
+        if machine.service is not Service.RUNNING:
+            break
+        ready = sum(w.state is State.READY for w in machine.workers.values())
+        full = full or ready >= target
+        assert not full or ready >= target, "READY dips"
+        assert len(machine.active()) <= target + recycled_at_once(target), "more than the surge"
+    assert world.last_serial >= 2 * target

@@ -6,6 +6,8 @@ about it.
     late at 50                 the same, but the master was asleep
     start · tick · signal HUP · pid 1 1001 · ready 3 · failed 1 3 text · traceback 1 3 text
     drained 2 · exit 2 status 0 · exit 2 signal SIGKILL · beat 1 at 29.5 [flight 3] · no fork 1 text
+    beat 1 held at 29.5 · spent 1 text · memory 1 600000000
+    settings read · settings failed text · settings target 3 · settings limits drain 5
     → …                        exactly what is done, in this order (debug lines and STATUS are left out)
     wake 31.5 · wake never     what `deadline()` says now
 """
@@ -24,6 +26,10 @@ from uvicorn.supervisor.state import Supervisor
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
 Render = Callable[[do.Action], str]
+
+
+def pairwise(words: list[str]) -> Iterator[tuple[str, str]]:
+    return zip(words[::2], words[1::2], strict=True)
 
 
 def parse_event(words: list[str]) -> ev.Event:
@@ -53,6 +59,20 @@ def parse_event(words: list[str]) -> ev.Event:
             return ev.Heartbeat(int(serial), float(at))
         case ["beat", serial, "at", at, "flight", count]:
             return ev.Heartbeat(int(serial), float(at), int(count))
+        case ["spent", serial, *text]:
+            return ev.WorkerSpent(int(serial), " ".join(text))
+        case ["memory", serial, size]:
+            return ev.MemoryMeasured(int(serial), int(size))
+        case ["settings", "failed", *text]:
+            return ev.SettingsRead(failure=" ".join(text))
+        case ["settings", "read"]:
+            return ev.SettingsRead()
+        case ["settings", "target", count]:
+            return ev.SettingsRead(target=int(count))
+        case ["settings", "limits", *pairs]:
+            return ev.SettingsRead(limits=Limits(**{k: float(v) for k, v in pairwise(pairs)}))
+        case ["beat", serial, "held", "at", at]:
+            return ev.Heartbeat(int(serial), float(at), held=True)
         case ["no", "fork", serial, *text]:
             return ev.SpawnFailed(int(serial), " ".join(text))
     raise AssertionError(f"not understood: {' '.join(words)}")
@@ -82,7 +102,7 @@ class Play:
             case ["workers", count]:
                 self.target = int(count)
             case ["limits", *pairs]:
-                self.settings |= {k: float(v) for k, v in zip(pairs[::2], pairs[1::2], strict=True)}
+                self.settings |= {k: float(v) for k, v in pairwise(pairs)}
             case ["code", "fixed"]:
                 self.settings["fixed_code"] = True
             case ["at", at]:

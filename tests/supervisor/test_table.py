@@ -68,6 +68,7 @@ PRESENT = [
         ],
     ),
     Row(R, Input.BEAT, R, 128),
+    Row(R, Input.SPENT, R, 120, ["log INFO: Worker 0 [77] has served 9 requests: replacing it."]),
     Row(R, Input.DEADLINE, H, 100.5, [f"log WARNING: {HANG_TEXT}; asking for its stack.", "dump 1"]),
     Row(
         R,
@@ -118,7 +119,7 @@ def observe(row: Row, table: Table, render: Render) -> Row:
     machine.served.add(0)
     w = machine.workers[1]
     w.state, w.deadline, w.beat, w.in_flight, w.exit_code = row.state, DEADLINES[row.state], 98.0, 4, 9
-    w.ready_at = 1.0
+    w.ready_at, w.spent = 1.0, "has served 9 requests"
     if row.state is State.STOPPING:
         w.drain_deadline = 138.0
     machine.feed(w, row.what, NOW)

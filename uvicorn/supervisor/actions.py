@@ -79,7 +79,9 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class DumpStack:
-    """Ask the C level of the worker for every thread's stack. Asynchronous; `ReportStack` collects."""
+    """Ask the worker for every thread's stack (at C level) and for the requests in flight (if its main thread still
+    runs Python). Asynchronous; `ReportStack` collects.
+    """
 
     serial: int
 
@@ -89,6 +91,16 @@ class ReportStack:
     """Log what `DumpStack` left, and what the main thread was doing."""
 
     serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureMemory:
+    """Measure every worker. Answered by a `MemoryMeasured` for each that could be measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSettings:
+    """Read the files that settings come from again. Answered by `SettingsRead`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,5 +135,18 @@ class Exit:
 
 
 Action = (
-    Spawn | Tell | Terminate | Quit | Kill | DumpStack | ReportStack | CloseListeners | ReopenLogs | Notify | Log | Exit
+    Spawn
+    | Tell
+    | Terminate
+    | Quit
+    | Kill
+    | DumpStack
+    | ReportStack
+    | MeasureMemory
+    | ReadSettings
+    | CloseListeners
+    | ReopenLogs
+    | Notify
+    | Log
+    | Exit
 )

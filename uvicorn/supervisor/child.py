@@ -63,6 +63,8 @@ def _prepare(birth: Birth) -> None:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     for name in _SILENT:
         signal.signal(getattr(signal, name), _nothing)
+    if birth.link.report_signal:
+        signal.signal(birth.link.report_signal, _nothing)  # until the server has something to report
     if birth.dump_fd >= 0:
         faulthandler.register(birth.dump_signal, file=birth.dump_fd, all_threads=True, chain=False)
     atexit._clear()

@@ -7,7 +7,9 @@ nobody: that is the reconcile step's.
 
 A failed start is judged by when it happens. Before any worker was ever READY it is final: the cause is
 logged once and the service ends. In a roll it ends the roll. Else it costs the slot a wait, and the budget
-only while nobody serves.
+only while nobody serves. A worker that had become READY and is SIGKILLed by somebody else has not failed: somebody who
+kills workers all the time (an operator, a fault injector, the kernel for a neighbour's memory) must not be able to
+empty the fleet by backoff, so it costs the shortest wait at most and no budget.
 
 Must not: read a clock or see an event. Fails by: nothing.
 """
@@ -22,6 +24,7 @@ from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import wording
 from uvicorn.supervisor.actions import Action, Level, Mode, Status
 from uvicorn.supervisor.policy import (
+    BACKOFF_FIRST,
     CLEAN_EXIT_PAUSE,
     DUMP_SECONDS,
     GIVE_UP_SECONDS,
@@ -75,6 +78,7 @@ class Effects:
         self.stop_deadline = 0.0
         self._budget = Budget()
         self._table = table
+        self.leave_at: float | None = None
         self._announced = False
         self._told_cause = ""
         self._out: list[Action] = []
@@ -85,6 +89,7 @@ class Effects:
             Effect.KILL_BOOT: self._kill_boot,
             Effect.BOOT_FAILED: self._boot_failed,
             Effect.EXTEND: self._extend,
+            Effect.MARK: self._mark,
             Effect.SUSPECT: self._suspect,
             Effect.RECOVER: self._recover,
             Effect.KILL_HUNG: self._kill_hung,
@@ -131,6 +136,8 @@ class Effects:
         self._out.append(do.Log(level, text))
 
     def _notify(self, status: Status) -> None:
+        if self.leave_at is not None and status in (Status.READY, Status.RELOADING):
+            status = Status.STATUS  # a service that is stopping does not become ready any more
         self._out.append(do.Notify(status, self.status()))
 
     def _kill(self, w: WorkerHandle, reason: str) -> None:
@@ -152,6 +159,7 @@ class Effects:
         w.ready_at = w.beat = now
         w.slow_at = None
         w.deadline = self.limits.hang_deadline(now)
+        w.spent_at = self.limits.retire_at(now, w.serial)
         self.served.add(w.slot)
         self.verdict = None
         self._told_cause = ""
@@ -191,9 +199,9 @@ class Effects:
         """A death before READY or right after it, once some worker has served."""
         told = self.epoch.concerns(w)
         if told:
-            self._reload_failed(reason)
+            self.reload_failed(reason)
         others = self.active()
-        if w.slot < self.target and all(other.slot != w.slot for other in others):
+        if w.slot < self.target and all(other.slot != w.slot or other.marked for other in others):
             record = self.slot(w.slot)
             wait = record.failed(now, least)
             again = bool(w.cause) and w.cause == self._told_cause
@@ -209,12 +217,16 @@ class Effects:
         if self._budget.charge(self.target, stays):
             self.give_up(Code.CRASH_LOOP, f"No worker stays: giving up after {self._budget.spent} tries.")
 
-    def _reload_failed(self, reason: str) -> None:
+    def reload_failed(self, reason: str) -> None:
+        """End the roll: what serves is what is wanted, and the one line that says so."""
         self.epoch.give_up(self.workers.values())
+        self.say_reload_failed(reason)
+
+    def say_reload_failed(self, reason: str) -> None:
         serving = {w.generation for w in self.active() if w.state is not State.BOOTING}
         names = wording.generations(serving or {self.epoch.generation})
         self._log(Level.ERROR, f"reload failed, still serving {names}: {wording.headline_first(reason)}")
-        if self._announced:
+        if self._announced and not self.epoch.rolling:
             self._notify(Status.READY)
 
     # -- serving ---------------------------------------------------------------------------------------------
@@ -224,6 +236,17 @@ class Effects:
         if deadline is not None and w.deadline is not None:
             w.deadline = max(w.deadline, deadline)
 
+    def _mark(self, w: WorkerHandle, now: float) -> None:
+        if not w.marked:
+            w.marked = True
+            self._log(Level.INFO, f"{w.name} {w.spent}: replacing it.")
+
+    def spend(self, w: WorkerHandle, why: str, now: float) -> None:
+        """A limit is reached: the worker is to be replaced, if its state allows."""
+        if not w.marked:
+            w.spent = why
+        self.feed(w, Input.SPENT, now)
+
     def _suspect(self, w: WorkerHandle, now: float) -> None:
         w.deadline = now + DUMP_SECONDS
         self._log(Level.WARNING, f"{wording.hung(w, now)}; asking for its stack.")
@@ -231,6 +254,9 @@ class Effects:
 
     def _recover(self, w: WorkerHandle, now: float) -> None:
         w.deadline = self.limits.hang_deadline(w.beat)
+        if w.held:
+            self._log(Level.WARNING, f"{w.name} is held by a debugger: it is not judged.")
+            return
         self._log(Level.WARNING, f"{w.name} recovered: its event loop turns again.")
         self._out.append(do.ReportStack(w.serial))
 
@@ -250,6 +276,10 @@ class Effects:
         pause = CLEAN_EXIT_PAUSE if w.left_politely else 0.0
         if self.service is not Service.RUNNING:
             self._forget(w, now)
+        elif w.killed_from_outside and not self.epoch.concerns(w):
+            early = now - w.ready_at < STAY_SECONDS
+            self.slot(w.slot).lost(now, BACKOFF_FIRST if early else 0.0)
+            self._log(Level.ERROR, wording.crash(w))
         elif now - w.ready_at < STAY_SECONDS:
             self._start_failed(w, wording.early_death(w, now), now, pause)
         else:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from uvicorn.supervisor.policy import Limits
+
 
 class Signal(enum.Enum):
     """The signals that mean something to a master."""
@@ -79,6 +81,22 @@ class WorkerDrained:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerSpent:
+    """The worker asks to be replaced; it serves until then. `cause` completes "Worker 1 …"."""
+
+    serial: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryMeasured:
+    """What the worker's process occupies, in bytes: its share (PSS) where the kernel tells, else RSS."""
+
+    serial: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerExited:
     """The process was reaped: `signal` names what killed it, "" if it left with status `code`."""
 
@@ -89,22 +107,35 @@ class WorkerExited:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The worker's loop last turned at `at`; a debugger that holds the worker counts as a turn just now."""
+    """The worker's loop last turned at `at`. `held`: a debugger holds the worker, which counts as a turn just now."""
 
     serial: int
     at: float
     in_flight: int = 0
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsRead:
+    """The answer to `ReadSettings`. `failure` says why they cannot be used; what is None stays as it is."""
+
+    failure: str = ""
+    limits: Limits | None = None
+    target: int | None = None
 
 
 Event = (
     Started
     | Tick
     | SignalReceived
+    | SettingsRead
     | Spawned
     | SpawnFailed
     | WorkerReady
     | WorkerFailed
     | WorkerDrained
+    | WorkerSpent
+    | MemoryMeasured
     | WorkerExited
     | Heartbeat
 )

@@ -105,7 +105,7 @@ class Kernel:
         self._poll = select.poll()
         self._poll.register(self._signals.reader, select.POLLIN)
         self._init = os.getpid() == 1
-        self._dump_signal = _dump_signal()
+        self._dump_signal, self._report_signal = _free_signals()
 
     def now(self) -> float:
         return time.monotonic()
@@ -191,12 +191,18 @@ class Kernel:
         events: list[Event] = []
         for process in self._processes.values():
             beat = process.heartbeat.read()
-            if beat.at != process.last_beat:
-                process.last_beat = beat.at
+            fresh = beat.at != process.last_beat
+            process.last_beat = beat.at
+            if not fresh and (beat.phase is channel.Phase.HELD or _traced(process.pid)):
+                events.append(ev.Heartbeat(process.serial, time.monotonic(), beat.in_flight, held=True))
+            else:
                 events.append(ev.Heartbeat(process.serial, beat.at, beat.in_flight))
-            elif _traced(process.pid):
-                events.append(ev.Heartbeat(process.serial, time.monotonic(), beat.in_flight))
         return events
+
+    def measure_memory(self) -> list[Event]:
+        """The memory of every worker that can be measured."""
+        sizes = {process.serial: memory_of(process.pid) for process in self._processes.values()}
+        return [ev.MemoryMeasured(serial, size) for serial, size in sizes.items() if size is not None]
 
     # -- processes -------------------------------------------------------------------------------------------
 
@@ -204,7 +210,7 @@ class Kernel:
         """Fork. In the child this does not return."""
         ours, theirs = channel.pair()
         process = Process(serial, 0, slot, ours, channel.Heartbeat(), _dump_file() if self._dump_signal else -1)
-        link = channel.WorkerLink(theirs, process.heartbeat, slot, generation)
+        link = channel.WorkerLink(theirs, process.heartbeat, slot, generation, self._report_signal, process.dump_fd)
         birth = child.Birth(link, title, process.dump_fd, self._dump_signal)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -248,6 +254,7 @@ class Kernel:
         if process is not None and process.dump_fd >= 0:
             process.dumped = os.fstat(process.dump_fd).st_size
             os.kill(process.pid, self._dump_signal)
+            os.kill(process.pid, self._report_signal)
 
     def stack(self, serial: int) -> str | None:
         """What the main thread is doing, and the stacks that the last `dump_stack` brought; None without a
@@ -272,6 +279,8 @@ def _event(serial: int, message: channel.Message) -> Event | None:
             return ev.WorkerFailed(serial, code, cause)
         case channel.Drained():
             return ev.WorkerDrained(serial)
+        case channel.Spent(cause):
+            return ev.WorkerSpent(serial, cause)
         case _:
             return None  # a Drain is for us to say
 
@@ -308,10 +317,11 @@ def _exited(serial: int, status: int) -> Event:
     return ev.WorkerExited(serial, 128 + number, name)
 
 
-def _dump_signal() -> int:
-    """A real-time signal that nothing else uses by habit; 0 where there are none."""
+def _free_signals() -> tuple[int, int]:
+    """Two real-time signals that nothing else uses by habit (for the stack, for the requests); 0 where there are
+    none."""
     first = getattr(signal, "SIGRTMIN", 0)
-    return first + 9 if first else 0
+    return (first + 9, first + 10) if first else (0, 0)
 
 
 def _dump_file() -> int:
@@ -332,6 +342,28 @@ _ACTIVITY = {
     "t": "held by a debugger",
     "Z": "gone",
 }
+
+
+def memory_of(pid: int) -> int | None:
+    """Bytes that a process occupies: its proportional share (PSS) from the kernel, else its resident set from psutil.
+
+    None when the process is gone, or nobody can tell.
+    """
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            found = file.read().partition(b"\nPss:")[2].split(maxsplit=1)
+        if found:
+            return int(found[0]) * 1024
+    except OSError:
+        pass
+    try:
+        import psutil
+    except ImportError:
+        return None
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return None
 
 
 def _activity(pid: int) -> str:

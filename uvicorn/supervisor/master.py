@@ -17,7 +17,7 @@ from typing import Protocol
 
 from uvicorn import channel, sockets
 from uvicorn.config import Config, log_address
-from uvicorn.errors import ExitCode
+from uvicorn.errors import ConfigError, ExitCode
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.actions import Action
@@ -44,6 +44,7 @@ class KernelLike(Protocol):
     def signal(self, serial: int, name: str) -> None: ...
     def dump_stack(self, serial: int) -> None: ...
     def stack(self, serial: int) -> str | None: ...
+    def measure_memory(self) -> list[Event]: ...
     def close(self) -> None: ...
 
 
@@ -52,6 +53,7 @@ class Master:
 
     The listeners must listen already; the master closes them, at the latest when `run` returns. What every
     worker imports anyway should have been imported by the caller, so that a worker starts in milliseconds.
+    `reread` gives the settings of the next generation, at each reload; its ConfigError is what the reload fails with.
     """
 
     def __init__(
@@ -60,10 +62,12 @@ class Master:
         listeners: list[sockets.Listener],
         run_worker: RunWorker,
         *,
+        reread: Callable[[], Config] | None = None,
         kernel: Callable[[], KernelLike] = Kernel,
         notifier: Notifier | None = None,
     ) -> None:
         self._config = config
+        self._reread = reread or (lambda: config)
         self._listeners = listeners
         self._run_worker = run_worker
         self._make_kernel = kernel
@@ -127,6 +131,10 @@ class Master:
                 stack = self._kernel.stack(serial)
                 if stack is not None:
                     logger.error("%s", stack)
+            case do.MeasureMemory():
+                return self._kernel.measure_memory()
+            case do.ReadSettings():
+                return [self._read_settings()]
             case do.CloseListeners():
                 self._close_listeners()
             case do.Notify(status, text):
@@ -138,6 +146,15 @@ class Master:
             case do.Exit():
                 raise AssertionError("the loop ends before it performs this")
         return []
+
+    def _read_settings(self) -> Event:
+        try:
+            fresh = self._reread()
+        except ConfigError as exc:
+            return ev.SettingsRead(failure=str(exc))
+        target = fresh.workers if fresh.workers != self._config.workers else None
+        self._config = fresh
+        return ev.SettingsRead(limits=limits(fresh), target=target)
 
     def _work(self) -> int:
         """Runs in the worker."""
@@ -153,7 +170,10 @@ def limits(config: Config) -> Limits:
     return Limits(
         drain=config.drain_seconds,
         hang=float(config.timeout_worker_healthcheck),
-        boot=float(getattr(config, "timeout_worker_boot", 0) or 0),
+        boot=float(config.timeout_worker_boot or 0),
+        delay=float(config.shutdown_delay),
+        lifetime=float(config.limit_worker_lifetime or 0),
+        memory=config.worker_memory,
         fixed_code=not isinstance(config.app, str),
     )
 

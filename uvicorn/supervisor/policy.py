@@ -26,6 +26,12 @@ CLEAN_EXIT_PAUSE = 0.5
 """A TERM sent to the whole process group reaches the workers as well: wait for ours before replacing them."""
 SLOW_BOOT_SECONDS = 60.0
 """A boot longer than this has its stack logged, once. It is not killed for it."""
+MEASURE_SECONDS = 10.0
+"""Between two looks at the workers' memory, when it is limited."""
+RECYCLE_SHARE = 10
+"""One worker in this many is recycled at a time, at least one."""
+LIFETIME_JITTER = 0.1
+"""Part of the lifetime by which that of each worker is longer, at most."""
 LATE_SECONDS = 1.0
 """A master that wakes this much after the deadline it asked for was itself not scheduled."""
 BACKOFF_FIRST, BACKOFF_FACTOR, BACKOFF_MOST = 0.1, 1.5, 30.0
@@ -44,14 +50,18 @@ class Code(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds; 0 switches `hang` and `boot` off, and means "at once" for `drain`.
+    """Seconds, and bytes of a worker for `memory`; 0 switches a limit off, and means "at once" for `drain`.
 
-    `fixed_code`: the application is an object that was handed over, so a reload cannot bring new code.
+    `delay` is how long a stop goes on accepting. `fixed_code`: the application is an object that was handed over, so a
+    reload cannot bring new code.
     """
 
     drain: float = 25.0
     hang: float = 30.0
     boot: float = 0.0
+    delay: float = 0.0
+    lifetime: float = 0.0
+    memory: int = 0
     fixed_code: bool = False
 
     def hang_deadline(self, beat: float) -> float | None:
@@ -59,6 +69,21 @@ class Limits:
 
     def boot_deadline(self, start: float) -> float | None:
         return start + self.boot if self.boot else None
+
+    def look_at(self, start: float) -> float:
+        """When a boot is so slow that its stack is logged: in time to have it before a kill."""
+        return start + (min(SLOW_BOOT_SECONDS, max(0.0, self.boot - DUMP_SECONDS)) if self.boot else SLOW_BOOT_SECONDS)
+
+    def retire_at(self, ready: float, serial: int) -> float | None:
+        """When the lifetime of a worker is over. Multiples of the golden ratio spread evenly, and are no chance."""
+        if not self.lifetime:
+            return None
+        return ready + self.lifetime * (1 + LIFETIME_JITTER * (serial * 0.6180339887498949 % 1))
+
+
+def recycled_at_once(target: int) -> int:
+    """How many workers of a fleet may be on their way out for recycling at a time."""
+    return max(1, target // RECYCLE_SHARE)
 
 
 def backoff(failures: int) -> float:

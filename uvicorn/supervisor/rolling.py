@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from uvicorn.supervisor.policy import recycled_at_once
 from uvicorn.supervisor.table import State, WorkerHandle
 
 
@@ -75,7 +76,7 @@ class Epoch:
 
     def superfluous(self, fleet: Collection[WorkerHandle], target: int) -> list[WorkerHandle]:
         """Who is to leave: slots above the target, the older of two that serve, and starts that nobody
-        waits for."""
+        waits for (neither a roll nor a worker that is to be recycled)."""
         best: dict[int, WorkerHandle] = {}
         for w in fleet:
             if w.state is State.READY and (w.slot not in best or _newer(w, best[w.slot])):
@@ -85,7 +86,18 @@ class Epoch:
     def _outdone(self, w: WorkerHandle, keeper: WorkerHandle | None) -> bool:
         if keeper is None or w is keeper:
             return False
-        return w.state is State.READY or (w.state is State.BOOTING and not self.concerns(w))
+        awaited = self.concerns(w) if self.rolling else keeper.marked
+        return w.state is State.READY or (w.state is State.BOOTING and not awaited)
+
+    def recyclable(self, fleet: Collection[WorkerHandle], target: int) -> list[WorkerHandle]:
+        """Who may be replaced now because it reached a limit of its own: none during a roll, which replaces
+        everybody, and only so many at a time; the first that asked first."""
+        if self.rolling:
+            return []
+        booting = {w.slot for w in fleet if w.state is State.BOOTING}
+        marked = [w for w in fleet if w.marked and w.state is State.READY and w.slot < target]
+        room = recycled_at_once(target) - sum(w.slot in booting for w in marked)
+        return [w for w in marked if w.slot not in booting] if room > 0 else []
 
 
 def _newer(one: WorkerHandle, other: WorkerHandle) -> bool:

@@ -18,13 +18,14 @@ from uvicorn.supervisor import wording
 from uvicorn.supervisor.actions import Action, Level, Mode, Status
 from uvicorn.supervisor.effects import Effects, Service
 from uvicorn.supervisor.events import Event, Signal
-from uvicorn.supervisor.policy import DUMP_SECONDS, LATE_SECONDS, SLOW_BOOT_SECONDS, Code, Limits
+from uvicorn.supervisor.policy import DUMP_SECONDS, LATE_SECONDS, MEASURE_SECONDS, Code, Limits
 from uvicorn.supervisor.table import TABLE, Input, State, Table, WorkerHandle
 
 _INPUTS = {
     ev.WorkerReady: Input.READY,
     ev.WorkerFailed: Input.FAILED,
     ev.WorkerDrained: Input.DRAINED,
+    ev.WorkerSpent: Input.SPENT,
     ev.WorkerExited: Input.EXITED,
     ev.SpawnFailed: Input.EXITED,
     ev.Heartbeat: Input.BEAT,
@@ -38,6 +39,7 @@ class Supervisor(Effects):
         super().__init__(limits, target, table)
         self._serial = 0
         self._last_status = ""
+        self._measure_at: float | None = None
 
     # -- the two questions -----------------------------------------------------------------------------------
 
@@ -59,10 +61,12 @@ class Supervisor(Effects):
             return None
         times = [at for w in self.workers.values() for at in w.wake_times()]
         if self.service is Service.RUNNING:
+            times += [at for at in (self._measure_at, self.leave_at) if at is not None]
             if self.verdict is not None:
                 times.append(self.verdict.at)
             else:
                 times.extend(self.slot(index).not_before for index in self._vacant())
+                times.extend(self.slot(w.slot).not_before for w in self.epoch.recyclable(self.active(), self.target))
         return min(times, default=None)
 
     # -- what an event means ---------------------------------------------------------------------------------
@@ -70,7 +74,9 @@ class Supervisor(Effects):
     def _take(self, event: Event, now: float) -> None:
         match event:
             case ev.Started():
-                pass
+                self._measure_at = now + MEASURE_SECONDS if self.limits.memory else None
+            case ev.SettingsRead():
+                self._begin_reload(event, now)
             case ev.Tick():
                 self._expire(now)
             case ev.SignalReceived(signal):
@@ -85,6 +91,8 @@ class Supervisor(Effects):
         | ev.WorkerReady
         | ev.WorkerFailed
         | ev.WorkerDrained
+        | ev.WorkerSpent
+        | ev.MemoryMeasured
         | ev.WorkerExited
         | ev.Heartbeat,
         now: float,
@@ -104,8 +112,15 @@ class Supervisor(Effects):
                 w.cause, w.failed_code = cause, code
             case ev.WorkerExited(_, code, signal):
                 w.exit_code, w.exit_signal = code, signal
-            case ev.Heartbeat(_, at, in_flight):
-                w.in_flight = in_flight
+            case ev.WorkerSpent(_, cause):
+                self.spend(w, cause, now)
+                return
+            case ev.MemoryMeasured(_, size):
+                if self.limits.memory and size > self.limits.memory:
+                    self.spend(w, wording.too_large(size, self.limits.memory), now)
+                return
+            case ev.Heartbeat(_, at, in_flight, held):
+                w.in_flight, w.held = in_flight, held
                 if at <= w.beat:
                     return
                 w.beat = at
@@ -114,14 +129,18 @@ class Supervisor(Effects):
         self.feed(w, _INPUTS[type(event)], now)
 
     def _signal(self, signal: Signal, now: float) -> None:
-        running = self.service is Service.RUNNING
+        running = self.service is Service.RUNNING and self.leave_at is None
         match signal:
+            case Signal.TERM if running and self.limits.delay:
+                self.leave_at = now + self.limits.delay
+                self._log(Level.INFO, f"Received SIGTERM: accepting for {self.limits.delay:g} s more, then stopping.")
+                self._notify(Status.STOPPING)
             case Signal.TERM | Signal.INT if running:
                 self._stop(signal, now)
-            case Signal.TERM | Signal.INT | Signal.QUIT if running or self.service is Service.STOPPING:
+            case Signal.TERM | Signal.INT | Signal.QUIT if self.service in (Service.RUNNING, Service.STOPPING):
                 self._stop_now(signal)
             case Signal.HUP if running:
-                self._reload(now)
+                self._reload()
             case Signal.TTIN | Signal.TTOU if running:
                 self.target = max(1, self.target + (1 if signal is Signal.TTIN else -1))
                 self._log(Level.INFO, f"Received {signal.value}: {wording.workers(self.target)} wanted.")
@@ -134,29 +153,45 @@ class Supervisor(Effects):
 
     def _stop(self, signal: Signal, now: float) -> None:
         """The listeners go first: the last worker that closes its copy then refuses whoever comes later."""
-        self.service = Service.STOPPING
-        self.stop_mode = Mode.INTERRUPT if signal is Signal.INT else Mode.STOP
-        self.stop_deadline = now + self.limits.drain
         self._log(Level.INFO, f"Received {signal.value}: stopping within {self.limits.drain:g} s.")
         self._notify(Status.STOPPING)
+        self._begin_stop(Mode.INTERRUPT if signal is Signal.INT else Mode.STOP, now)
+
+    def _begin_stop(self, mode: Mode, now: float) -> None:
+        self.service = Service.STOPPING
+        self.stop_mode = mode
+        self.stop_deadline = now + self.limits.drain
         self._out.append(do.CloseListeners())
 
     def _stop_now(self, signal: Signal) -> None:
         if self.service is Service.RUNNING:
-            self._notify(Status.STOPPING)
+            if self.leave_at is None:
+                self._notify(Status.STOPPING)
             self._out.append(do.CloseListeners())
         self.service = Service.NOW
         self._log(Level.WARNING, f"Received {signal.value}: stopping now.")
 
-    def _reload(self, now: float) -> None:
-        self.epoch.begin(now)
-        for record in self.slots.values():
-            record.not_before = now  # somebody may have mended what the slot is waiting for
-        self._log(Level.INFO, f"Received SIGHUP: reloading, generation {self.epoch.generation}.")
-        if self.limits.fixed_code:
-            self._log(Level.WARNING, "The application was given as an object: its code stays what it is.")
+    def _reload(self) -> None:
+        """The settings come first: what cannot be read, or makes no sense, must not cost a worker."""
+        self._log(Level.INFO, f"Received SIGHUP: reloading, generation {self.epoch.last + 1}.")
         if self._announced:
             self._notify(Status.RELOADING)
+        self._out.append(do.ReadSettings())
+
+    def _begin_reload(self, settings: ev.SettingsRead, now: float) -> None:
+        if self.service is not Service.RUNNING:
+            return
+        if settings.failure:  # a roll that is under way goes on with the settings it has
+            self.say_reload_failed(settings.failure)
+            return
+        self.epoch.begin(now)
+        self.limits = settings.limits or self.limits
+        self.target = settings.target or self.target
+        self._measure_at = now + MEASURE_SECONDS if self.limits.memory else None
+        for record in self.slots.values():
+            record.not_before = now  # somebody may have mended what the slot is waiting for
+        if self.limits.fixed_code:
+            self._log(Level.WARNING, "The application was given as an object: its code stays what it is.")
 
     # -- time ------------------------------------------------------------------------------------------------
 
@@ -167,8 +202,17 @@ class Supervisor(Effects):
                 self._out.append(do.ReportStack(w.serial))
             if w.slow_at is not None and w.slow_at <= now:
                 self.feed(w, Input.SLOW, now)
+            if w.spent_at is not None and w.spent_at <= now and w.state is State.READY:
+                w.spent_at = None
+                self.spend(w, wording.too_old(now - w.ready_at), now)
             if w.deadline is not None and w.deadline <= now:
                 self.feed(w, Input.DEADLINE, now)
+        if self._measure_at is not None and self._measure_at <= now:
+            self._measure_at = now + MEASURE_SECONDS
+            self._out.append(do.MeasureMemory())
+        if self.leave_at is not None and self.leave_at <= now and self.service is Service.RUNNING:
+            self._log(Level.INFO, f"Stopping within {self.limits.drain:g} s.")
+            self._begin_stop(Mode.STOP, now)
         if self.verdict is not None and self.verdict.at <= now and self.service is Service.RUNNING:
             self.give_up(Code.STARTUP, self.verdict.text)
 
@@ -201,6 +245,9 @@ class Supervisor(Effects):
         for index in self._vacant():
             if self.slot(index).not_before <= now:
                 self._spawn(index, now)
+        for w in self.epoch.recyclable(self.active(), self.target):
+            if self.slot(w.slot).not_before <= now and w in self.epoch.recyclable(self.active(), self.target):
+                self._spawn(w.slot, now)
         if self.epoch.rolling:
             self._roll(now)
         if not self._announced and self.served.issuperset(range(self.target)):
@@ -244,7 +291,7 @@ class Supervisor(Effects):
             generation=self.epoch.generation,
             started_at=now,
             deadline=self.limits.boot_deadline(now),
-            slow_at=now + SLOW_BOOT_SECONDS,
+            slow_at=self.limits.look_at(now),
         )
         self.workers[w.serial] = w
         self._out.append(do.Spawn(w.serial, w.slot, w.generation))

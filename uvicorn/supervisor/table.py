@@ -4,12 +4,12 @@ Owns: `State`, `Input`, `Effect`, the transition table as data, and `WorkerHandl
 and the state after it; `None` as the state means that the handle is forgotten. A missing cell means:
 ignore, and say so at debug level (reports cross with decisions all the time, so that is no fault).
 
-    state (deadline)  ready    failed  beat     slow  drained    deadline  stop       stop now   exited
-    BOOTING (boot)    → READY  note    –        look  –          → KILLED  → STOPPING → STOPPING boot failed
-    READY (hang)      –        –       extend   –     → STOPPING → HUNG    → STOPPING → STOPPING crashed
-    STOPPING (drain)  –        –       –        –     –          → KILLED  shorten    hurry      forget
-    HUNG (dump)       –        –       → READY  –     –          → KILLED  –          → KILLED   crashed
-    KILLED (none)     –        –       –        –     –          –         –          –          forget
+    state (deadline)  ready    failed  beat     slow  spent  drained    deadline  stop       stop now   exited
+    BOOTING (boot)    → READY  note    –        look  –      –          → KILLED  → STOPPING → STOPPING boot failed
+    READY (hang)      –        –       extend   –     mark   → STOPPING → HUNG    → STOPPING → STOPPING crashed
+    STOPPING (drain)  –        –       –        –     –      –          → KILLED  shorten    hurry      forget
+    HUNG (dump)       –        –       → READY  –     –      –          → KILLED  –          → KILLED   crashed
+    KILLED (none)     –        –       –        –     –      –          –         –          –          forget
 
 Must not: act, or read a clock. Fails by: nothing.
 """
@@ -37,6 +37,7 @@ class Input(enum.Enum):
     FAILED = "failed"
     BEAT = "beat"
     SLOW = "slow"
+    SPENT = "spent"
     DRAINED = "drained"
     DEADLINE = "deadline"
     STOP = "stop"
@@ -52,6 +53,7 @@ class Effect(enum.Enum):
     BOOT_FAILED = "it died before it was ready"
     EXTEND = "a new hang deadline"
     SUSPECT = "ask for the stack"
+    MARK = "it is to be replaced, and serves until its replacement is ready"
     RECOVER = "it beats again"
     KILL_HUNG = "log the stack and kill"
     LEAVING = "it leaves without having been told"
@@ -82,6 +84,7 @@ TABLE: Table = MappingProxyType(
         (State.BOOTING, Input.NOW): Cell(Effect.HURRY, State.STOPPING),
         (State.BOOTING, Input.EXITED): Cell(Effect.BOOT_FAILED, None),
         (State.READY, Input.BEAT): Cell(Effect.EXTEND, State.READY),
+        (State.READY, Input.SPENT): Cell(Effect.MARK, State.READY),
         (State.READY, Input.DEADLINE): Cell(Effect.SUSPECT, State.HUNG),
         (State.READY, Input.DRAINED): Cell(Effect.LEAVING, State.STOPPING),
         (State.READY, Input.STOP): Cell(Effect.TELL, State.STOPPING),
@@ -107,7 +110,8 @@ ACTIVE = frozenset({State.BOOTING, State.READY, State.HUNG})
 class WorkerHandle:
     """The master's view of one worker: facts as they were reported, the state, and its deadline.
 
-    `deadline` belongs to the state (see the table); `slow_at` and `report_at` are for the log only.
+    `deadline` belongs to the state (see the table); `slow_at` and `report_at` are for the log only, `spent_at` is the
+    end of its lifetime. `spent` is why it is to be replaced, once it is `marked` for that.
     """
 
     serial: int
@@ -122,6 +126,10 @@ class WorkerHandle:
     beat: float = 0.0
     in_flight: int = 0
     report_at: float | None = None
+    spent_at: float | None = None
+    spent: str = ""
+    marked: bool = False
+    held: bool = False
     cause: str = ""
     failed_code: int = 0
     exit_code: int = 0
@@ -144,5 +152,10 @@ class WorkerHandle:
         """What a TERM from outside looks like: a clean exit, or death by it where no loop handles it."""
         return self.exit_signal == "SIGTERM" or (not self.exit_signal and self.exit_code == 0)
 
+    @property
+    def killed_from_outside(self) -> bool:
+        return self.exit_signal == "SIGKILL" and not self.kill_reason
+
     def wake_times(self) -> list[float]:
-        return [at for at in (self.deadline, self.slow_at, self.report_at) if at is not None]
+        times = [self.deadline, self.slow_at, self.report_at, self.spent_at if self.state is State.READY else None]
+        return [at for at in times if at is not None]

@@ -64,6 +64,14 @@ def serving(ready: int, target: int, generation: int, rolling: bool) -> str:
     return text + ", reloading" if rolling else text
 
 
+def too_old(age: float) -> str:
+    return f"has served for {age:.0f} s"
+
+
+def too_large(size: int, limit: int) -> str:
+    return f"uses {size / 1e6:.0f} MB, more than its {limit / 1e6:.0f} MB"
+
+
 def workers(count: int) -> str:
     return f"{count} worker{'' if count == 1 else 's'}"
 

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from types import FrameType
 from typing import Any
 
 from uvicorn import channel
-from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Phase, Ready, WorkerLink
+from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Phase, Ready, Spent, WorkerLink
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ExitCode, StartupError, describe_failure
 from uvicorn.sockets import Listener, describe
@@ -34,6 +35,9 @@ from uvicorn.worker.pulse import INTERVAL, Pulse
 from uvicorn.worker.state import ServerState
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+REPORTED = 20
+"""Requests that are named in the report of a hang; of the others only their number."""
 
 SWEEP_TICKS = 5
 """Ticks between two looks at idle and slow connections: half a second."""
@@ -62,6 +66,7 @@ class Server:
         self._taken: WorkerLink | None = None
         self._own_listeners: list[Listener] = []
         self._captured: list[int] = []
+        self._max_requests = 0
         self._pulse = Pulse(self._tick)
         self._ticks = 0
         self._phase = Phase.BOOTING
@@ -140,6 +145,7 @@ class Server:
             return
         self._log_started_message([listener.sock for listener in listeners])
         self._phase = Phase.SERVING
+        self._max_requests = self.config.max_requests
         self.started = True
         link = self._master
         if link is not None:
@@ -224,8 +230,20 @@ class Server:
             state.default_headers = self._default_headers(second)
         if self._ticks % SWEEP_TICKS == 0:
             self._sweep(now)
+        if self._max_requests and state.total_requests >= self._max_requests:
+            self._spent()
         if self._master is not None:
             self._master.heartbeat.beat(now, state.in_flight, self._phase)
+
+    def _spent(self) -> None:
+        """The limit of requests is reached: be replaced, or end where there is nobody to do that."""
+        self._max_requests = 0
+        cause = f"has served {self.server_state.total_requests} requests"
+        if self._master is not None:
+            self._say(Spent(cause))
+        else:
+            _log.info("This process %s, which is its limit: stopping.", cause)
+            self.should_exit = True
 
     def _default_headers(self, second: int) -> list[tuple[bytes, bytes]]:
         pairs = []
@@ -370,6 +388,8 @@ class Server:
         # Under a master a Ctrl-C reaches the whole group, and the master decides.
         wanted: tuple[signal.Signals, ...] = (signal.SIGTERM,) if self._master is not None else HANDLED_SIGNALS
         before = {number: signal.signal(number, self.handle_exit) for number in wanted}
+        if self._master is not None and self._master.report_signal:
+            signal.signal(self._master.report_signal, self._report)
         try:
             yield
         finally:
@@ -403,13 +423,40 @@ class Server:
             self.should_exit = True
         self._pulse.wake()
 
-    def _say(self, message: Ready | Drained) -> None:
+    def _report(self, sig: int, frame: FrameType | None) -> None:
+        """The handler for a master that suspects a hang: what is in flight, written where it looks for it.
+
+        It runs in a loop that does not turn, as long as that is busy in Python or waits in a call that Python restarts.
+        (Rejected: a dormant thread that could also speak for blocked C code. Every process that an application
+        forks would then be the fork of a process with threads.)
+        """
+        link = self._master
+        if link is None:
+            return
+        if sys.gettrace() is not None:
+            link.heartbeat.beat(link.heartbeat.read().at, self.server_state.in_flight, Phase.HELD)
+            return
+        link.heartbeat.beat(link.heartbeat.read().at, self.server_state.in_flight, self._phase)
+        now = time.monotonic()
+        told = [getattr(connection, "in_work", _unknown)(now) for connection in list(self.server_state.connections)]
+        lines = [f"  {text}" for text in told if text]
+        if lines:
+            more = [f"  and {len(lines) - REPORTED} more"] if len(lines) > REPORTED else []
+            text = "\n".join(["In flight:", *lines[:REPORTED], *more, ""])
+            os.write(link.report_fd, text.encode("utf-8", "backslashreplace"))
+
+    def _say(self, message: Ready | Drained | Spent) -> None:
         if self._master is None:
             return
         try:
             self._master.endpoint.send(message)
         except ChannelClosed:
             self.should_exit = True
+
+
+def _unknown(now: float) -> str:
+    """What a foreign protocol has in work."""
+    return ""
 
 
 _STARTED = "Started server process [\x1b[36m%d\x1b[0m]"

@@ -312,15 +312,18 @@ class Connection(asyncio.Protocol):
 
     def log_access(self, stream: Stream, status: int) -> None:
         request = stream.request
-        client = self._ends.client
         _access_log.info(
             '%s - "%s %s HTTP/%s" %d',
-            f"{client[0]}:{client[1]}" if client else "",
+            self._peer(),
             request.method,
             self._ends.root_path + request.line.target.decode("ascii"),
             request.http_version,
             status,
         )
+
+    def _peer(self) -> str:
+        client = self._ends.client
+        return f"{client[0]}:{client[1]}" if client else ""
 
     def response_complete(self, stream: Stream) -> None:
         """The last byte of the response was handed to the transport."""
@@ -483,6 +486,14 @@ class Connection(asyncio.Protocol):
                     self._refuse(BadRequest(408, "Request header not complete in time"))
             elif quiet > (HEADER_DEADLINE if self._fresh else keep_alive):
                 self._close()
+
+    def in_work(self, now: float) -> str:
+        """The request that is in work, in a line for a person; "" when there is none."""
+        stream = self._stream
+        if stream is None or stream.phase == COMPLETE:
+            return ""
+        target = self._ends.root_path + stream.request.line.target.decode("ascii")
+        return f"{stream.request.method} {target} from {self._peer()}, {now - self.active_at:.1f} s"
 
     # -- flow control ------------------------------------------------------------------------------------------
 

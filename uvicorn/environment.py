@@ -1,0 +1,47 @@
+"""The environment file: variables for the application, read at the start and again at every reload.
+
+States: not read → applied → applied anew. What the real environment says wins over the file, always; a variable that is
+no longer in the file is taken away.
+
+Owns: which variables of this process come from the file. Must not: parse (python-dotenv does), or touch any other
+variable. Fails by: ConfigError, and nothing is changed then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from uvicorn.errors import ConfigError
+
+
+class EnvironmentFile:
+    """One file, applied to one environment as often as it is read."""
+
+    def __init__(self, path: str | os.PathLike[str], environ: MutableMapping[str, str] = os.environ) -> None:
+        self.path = Path(path).absolute()
+        self._environ = environ
+        self._applied: dict[str, str] = {}
+
+    def apply(self) -> None:
+        """Read the file and set what it says. Raises ConfigError when it cannot be read."""
+        try:
+            from dotenv import dotenv_values
+        except ImportError:
+            raise ConfigError(
+                "--env-file needs the package python-dotenv. Run: pip install 'uvicorn[standard]'"
+            ) from None
+        try:
+            with self.path.open(encoding="utf-8") as file:
+                found = dotenv_values(stream=file)
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8 text"
+            raise ConfigError(f"Cannot read --env-file {self.path}: {reason}.") from None
+        for name, value in self._applied.items():
+            if self._environ.get(name) == value:  # still ours: nobody has changed it since
+                del self._environ[name]
+        self._applied = {
+            name: value for name, value in found.items() if value is not None and name not in self._environ
+        }
+        self._environ.update(self._applied)
