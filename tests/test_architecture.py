@@ -18,7 +18,8 @@ MODULES = {
 
 BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types")
 TOOLS = tuple(
-    f"uvicorn.{name}" for name in ["sockets", "logging", "importer", "options", "sizes", "environment", "middleware"]
+    f"uvicorn.{name}"
+    for name in ["sockets", "logging", "importer", "options", "sizes", "environment", "leaving", "middleware"]
 )
 CONFIG = ("uvicorn.config",)
 TOP = ("uvicorn.main", "uvicorn.__main__")

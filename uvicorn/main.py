@@ -31,6 +31,7 @@ from uvicorn.config import (
     options,
 )
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
+from uvicorn.leaving import leave_if_held_up
 from uvicorn.logging import LOGGING_CONFIG
 from uvicorn.options import Declared
 from uvicorn.worker import main as worker_main
@@ -139,6 +140,7 @@ def _command(**values: Any) -> None:
         code = serve(config)
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from None
+    leave_if_held_up(code)
     sys.exit(code)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
-import logging
 import os
 import random
 import signal
@@ -26,6 +25,7 @@ from typing import NoReturn
 
 from uvicorn import channel
 from uvicorn.errors import ExitCode, UvicornError, describe_failure
+from uvicorn.leaving import leave
 
 Run = Callable[[], int]
 
@@ -48,13 +48,17 @@ def become(birth: Birth, close: Iterable[Callable[[], None]], run: Run) -> NoRet
     """Turn a fresh fork, all signals blocked, into a worker; never returns. `close` closes what is not
     ours."""
     code: int = ExitCode.INTERNAL
+    prepared = False
     try:
         for one in close:
             one()
         _prepare(birth)
+        prepared = True
         code = _serve(birth.link, run)
     finally:
-        os._exit(code & 0xFF)
+        if not prepared:  # the master's exit handlers may still be registered
+            os._exit(code)
+        leave(code)
 
 
 def _prepare(birth: Birth) -> None:
@@ -93,7 +97,6 @@ def _serve(link: channel.WorkerLink, run: Run) -> int:
             code = ExitCode.STARTUP if booting else ExitCode.INTERNAL
         if code != ExitCode.OK:
             _report(link, channel.Failed(code, describe_failure(exc)))
-    _leave()
     return code
 
 
@@ -102,22 +105,6 @@ def _report(link: channel.WorkerLink, message: channel.Failed) -> None:
         link.endpoint.send(message)
     except channel.ChannelClosed:
         sys.stderr.write(message.cause + "\n")  # no master is left to log it
-
-
-def _leave() -> None:
-    """What `os._exit` leaves out: the exit handlers that the application registered, and what is still
-    buffered."""
-    for step in (atexit._run_exitfuncs, logging.shutdown, _flush):
-        try:
-            step()
-        except Exception as exc:
-            sys.stderr.write(f"While leaving: {exc!r}\n")
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not stream.closed:
-            stream.flush()
 
 
 def set_title(title: str) -> None:

@@ -181,6 +181,8 @@ class Effects:
         if w.cause:
             self._kill(w, "it did not leave after it had failed")
         else:
+            if w.report_at is not None:  # the stack was asked for half a second ago, and belongs before the kill
+                self._out.append(do.ReportStack(w.serial))
             self._kill(w, f"it was not ready within {self.limits.boot:g} s")
         self._boot_failed(w, now)
 

@@ -267,7 +267,7 @@ class Kernel:
             size = os.fstat(process.dump_fd).st_size
             text = os.pread(process.dump_fd, max(0, size - process.dumped), process.dumped)
         head = f"Worker {process.slot} [{process.pid}]: its main thread is {_activity(process.pid)}."
-        stacks = text.decode("utf-8", "replace").rstrip()
+        stacks = _without_machinery(text.decode("utf-8", "replace")).rstrip()
         return f"{head}\n{stacks}" if stacks else f"{head} No stack could be had."
 
 
@@ -342,6 +342,17 @@ _ACTIVITY = {
     "t": "held by a debugger",
     "Z": "gone",
 }
+
+
+def _without_machinery(stacks: str) -> str:
+    """The main thread's frames below the event loop are ours, and the same in every report."""
+    kept, ours = [], False
+    for line in stacks.splitlines():
+        ours = ours and line.startswith("  File ")
+        if not ours:
+            kept.append(line)
+        ours = ours or line.endswith(" in run_in_loop")
+    return "\n".join(kept)
 
 
 def memory_of(pid: int) -> int | None:

@@ -117,6 +117,7 @@ class Server:
             return
         try:
             await self.main_loop()
+            await self._delay()
             await self.shutdown(sockets)
         finally:
             self._let_go()
@@ -219,6 +220,16 @@ class Server:
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second. True ends the main loop."""
         return self.should_exit
+
+    async def _delay(self) -> None:
+        """Go on serving for the delay that a TERM may have; under a master it has passed already when we hear of it."""
+        delay = self.config.shutdown_delay
+        if not delay or self._master is not None or self._captured[:1] != [signal.SIGTERM]:
+            return
+        _log.info("Accepting for %g s more, then stopping.", delay)
+        until = time.monotonic() + delay
+        while not self.force_exit and time.monotonic() < until:
+            await self._pulse.beat()
 
     def _tick(self) -> None:
         state = self.server_state
