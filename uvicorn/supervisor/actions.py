@@ -9,7 +9,7 @@ event.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Level(enum.Enum):
@@ -37,8 +37,7 @@ class Status(enum.Enum):
     STATUS = "status"
 
 
-@dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(NamedTuple):
     """Fork a worker. Answered by `Spawned` or `SpawnFailed`."""
 
     serial: int
@@ -46,8 +45,7 @@ class Spawn:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(NamedTuple):
     """Say over the channel: leave in this mode, be gone by `deadline`."""
 
     serial: int
@@ -55,30 +53,26 @@ class Tell:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
-class Terminate:
+class Terminate(NamedTuple):
     """SIGTERM, right after the first `Tell`: whoever has no loop yet to read the message dies of it."""
 
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class Quit:
+class Quit(NamedTuple):
     """SIGQUIT: leave now. A `Kill` follows within a second if that does not help."""
 
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(NamedTuple):
     """SIGKILL; `reason` is why the master did it, for the log of the shell and of tests."""
 
     serial: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class DumpStack:
+class DumpStack(NamedTuple):
     """Ask the worker for every thread's stack (at C level) and for the requests in flight (if its main thread still
     runs Python). Asynchronous; `ReportStack` collects.
     """
@@ -86,49 +80,41 @@ class DumpStack:
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReportStack:
+class ReportStack(NamedTuple):
     """Log what `DumpStack` left, and what the main thread was doing."""
 
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class MeasureMemory:
+class MeasureMemory(NamedTuple):
     """Measure every worker. Answered by a `MemoryMeasured` for each that could be measured."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadSettings:
+class ReadSettings(NamedTuple):
     """Read the files that settings come from again. Answered by `SettingsRead`."""
 
 
-@dataclass(frozen=True, slots=True)
-class CloseListeners:
+class CloseListeners(NamedTuple):
     """Close the master's own copy of every listener. There is no spawn after this."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReopenLogs:
+class ReopenLogs(NamedTuple):
     """Log files were moved away: open them anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(NamedTuple):
     """Tell the service manager; `text` is its STATUS line."""
 
     status: Status
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(NamedTuple):
     level: Level
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(NamedTuple):
     """The last action of every history."""
 
     code: int

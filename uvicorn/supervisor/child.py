@@ -19,9 +19,8 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import FrameType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from uvicorn import channel
 from uvicorn.errors import ExitCode, UvicornError, describe_failure
@@ -33,8 +32,7 @@ _DEFAULT = ("SIGTERM", "SIGQUIT", "SIGCHLD", "SIGWINCH")
 _SILENT = ("SIGINT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2")
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
+class Birth(NamedTuple):
     """What the kernel hands to the new process. `dump_fd` and `dump_signal` are -1 and 0 where there is
     none."""
 

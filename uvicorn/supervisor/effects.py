@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import wording
@@ -52,8 +52,7 @@ class Service(enum.Enum):
     OVER = "over"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A first boot that failed in a way which a TERM to the process group explains as well: judged at
     `at`."""
 

@@ -9,7 +9,7 @@ Fails by: nothing; these are facts.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from uvicorn.supervisor.policy import Limits
 
@@ -28,44 +28,37 @@ class Signal(enum.Enum):
     WINCH = "SIGWINCH"
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """The first event of every history: the master is there and its listeners listen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """The time that `deadline()` asked for has come; every heartbeat was read just before."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignalReceived:
+class SignalReceived(NamedTuple):
     signal: Signal
 
 
-@dataclass(frozen=True, slots=True)
-class Spawned:
+class Spawned(NamedTuple):
     """A fork succeeded. The pid is for texts only."""
 
     serial: int
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
+class SpawnFailed(NamedTuple):
     """A fork failed: there is no process behind this serial."""
 
     serial: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReady:
+class WorkerReady(NamedTuple):
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFailed:
+class WorkerFailed(NamedTuple):
     """The worker says why it cannot go on, and which code it leaves with; its exit follows."""
 
     serial: int
@@ -73,31 +66,27 @@ class WorkerFailed:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDrained:
+class WorkerDrained(NamedTuple):
     """The worker has emptied and closed its listeners: it serves no new connection from here on."""
 
     serial: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSpent:
+class WorkerSpent(NamedTuple):
     """The worker asks to be replaced; it serves until then. `cause` completes "Worker 1 …"."""
 
     serial: int
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryMeasured:
+class MemoryMeasured(NamedTuple):
     """What the worker's process occupies, in bytes: its share (PSS) where the kernel tells, else RSS."""
 
     serial: int
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerExited:
+class WorkerExited(NamedTuple):
     """The process was reaped: `signal` names what killed it, "" if it left with status `code`."""
 
     serial: int
@@ -105,8 +94,7 @@ class WorkerExited:
     signal: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(NamedTuple):
     """The worker's loop last turned at `at`. `held`: a debugger holds the worker, which counts as a turn just now."""
 
     serial: int
@@ -115,8 +103,7 @@ class Heartbeat:
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SettingsRead:
+class SettingsRead(NamedTuple):
     """The answer to `ReadSettings`. `failure` says why they cannot be used; what is None stays as it is."""
 
     failure: str = ""

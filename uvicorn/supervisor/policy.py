@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 DUMP_SECONDS = 0.5
 """How long a suspect has to write its stack, or to beat again, before it is killed."""
@@ -48,8 +49,7 @@ class Code(enum.IntEnum):
     FORCED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Seconds, and bytes of a worker for `memory`; 0 switches a limit off, and means "at once" for `drain`.
 
     `delay` is how long a stop goes on accepting. `fixed_code`: the application is an object that was handed over, so a

@@ -20,6 +20,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from uvicorn.supervisor.actions import Mode
 
@@ -66,8 +67,7 @@ class Effect(enum.Enum):
     FORGET = "as expected"
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     effect: Effect
     after: State | None
 
