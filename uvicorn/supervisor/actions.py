@@ -26,6 +26,7 @@ class Mode(enum.Enum):
     RETIRE = "retire"
     STOP = "stop"
     INTERRUPT = "interrupt"
+    CUT = "cut"
 
 
 class Status(enum.Enum):
@@ -44,6 +45,11 @@ class Spawn:
     serial: int
     slot: int
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnWatcher:
+    """Fork the process that watches files. It is reported about as a worker is, under serial `WATCHER`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,5 +129,17 @@ class Exit:
 
 
 Action = (
-    Spawn | Tell | Terminate | Quit | Kill | DumpStack | ReportStack | CloseListeners | ReopenLogs | Notify | Log | Exit
+    Spawn
+    | SpawnWatcher
+    | Tell
+    | Terminate
+    | Quit
+    | Kill
+    | DumpStack
+    | ReportStack
+    | CloseListeners
+    | ReopenLogs
+    | Notify
+    | Log
+    | Exit
 )

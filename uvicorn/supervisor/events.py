@@ -11,6 +11,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+WATCHER = 0
+"""The serial of the process that watches files; workers are counted from 1."""
+
 
 class Signal(enum.Enum):
     """The signals that mean something to a master."""
@@ -96,6 +99,15 @@ class Heartbeat:
     in_flight: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class FilesChanged:
+    """The watcher saw `total` files of the application change, the first `paths` by name; `by` is how it looks."""
+
+    by: str
+    paths: tuple[str, ...]
+    total: int
+
+
 Event = (
     Started
     | Tick
@@ -107,4 +119,5 @@ Event = (
     | WorkerDrained
     | WorkerExited
     | Heartbeat
+    | FilesChanged
 )

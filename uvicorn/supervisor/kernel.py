@@ -272,6 +272,8 @@ def _event(serial: int, message: channel.Message) -> Event | None:
             return ev.WorkerFailed(serial, code, cause)
         case channel.Drained():
             return ev.WorkerDrained(serial)
+        case channel.Changed(by, paths, total):
+            return ev.FilesChanged(by, tuple(paths), total)
         case _:
             return None  # a Drain is for us to say
 
