@@ -12,8 +12,8 @@ debugger); one that is told to leave and does not turn its loop is.
     WAITING     –          –       → STARTING   –            → STARTING    → ENDING → ENDING –
     ENDING      –          –       –            –            look or kill  –        kill     → ENDING
 
-WAITING has a deadline only after a crash: a worker that had served for a second is started again at once, because what
-it does for most requests is still wanted; one that dies sooner would do so for ever, and waits for a change. What the
+WAITING has a deadline only after a crash: who served is started again at once, because what it does for most requests
+is still wanted; the third in a row that does not stay for a second waits for a change. What the
 watcher sees while a worker leaves needs nothing: its successor reads the files afterwards.
 
 The watcher is a process of ours under serial `WATCHER`; one that dies is started again, later each time.
@@ -41,6 +41,8 @@ LEAVE_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 """How long after it was told to leave a worker must have turned its loop within `QUIET_SECONDS`."""
 QUIET_SECONDS = 1.0
+CRASHES = 3
+"""So many workers in a row that serve and do not stay for a second are enough."""
 
 
 class Stage(enum.Enum):
@@ -70,7 +72,7 @@ class Effect(enum.Enum):
     TELL = "tell it to leave"
     LOOK = "kill it if it does not turn its loop, or if its time is over"
     TELL_FAILURE = "say why it did not start"
-    CRASHED = "say how it died; again at once if it had stayed"
+    CRASHED = "say how it died; again at once, unless that has not helped"
     END = "close the listeners, send everybody home"
     END_NOW = "close the listeners, kill everybody"
     KILL = "kill who was told to leave"
@@ -132,6 +134,7 @@ class Development:
         self._leave_seconds = min(limits.drain, LEAVE_SECONDS)
         self._code: int = Code.OK
         self._serial = 0
+        self._crashes = 0
         self._stop_signal: Signal | None = None
         self._watch_again = SlotRecord()
         self._over = False
@@ -325,7 +328,9 @@ class Development:
 
     def _crashed(self, now: float) -> None:
         w, self.worker = self._present, None
-        if now - w.ready_at < STAY_SECONDS:
+        self._crashes = self._crashes + 1 if now - w.ready_at < STAY_SECONDS else 1
+        if self._crashes >= CRASHES:
+            self._crashes = 0
             self._wait(wording.early_death(w, now))
             return
         self.again_at = now

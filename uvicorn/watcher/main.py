@@ -61,27 +61,29 @@ class Watch:
         assert link is not None
         threading.Thread(target=_watch_lifelines, args=(link.endpoint,), daemon=True).start()
         try:
-            for name, paths in self.batches():
+            for name, paths in self.batches(threading.Event()):
                 for path in paths:
                     forget_compiled(path)
-                link.endpoint.send(Changed(name, [_shown(path) for path in paths[:LISTED]], len(paths)))
+                if paths:
+                    link.endpoint.send(Changed(name, [shown(path) for path in paths[:LISTED]], len(paths)))
         except ChannelClosed:
             pass
         return 0
 
-    def batches(self) -> Iterator[tuple[str, list[str]]]:
-        """(who saw it, changed paths), again and again."""
+    def batches(self, stop: threading.Event) -> Iterator[tuple[str, list[str]]]:
+        """(who looked, changed paths), again and again until `stop`; often there are none."""
         if self.name == WATCHFILES:
             try:
-                for paths in watch_with_package(self.selection, self.delay, self.since):
+                for paths in watch_with_package(self.selection, self.delay, self.since, stop):
                     yield WATCHFILES, paths
+                return
             except (ImportError, OSError, RuntimeError) as exc:
                 _log.warning("watchfiles does not work here (%s): looking at the files by hand.", exc)
-        for paths in watch_by_hand(self.selection, self.delay, self.since):
+        for paths in watch_by_hand(self.selection, self.delay, self.since, stop):
             yield STAT, paths
 
 
-def watch_with_package(selection: Selection, delay: float, since: float) -> Iterator[list[str]]:
+def watch_with_package(selection: Selection, delay: float, since: float, stop: threading.Event) -> Iterator[list[str]]:
     """Batches as the operating system reports them. Raises OSError or RuntimeError when it cannot."""
     import watchfiles
 
@@ -90,6 +92,7 @@ def watch_with_package(selection: Selection, delay: float, since: float) -> Iter
         *map(str, selection.directories),
         watch_filter=lambda _, path: selection.matches(path),
         step=int(STEP * 1000),
+        stop_event=stop,
         rust_timeout=500,
         yield_on_timeout=True,
         raise_interrupt=False,
@@ -99,22 +102,21 @@ def watch_with_package(selection: Selection, delay: float, since: float) -> Iter
         if late:  # only now is it certain that later changes are reported
             late = False
             paths |= changed_since(selection, since)
-        if paths:
-            yield sorted(paths)
-            time.sleep(delay)
+        yield sorted(paths)
+        if paths and stop.wait(delay):
+            return
 
 
-def watch_by_hand(selection: Selection, delay: float, since: float) -> Iterator[list[str]]:
+def watch_by_hand(selection: Selection, delay: float, since: float, stop: threading.Event) -> Iterator[list[str]]:
     """Batches by comparing two looks; at most half of the time is spent looking."""
     before = snapshot(selection)
-    paths = sorted(path for path, at in before.items() if at > since)
-    while True:
-        if paths:
-            yield paths
+    yield sorted(path for path, at in before.items() if at > since)
+    took = 0.0
+    while not stop.wait(max(delay, took)):
         began = time.monotonic()
         after = snapshot(selection)
-        paths, before = differences(before, after), after
-        time.sleep(max(delay, time.monotonic() - began))
+        yield differences(before, after)
+        before, took = after, time.monotonic() - began
 
 
 def changed_since(selection: Selection, since: float) -> set[str]:
@@ -144,7 +146,7 @@ def _watch_lifelines(master: channel.Endpoint) -> None:
             os.kill(os.getppid(), signal.SIGTERM)
 
 
-def _shown(path: str) -> str:
+def shown(path: str) -> str:
     """As a person would write it from here."""
     short = os.path.relpath(path)
     return path if short.startswith("..") else short
