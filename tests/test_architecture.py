@@ -17,7 +17,14 @@ MODULES = {
 }
 
 BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types")
-TOOLS = ("uvicorn.sockets", "uvicorn.logging", "uvicorn.importer", "uvicorn.options", "uvicorn.middleware", "uvicorn.interpreter")
+TOOLS = (
+    "uvicorn.sockets",
+    "uvicorn.logging",
+    "uvicorn.importer",
+    "uvicorn.options",
+    "uvicorn.middleware",
+    "uvicorn.interpreter",
+)
 CONFIG = ("uvicorn.config",)
 EMBEDDING = ("uvicorn.reloading", "uvicorn.supervisors")
 TOP = ("uvicorn.main", "uvicorn.__main__")

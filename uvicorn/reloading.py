@@ -2,8 +2,8 @@
 
 `ChangeReload(config, target=server.run, sockets=[sock]).run()` calls `target(sockets=…)` in a fresh interpreter
 (multiprocessing's "spawn": the program's main module is there as `__mp_main__`, which some programs build on), and
-again whenever `should_restart` names files. The command and `uvicorn.run(reload=True)` do not use this: their master needs no
-target that can be pickled.
+again whenever `should_restart` names files. The command and `uvicorn.run(reload=True)` do not use this: their master
+needs no target that can be pickled.
 
 States: new → started → (stopped → started)* → stopped. The old process stops first; one that is held up by an open
 stream is told again, which means "now" to a `Server`, and then killed. Must not: be used without a main guard.
