@@ -43,6 +43,7 @@ async def app(scope, receive, send):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        await asyncio.sleep(1)  # what a stream may not take away from it
         print("shut down in order", flush=True)
         await send({"type": "lifespan.shutdown.complete"})
         return
