@@ -19,13 +19,24 @@ MODULES = {
 BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types")
 TOOLS = tuple(
     f"uvicorn.{name}"
-    for name in ["sockets", "logging", "importer", "options", "sizes", "environment", "leaving", "middleware"]
+    for name in [
+        "sockets",
+        "logging",
+        "importer",
+        "options",
+        "sizes",
+        "environment",
+        "leaving",
+        "interpreter",
+        "middleware",
+    ]
 )
 CONFIG = ("uvicorn.config",)
+EMBEDDING = ("uvicorn.reloading", "uvicorn.supervisors")
 TOP = ("uvicorn.main", "uvicorn.__main__")
 PURE = tuple(
     f"uvicorn.supervisor.{name}"
-    for name in ["events", "actions", "policy", "state", "table", "rolling", "wording", "effects"]
+    for name in ["events", "actions", "policy", "state", "table", "rolling", "wording", "effects", "development"]
 )
 
 LAYERS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
@@ -33,6 +44,8 @@ LAYERS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
     (TOOLS, BASE + TOOLS),
     (CONFIG, BASE + TOOLS + CONFIG),
     (("uvicorn.supervisor",), (*BASE, *TOOLS, *CONFIG, "uvicorn.supervisor")),
+    (("uvicorn.watcher",), (*BASE, *TOOLS, *CONFIG, "uvicorn.watcher")),
+    (EMBEDDING, (*BASE, *TOOLS, *CONFIG, *EMBEDDING, "uvicorn.watcher")),
     (("uvicorn.worker",), (*BASE, *TOOLS, *CONFIG, "uvicorn.worker")),
 ]
 """(modules, what of ours they may import). A name covers the module and everything below it."""
@@ -102,6 +115,11 @@ def test_the_lowest_layer_needs_the_standard_library_only(module: str) -> None:
 def test_the_master_has_no_loop_no_threads_and_no_parser(module: str) -> None:
     banned = {"asyncio", "threading", "concurrent", "uvloop", "httptools", "h11", "websockets"}
     assert not banned & {name.split(".")[0] for name in imports(module)}
+
+
+def test_what_counts_as_a_change_is_pure() -> None:
+    banned = {"os", "time", "glob", "logging", "watchfiles"}
+    assert not banned & {name.split(".")[0] for name in imports("uvicorn.watcher.patterns")}
 
 
 @pytest.mark.parametrize("module", PURE)

@@ -4,6 +4,7 @@ States of the link: open → closed (the other process is gone). Who says what:
 
     worker → master   Ready (serving), Failed (cannot start, and why), Drained (its listeners are empty and closed),
                       Spent (it should be replaced, and why; it goes on serving until it is told to leave)
+    watcher → master  Changed (files of the application; under --reload), Failed
     master → worker   Drain (finish and leave, how, and by when)
 
 A message is one JSON line on a Unix stream socket pair made before the fork. EOF is the lifeline: for the worker it
@@ -39,6 +40,9 @@ class DrainMode(enum.Enum):
     """Full stop: accept until the queue is empty; idle connections close after at most a second."""
     INTERRUPT = "interrupt"
     """Somebody waits at a terminal: like STOP, and idle connections close at once."""
+    CUT = "cut"
+    """Development: the queue is left to the successor and what is open ends after a moment, so that a stream nobody
+    ends holds nothing up; the time until the deadline is for the lifespan's shutdown."""
 
 
 _URGENCY = {mode: rank for rank, mode in enumerate(DrainMode)}
@@ -71,6 +75,15 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """Files that count are new, gone or changed: `total` of them, the first `paths` by name. `by` is who saw it."""
+
+    by: str
+    paths: list[str]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Leave. `deadline` is when the drain must be over, in seconds of `time.monotonic()`."""
 
@@ -83,9 +96,9 @@ class Drain:
         return Drain(mode, min(self.deadline, other.deadline))
 
 
-Message = Ready | Failed | Drained | Spent | Drain
+Message = Ready | Failed | Drained | Spent | Changed | Drain
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, Failed, Drained, Spent, Drain)}
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, Failed, Drained, Spent, Changed, Drain)}
 
 
 def encode(message: Message) -> bytes:

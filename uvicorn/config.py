@@ -422,6 +422,10 @@ class Config:
     @property
     def needs_master(self) -> bool:
         """Whether a master is wanted: asked for, several workers, PID 1, or a service manager that is notified."""
+        if self.should_reload:
+            if self.supervise is False:
+                raise ConfigError("--no-supervise serves with one process, and --reload needs a second: leave one out.")
+            return True
         if self.supervise is not None:
             if not self.supervise and self.workers > 1:
                 raise ConfigError("--no-supervise serves with one process: leave it out, or use --workers 1.")
@@ -444,6 +448,11 @@ class Config:
     def worker_memory(self) -> int:
         """Bytes above which a worker is to be replaced; 0 for no limit."""
         return sizes.per_worker(self.limit_worker_memory, self.workers)
+
+    @property
+    def should_reload(self) -> bool:
+        """Whether files are watched. What an application given as an object came from, nobody knows."""
+        return self.reload and isinstance(self.app, str)
 
     @property
     def drain_seconds(self) -> float:

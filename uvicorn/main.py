@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 import uvicorn
-from uvicorn import sockets
+from uvicorn import interpreter, sockets
 from uvicorn._types import ASGIApplication, SSLContextFactory
 from uvicorn.config import (
     Config,
@@ -43,6 +43,8 @@ _log = logging.getLogger("uvicorn.error")
 
 
 if TYPE_CHECKING:
+    from uvicorn.watcher.main import Watch
+
     _TextType = click.ParamType[str]
 else:
     _TextType = click.ParamType  # generic from click 8.4 on
@@ -199,9 +201,11 @@ def serve(config: Config) -> int:
 
 def _serve_under_master(config: Config, listeners: list[sockets.Listener]) -> int:
     if sys.platform == "win32":
-        raise ConfigError("Workers and --supervise need fork, which Windows lacks: use one process.")
+        raise ConfigError("Workers, --reload and --supervise need fork, which Windows lacks: use one process.")
     if threading.current_thread() is not threading.main_thread():
-        raise ConfigError("Workers and --supervise need the main thread, where signals arrive: use one process.")
+        raise ConfigError(
+            "Workers, --reload and --supervise need the main thread, where signals arrive: use one process."
+        )
     from uvicorn.supervisor.master import Master
 
     try:
@@ -214,7 +218,25 @@ def _serve_under_master(config: Config, listeners: list[sockets.Listener]) -> in
         config.read_environment()
         return config
 
-    return Master(config, listeners, worker_main.run, reread=reread).run()
+    return Master(config, listeners, worker_main.run, reread=reread, watch=_watch(config)).run()
+
+
+def _watch(config: Config) -> Watch | None:
+    """What a reloader watches, said before it starts."""
+    if not config.should_reload:
+        return None
+    from uvicorn.watcher.main import Watch
+
+    watch = Watch(config)
+    _log.info("Will watch for changes in these directories: %s", watch.directories)
+    if config.workers > 1:
+        _log.warning('"workers" flag is ignored when reloading is enabled.')
+    return watch
+
+
+def serve_settings(**settings: Any) -> int:
+    """`serve(Config(**settings))`, for an interpreter that has only just begun."""
+    return serve(Config(**settings))
 
 
 def run(
@@ -284,9 +306,15 @@ def run(
 
     With one process a SIGINT or SIGTERM that ended it is raised again afterwards, for the program around it (a
     KeyboardInterrupt is swallowed). Leaves by SystemExit with a code of `errors.ExitCode` when serving failed.
-    Raises ConfigError for a value that cannot work.
+    Raises ConfigError for a value that cannot work. `reload=True` needs an import string, and serves in a child.
     """
-    config = Config(**locals())
+    settings = locals()
+    config = Config(**settings)
+    if config.reload:
+        code = _reload(config, settings)
+        if code != ExitCode.OK:
+            sys.exit(code)
+        return
     if not config.needs_master:
         server = Server(config)
         try:
@@ -300,6 +328,20 @@ def run(
     code = serve(config)
     if code != ExitCode.OK:
         sys.exit(code)
+
+
+def _reload(config: Config, settings: dict[str, Any]) -> int:
+    """A reloader for a program, in an interpreter that has not imported what is to be imported anew."""
+    if not config.should_reload:
+        _log.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
+        return ExitCode.USAGE
+    try:
+        descriptors = [] if config.fd is None else [config.fd]
+        return interpreter.call("uvicorn.main:serve_settings", settings, descriptors)
+    except interpreter.NotPortable as exc:
+        _log.warning("The settings cannot be handed to a fresh interpreter: %s. Reloading in this one.", exc)
+        _warn_of_stale_code(config)
+        return serve(config)
 
 
 def _warn_of_stale_code(config: Config) -> None:

@@ -13,6 +13,8 @@ def _render(action: do.Action) -> str:
     match action:
         case do.Spawn(serial, slot, generation):
             return f"spawn {serial} slot {slot} gen {generation}"
+        case do.SpawnWatcher():
+            return "watch"
         case do.Tell(serial, mode, deadline):
             return f"tell {serial} {mode.value} by {deadline:g}"
         case do.Terminate(serial):

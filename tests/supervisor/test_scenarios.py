@@ -2,12 +2,14 @@
 about it.
 
     workers 4 · limits drain 25 hang 30 boot 0 · code fixed      the settings (before `start`)
+    development                the machine is the one for `--reload`; serial 0 is its watcher
     at 1.5                     the time from here on; a wake-up that was due before it must have been taken
     late at 50                 the same, but the master was asleep
     start · tick · signal HUP · pid 1 1001 · ready 3 · failed 1 3 text · traceback 1 3 text
     drained 2 · exit 2 status 0 · exit 2 signal SIGKILL · beat 1 at 29.5 [flight 3] · no fork 1 text
     beat 1 held at 29.5 · spent 1 text · memory 1 600000000
     settings read · settings failed text · settings target 3 · settings limits drain 5
+    changed a.py b.py
     → …                        exactly what is done, in this order (debug lines and STATUS are left out)
     wake 31.5 · wake never     what `deadline()` says now
 """
@@ -21,6 +23,8 @@ import pytest
 
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
+from uvicorn.supervisor.development import Development
+from uvicorn.supervisor.master import Machine
 from uvicorn.supervisor.policy import Limits
 from uvicorn.supervisor.state import Supervisor
 
@@ -73,6 +77,8 @@ def parse_event(words: list[str]) -> ev.Event:
             return ev.SettingsRead(limits=Limits(**{k: float(v) for k, v in pairwise(pairs)}))
         case ["beat", serial, "held", "at", at]:
             return ev.Heartbeat(int(serial), float(at), held=True)
+        case ["changed", *paths]:
+            return ev.FilesChanged("WatchFiles", tuple(paths), len(paths))
         case ["no", "fork", serial, *text]:
             return ev.SpawnFailed(int(serial), " ".join(text))
     raise AssertionError(f"not understood: {' '.join(words)}")
@@ -86,7 +92,8 @@ class Play:
         self.now = 0.0
         self.target = 1
         self.settings: dict[str, float | bool] = {}
-        self.machine: Supervisor | None = None
+        self.machine: Machine | None = None
+        self.development = False
         self.actual: Iterator[str] = iter(())
 
     def line(self, line: str) -> None:
@@ -103,6 +110,8 @@ class Play:
                 self.target = int(count)
             case ["limits", *pairs]:
                 self.settings |= {k: float(v) for k, v in pairwise(pairs)}
+            case ["development"]:
+                self.development = True
             case ["code", "fixed"]:
                 self.settings["fixed_code"] = True
             case ["at", at]:
@@ -128,7 +137,8 @@ class Play:
 
     def happens(self, event: ev.Event) -> None:
         if self.machine is None:
-            self.machine = Supervisor(Limits(**self.settings), self.target)  # type: ignore[arg-type]
+            limits = Limits(**self.settings)  # type: ignore[arg-type]
+            self.machine = Development(limits) if self.development else Supervisor(limits, self.target)
         if isinstance(event, ev.Tick):  # the decimal of a transcript may be a hair before the float
             due = self.machine.deadline()
             self.now = due if due is not None and abs(due - self.now) < 1e-9 else self.now

@@ -16,9 +16,9 @@ import pytest
 from uvicorn import channel
 from uvicorn.channel import Drain, Drained, DrainMode, Ready
 from uvicorn.sockets import bind_unix
-from uvicorn.worker.drain import IDLE_GRACE, NOTICE, RESERVE, timetable
+from uvicorn.worker.drain import IDLE_GRACE, MOMENT, NOTICE, RESERVE, timetable
 
-RETIRE, STOP, INTERRUPT = DrainMode
+RETIRE, STOP, INTERRUPT, CUT = DrainMode
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 SOON = 15.0
@@ -44,6 +44,12 @@ def test_an_interrupt_closes_them_at_once() -> None:
     assert timetable(Drain(INTERRUPT, 125.0), 100.0).idle_until == 100.0
 
 
+def test_a_cut_leaves_the_time_to_the_lifespan() -> None:
+    times = timetable(Drain(CUT, 105.0), 100.0)
+    assert (times.idle_until, times.disconnect_at, times.end) == (100.0, 100.0, 100.0 + MOMENT)
+    assert times.deadline == 105.0
+
+
 @pytest.mark.parametrize("mode", DrainMode)
 @pytest.mark.parametrize("total", [-5.0, 0.0, 0.001, 0.5, 1.0, 5.0, 10.0, 25.0, 30.0, 3600.0])
 def test_whatever_the_time_its_parts_are_in_order(mode: DrainMode, total: float) -> None:
@@ -51,7 +57,7 @@ def test_whatever_the_time_its_parts_are_in_order(mode: DrainMode, total: float)
     times = timetable(Drain(mode, start + total), start)
     assert start <= times.idle_until <= times.disconnect_at <= times.end
     assert times.end <= max(start, times.deadline)
-    if total > 0:
+    if total > 0 and mode is not CUT:
         assert times.deadline - times.end == pytest.approx(min(RESERVE, total / 5))
 
 

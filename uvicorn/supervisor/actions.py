@@ -26,6 +26,7 @@ class Mode(enum.Enum):
     RETIRE = "retire"
     STOP = "stop"
     INTERRUPT = "interrupt"
+    CUT = "cut"
 
 
 class Status(enum.Enum):
@@ -43,6 +44,10 @@ class Spawn(NamedTuple):
     serial: int
     slot: int
     generation: int
+
+
+class SpawnWatcher(NamedTuple):
+    """Fork the process that watches files. It is reported about as a worker is, under serial `WATCHER`."""
 
 
 class Tell(NamedTuple):
@@ -122,6 +127,7 @@ class Exit(NamedTuple):
 
 Action = (
     Spawn
+    | SpawnWatcher
     | Tell
     | Terminate
     | Quit

@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 from uvicorn.supervisor.policy import Limits
 
+WATCHER = 0
+"""The serial of the process that watches files; workers are counted from 1."""
+
 
 class Signal(enum.Enum):
     """The signals that mean something to a master."""
@@ -111,6 +114,14 @@ class SettingsRead(NamedTuple):
     target: int | None = None
 
 
+class FilesChanged(NamedTuple):
+    """The watcher saw `total` files of the application change, the first `paths` by name; `by` is how it looks."""
+
+    by: str
+    paths: tuple[str, ...]
+    total: int
+
+
 Event = (
     Started
     | Tick
@@ -125,4 +136,5 @@ Event = (
     | MemoryMeasured
     | WorkerExited
     | Heartbeat
+    | FilesChanged
 )

@@ -281,6 +281,8 @@ def _event(serial: int, message: channel.Message) -> Event | None:
             return ev.WorkerDrained(serial)
         case channel.Spent(cause):
             return ev.WorkerSpent(serial, cause)
+        case channel.Changed(by, paths, total):
+            return ev.FilesChanged(by, tuple(paths), total)
         case _:
             return None  # a Drain is for us to say
 

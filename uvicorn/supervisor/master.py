@@ -22,7 +22,8 @@ from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.actions import Action
 from uvicorn.supervisor.child import set_title
-from uvicorn.supervisor.events import Event
+from uvicorn.supervisor.development import Development
+from uvicorn.supervisor.events import WATCHER, Event
 from uvicorn.supervisor.kernel import Kernel
 from uvicorn.supervisor.notify import Notifier
 from uvicorn.supervisor.policy import Limits
@@ -48,12 +49,28 @@ class KernelLike(Protocol):
     def close(self) -> None: ...
 
 
+class Machine(Protocol):
+    """What judges: `Supervisor`, or `Development` under `--reload`."""
+
+    def handle(self, event: Event, now: float) -> list[Action]: ...
+    def deadline(self) -> float | None: ...
+
+
+class Watch(Protocol):
+    """What the watcher process runs; its exit status. `name` is how it looks at files."""
+
+    name: str
+
+    def __call__(self) -> int: ...
+
+
 class Master:
     """Supervises `config.workers` processes that each call `run_worker(config, sockets)`, on these listeners.
 
     The listeners must listen already; the master closes them, at the latest when `run` returns. What every
     worker imports anyway should have been imported by the caller, so that a worker starts in milliseconds.
     `reread` gives the settings of the next generation, at each reload; its ConfigError is what the reload fails with.
+    With a `watch` it is a reloader: one worker, replaced when the watch says that a file changed.
     """
 
     def __init__(
@@ -65,6 +82,7 @@ class Master:
         reread: Callable[[], Config] | None = None,
         kernel: Callable[[], KernelLike] = Kernel,
         notifier: Notifier | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._config = config
         self._reread = reread or (lambda: config)
@@ -73,7 +91,11 @@ class Master:
         self._make_kernel = kernel
         self._notifier = Notifier.take() if notifier is None else notifier
         self._app = app_name(config)
-        self._supervisor = Supervisor(limits(config), config.workers)
+        self._watch = watch
+        self._role = "parent" if watch is None else "reloader"
+        self._machine: Machine = (
+            Supervisor(limits(config), config.workers) if watch is None else Development(limits(config))
+        )
         self._kernel: KernelLike
 
     def run(self) -> int:
@@ -88,11 +110,12 @@ class Master:
         finally:
             self._close_listeners()
             self._kernel.close()
-            logger.info("Stopping parent process [%d]", self._kernel.pid())
+            logger.info("Stopping %s process [%d]", self._role, self._kernel.pid())
 
     def _prepare(self) -> None:
         set_title(f"uvicorn: master [{self._app}]")
-        logger.info("Started parent process [%d]", self._kernel.pid())
+        how = "" if self._watch is None else f" using {self._watch.name}"
+        logger.info("Started %s process [%d]%s", self._role, self._kernel.pid(), how, extra={"color_message": _STARTED})
         for listener in self._listeners:
             log_address(listener.url)
         gc.collect()
@@ -103,20 +126,23 @@ class Master:
         while True:
             now = self._kernel.now()
             while pending:
-                actions = self._supervisor.handle(pending.popleft(), now)
+                actions = self._machine.handle(pending.popleft(), now)
                 answers: list[Event] = []
                 for action in actions:
                     if isinstance(action, do.Exit):
                         return action.code
                     answers += self._perform(action, now)
                 pending.extendleft(reversed(answers))
-            pending.extend(self._kernel.wait(self._supervisor.deadline()))
+            pending.extend(self._kernel.wait(self._machine.deadline()))
 
     def _perform(self, action: Action, now: float) -> list[Event]:
         match action:
             case do.Spawn(serial, slot, generation):
                 title = f"uvicorn: worker {slot} [{self._app}]"
                 return [self._kernel.spawn(serial, slot, generation, title, self._work)]
+            case do.SpawnWatcher():
+                assert self._watch is not None
+                return [self._kernel.spawn(WATCHER, -1, 0, f"uvicorn: watcher [{self._app}]", self._watch)]
             case do.Tell(serial, mode, deadline):
                 self._kernel.tell(serial, channel.Drain(channel.DrainMode[mode.name], deadline))
             case do.Terminate(serial):
@@ -163,6 +189,9 @@ class Master:
     def _close_listeners(self) -> None:
         sockets.close_all(self._listeners)
         self._listeners = []
+
+
+_STARTED = "Started %s process [\x1b[36m\x1b[1m%d\x1b[0m]%s"
 
 
 def limits(config: Config) -> Limits:

@@ -81,6 +81,8 @@ class Supervisor(Effects):
                 self._expire(now)
             case ev.SignalReceived(signal):
                 self._signal(signal, now)
+            case ev.FilesChanged():
+                pass  # only `Development` has a watcher
             case _:
                 self._report(event, now)
 

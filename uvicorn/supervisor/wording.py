@@ -79,3 +79,10 @@ def workers(count: int) -> str:
 def generations(found: set[int]) -> str:
     numbers = [str(number) for number in sorted(found)]
     return f"generation {numbers[0]}" if len(numbers) == 1 else "generations " + " and ".join(numbers)
+
+
+def changed(by: str, paths: tuple[str, ...], total: int) -> str:
+    names = ", ".join(f"'{path}'" for path in paths[:5])
+    if total > 5:
+        names += f" and {total - 5} more"
+    return f"{by} detected changes in {names}. Reloading..."

@@ -7,7 +7,7 @@
 Until `refuse_at` a full stop accepts what waits in the kernel's queue; clients that come back at once can keep it
 from ever being empty. Of the whole time, `RESERVE` seconds are kept for the lifespan's shutdown, and streams hear
 `http.disconnect` only `NOTICE` seconds before the end, because an early one would cut downloads. A short time is shared
-out in proportion.
+out in proportion. A `CUT` shares nothing out: streams hear the disconnect at once and are ended after `MOMENT` seconds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ RESERVE = 5.0
 NOTICE = 2.0
 IDLE_GRACE = 1.0
 """Seconds that a full stop leaves idle connections open: a request may be on its way already."""
+MOMENT = 0.25
+"""What a development reload leaves requests in flight: somebody is waiting to see the change."""
 
 
 class Timetable(NamedTuple):
@@ -35,6 +37,8 @@ class Timetable(NamedTuple):
 def timetable(order: Drain, start: float) -> Timetable:
     """Share out the time from `start` to the order's deadline."""
     total = max(0.0, order.deadline - start)
+    if order.mode is DrainMode.CUT:
+        return Timetable(start, start, start, start + min(MOMENT, total), order.deadline)
     end = order.deadline - min(RESERVE, total / 5)
     end = max(start, end)
     disconnect_at = end - min(NOTICE, (end - start) / 4)

@@ -306,7 +306,7 @@ class Server:
     async def _stop_accepting(self, order: Drain, start: float, sockets: list[socket.socket] | None) -> None:
         until = timetable(order, start).refuse_at
         # The queue is for whoever listens after us: siblings, or the next process that is given this descriptor.
-        leave_queue = order.mode is DrainMode.RETIRE or self.config.fd is not None
+        leave_queue = order.mode in (DrainMode.RETIRE, DrainMode.CUT) or self.config.fd is not None
         for acceptor in self.servers:
             if leave_queue:
                 await acceptor.stop()

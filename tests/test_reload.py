@@ -1,0 +1,415 @@
+"""Reloading as a developer meets it: the command, `run()` in a program, and the reloaders that programs make."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import uvicorn
+
+if sys.platform == "win32":
+    pytest.skip("reloading needs fork", allow_module_level=True)
+
+PATIENCE = 60.0
+WATCHERS = ["StatReload", *(["WatchFiles"] if importlib.util.find_spec("watchfiles") else [])]
+
+APP = """
+import helper
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": helper.WORDS})
+"""
+OPEN_ENDED = """
+import asyncio, fcntl, os, time
+import helper
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        lock = os.open("lock", os.O_CREAT | os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await asyncio.sleep(1)  # what a stream may not take away from it
+        print("shut down in order", flush=True)
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/endless":
+        while True:
+            await send({"type": "http.response.body", "body": b"more", "more_body": True})
+            await asyncio.sleep(0.05)
+    if scope["path"] == "/blocked":
+        await send({"type": "http.response.body", "body": b"more", "more_body": True})
+        await asyncio.sleep(0.05)
+        time.sleep(1000)
+    if scope["path"] == "/crash":
+        os._exit(7)
+    await send({"type": "http.response.body", "body": helper.WORDS})
+"""
+PROGRAM = """
+import helper
+import uvicorn
+from app import app as application
+
+if __name__ == "__main__":
+    uvicorn.run("program:application", port=0, reload=True)
+    print("the program goes on", flush=True)
+"""
+EMBEDDED = """
+import sys
+import uvicorn
+from uvicorn import supervisors
+
+if __name__ == "__main__":
+    config = uvicorn.Config("app:app", port=0, reload=True)
+    server = uvicorn.Server(config)
+    reloader = getattr(supervisors, sys.argv[1])
+    reloader(config, target=server.run, sockets=[config.bind_socket()]).run()
+    print("the program goes on", flush=True)
+"""
+
+
+def words(text: str) -> str:
+    return f"WORDS = {text.encode()!r}\n"
+
+
+class Run:
+    """One run in a folder of its own; its output is one text. A watchdog ends it whatever happens."""
+
+    def __init__(self, folder: Path, arguments: list[str], watcher: str) -> None:
+        self.folder = folder
+        hidden = folder / "hidden"
+        hidden.mkdir(exist_ok=True)
+        (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['watchfiles'] = None\n")
+        path = [str(hidden)] if watcher == "StatReload" else []
+        environment = {"PYTHONPATH": os.pathsep.join([*path, str(Path(uvicorn.__file__).parents[1])])}
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.watchdog = threading.Timer(PATIENCE, self.kill)
+        self.watchdog.start()
+        self.text = ""
+        self.port = 0
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.text += line
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"{pattern!r} never came, but:\n{self.text}")
+
+    def started(self) -> None:
+        self.wait_for("Application startup complete")
+        found = re.search(r"Uvicorn running on http://127\.0\.0\.1:(\d+)", self.text)
+        assert found
+        self.port = int(found[1])
+
+    def connect(self, path: str = "/") -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection.request("GET", path)
+        return connection
+
+    def ask(self, path: str = "/") -> str:
+        connection = self.connect(path)
+        try:
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+    def edit(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        rest, _ = self.process.communicate(timeout=PATIENCE)
+        self.text += rest
+        return self.process.returncode
+
+    def kill(self) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def close(self) -> None:
+        self.watchdog.cancel()
+        self.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+Start = Callable[..., Run]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    sources = {"app": APP, "open": OPEN_ENDED, "program": PROGRAM, "embedded": EMBEDDED, "helper": words("one")}
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    return tmp_path
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    runs: list[Run] = []
+
+    def begin(*arguments: str, watcher: str = WATCHERS[-1]) -> Run:
+        runs.append(Run(folder, list(arguments), watcher))
+        return runs[-1]
+
+    yield begin
+    for one in runs:
+        one.close()
+
+
+def command(app: str, *more: str) -> list[str]:
+    return ["-m", "uvicorn", app, "--reload", "--port", "0", *more]
+
+
+@pytest.mark.parametrize("watcher", WATCHERS)
+def test_an_edit_is_served_and_no_failure_is_final(start: Start, watcher: str) -> None:
+    run = start(*command("app:app"), watcher=watcher)
+    run.wait_for(rf"Will watch for changes in these directories: \['{run.folder.resolve()}'\]")
+    run.wait_for(rf"Started reloader process \[{run.process.pid}\] using {watcher}")
+    run.started()
+    assert run.ask() == "one"
+    run.edit("helper.py", words("two"))  # as long as before, and perhaps in the same second
+    run.wait_for(rf"WARNING: +{watcher} detected changes in 'helper.py'. Reloading...")
+    run.started()
+    assert run.ask() == "two"
+    run.edit("helper.py", "WORDS = (\n")
+    run.wait_for("SyntaxError: '\\(' was never closed")
+    run.wait_for("Nothing is served until a file changes")
+    waiting = run.connect()  # its connection waits in the queue until somebody has mended it
+    run.edit("helper.py", words("mended"))
+    assert waiting.getresponse().read() == b"mended"
+    waiting.close()
+    assert run.end() == 0
+    assert f"Stopping reloader process [{run.process.pid}]" in run.text
+    assert run.text.count("SyntaxError") == 1
+
+
+def test_a_first_start_that_fails_is_not_final(start: Start, folder: Path) -> None:
+    (folder / "helper.py").write_text("import nowhere\n")
+    run = start(*command("app:app"))
+    run.wait_for("No module named 'nowhere'")
+    run.wait_for("Nothing is served")
+    run.edit("helper.py", words("now"))
+    run.started()
+    assert run.ask() == "now"
+    run.edit("helper.py", "import nowhere\n")
+    run.wait_for("Nothing is served")
+    assert run.end(signal.SIGTERM) == 0
+
+
+def test_the_old_one_stops_first_and_no_stream_holds_it_up(start: Start) -> None:
+    """The lifespan holds a lock that only one can have."""
+    run = start(*command("open:app"))
+    run.started()
+    stream = run.connect("/endless")
+    assert stream.getresponse().read(4) == b"more"
+    run.edit("helper.py", words("two"))
+    run.wait_for("shut down in order")
+    run.started()
+    assert run.ask() == "two"
+    stream.close()
+    again = run.connect("/endless")
+    assert again.getresponse().read(4) == b"more"
+    assert run.end() == 0
+    again.close()
+    assert "Killing" not in run.text and run.text.count("shut down in order") == 2
+
+
+def test_a_blocked_loop_is_replaced_when_a_file_changes(start: Start) -> None:
+    run = start(*command("open:app"))
+    run.started()
+    blocked = run.connect("/blocked")
+    assert blocked.getresponse().read(4) == b"more"
+    run.edit("helper.py", words("two"))
+    run.wait_for("Killing worker 0 .*: it was told to leave, and its event loop does not turn")
+    run.started()
+    assert run.ask() == "two"
+    blocked.close()
+    assert run.end() == 0
+
+
+def test_a_second_interrupt_does_not_wait_for_a_blocked_loop(start: Start) -> None:
+    run = start(*command("open:app"))
+    run.started()
+    blocked = run.connect("/blocked")
+    assert blocked.getresponse().read(4) == b"more"
+    run.process.send_signal(signal.SIGINT)
+    run.wait_for("Received SIGINT: stopping")
+    assert run.end() == 0
+    blocked.close()
+    assert "stopping now" in run.text and "Killing" not in run.text
+
+
+def test_a_crash_is_followed_by_another_worker(start: Start) -> None:
+    run = start(*command("open:app"))
+    run.started()
+    with pytest.raises((http.client.HTTPException, OSError)):
+        run.ask("/crash")
+    run.wait_for("left with status 7; replacing it")
+    run.started()
+    assert run.ask() == "one"
+    assert run.end() == 0
+
+
+def test_the_watcher_leaves_with_the_master_and_is_replaced_without(start: Start) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("its process id is looked up in /proc")
+    run = start(*command("app:app"))
+    run.started()
+    worker = int(re.findall(r"Started server process \[(\d+)\]", run.text)[0])
+    (watcher,) = (pid for pid in children(run.process.pid) if pid != worker)
+    os.kill(watcher, signal.SIGKILL)
+    run.wait_for("The process that watches files was killed by SIGKILL")
+    run.edit("helper.py", words("two"))
+    run.started()
+    assert run.ask() == "two"
+    run.process.kill()  # the worker and the watcher hold its output: it ends when both have left
+    assert run.process.stdout is not None
+    run.text += run.process.stdout.read()
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            if int(stat.rpartition(")")[2].split()[1]) == parent:
+                found.append(int(entry.name))
+    return found
+
+
+def test_patterns_of_the_command_line(start: Start, folder: Path) -> None:
+    (folder / "pages").mkdir()
+    run = start(*command("app:app", "--reload-include", "pages/*.html", "--reload-exclude", "app.py", "--workers", "3"))
+    run.wait_for('"workers" flag is ignored when reloading is enabled.')
+    run.started()
+    run.edit("app.py", APP + "# does not count\n")
+    run.edit("pages/index.html", "counts")
+    assert run.wait_for("detected changes in (.*)\\. Reloading")[1] == "'pages/index.html'"
+    run.started()
+    assert run.ask() == "one"
+    assert run.end() == 0
+
+
+def test_run_in_a_program_imports_everything_anew(start: Start) -> None:
+    """The program has imported the helper itself; what is served is what is on the disk."""
+    run = start("program.py")
+    run.started()
+    assert run.ask() == "one"
+    run.edit("helper.py", words("two"))
+    run.wait_for("detected changes in 'helper.py'")
+    run.started()
+    assert run.ask() == "two"
+    assert run.end(signal.SIGTERM) == 0
+    assert run.text.rstrip().endswith("the program goes on")
+
+
+def test_the_reloader_of_a_program_that_is_gone_leaves(start: Start) -> None:
+    run = start("program.py")
+    run.started()
+    run.process.kill()
+    assert run.process.stdout is not None
+    run.text += run.process.stdout.read()  # to the end: everybody has left
+    assert "Stopping reloader process" in run.text
+
+
+def test_an_interrupt_at_the_terminal_of_a_program(start: Start) -> None:
+    run = start("program.py")
+    run.started()
+    os.killpg(run.process.pid, signal.SIGINT)
+    rest, _ = run.process.communicate(timeout=PATIENCE)
+    assert run.process.returncode == 0, rest
+    assert "stopping now" not in rest and "Traceback" not in rest
+    assert rest.rstrip().endswith("the program goes on")
+
+
+def test_an_object_cannot_be_reloaded(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: object, receive: object, send: object) -> None:
+        """Never called."""
+
+    with pytest.raises(SystemExit) as left:
+        uvicorn.run(app, reload=True, log_config=None)
+    assert left.value.code == 2
+    assert "You must pass the application as an import string to enable 'reload' or 'workers'." in caplog.text
+
+
+@pytest.mark.parametrize("reloader", ["ChangeReload", "StatReload"])
+def test_a_reloader_that_a_program_makes(start: Start, reloader: str) -> None:
+    run = start("embedded.py", reloader)
+    run.started()
+    assert run.ask() == "one"
+    run.edit("helper.py", words("two"))
+    run.wait_for("detected changes in 'helper.py'. Reloading...")
+    run.started()
+    assert run.ask() == "two"
+    assert run.end() == 0
+    assert run.text.rstrip().endswith("the program goes on")
+
+
+def test_a_reloader_of_somebodys_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`should_restart` is theirs; the loop, its hooks and its end are ours."""
+    from uvicorn.supervisors import BaseReload
+
+    calls: list[str] = []
+
+    class Own(BaseReload):
+        reloader_name = "Own"
+
+        def startup(self) -> None:
+            calls.append("startup")
+
+        def restart(self) -> None:
+            calls.append("restart")
+
+        def shutdown(self) -> None:
+            calls.append("shutdown")
+
+        def should_restart(self) -> list[Path] | None:
+            self.pause()
+            if len(calls) == 3:
+                self.should_exit.set()
+            return [Path("a.py")]
+
+    config = uvicorn.Config("app:app", reload=True, reload_delay=0.0, log_config=None)
+    with socket.socket() as sock:
+        Own(config, target=print, sockets=[sock]).run()
+    assert calls == ["startup", "restart", "restart", "shutdown"]
+
+
+def test_the_doors() -> None:
+    from uvicorn.supervisors.basereload import BaseReload
+    from uvicorn.supervisors.statreload import StatReload
+    from uvicorn.supervisors.watchfilesreload import WatchFilesReload
+
+    assert issubclass(StatReload, BaseReload) and issubclass(WatchFilesReload, BaseReload)

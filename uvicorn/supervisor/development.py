@@ -1,0 +1,395 @@
+"""The machine for development: one worker, started anew when a file changes. Same interface as `Supervisor`.
+
+It is a machine of its own because every judgement is another one. The old worker leaves *before* the new one starts:
+it may hold a port, a lock or a file that the new one wants; meanwhile the master's listeners keep clients waiting. No
+failure is final: somebody is just mending it. Nobody is killed for a blocked loop while it serves (that may be a
+debugger); one that is told to leave and does not turn its loop is.
+
+    stage       ready      failed  changed      drained      deadline      stop     now      exited
+    STARTING    → SERVING  note    → REPLACING  –            kill          → ENDING → ENDING told → WAITING
+    SERVING     –          –       → REPLACING  → REPLACING  –             → ENDING → ENDING crash → WAITING
+    REPLACING   –          –       –            –            look or kill  → ENDING → ENDING → STARTING
+    WAITING     –          –       → STARTING   –            → STARTING    → ENDING → ENDING –
+    ENDING      –          –       –            –            look or kill  –        kill     → ENDING
+
+WAITING has a deadline only after a crash: who served is started again at once, because what it does for most requests
+is still wanted; the third in a row that does not stay for a second waits for a change. What the
+watcher sees while a worker leaves needs nothing: its successor reads the files afterwards.
+
+The watcher is a process of ours under serial `WATCHER`; one that dies is started again, later each time.
+
+Must not: hold a descriptor, read a clock, log, or block. Fails by: nothing; what fits no cell is a debug line.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from uvicorn.supervisor import actions as do
+from uvicorn.supervisor import events as ev
+from uvicorn.supervisor import wording
+from uvicorn.supervisor.actions import Action, Level, Mode, Status
+from uvicorn.supervisor.events import WATCHER, Event, Signal
+from uvicorn.supervisor.policy import GIVE_UP_SECONDS, STAY_SECONDS, Code, Limits, SlotRecord
+from uvicorn.supervisor.table import WorkerHandle
+
+LEAVE_SECONDS = 5.0
+"""What a worker gets to leave, at most: requests in flight a moment of it, the lifespan's shutdown the rest."""
+LOOK_SECONDS = 2.0
+"""How long after it was told to leave a worker must have turned its loop within `QUIET_SECONDS`."""
+QUIET_SECONDS = 1.0
+CRASHES = 3
+"""So many workers in a row that serve and do not stay for a second are enough."""
+
+
+class Stage(enum.Enum):
+    STARTING = "starting"
+    SERVING = "serving"
+    REPLACING = "replacing"
+    WAITING = "waiting for a change"
+    ENDING = "ending"
+
+
+class Cue(enum.Enum):
+    READY = "ready"
+    FAILED = "failed"
+    CHANGED = "changed"
+    DRAINED = "drained"
+    DEADLINE = "deadline"
+    STOP = "stop"
+    NOW = "stop now"
+    EXITED = "exited"
+
+
+class Effect(enum.Enum):
+    WELCOME = "it serves"
+    NOTE_FAILURE = "it cannot start; its exit follows"
+    KILL_LINGERING = "kill what did not leave after it failed"
+    START = "start a worker"
+    TELL = "tell it to leave"
+    LOOK = "kill it if it does not turn its loop, or if its time is over"
+    TELL_FAILURE = "say why it did not start"
+    CRASHED = "say how it died; again at once, unless that has not helped"
+    END = "close the listeners, send everybody home"
+    END_NOW = "close the listeners, kill everybody"
+    KILL = "kill who was told to leave"
+    GONE = "as expected"
+
+
+class Cell(NamedTuple):
+    effect: Effect
+    after: Stage
+
+
+TABLE: Mapping[tuple[Stage, Cue], Cell] = MappingProxyType(
+    {
+        (Stage.STARTING, Cue.READY): Cell(Effect.WELCOME, Stage.SERVING),
+        (Stage.STARTING, Cue.FAILED): Cell(Effect.NOTE_FAILURE, Stage.STARTING),
+        (Stage.STARTING, Cue.CHANGED): Cell(Effect.TELL, Stage.REPLACING),
+        (Stage.STARTING, Cue.DEADLINE): Cell(Effect.KILL_LINGERING, Stage.STARTING),
+        (Stage.STARTING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
+        (Stage.STARTING, Cue.NOW): Cell(Effect.END_NOW, Stage.ENDING),
+        (Stage.STARTING, Cue.EXITED): Cell(Effect.TELL_FAILURE, Stage.WAITING),
+        (Stage.SERVING, Cue.CHANGED): Cell(Effect.TELL, Stage.REPLACING),
+        (Stage.SERVING, Cue.DRAINED): Cell(Effect.TELL, Stage.REPLACING),
+        (Stage.SERVING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
+        (Stage.SERVING, Cue.NOW): Cell(Effect.END_NOW, Stage.ENDING),
+        (Stage.SERVING, Cue.EXITED): Cell(Effect.CRASHED, Stage.WAITING),
+        (Stage.REPLACING, Cue.DEADLINE): Cell(Effect.LOOK, Stage.REPLACING),
+        (Stage.REPLACING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
+        (Stage.REPLACING, Cue.NOW): Cell(Effect.END_NOW, Stage.ENDING),
+        (Stage.REPLACING, Cue.EXITED): Cell(Effect.START, Stage.STARTING),
+        (Stage.WAITING, Cue.CHANGED): Cell(Effect.START, Stage.STARTING),
+        (Stage.WAITING, Cue.DEADLINE): Cell(Effect.START, Stage.STARTING),
+        (Stage.WAITING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
+        (Stage.WAITING, Cue.NOW): Cell(Effect.END_NOW, Stage.ENDING),
+        (Stage.ENDING, Cue.DEADLINE): Cell(Effect.LOOK, Stage.ENDING),
+        (Stage.ENDING, Cue.NOW): Cell(Effect.KILL, Stage.ENDING),
+        (Stage.ENDING, Cue.EXITED): Cell(Effect.GONE, Stage.ENDING),
+    }
+)
+
+_CUES = {
+    ev.WorkerReady: Cue.READY,
+    ev.WorkerFailed: Cue.FAILED,
+    ev.WorkerDrained: Cue.DRAINED,
+    ev.WorkerExited: Cue.EXITED,
+    ev.SpawnFailed: Cue.EXITED,
+}
+
+
+class Development:
+    """The whole of the master's judgement under `--reload`. Feed it `Started` first; after an `Exit` it says no
+    more."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.stage = Stage.WAITING
+        self.worker: WorkerHandle | None = None
+        self.watcher: WorkerHandle | None = None
+        self.again_at: float | None = None
+        self._leave_seconds = min(limits.drain, LEAVE_SECONDS)
+        self._code: int = Code.OK
+        self._serial = 0
+        self._crashes = 0
+        self._stop_signal: Signal | None = None
+        self._watch_again = SlotRecord()
+        self._over = False
+        self._out: list[Action] = []
+        self._effects: dict[Effect, Callable[[float], None]] = {
+            Effect.WELCOME: self._welcome,
+            Effect.NOTE_FAILURE: self._note_failure,
+            Effect.KILL_LINGERING: self._kill_lingering,
+            Effect.START: self._start,
+            Effect.TELL: self._tell,
+            Effect.LOOK: self._look,
+            Effect.TELL_FAILURE: self._tell_failure,
+            Effect.CRASHED: self._crashed,
+            Effect.END: self._end,
+            Effect.END_NOW: self._end_now,
+            Effect.KILL: self._kill_now,
+            Effect.GONE: self._gone,
+        }
+
+    # -- the two questions -----------------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """What to do about `event`. `now` is seconds of a monotonic clock, the same at every call."""
+        if self._over:
+            return []
+        self._take(event, now)
+        if self.stage is Stage.ENDING and self.worker is None and self.watcher is None:
+            self._over = True
+            self._out.append(do.Exit(self._code))
+        actions, self._out = self._out, []
+        return actions
+
+    def deadline(self) -> float | None:
+        """When to be woken with a Tick, or None when only an event can change anything."""
+        times = [] if self._over else [self._due(), self._watcher_due()]
+        return min((at for at in times if at is not None), default=None)
+
+    def _due(self) -> float | None:
+        return self.again_at if self.worker is None else self.worker.deadline
+
+    def _watcher_due(self) -> float | None:
+        return None if self.watcher is not None or self.stage is Stage.ENDING else self._watch_again.not_before
+
+    # -- what an event means ---------------------------------------------------------------------------------
+
+    def _take(self, event: Event, now: float) -> None:
+        match event:
+            case ev.Started():
+                self._watch(now)
+                self._feed(Cue.CHANGED, now)
+            case ev.Tick():
+                self._expire(now)
+            case ev.SignalReceived(signal):
+                self._signal(signal, now)
+            case ev.SettingsRead(failure):
+                if failure:
+                    self._log(Level.ERROR, f"{failure}\nStarting with the settings as they were.")
+            case ev.FilesChanged(by, paths, total):
+                if (self.stage, Cue.CHANGED) in TABLE:
+                    self._log(Level.WARNING, wording.changed(by, paths, total))
+                self._feed(Cue.CHANGED, now)
+            case ev.WorkerSpent() | ev.MemoryMeasured():
+                pass  # a worker is replaced by a change, and by nothing else
+            case _ if event.serial == WATCHER:
+                self._about_watcher(event, now)
+            case _:
+                self._about_worker(event, now)
+
+    def _signal(self, signal: Signal, now: float) -> None:
+        match signal:
+            case Signal.TERM | Signal.INT if self.stage is not Stage.ENDING:
+                self._stop_signal = signal
+                self._log(Level.INFO, f"Received {signal.value}: stopping.")
+                self._feed(Cue.STOP, now)
+            case Signal.TERM | Signal.INT if signal is not self._stop_signal:
+                pass  # a terminal sends its own to the group, and who started us passes his on as the other
+            case Signal.TERM | Signal.INT | Signal.QUIT:
+                self._log(Level.WARNING, f"Received {signal.value}: stopping now.")
+                self._feed(Cue.NOW, now)
+            case Signal.HUP if self.stage is not Stage.ENDING:
+                self._log(Level.INFO, "Received SIGHUP: reloading.")
+                self._feed(Cue.CHANGED, now)
+            case Signal.USR1:
+                self._out.append(do.ReopenLogs())
+            case Signal.TTIN | Signal.TTOU | Signal.USR2:
+                self._log(Level.WARNING, f"Received {signal.value}: not available under --reload.")
+            case _:
+                self._log(Level.DEBUG, f"Received {signal.value} while {self.stage.value}: ignored.")
+
+    def _about_worker(
+        self,
+        event: ev.Spawned
+        | ev.SpawnFailed
+        | ev.WorkerReady
+        | ev.WorkerFailed
+        | ev.WorkerDrained
+        | ev.WorkerExited
+        | ev.Heartbeat,
+        now: float,
+    ) -> None:
+        w = self.worker
+        if w is None or event.serial != w.serial:
+            self._log(Level.DEBUG, f"Nobody has serial {event.serial}: {type(event).__name__} is ignored.")
+            return
+        match event:
+            case ev.Spawned(_, pid):
+                w.pid = pid
+                return
+            case ev.Heartbeat(_, at, in_flight):
+                w.beat, w.in_flight = at, in_flight
+                return
+            case ev.SpawnFailed(_, reason):
+                w.cause = f"Cannot start a worker process: {reason}."
+            case ev.WorkerFailed(_, code, cause):
+                w.cause, w.failed_code = cause, code
+            case ev.WorkerExited(_, code, killed_by):
+                w.exit_code, w.exit_signal = code, killed_by
+        self._feed(_CUES[type(event)], now)
+
+    def _feed(self, cue: Cue, now: float) -> None:
+        cell = TABLE.get((self.stage, cue))
+        if cell is None:
+            self._log(Level.DEBUG, f"The service is {self.stage.value}: {cue.value!r} is ignored.")
+            return
+        self.stage = cell.after
+        self._effects[cell.effect](now)
+
+    def _expire(self, now: float) -> None:
+        due = self._due()
+        if due is not None and due <= now:
+            self._feed(Cue.DEADLINE, now)
+        watcher_due = self._watcher_due()
+        if watcher_due is not None and watcher_due <= now:
+            self._watch(now)
+
+    def _log(self, level: Level, text: str) -> None:
+        self._out.append(do.Log(level, text))
+
+    # -- effects ---------------------------------------------------------------------------------------------
+
+    @property
+    def _present(self) -> WorkerHandle:
+        assert self.worker is not None
+        return self.worker
+
+    def _start(self, now: float) -> None:
+        self._serial += 1
+        self.again_at = None
+        self.worker = WorkerHandle(self._serial, 0, self._serial, started_at=now, deadline=None, slow_at=None)
+        if self._serial > 1:
+            self._out.append(do.ReadSettings())
+        self._out.append(do.Spawn(self._serial, 0, self._serial))
+
+    def _welcome(self, now: float) -> None:
+        w = self._present
+        w.ready_at = w.beat = now
+        self._out.append(do.Notify(Status.READY, f"1 of 1 workers ready, generation {w.generation}"))
+
+    def _note_failure(self, now: float) -> None:
+        self._present.deadline = now + GIVE_UP_SECONDS
+
+    def _kill_lingering(self, now: float) -> None:
+        self._kill("it did not leave after it had failed")
+
+    def _kill(self, reason: str) -> None:
+        w = self._present
+        w.kill_reason, w.deadline = reason, None
+        self._out.append(do.Kill(w.serial, reason))
+
+    def _tell(self, now: float) -> None:
+        w = self._present
+        if w.kill_reason or w.drain_deadline:
+            return
+        w.drain_deadline = now + self._leave_seconds
+        w.deadline = min(now + LOOK_SECONDS, w.drain_deadline + GIVE_UP_SECONDS)
+        self._out.append(do.Tell(w.serial, Mode.CUT, w.drain_deadline))
+        self._out.append(do.Terminate(w.serial))
+
+    def _look(self, now: float) -> None:
+        w = self._present
+        end = w.drain_deadline + GIVE_UP_SECONDS
+        if now < end and now - w.beat < QUIET_SECONDS:
+            w.deadline = end
+            return
+        reason = "its time to leave is over" if now >= end else "it was told to leave, and its event loop does not turn"
+        self._log(Level.WARNING, f"Killing {w.name[0].lower()}{w.name[1:]}: {reason}.")
+        if self.stage is Stage.ENDING:
+            self._code = Code.FORCED
+        self._kill(reason)
+
+    def _wait(self, reason: str) -> None:
+        self._log(Level.ERROR, f"{reason}\nNothing is served until a file changes.")
+        self._out.append(do.Notify(Status.STATUS, "waiting for a change"))
+
+    def _tell_failure(self, now: float) -> None:
+        w, self.worker = self._present, None
+        self._wait(wording.boot_failure(w))
+
+    def _crashed(self, now: float) -> None:
+        w, self.worker = self._present, None
+        self._crashes = self._crashes + 1 if now - w.ready_at < STAY_SECONDS else 1
+        if self._crashes >= CRASHES:
+            self._crashes = 0
+            self._wait(wording.early_death(w, now))
+            return
+        self.again_at = now
+        self._log(Level.ERROR, wording.crash(w))
+
+    def _end(self, now: float) -> None:
+        self._out.append(do.Notify(Status.STOPPING, "stopping"))
+        self._out.append(do.CloseListeners())
+        if self.watcher is not None:
+            self._out.append(do.Kill(WATCHER, "the service ends"))
+        if self.worker is not None:
+            self._tell(now)
+
+    def _end_now(self, now: float) -> None:
+        self._end(now)
+        self._kill_now(now)
+
+    def _kill_now(self, now: float) -> None:
+        if self.worker is not None and not self.worker.kill_reason:
+            self._kill("it was asked to stop now")
+
+    def _gone(self, now: float) -> None:
+        self.worker = None
+
+    # -- the watcher -----------------------------------------------------------------------------------------
+
+    def _watch(self, now: float) -> None:
+        self.watcher = WorkerHandle(WATCHER, -1, 0, started_at=now, deadline=None, slow_at=None)
+        self._out.append(do.SpawnWatcher())
+
+    def _about_watcher(self, event: Event, now: float) -> None:
+        w = self.watcher
+        if w is None:
+            return
+        match event:
+            case ev.Spawned(_, pid):
+                w.pid = pid
+            case ev.WorkerFailed(_, _, cause):
+                w.cause = cause
+            case ev.SpawnFailed(_, reason):
+                self._watcher_gone(w, f"cannot be started: {reason}", now)
+            case ev.WorkerExited(_, code, killed_by):
+                w.exit_code, w.exit_signal = code, killed_by
+                self._watcher_gone(w, wording.death(w), now)
+            case _:
+                pass
+
+    def _watcher_gone(self, w: WorkerHandle, how: str, now: float) -> None:
+        self.watcher = None
+        if self.stage is Stage.ENDING:
+            return
+        if now - w.started_at >= STAY_SECONDS:
+            self._watch_again.lost(now, 0.0)
+        wait = self._watch_again.failed(now)
+        text = f"The process that watches files {how}; starting it again in {wait:.1f} s."
+        self._log(Level.ERROR, f"{text}\n{w.cause}" if w.cause else text)

@@ -1,0 +1,5 @@
+"""Door: `BaseReload`."""
+
+from uvicorn.reloading import BaseReload as BaseReload
+
+__all__ = ["BaseReload"]

@@ -1,0 +1,5 @@
+"""Door: `StatReload`."""
+
+from uvicorn.reloading import StatReload as StatReload
+
+__all__ = ["StatReload"]

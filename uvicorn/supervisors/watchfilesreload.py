@@ -1,0 +1,5 @@
+"""Door: `WatchFilesReload`."""
+
+from uvicorn.reloading import WatchFilesReload as WatchFilesReload
+
+__all__ = ["WatchFilesReload"]

@@ -1,0 +1,152 @@
+"""The watcher process: batches of changed paths, said over the channel.
+
+`Watch` is made in the master, before the first fork; calling it is what the forked child does. A change counts from the
+moment it was made: what is on the disk later than that is said at once, so that nothing is lost between the first
+import of the application and the first look, nor while a watcher that died is replaced (a reload too many is harmless,
+one too few is not).
+
+States: looking → gone. It leaves when its lifeline breaks. The program that called `run()` may have put a master in a
+fresh interpreter and then died; the master cannot see that without polling, so the watcher, which has threads, tells it
+with a SIGTERM.
+
+Must not: decide what a change means, or be imported with `watchfiles` already loaded. Fails by: the exit code; where
+`watchfiles` does not work here, by a warning, and looking by hand.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import select as polling
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+from uvicorn import channel, interpreter
+from uvicorn.channel import Changed, ChannelClosed
+from uvicorn.config import Config
+from uvicorn.watcher.files import differences, snapshot
+from uvicorn.watcher.patterns import Selection
+from uvicorn.watcher.selection import select
+
+WATCHFILES, STAT = "WatchFiles", "StatReload"
+
+LISTED = 20
+"""Paths that one message names at most: a checkout changes thousands."""
+STEP = 0.05
+"""Seconds of quiet after which a batch is complete: editors save in several steps."""
+CLOCK = 0.02
+"""The time of a file may be this much older than the clock said when it was written."""
+
+_log = logging.getLogger("uvicorn.error")
+
+
+class Watch:
+    """What is watched, and how. Call it in the watcher process."""
+
+    def __init__(self, config: Config) -> None:
+        self.selection = select(config)
+        self.delay = max(STEP, config.reload_delay)
+        self.name = WATCHFILES if importlib.util.find_spec("watchfiles") else STAT
+        self.since = time.time() - CLOCK
+
+    @property
+    def directories(self) -> list[str]:
+        return [str(folder) for folder in self.selection.directories]
+
+    def __call__(self) -> int:
+        link = channel.take()
+        assert link is not None
+        threading.Thread(target=_watch_lifelines, args=(link.endpoint,), daemon=True).start()
+        try:
+            for name, paths in self.batches(threading.Event()):
+                for path in paths:
+                    forget_compiled(path)
+                if paths:
+                    link.endpoint.send(Changed(name, [shown(path) for path in paths[:LISTED]], len(paths)))
+        except ChannelClosed:
+            pass
+        return 0
+
+    def batches(self, stop: threading.Event) -> Iterator[tuple[str, list[str]]]:
+        """(who looked, changed paths), again and again until `stop`; often there are none."""
+        if self.name == WATCHFILES:
+            try:
+                for paths in watch_with_package(self.selection, self.delay, self.since, stop):
+                    yield WATCHFILES, paths
+                return
+            except (ImportError, OSError, RuntimeError) as exc:
+                _log.warning("watchfiles does not work here (%s): looking at the files by hand.", exc)
+        for paths in watch_by_hand(self.selection, self.delay, self.since, stop):
+            yield STAT, paths
+
+
+def watch_with_package(selection: Selection, delay: float, since: float, stop: threading.Event) -> Iterator[list[str]]:
+    """Batches as the operating system reports them. Raises OSError or RuntimeError when it cannot."""
+    import watchfiles
+
+    late = True
+    for changes in watchfiles.watch(
+        *map(str, selection.directories),
+        watch_filter=lambda _, path: selection.matches(path),
+        step=int(STEP * 1000),
+        stop_event=stop,
+        rust_timeout=500,
+        yield_on_timeout=True,
+        raise_interrupt=False,
+        ignore_permission_denied=True,
+    ):
+        paths = {path for _, path in changes}
+        if late:  # only now is it certain that later changes are reported
+            late = False
+            paths |= changed_since(selection, since)
+        yield sorted(paths)
+        if paths and stop.wait(delay):
+            return
+
+
+def watch_by_hand(selection: Selection, delay: float, since: float, stop: threading.Event) -> Iterator[list[str]]:
+    """Batches by comparing two looks; at most half of the time is spent looking."""
+    before = snapshot(selection)
+    yield sorted(path for path, at in before.items() if at > since)
+    took = 0.0
+    while not stop.wait(max(delay, took)):
+        began = time.monotonic()
+        after = snapshot(selection)
+        yield differences(before, after)
+        before, took = after, time.monotonic() - began
+
+
+def changed_since(selection: Selection, since: float) -> set[str]:
+    return {path for path, at in snapshot(selection).items() if at > since}
+
+
+def forget_compiled(path: str) -> None:
+    """Remove what an import has compiled from this file: two edits within a second may leave its size and its time, in
+    whole seconds, as they were, and then the interpreter would take the older one for the newer."""
+    if path.endswith(".py"):
+        try:
+            os.unlink(importlib.util.cache_from_source(path))
+        except (OSError, NotImplementedError):
+            pass  # there is none, or it is not ours to remove
+
+
+def _watch_lifelines(master: channel.Endpoint) -> None:
+    poller = polling.poll()
+    poller.register(master, polling.POLLIN)
+    if interpreter.lifeline is not None:
+        poller.register(interpreter.lifeline, polling.POLLIN)
+    while True:
+        for fd, _ in poller.poll():
+            if fd == master.fileno():
+                os._exit(0)
+            poller.unregister(fd)
+            os.kill(os.getppid(), signal.SIGTERM)
+
+
+def shown(path: str) -> str:
+    """As a person would write it from here."""
+    short = os.path.relpath(path)
+    return path if short.startswith("..") else short
