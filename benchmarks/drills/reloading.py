@@ -145,7 +145,7 @@ def hup_repeatedly(scene: Scene, count: int, pause: float, *, boot: float = 0.0)
             if left:
                 time.sleep(pause)
         sent = time.monotonic() - begun
-        settled = scene.at_rest(tree, old | set(load.heard) - set(scene.imports(scene.version)), 45)
+        settled = scene.at_rest(tree, old | set(load.heard) - set(scene.imports(scene.version)), 90)
         took = time.monotonic() - begun - 1
         boots = len(scene.imports()) - before
         serving = set(scene.ask(WORKERS, 5))
@@ -193,7 +193,8 @@ def recycling(scene: Scene, requests: int, **wishes: Any) -> Result:
             serving = len(scene.ask(wanted, 5))
         total = report.ok + len(report.failures)
         workers = len(report.answers)
-        text = f"{len(report.failures)} of {total} {name} ({plural(workers, 'worker')} answered)"
+        recycled = f"{workers} workers answered" if workers > wanted else "never recycled"
+        text = f"{len(report.failures)} of {total} {name} ({recycled})"
         parts.append(text + (f", {serving} serving afterwards" if serving < wanted else ""))
         values[name] = {"kinds": report.describe(), "total": total, "workers": workers, "slowest": report.slowest}
     return Result(", ".join(parts), values)
