@@ -152,16 +152,17 @@ def storm(scene: Scene) -> Result:
                 settled = Footprint.of(tree.pid)
         end = time.monotonic()
         time.sleep(1)
+        serving = len(scene.ask(WORKERS, 10))
+        healed = time.monotonic() - end
         survived = tree.process.poll() is None
         after = Footprint.of(tree.pid)
-        serving = len(scene.ask(WORKERS, 5)) if survived else 0
         report = load.stop()
     fewest = fewest_serving(report.first_heard, gone, begin, end)
     counts = [len(failures_between(report, *window)) for window in windows([kill.at for kill in kills])]
     beyond = sum(count > kill.open for count, kill in zip(counts, kills, strict=True))
     total = sum(kill.open for kill in kills)
     text = f"{len(report.failures)} failed, {total} open to the {len(kills)} killed ({beyond} kills beyond)"
-    text += f"; fewest serving {fewest}, {serving} afterwards"
+    text += f"; fewest serving {fewest}, {serving} within {healed:.0f} s afterwards"
     text += f"; master {after.growth(before)} (after the first third {after.growth(settled)})"
     if not survived:
         text += "; the master died"
