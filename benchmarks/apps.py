@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -81,9 +82,41 @@ DELAY = float(os.environ.get("DRILL_DELAY", "0.005"))
 BUSY = 0.005
 
 
-def guilty() -> None:
-    """What a hang report has to name."""
+BOOT = 0.0
+GUILTY = "guilty"
+
+
+def guilty_sleep() -> None:
+    """What a hang report has to name: the line in each of these that blocks. This one waits in the kernel."""
     time.sleep(3600)
+
+
+def guilty_spin() -> None:
+    """The interpreter runs, and other threads do."""
+    while True:
+        pass
+
+
+def guilty_regex() -> None:
+    """C code that holds the interpreter's lock for years: no other thread runs."""
+    re.match(r"(a+)+$", "a" * 64 + "b")
+
+
+BLOCKS: dict[str, Callable[[], None]] = {"sleep": guilty_sleep, "spin": guilty_spin, "regex": guilty_regex}
+
+
+def block(how: str) -> None:
+    """Tells the drill who is going to hang, and hangs."""
+    with open(GUILTY, "w") as file:
+        file.write(str(os.getpid()))
+    BLOCKS[how]()
+
+
+def spin(seconds: float) -> None:
+    """Computes for that long, however many others do."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
 
 
 def leave_orphan() -> None:
@@ -93,8 +126,8 @@ def leave_orphan() -> None:
 
 
 async def drill(scope: Message, receive: Receive, send: Send) -> None:
-    """Answers its pid. /busy holds the loop for a moment, /sleep/S the request only, /block the loop for an
-    hour.
+    """Answers its pid. /busy holds the loop for a moment and /spin/S computes so long, /sleep/S holds the request
+    only, /hold/S both, /block/HOW the loop for ever.
     """
     if scope["type"] == "lifespan":
         return await lifespan(receive, send)
@@ -103,8 +136,13 @@ async def drill(scope: Message, receive: Receive, send: Send) -> None:
             time.sleep(BUSY)
         case ["sleep", seconds]:
             await asyncio.sleep(float(seconds))
-        case ["block"]:
-            guilty()
+        case ["hold", seconds]:
+            time.sleep(BUSY)
+            await asyncio.sleep(float(seconds))
+        case ["spin", seconds]:
+            spin(float(seconds))
+        case ["block", how]:
+            block(how)
         case ["orphan"]:
             leave_orphan()
         case _:
@@ -118,4 +156,11 @@ async def failing_lifespan(scope: Message, receive: Receive, send: Send) -> None
     if scope["type"] == "lifespan":
         await receive()
         return await send({"type": "lifespan.startup.failed", "message": "broken on purpose"})
+    await drill(scope, receive, send)
+
+
+async def slow_lifespan(scope: Message, receive: Receive, send: Send) -> None:
+    """Its startup takes `BOOT` seconds, in which the loop does not turn."""
+    if scope["type"] == "lifespan":
+        time.sleep(BOOT)
     await drill(scope, receive, send)

@@ -1,6 +1,6 @@
 """The drills' clients: closed loops over raw sockets that count every request which did not get its answer.
 
-Owns: one HTTP/1.1 exchange on a socket, the classes of failure, and a load program that runs in a process
+Owns: the closed loop, the report, and a load program that runs in a process
 of its own (`python -m benchmarks.load PLAN`), tells each server process it first hears from on standard
 output, and reports when its standard input ends.
 
@@ -15,7 +15,6 @@ Must not: know a server, or leave loopback.
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import socket
 import subprocess
@@ -28,17 +27,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from benchmarks.processes import HOST
+from benchmarks.exchange import KINDS, LIMIT, Response, classify, connect, ended, exchange, request_bytes
 
-LIMIT = 5.0
 REST = 0.05
-KINDS = ("refused", "reset", "short", "5xx", "over 5 s", "wrong")
 
 
 @dataclass(frozen=True)
 class Plan:
     """`rotate` is after how many answers a keep-alive client opens a new connection by itself (0: never);
-    `probes` are additional clients with a connection per request and a pause between requests.
+    `probes` are additional clients with a connection per request and a pause between requests; `requests` is after how
+    many of them, answered or failed, all stop by themselves (0: never).
     """
 
     port: int
@@ -49,6 +47,7 @@ class Plan:
     probes: int = 0
     pause: float = 0.0
     probe_pause: float = 0.01
+    requests: int = 0
 
 
 @dataclass
@@ -83,109 +82,6 @@ class Report:
         return f"{len(self.failures)} ({', '.join(f'{n} {k}' for k, n in kinds.items() if n)})"
 
 
-class Short(Exception):
-    """The connection ended before the response was complete."""
-
-
-class Wrong(Exception):
-    """A response that is not the expected one. Its status decides whether it counts as 5xx."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"status {status}")
-        self.status = status
-
-
-def request_bytes(path: str, *, close: bool) -> bytes:
-    connection = "Connection: close\r\n" if close else ""
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{connection}\r\n".encode()
-
-
-class Response:
-    """Collects one response with a Content-Length; `feed` is true once it is complete."""
-
-    __slots__ = ("body_at", "buffer", "close", "length", "status")
-
-    def __init__(self) -> None:
-        self.buffer = b""
-        self.body_at = 0
-        self.length = 0
-        self.status = 0
-        self.close = False
-
-    def feed(self, data: bytes) -> bool:
-        self.buffer += data
-        if not self.body_at:
-            end = self.buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return False
-            self.body_at = end + 4
-            lines = self.buffer[:end].lower().split(b"\r\n")
-            self.status = int(lines[0].split()[1])
-            fields = dict(line.split(b":", 1) for line in lines[1:])
-            self.length = int(fields.get(b"content-length", b"0"))
-            self.close = b"close" in fields.get(b"connection", b"")
-        return len(self.buffer) - self.body_at >= self.length
-
-    @property
-    def body(self) -> bytes:
-        return self.buffer[self.body_at :]
-
-
-def ended(sock: socket.socket) -> bool:
-    """Whether the peer's end or reset has already arrived: what a pool asks before it reuses one."""
-    try:
-        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-
-
-def classify(error: BaseException) -> str:
-    match error:
-        case Short():
-            return "short"
-        case Wrong():
-            return "5xx" if error.status >= 500 else "wrong"
-        case TimeoutError() | asyncio.TimeoutError():
-            return "over 5 s"
-        case ConnectionRefusedError():
-            return "refused"
-        case OSError(errno=errno.ETIMEDOUT):
-            return "over 5 s"
-        case OSError():
-            return "reset"
-        case _:
-            return "wrong"
-
-
-async def connect(port: int) -> socket.socket:
-    sock = socket.socket()
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.get_running_loop().sock_connect(sock, (HOST, port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def exchange(sock: socket.socket, request: bytes) -> Response:
-    loop = asyncio.get_running_loop()
-    await loop.sock_sendall(sock, request)
-    response = Response()
-    while True:
-        data = await loop.sock_recv(sock, 65536)
-        if not data:
-            raise Short
-        if response.feed(data):
-            break
-    if response.status != 200:
-        raise Wrong(response.status)
-    return response
-
-
 class Client:
     """One closed loop: the next request goes out when the last one is answered or has failed."""
 
@@ -216,7 +112,7 @@ class Client:
 
     async def run(self) -> None:
         report, plan = self.swarm.report, self.swarm.plan
-        while not self.swarm.stopping:
+        while self.swarm.wants_more():
             begun = time.monotonic()
             try:
                 response = await asyncio.wait_for(self.one(), LIMIT)
@@ -247,6 +143,7 @@ class Swarm:
         self.tell = tell
         self.report = Report()
         self.stopping = False
+        self.begun = 0
 
     def heard(self, pid: int, now: float) -> None:
         answers = self.report.answers
@@ -256,69 +153,23 @@ class Swarm:
             self.tell({"pid": pid, "at": now})
         answers[pid] += 1
 
+    def wants_more(self) -> bool:
+        """Whether a client may begin another request; the request is counted if so."""
+        self.begun += 1
+        return not self.stopping and (not self.plan.requests or self.begun <= self.plan.requests)
+
     async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set, or every client has ended by itself."""
         plan = self.plan
         clients = [Client(self, keep_alive=plan.keep_alive, pause=plan.pause) for _ in range(plan.clients)]
         clients += [Client(self, keep_alive=False, pause=plan.probe_pause) for _ in range(plan.probes)]
         tasks = [asyncio.create_task(client.run()) for client in clients]
-        await stop.wait()
+        stopped = asyncio.create_task(stop.wait())
+        waiting: list[asyncio.Future[Any]] = [asyncio.gather(*tasks), stopped]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         self.stopping = True
         await asyncio.gather(*tasks)
-
-
-async def first_answers(port: int, wanted: int, seconds: float) -> dict[int, float]:
-    """When each server process was first heard from, until so many were or the time is over.
-
-    A few new connections at a time ask for /busy, which holds a worker's loop for a moment: the next
-    connection goes to another worker. A connection that fails is tried again: a server that is starting
-    owes nothing yet.
-    """
-    heard: dict[int, float] = {}
-    deadline = time.monotonic() + seconds
-    request = request_bytes("/busy", close=True)
-
-    async def ask() -> None:
-        while len(heard) < wanted and time.monotonic() < deadline:
-            sock = None
-            try:
-                sock = await connect(port)
-                response = await asyncio.wait_for(exchange(sock, request), max(0.01, deadline - time.monotonic()))
-                heard.setdefault(int(response.body), time.monotonic())
-            except (OSError, Short, Wrong, asyncio.TimeoutError):
-                await asyncio.sleep(0.002)
-            finally:
-                if sock is not None:
-                    sock.close()
-
-    tasks = [asyncio.create_task(ask()) for _ in range(8)]
-    while len(heard) < wanted and time.monotonic() < deadline:
-        await asyncio.sleep(0.002)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    return heard
-
-
-class Pending:
-    """One request on a blocking socket whose answer is read later."""
-
-    def __init__(self, port: int, path: str, seconds: float = 10.0) -> None:
-        self.sock = socket.create_connection((HOST, port), timeout=seconds)
-        self.sock.sendall(request_bytes(path, close=False))
-
-    def finish(self) -> int | None:
-        """The pid that answered, or None when no complete 200 came."""
-        response = Response()
-        try:
-            with self.sock:
-                while True:
-                    data = self.sock.recv(65536)
-                    if not data:
-                        return None
-                    if response.feed(data):
-                        return int(response.body) if response.status == 200 else None
-        except OSError:
-            return None
+        stopped.cancel()
 
 
 class Load:
@@ -361,6 +212,14 @@ class Load:
             self.process.kill()
         self.process.wait()
         self.reader.join()
+
+    def finish(self, seconds: float) -> Report:
+        """Waits until all requests of the plan were made, for that long at most."""
+        try:
+            self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            pass
+        return self.stop()
 
     def stop(self) -> Report:
         """Lets every client finish its request (bounded by its own limit) and returns what was counted."""

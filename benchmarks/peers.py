@@ -31,7 +31,9 @@ OPTIONAL = ["fastpysgi==0.6.*"]
 
 @dataclass(frozen=True)
 class Wish:
-    """How a server is to be started. `pure` is the parser and the loop that are written in Python."""
+    """How a server is to be started. `pure` is the parser and the loop that are written in Python; `supervise` asks for
+    a master although there is one worker; `jitter` is at most added to `max_requests`, at random.
+    """
 
     app: str
     port: int
@@ -40,6 +42,8 @@ class Wish:
     pure: bool = False
     hang_limit: int | None = None
     max_requests: int | None = None
+    jitter: int | None = None
+    supervise: bool = False
     extra: tuple[str, ...] = ()
 
 
@@ -90,6 +94,10 @@ def build_uvicorn(python: Path, wish: Wish) -> list[str] | None:
         command += ["--timeout-worker-healthcheck", str(wish.hang_limit)]
     if wish.max_requests is not None:
         command += ["--limit-max-requests", str(wish.max_requests)]
+    if wish.jitter is not None:
+        command += ["--limit-max-requests-jitter", str(wish.jitter)]
+    if wish.supervise:
+        command += ["--supervise"]  # an unknown option to the other one, which then ends with status 2
     return [*command, *wish.extra]
 
 
@@ -104,6 +112,8 @@ def build_gunicorn(python: Path, wish: Wish) -> list[str] | None:
         command += ["--timeout", str(wish.hang_limit)]
     if wish.max_requests is not None:
         command += ["--max-requests", str(wish.max_requests)]
+    if wish.jitter is not None:
+        command += ["--max-requests-jitter", str(wish.jitter)]
     return [*command, *wish.extra]
 
 
@@ -125,6 +135,8 @@ def build_hypercorn(python: Path, wish: Wish) -> list[str] | None:
         command += ["--access-logfile", "-"]
     if wish.max_requests is not None:
         command += ["--max-requests", str(wish.max_requests)]
+    if wish.jitter is not None:
+        command += ["--max-requests-jitter", str(wish.jitter)]
     return [*command, *wish.extra]
 
 
