@@ -197,6 +197,17 @@ def test_a_busy_loop_that_turns_is_left_alone(serve: Serve) -> None:
     assert "has not turned" not in server.text
 
 
+def test_a_turn_that_works_through_many_requests_is_no_hang(serve: Serve) -> None:
+    """They are all ready in one turn of the loop, which takes twice the limit and half a second."""
+    server = serve(*HANG)
+    blocker = server.ask("/busy/0.4")
+    connections = [server.ask("/busy/0.1") for _ in range(25)]
+    pids = {one.getresponse().read() for one in [blocker, *connections]}
+    assert len(pids) == 1
+    assert server.end() == 0
+    assert "killing" not in server.text
+
+
 def test_a_worker_in_a_debugger_is_not_judged(serve: Serve) -> None:
     server = serve(*HANG, TRACED="4")
     connection = server.ask("/block/traced")

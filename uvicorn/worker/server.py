@@ -447,7 +447,9 @@ class Server:
         if sys.gettrace() is not None:
             link.heartbeat.beat(link.heartbeat.read().at, self.server_state.in_flight, Phase.HELD)
             return
-        link.heartbeat.beat(link.heartbeat.read().at, self.server_state.in_flight, self._phase)
+        # A turn that works through many requests is no hang: whoever has answered since the last tick still turns.
+        beat = max(link.heartbeat.read().at, self.server_state.outbox.last)
+        link.heartbeat.beat(beat, self.server_state.in_flight, self._phase)
         now = time.monotonic()
         told = [getattr(connection, "in_work", _unknown)(now) for connection in list(self.server_state.connections)]
         lines = [f"  {text}" for text in told if text]
