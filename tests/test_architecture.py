@@ -17,7 +17,9 @@ MODULES = {
 }
 
 BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types")
-TOOLS = ("uvicorn.sockets", "uvicorn.logging", "uvicorn.importer", "uvicorn.options", "uvicorn.middleware")
+TOOLS = tuple(
+    f"uvicorn.{name}" for name in ["sockets", "logging", "logfiles", "pidfile", "importer", "options", "middleware"]
+)
 CONFIG = ("uvicorn.config",)
 TOP = ("uvicorn.main", "uvicorn.__main__")
 PURE = tuple(

@@ -3,7 +3,7 @@
 States of the link: open → closed (the other process is gone). Who says what:
 
     worker → master   Ready (serving), Failed (cannot start, and why), Drained (its listeners are empty and closed)
-    master → worker   Drain (finish and leave, how, and by when)
+    master → worker   Drain (finish and leave, how, and by when), Reopen (log files were moved away)
 
 A message is one JSON line on a Unix stream socket pair made before the fork. EOF is the lifeline: for the worker it
 means that the master is gone (finish what is in flight, leave), for the master that the worker is going. A message is
@@ -75,9 +75,14 @@ class Drain:
         return Drain(mode, min(self.deadline, other.deadline))
 
 
-Message = Ready | Failed | Drained | Drain
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Open the log files anew."""
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, Failed, Drained, Drain)}
+
+Message = Ready | Failed | Drained | Drain | Reopen
+
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, Failed, Drained, Drain, Reopen)}
 
 
 def encode(message: Message) -> bytes:
@@ -202,13 +207,15 @@ class Heartbeat:
 
 @dataclass(slots=True)
 class WorkerLink:
-    """What a worker holds of its master. `drain` is the merged order to leave, once one has arrived."""
+    """What a worker holds of its master. `drain` is the merged order to leave, once one has arrived; `reopen` says that
+    log files are to be opened anew, until somebody has done it and clears it."""
 
     endpoint: Endpoint
     heartbeat: Heartbeat
     slot: int
     generation: int
     drain: Drain | None = None
+    reopen: bool = False
 
     def poll(self) -> bool:
         """Take in what the master said. True while it lives, False once it is gone."""
@@ -219,6 +226,8 @@ class WorkerLink:
         for message in messages:
             if isinstance(message, Drain):
                 self.drain = message if self.drain is None else self.drain.merged(message)
+            elif isinstance(message, Reopen):
+                self.reopen = True
         return True
 
 

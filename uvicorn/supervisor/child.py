@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-from uvicorn import channel
+from uvicorn import channel, logfiles
 from uvicorn.errors import ExitCode, UvicornError, describe_failure
 
 Run = Callable[[], int]
@@ -104,8 +104,8 @@ def _report(link: channel.WorkerLink, message: channel.Failed) -> None:
 
 def _leave() -> None:
     """What `os._exit` leaves out: the exit handlers that the application registered, and what is still
-    buffered."""
-    for step in (atexit._run_exitfuncs, logging.shutdown, _flush):
+    buffered (`logging.shutdown` misses handlers from before a `dictConfig` of the application's)."""
+    for step in (atexit._run_exitfuncs, logfiles.flush, logging.shutdown, _flush):
         try:
             step()
         except Exception as exc:
