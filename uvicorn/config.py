@@ -458,12 +458,13 @@ class Config:
             level = LOG_LEVELS[self.log_level] if isinstance(self.log_level, str) else self.log_level
             for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
                 logging.getLogger(name).setLevel(level)
+        access = logging.getLogger("uvicorn.access")
         if not self.access_log:
-            access = logging.getLogger("uvicorn.access")
             access.handlers = []
             access.propagate = False
         elif self.access_log_file is not None:
             logfiles.to_file(["uvicorn.access"], "--access-log-file", self.access_log_file, batched=True)
+            access.propagate = False  # instead of elsewhere, which is also above
         elif self.log_config is not None:
             logfiles.batch("uvicorn.access")
         if self.log_file is not None:

@@ -239,9 +239,8 @@ class Server:
 
     def _reopen_logs(self) -> None:
         self.reopen_logs = False
-        done = logfiles.reopen()
-        if self._master is None:  # a master says it once for all of its workers
-            _log.info("Log files: %s", done)
+        level = logging.INFO if self._master is None else logging.DEBUG  # a master says it once for all of its workers
+        _log.log(level, "Log files: %s", logfiles.reopen())
 
     def _default_headers(self, second: int) -> list[tuple[bytes, bytes]]:
         pairs = []
