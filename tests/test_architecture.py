@@ -28,6 +28,8 @@ TOOLS = tuple(
         "environment",
         "leaving",
         "interpreter",
+        "logfiles",
+        "pidfile",
         "middleware",
     ]
 )

@@ -5,7 +5,7 @@ States of the link: open → closed (the other process is gone). Who says what:
     worker → master   Ready (serving), Failed (cannot start, and why), Drained (its listeners are empty and closed),
                       Spent (it should be replaced, and why; it goes on serving until it is told to leave)
     watcher → master  Changed (files of the application; under --reload), Failed
-    master → worker   Drain (finish and leave, how, and by when)
+    master → worker   Drain (finish and leave, how, and by when), Reopen (log files were moved away)
 
 A message is one JSON line on a Unix stream socket pair made before the fork. EOF is the lifeline: for the worker it
 means that the master is gone (finish what is in flight, leave), for the master that the worker is going. A message is
@@ -96,9 +96,16 @@ class Drain:
         return Drain(mode, min(self.deadline, other.deadline))
 
 
-Message = Ready | Failed | Drained | Spent | Changed | Drain
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Open the log files anew."""
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Ready, Failed, Drained, Spent, Changed, Drain)}
+
+Message = Ready | Failed | Drained | Spent | Changed | Drain | Reopen
+
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Ready, Failed, Drained, Spent, Changed, Drain, Reopen)
+}
 
 
 def encode(message: Message) -> bytes:
@@ -227,7 +234,8 @@ class WorkerLink:
     """What a worker holds of its master. `drain` is the merged order to leave, once one has arrived.
 
     `report_signal` is the signal by which a master that suspects a hang asks for the requests in flight, and
-    `report_fd` the file where it looks for them; 0 and -1 where there are none.
+    `report_fd` the file where it looks for them; 0 and -1 where there are none. `reopen` says that log files are to be
+    opened anew, until somebody has done it and clears it.
     """
 
     endpoint: Endpoint
@@ -237,6 +245,7 @@ class WorkerLink:
     report_signal: int = 0
     report_fd: int = -1
     drain: Drain | None = None
+    reopen: bool = False
 
     def poll(self) -> bool:
         """Take in what the master said. True while it lives, False once it is gone."""
@@ -247,6 +256,8 @@ class WorkerLink:
         for message in messages:
             if isinstance(message, Drain):
                 self.drain = message if self.drain is None else self.drain.merged(message)
+            elif isinstance(message, Reopen):
+                self.reopen = True
         return True
 
 

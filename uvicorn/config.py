@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from uvicorn import sizes, sockets
+from uvicorn import logfiles, sizes, sockets
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.environment import EnvironmentFile
 from uvicorn.errors import ConfigError, StartupError
@@ -472,7 +472,10 @@ class Config:
     # -- what the settings name --------------------------------------------------------------------------------
 
     def configure_logging(self) -> None:
-        """Apply `log_config`, then `log_level`, `use_colors` and `access_log` on top of it."""
+        """Apply `log_config`, then `log_level`, `use_colors`, `access_log` and the log files on top of it.
+
+        Raises ConfigError for a log file that cannot be opened.
+        """
         logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
         if isinstance(self.log_config, dict):
             wanted = self.log_config
@@ -487,10 +490,17 @@ class Config:
             level = LOG_LEVELS[self.log_level] if isinstance(self.log_level, str) else self.log_level
             for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
                 logging.getLogger(name).setLevel(level)
+        access = logging.getLogger("uvicorn.access")
         if not self.access_log:
-            access = logging.getLogger("uvicorn.access")
             access.handlers = []
             access.propagate = False
+        elif self.access_log_file is not None:
+            logfiles.to_file(["uvicorn.access"], "--access-log-file", self.access_log_file, batched=True)
+            access.propagate = False  # instead of elsewhere, which is also above
+        elif self.log_config is not None:
+            logfiles.batch("uvicorn.access")
+        if self.log_file is not None:
+            logfiles.to_file(["uvicorn", "uvicorn.error", "uvicorn.asgi"], "--log-file", self.log_file)
 
     def load_components(self) -> None:
         """Import our own parts that the settings name (loop, connection, lifespan); nothing of the application's.

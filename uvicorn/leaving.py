@@ -16,6 +16,8 @@ import threading
 import time
 from typing import NoReturn
 
+from uvicorn import logfiles
+
 PATIENCE = 1.0
 """Seconds that threads get to end by themselves."""
 
@@ -23,9 +25,12 @@ _log = logging.getLogger("uvicorn.error")
 
 
 def leave(code: int) -> NoReturn:
-    """Run the exit handlers that are registered, flush, and end this process."""
+    """Run the exit handlers that are registered, flush, and end this process.
+
+    `logging.shutdown` misses handlers from before a `dictConfig` of the application's.
+    """
     try:
-        for step in (atexit._run_exitfuncs, logging.shutdown, _flush):
+        for step in (atexit._run_exitfuncs, logfiles.flush, logging.shutdown, _flush):
             try:
                 step()
             except Exception as exc:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 import uvicorn
-from uvicorn import interpreter, sockets
+from uvicorn import interpreter, pidfile, sockets
 from uvicorn._types import ASGIApplication, SSLContextFactory
 from uvicorn.config import (
     Config,
@@ -192,9 +193,13 @@ def serve(config: Config) -> int:
         _log.error("%s", exc)
         return int(exc.exit_code)
     try:
-        if needs_master:
-            return _serve_under_master(config, listeners)
-        return worker_main.run(config, [listener.sock for listener in listeners])
+        with pidfile.written(config.pid):
+            if needs_master:
+                return _serve_under_master(config, listeners)
+            return worker_main.run(config, [listener.sock for listener in listeners])
+    except StartupError as exc:
+        _log.error("%s", describe_failure(exc))
+        return int(exc.exit_code)
     finally:
         sockets.close_all(listeners)
 
@@ -316,13 +321,9 @@ def run(
             sys.exit(code)
         return
     if not config.needs_master:
-        server = Server(config)
-        try:
-            server.run()
-        except KeyboardInterrupt:
-            pass
-        if server.failure is not None:
-            sys.exit(int(server.exit_code))
+        code = _serve_here(config)
+        if code != ExitCode.OK:
+            sys.exit(code)
         return
     _warn_of_stale_code(config)
     code = serve(config)
@@ -342,6 +343,42 @@ def _reload(config: Config, settings: dict[str, Any]) -> int:
         _log.warning("The settings cannot be handed to a fresh interpreter: %s. Reloading in this one.", exc)
         _warn_of_stale_code(config)
         return serve(config)
+
+
+def _serve_here(config: Config) -> int:
+    """Serve in the process of the program that called us, whose signals come back to it after everything else."""
+    server = Server(config)
+    server.reraise_signals = False
+    try:
+        if config.pid is None:
+            _run_here(server, None)
+        else:
+            _run_with_pid_file(server, config)
+    except StartupError as exc:
+        _log.error("%s", describe_failure(exc))
+        return int(exc.exit_code)
+    try:
+        server.raise_captured_signals()
+    except KeyboardInterrupt:
+        pass
+    return int(server.exit_code)
+
+
+def _run_with_pid_file(server: Server, config: Config) -> None:
+    listeners = config.bind()  # the file follows bind, so that has to come first
+    try:
+        with pidfile.written(config.pid):
+            _run_here(server, [listener.sock for listener in listeners])
+    finally:
+        sockets.close_all(listeners)
+
+
+def _run_here(server: Server, socks: list[socket.socket] | None) -> None:
+    with worker_main.reopening(server):
+        try:
+            server.run(socks)
+        except KeyboardInterrupt:
+            pass
 
 
 def _warn_of_stale_code(config: Config) -> None:

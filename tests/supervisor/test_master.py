@@ -53,6 +53,9 @@ class ScriptedKernel:
         assert isinstance(message, channel.Drain)
         self.calls.append(f"tell {serial} {message.mode.name} {message.deadline:g}{self.spy()}")
 
+    def tell_all(self, message: channel.Message) -> None:
+        self.calls.append(f"tell all {type(message).__name__}")
+
     def signal(self, serial: int, name: str) -> None:
         self.calls.append(f"signal {serial} {name}")
 
@@ -206,13 +209,17 @@ def test_a_fault_of_our_own_is_exit_1_and_leaves_nothing_open(
     assert "IndexError" in error_log.text
 
 
-def test_reopening_logs_is_a_sentence(listener: sockets.Listener, error_log: pytest.LogCaptureFixture) -> None:
+def test_reopening_logs_is_a_sentence_and_every_worker_hears(
+    listener: sockets.Listener, error_log: pytest.LogCaptureFixture
+) -> None:
     script: Script = [
         (1.0, [ev.SignalReceived(Signal.USR1), ev.SignalReceived(Signal.TERM)]),
         (2.0, [ev.WorkerExited(1, 0)]),
     ]
-    assert run(ScriptedKernel(script), [listener]) == 0
-    assert "SIGUSR1" in error_log.text
+    kernel = ScriptedKernel(script)
+    assert run(kernel, [listener]) == 0
+    assert "Received SIGUSR1: no log file is open that could be reopened." in error_log.text
+    assert kernel.calls[1] == "tell all Reopen"
 
 
 def test_the_service_manager_hears(listener: sockets.Listener, tmp_path: Path) -> None:

@@ -237,6 +237,10 @@ class Kernel:
             except channel.ChannelClosed:
                 pass  # it is going; its exit follows
 
+    def tell_all(self, message: channel.Message) -> None:
+        for serial in list(self._processes):
+            self.tell(serial, message)
+
     def signal(self, serial: int, name: str) -> None:
         """Send the signal called `name`, unless the process is reaped already."""
         process = self._processes.get(serial)
@@ -284,7 +288,7 @@ def _event(serial: int, message: channel.Message) -> Event | None:
         case channel.Changed(by, paths, total):
             return ev.FilesChanged(by, tuple(paths), total)
         case _:
-            return None  # a Drain is for us to say
+            return None  # the others are for us to say
 
 
 def _reap_one(pid: int) -> int | None:

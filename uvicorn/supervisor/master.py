@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from uvicorn import channel, sockets
+from uvicorn import channel, logfiles, sockets
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ConfigError, ExitCode
 from uvicorn.supervisor import actions as do
@@ -42,6 +42,7 @@ class KernelLike(Protocol):
     def wait(self, deadline: float | None) -> list[Event]: ...
     def spawn(self, serial: int, slot: int, generation: int, title: str, run: Callable[[], int]) -> Event: ...
     def tell(self, serial: int, message: channel.Message) -> None: ...
+    def tell_all(self, message: channel.Message) -> None: ...
     def signal(self, serial: int, name: str) -> None: ...
     def dump_stack(self, serial: int) -> None: ...
     def stack(self, serial: int) -> str | None: ...
@@ -168,7 +169,8 @@ class Master:
             case do.Log(level, text):
                 logger.log(getattr(logging, level.name), "%s", text)
             case do.ReopenLogs():
-                logger.info("Received SIGUSR1: no log file is open that could be reopened.")
+                logger.info("Received SIGUSR1: %s", logfiles.reopen())
+                self._kernel.tell_all(channel.Reopen())
             case do.Exit():
                 raise AssertionError("the loop ends before it performs this")
         return []

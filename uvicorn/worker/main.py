@@ -12,6 +12,9 @@ import logging
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from uvicorn import channel
@@ -42,6 +45,34 @@ def run(config: Config, sockets: list[socket.socket]) -> int:
     return int(server.exit_code)
 
 
+def reopen_on_usr1(server: Server) -> None:
+    """The same as a master does on USR1, whose default would end the process. Done at the next tick, not in the
+    handler."""
+
+    def reopen(sig: int, frame: FrameType | None) -> None:
+        server.reopen_logs = True
+
+    if sys.platform != "win32":
+        signal.signal(signal.SIGUSR1, reopen)
+
+
+@contextmanager
+def reopening(server: Server) -> Iterator[None]:
+    """`reopen_on_usr1` while inside, in a program that has not taken the signal for itself."""
+    mine = (
+        sys.platform != "win32"
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    )
+    if mine:
+        reopen_on_usr1(server)
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+
 def _handle_more_signals(server: Server, alone: bool) -> None:
     """QUIT stops now (its default would write a core file). HUP without a master is explained: nobody dies of it."""
 
@@ -57,3 +88,4 @@ def _handle_more_signals(server: Server, alone: bool) -> None:
         signal.signal(signal.SIGQUIT, stop_now)
         if alone:
             signal.signal(signal.SIGHUP, explain)
+            reopen_on_usr1(server)

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from uvicorn import channel
+from uvicorn import channel, logfiles
 from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Phase, Ready, Spent, WorkerLink
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ExitCode, StartupError, describe_failure
@@ -48,7 +48,8 @@ _log = logging.getLogger("uvicorn.error")
 class Server:
     """Serves `config.app`. `run()` makes its own loop, `await serve()` uses the running one.
 
-    From any thread: `started` says that it accepts, `should_exit = True` ends it, `force_exit = True` ends it now.
+    From any thread: `started` says that it accepts, `should_exit = True` ends it, `force_exit = True` ends it now,
+    `reopen_logs = True` opens log files that were moved away anew.
     """
 
     reraise_signals = True
@@ -60,6 +61,7 @@ class Server:
         self.started = False
         self.should_exit = False
         self.force_exit = False
+        self.reopen_logs = False
         self.servers: list[Acceptor] = []
         self.failure: StartupError | None = None
         self.lifespan: Any = None
@@ -113,7 +115,7 @@ class Server:
         _log.info("Started server process [%d]", os.getpid(), extra={"color_message": _STARTED})
         await self.startup(sockets)
         if not self.started:
-            self._pulse.stop()
+            self._stop_pulse()
             return
         try:
             await self.main_loop()
@@ -128,6 +130,7 @@ class Server:
         self._phase = Phase.BOOTING
         self._prepare_state()
         self._pulse.start()
+        logfiles.hold(self)
         if not await self._start_lifespan():
             return
         if self.lifespan.should_exit:
@@ -243,8 +246,20 @@ class Server:
             self._sweep(now)
         if self._max_requests and state.total_requests >= self._max_requests:
             self._spent()
-        if self._master is not None:
-            self._master.heartbeat.beat(now, state.in_flight, self._phase)
+        master = self._master
+        if master is not None:
+            master.heartbeat.beat(now, state.in_flight, self._phase)
+            if master.reopen:
+                master.reopen = False
+                self.reopen_logs = True
+        logfiles.flush()
+        if self.reopen_logs:
+            self._reopen_logs()
+
+    def _reopen_logs(self) -> None:
+        self.reopen_logs = False
+        level = logging.INFO if self._master is None else logging.DEBUG  # a master says it once for all of its workers
+        _log.log(level, "Log files: %s", logfiles.reopen())
 
     def _spent(self) -> None:
         """The limit of requests is reached: be replaced, or end where there is nobody to do that."""
@@ -285,7 +300,7 @@ class Server:
         await self._finish_connections(order, start)
         if not self.force_exit:
             await self._shut_down_lifespan(timetable(self._order(order), start).deadline)
-        self._pulse.stop()
+        self._stop_pulse()
         if self._master is not None:
             asyncio.get_running_loop().remove_reader(self._master.endpoint.fileno())
         self.started = False
@@ -373,6 +388,10 @@ class Server:
         await asyncio.wait({shutdown}, timeout=INTERVAL)
         _log.error("Application shutdown not complete in time. Exiting.")
 
+    def _stop_pulse(self) -> None:
+        self._pulse.stop()
+        logfiles.release(self)  # the lines of the last tick
+
     def _let_go(self) -> None:
         """Hold nothing any more. Nothing is left to do after a `shutdown`; a cancelled `serve` leaves by this alone."""
         for acceptor in self.servers:
@@ -385,7 +404,7 @@ class Server:
             task.cancel()
         for connection in list(self.server_state.connections):
             getattr(connection, "abort", connection.shutdown)()
-        self._pulse.stop()
+        self._stop_pulse()
         self.started = False
 
     # -- signals and the master --------------------------------------------------------------------------------
@@ -407,8 +426,12 @@ class Server:
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self.reraise_signals:
-            for captured in reversed(self._captured):
-                signal.raise_signal(captured)
+            self.raise_captured_signals()
+
+    def raise_captured_signals(self) -> None:
+        """For the program around us: each signal that ended it, the last one first."""
+        for captured in reversed(self._captured):
+            signal.raise_signal(captured)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The handler: stop; a second one stops now (not the master's, which repeats itself to be more urgent).

@@ -1,0 +1,151 @@
+"""The file that `--pid` names: written whole, refused while somebody lives behind it, removed by nobody else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from uvicorn import pidfile
+from uvicorn.errors import ExitCode, StartupError
+
+if sys.platform == "win32":
+    pytest.skip("nobody can be asked whether it lives", allow_module_level=True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "server.pid"
+
+
+@pytest.fixture
+def somebody() -> Iterator[int]:
+    """A process that lives."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process.pid
+
+
+@pytest.fixture
+def nobody() -> int:
+    """The pid of a process that is gone."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+def test_there_while_inside(path: Path) -> None:
+    with pidfile.written(path):
+        assert path.read_text() == f"{os.getpid()}\n"
+        assert path.stat().st_mode & 0o777 == 0o644 & ~_umask()
+        assert os.listdir(path.parent) == [path.name]
+    assert os.listdir(path.parent) == []
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_none_is_no_file() -> None:
+    with pidfile.written(None):
+        pass
+
+
+def test_removed_although_it_ends_badly(path: Path) -> None:
+    with pytest.raises(KeyError), pidfile.written(path):
+        raise KeyError
+    assert not path.exists()
+
+
+def test_a_relative_path_survives_a_change_of_the_folder(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    with pidfile.written(path.name):
+        assert path.exists()
+        monkeypatch.chdir("/")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("left", ["", "garbage", "-5", "0", "12x", "9" * 40, "²"])
+def test_what_names_no_process_is_replaced(path: Path, left: str) -> None:
+    path.write_text(left)
+    with pidfile.written(path):
+        assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_what_a_dead_process_left_is_replaced(path: Path, nobody: int) -> None:
+    path.write_text(f"{nobody}\n")
+    with pidfile.written(path):
+        assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_our_own_number_is_from_an_earlier_life(path: Path) -> None:
+    """A container starts again: the same file, the same pid."""
+    path.write_text(str(os.getpid()))
+    with pidfile.written(path):
+        assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_live_process_is_refused(path: Path, somebody: int) -> None:
+    path.write_text(f"{somebody}\n")
+    with pytest.raises(StartupError, match=f"process {somebody}, which it names, is alive"), pidfile.written(path):
+        raise AssertionError("not reached")
+    assert StartupError.exit_code is ExitCode.STARTUP
+    assert path.read_text() == f"{somebody}\n"
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_somebody_elses_process_lives_as_well() -> None:
+    """Without the right to signal it, a process answers with an error that proves its life."""
+    code = "import os\nfrom uvicorn import pidfile\nif os.getuid() == 0: os.setuid(65534)\nprint(pidfile._is_alive(1))"
+    assert run_python(code) == "True\n"
+
+
+def run_python(code: str) -> str:
+    env = {**os.environ, "PYTHONPATH": str(Path(pidfile.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_successors_file_is_left(path: Path, somebody: int) -> None:
+    with pidfile.written(path):
+        path.write_text(f"{somebody}\n")
+    assert path.read_text() == f"{somebody}\n"
+
+
+def test_a_child_does_not_remove_it(path: Path) -> None:
+    code = f"""
+import os
+from uvicorn import pidfile
+with pidfile.written({str(path)!r}):
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        print(os.path.exists({str(path)!r}))
+"""
+    assert run_python(code) == "True\n"
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("missing/x.pid", "No such file"), ("folder", "no regular file"), ("link", "no regular file")]
+)
+def test_what_cannot_be_written(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "target").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with pytest.raises(StartupError, match=why), pidfile.written(tmp_path / name):
+        raise AssertionError("not reached")
+    assert sorted(os.listdir(tmp_path)) == ["folder", "link", "target"]
+    assert (tmp_path / "target").read_text() == "precious"
+
+
+def test_a_draft_of_a_killed_predecessor_is_no_obstacle(path: Path) -> None:
+    path.with_name(f"{path.name}.{os.getpid()}").write_text("12")
+    with pidfile.written(path):
+        assert os.listdir(path.parent) == [path.name]

@@ -1,0 +1,345 @@
+"""Where log lines go: files that can be reopened, and batches of lines for what is no terminal.
+
+Owns: the handlers behind `--log-file` and `--access-log-file`, and the one that the access log's standard stream gets
+when that is a pipe, a socket or a file. Each puts whole lines out, each batch by one `write`, so that the lines of
+several processes never mix: files are opened with O_APPEND (batches up to 64 KiB), what is no such file gets 4096 bytes
+at a time, which a pipe takes whole.
+
+A handler writes every record at once until somebody promises to call `flush` ten times a second (`hold`); from then on
+the access log is batched. `release` ends that, so nothing is pending once a server has stopped. A process that is
+killed loses the access lines of its last tick.
+
+Must not: know a request or a process, or raise into the code that logs. Fails by: `ConfigError` when a file cannot be
+opened at the start; later by one sentence on standard error for each time that writing begins to fail (the lines are
+lost until it works again), and by keeping the old file when a new one cannot be opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import stat
+import sys
+import weakref
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
+from uvicorn.errors import ConfigError
+from uvicorn.logging import LOGGING_CONFIG, AccessFormatter, ColourizedFormatter, DefaultFormatter
+
+FILE_BATCH = 65536
+PIPE_BATCH = 4096
+"""What a pipe takes in one piece, even from several writers (PIPE_BUF)."""
+
+STALLED_SECONDS = 1.0
+"""How long a non-blocking descriptor may refuse to take more."""
+
+_log = logging.getLogger("uvicorn.error")
+_handlers: weakref.WeakSet[LineHandler] = weakref.WeakSet()
+_flushers: weakref.WeakSet[Any] = weakref.WeakSet()
+_held = False
+
+
+class LineHandler(logging.Handler):
+    """Writes whole records to a descriptor: at once, or (`batched`) when `limit` bytes or a `flush` have come."""
+
+    terminator = "\n"
+
+    def __init__(self, name: str, *, batched: bool) -> None:
+        super().__init__()
+        self.limit = PIPE_BATCH
+        self._target = name
+        self._batched = batched
+        self._pending = bytearray()
+        self._left = 0
+        self._failing = False
+        self._torn = False
+        _handlers.add(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = (self.format(record) + self.terminator).encode("utf-8", "backslashreplace")
+        except RecursionError:
+            raise
+        except Exception:
+            self.handleError(record)
+            return
+        pending = self._pending
+        if pending and len(pending) + len(line) > self.limit:
+            self._write_pending()
+        pending += line
+        if not (_held and self._batched) or len(pending) >= self.limit:
+            self._write_pending()
+
+    def flush(self) -> None:
+        """Write what is pending. Also called by `logging.shutdown`."""
+        if self._pending:
+            self.acquire()
+            try:
+                self._write_pending()
+            finally:
+                self.release()
+
+    def forget(self) -> None:
+        """In a fork: what was pending is the parent's to write."""
+        self._pending.clear()
+
+    def _write_pending(self) -> None:
+        # After a write that was cut short by an error, the next line must not be glued to the torn one.
+        data = b"\n" + self._pending if self._torn else bytes(self._pending)
+        self._pending.clear()
+        if not data:
+            return
+        self._left = len(data)
+        try:
+            self._put(data)
+        except (OSError, ValueError) as exc:
+            self._torn = self._torn or 0 < self._left < len(data)
+            if not self._failing:
+                self._failing = True
+                reason = getattr(exc, "strerror", None) or exc
+                _complain(f"Cannot write to {self._target}: {reason}. Lines are lost until it works again.")
+        else:
+            self._failing = self._torn = False
+
+    def _put(self, data: bytes) -> None:
+        descriptor = self._descriptor()
+        while self._left:
+            self._left -= _write_some(descriptor, data[-self._left :])
+
+    def _descriptor(self) -> int:
+        """What to write to, now. Raises OSError or ValueError when there is nothing."""
+        raise NotImplementedError
+
+
+class BatchHandler(LineHandler, logging.StreamHandler):  # type: ignore[type-arg]  # not generic at run time before 3.11
+    """A `logging.StreamHandler` of a standard stream that is no terminal: batches, past the stream's own buffer.
+
+    What the application has printed leaves first, so that the order stays.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(getattr(stream, "name", "the stream"), batched=True)
+        self.stream = self._standard = stream
+
+    def _put(self, data: bytes) -> None:
+        if self.stream is self._standard:
+            super()._put(data)
+        else:  # a program gave it another one, which may be no file
+            self.stream.write(data.decode())
+            self.stream.flush()
+
+    def _descriptor(self) -> int:
+        self.stream.flush()
+        descriptor: int = self.stream.fileno()
+        return descriptor
+
+
+class FileHandler(LineHandler):
+    """Appends to a file. `option` is what named it, for sentences."""
+
+    def __init__(self, option: str, path: str | os.PathLike[str], *, batched: bool) -> None:
+        self.path = os.path.abspath(path)  # the application may change the folder
+        super().__init__(f"{option} {self.path}", batched=batched)
+        self._fd = -1
+        try:
+            self._open()
+        except OSError as exc:
+            raise ConfigError(f"Cannot open {self._target}: {_why(self.path, exc)}.") from None
+
+    def reopen(self) -> str | None:
+        """Go on in a new file of the same name. None, or a sentence: then the old file stays in use."""
+        self.acquire()
+        try:
+            self._write_pending()
+            if self._fd >= 0:
+                self._open()
+        except OSError as exc:
+            return f"Cannot reopen {self._target}: {_why(self.path, exc)}. The old file stays in use."
+        finally:
+            self.release()
+        return None
+
+    def close(self) -> None:
+        """Close the file. A record that comes later opens it again.
+
+        `logging.config.dictConfig`, which an application may call while it is imported, closes every handler there
+        is, those that stay in use included.
+        """
+        self.flush()
+        self.acquire()
+        try:
+            descriptor, self._fd = self._fd, -1
+            if descriptor >= 0:
+                os.close(descriptor)
+        finally:
+            self.release()
+        super().close()
+
+    def _descriptor(self) -> int:
+        if self._fd < 0:
+            self._open()
+        return self._fd
+
+    def _open(self) -> None:
+        """Open first, then swap: whatever fails, what was open stays open. Descriptors are close-on-exec by default."""
+        nonblocking = getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody reads is refused instead of waited for
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | nonblocking | getattr(os, "O_BINARY", 0)
+        fresh = os.open(self.path, flags, 0o666)
+        if nonblocking:
+            os.set_blocking(fresh, True)
+        mode = os.fstat(fresh).st_mode
+        self.limit = FILE_BATCH if stat.S_ISREG(mode) else PIPE_BATCH
+        self._batched = self._batched and not os.isatty(fresh)
+        if self._fd < 0:
+            self._fd = fresh
+        else:
+            os.dup2(fresh, self._fd, inheritable=False)
+            os.close(fresh)
+
+
+# -- what everybody else calls ---------------------------------------------------------------------------------
+
+
+def hold(flusher: object) -> None:
+    """`flusher` promises to call `flush` ten times a second, until `release`."""
+    global _held
+    _flushers.add(flusher)
+    _held = True
+
+
+def release(flusher: object) -> None:
+    """Nobody counts on `flusher` any more; nothing is pending afterwards."""
+    global _held
+    _flushers.discard(flusher)
+    _held = bool(_flushers)
+    flush()
+
+
+def flush() -> None:
+    """Write every line that is pending."""
+    for handler in list(_handlers):
+        handler.flush()
+
+
+def reopen() -> str:
+    """Open every log file anew, for whoever has moved them away; what could not be opened is logged.
+
+    Returns half a sentence that says what was done.
+    """
+    files = [handler for handler in list(_handlers) if isinstance(handler, FileHandler)]
+    refusals = {handler: handler.reopen() for handler in files}
+    for sentence in refusals.values():
+        if sentence is not None:
+            _log.error("%s", sentence)
+    done = sorted({handler.path for handler, sentence in refusals.items() if sentence is None})
+    if done:
+        return f"reopened {', '.join(done)}."
+    return "no log file could be reopened." if files else "no log file is open that could be reopened."
+
+
+def to_file(loggers: Sequence[str], option: str, path: str | os.PathLike[str], *, batched: bool = False) -> None:
+    """Let these loggers write to `path`, without colours. Raises ConfigError when it cannot be opened.
+
+    The file takes the place of every handler that writes to a standard stream; when there is none, it is added to the
+    first logger. Handlers of any other kind stay, and so does propagation.
+    """
+    replaced = [h for name in loggers for h in logging.getLogger(name).handlers if _is_console(h)]
+    fresh = FileHandler(option, path, batched=batched)
+    _take_over(fresh, replaced[0] if replaced else None)
+    fresh.setFormatter(_plain(fresh.formatter, access=batched))
+    if not replaced:
+        logging.getLogger(loggers[0]).addHandler(fresh)
+    for name in loggers:
+        log = logging.getLogger(name)
+        log.handlers = list(dict.fromkeys(fresh if h in replaced else h for h in log.handlers))
+    for old in replaced:
+        if isinstance(old, FileHandler):
+            old.close()
+
+
+def batch(logger: str) -> None:
+    """Let this logger's plain handlers for a standard stream write in batches, unless that is a terminal."""
+    log = logging.getLogger(logger)
+    log.handlers = [_batching(h) if type(h) is logging.StreamHandler else h for h in log.handlers]
+
+
+# -- helpers ---------------------------------------------------------------------------------------------------
+
+
+def _batching(handler: Any) -> logging.Handler:
+    try:
+        ready = _is_console(handler) and not os.isatty(handler.stream.fileno())
+    except (OSError, ValueError):  # closed, or no file at all
+        ready = False
+    if not ready:
+        return handler  # type: ignore[no-any-return]  # a StreamHandler, which is generic for type checkers alone
+    fresh = BatchHandler(handler.stream)
+    _take_over(fresh, handler)
+    return fresh
+
+
+def _is_console(handler: logging.Handler) -> bool:
+    if isinstance(handler, FileHandler):
+        return True  # ours, of an earlier call
+    streams = [one for one in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__) if one is not None]
+    return isinstance(handler, logging.StreamHandler) and any(handler.stream is one for one in streams)
+
+
+def _take_over(fresh: logging.Handler, old: logging.Handler | None) -> None:
+    """Everything about a handler but where it writes."""
+    if old is not None:
+        fresh.setLevel(old.level)
+        fresh.filters = list(old.filters)
+        fresh.setFormatter(old.formatter)
+        fresh.set_name(old.get_name())
+
+
+def _plain(formatter: logging.Formatter | None, *, access: bool) -> logging.Formatter:
+    """A formatter without colours; ours when there is none."""
+    if formatter is None:
+        kind, name = (AccessFormatter, "access") if access else (DefaultFormatter, "default")
+        return kind(LOGGING_CONFIG["formatters"][name]["fmt"], use_colors=False)
+    if isinstance(formatter, ColourizedFormatter):
+        formatter = copy(formatter)  # others may share it
+        formatter.use_colors = False
+    return formatter
+
+
+def _write_some(descriptor: int, data: bytes) -> int:
+    """One write; a descriptor that somebody made non-blocking is waited for, within a bound."""
+    try:
+        return os.write(descriptor, data)
+    except BlockingIOError:
+        if not select.select([], [descriptor], [], STALLED_SECONDS)[1]:
+            raise
+        return os.write(descriptor, data)
+
+
+def _why(path: str, exc: OSError) -> str:
+    folder = os.path.dirname(path)
+    if isinstance(exc, FileNotFoundError) and not os.path.isdir(folder):
+        return f"there is no folder {folder}"
+    return exc.strerror or str(exc)
+
+
+def _complain(sentence: str) -> None:
+    """Past the log, which is what fails."""
+    try:
+        print(f"uvicorn: {sentence}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass  # nobody can be told
+
+
+def _after_fork() -> None:
+    global _held
+    _held = False
+    _flushers.clear()
+    for handler in list(_handlers):
+        handler.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
