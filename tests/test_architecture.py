@@ -17,7 +17,14 @@ MODULES = {
 }
 
 BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types")
-TOOLS = ("uvicorn.sockets", "uvicorn.logging", "uvicorn.importer", "uvicorn.options", "uvicorn.middleware")
+TOOLS = (
+    "uvicorn.sockets",
+    "uvicorn.cpus",
+    "uvicorn.logging",
+    "uvicorn.importer",
+    "uvicorn.options",
+    "uvicorn.middleware",
+)
 CONFIG = ("uvicorn.config",)
 TOP = ("uvicorn.main", "uvicorn.__main__")
 PURE = tuple(

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from uvicorn import sockets
+from uvicorn import cpus, sockets
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.errors import ConfigError, StartupError
 from uvicorn.importer import ImportFromStringError, import_from_string
@@ -567,16 +567,11 @@ def log_address(url: str) -> None:
 
 
 def _worker_count(workers: int | str | None) -> int:
-    if workers == "auto":
-        return os.cpu_count() or 1
-    if workers is not None:
-        return int(workers)
-    text = os.environ.get("WEB_CONCURRENCY", "").strip()
-    if not text:
-        return 1
-    if not text.isdigit() or int(text) < 1:
-        raise ConfigError(f"WEB_CONCURRENCY must be a whole number of at least 1, not {text!r}.")
-    return int(text)
+    if workers is None:
+        workers = os.environ.get("WEB_CONCURRENCY", "").strip() or 1
+        if workers != "auto" and not (str(workers).isdecimal() and int(workers) >= 1):
+            raise ConfigError(f"WEB_CONCURRENCY must be a whole number of at least 1, or auto, not {workers!r}.")
+    return cpus.available() if workers == "auto" else int(workers)
 
 
 # -- which kind of callable ------------------------------------------------------------------------------------
