@@ -544,9 +544,22 @@ class Config:
     # -- sockets -----------------------------------------------------------------------------------------------
 
     def bind(self) -> list[sockets.Listener]:
-        """Bind and listen as the settings say. Raises BindError; nothing stays open then."""
+        """Bind and listen as the settings say, or on what a service manager passed. Raises BindError; nothing stays
+        open then.
+
+        Sockets that were passed replace `host`, `port` and `uds`: a unit with a socket means it, and the address in its
+        command would be a second one that nobody asked for. `fd` names a descriptor, so it is the one that is meant.
+        """
+        passed = sockets.take_passed()
         if self.fd is not None:
             return [sockets.adopt(self.fd, self.backlog)]
+        if passed:
+            listeners = sockets.adopt_passed(passed, self.backlog)
+            named = ", ".join(f"{name} ({one.url})" for name, one in zip(passed.values(), listeners, strict=True))
+            logging.getLogger("uvicorn.error").info(
+                "Using what the service manager passed, and not --host, --port or --uds: %s", named
+            )
+            return listeners
         if self.uds is not None:
             return [sockets.bind_unix(self.uds, self.backlog)]
         return sockets.bind_tcp(self.host, self.port, self.backlog)

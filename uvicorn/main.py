@@ -190,7 +190,7 @@ def serve(config: Config) -> int:
     try:
         if needs_master:
             return _serve_under_master(config, listeners)
-        return worker_main.run(config, [listener.sock for listener in listeners])
+        return worker_main.run(config, listeners)
     finally:
         sockets.close_all(listeners)
 

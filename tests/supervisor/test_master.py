@@ -111,7 +111,7 @@ def run(
     master = Master(
         config(**settings),
         listeners,
-        lambda config, sockets: len(sockets),
+        lambda config, listeners: len(listeners),
         kernel=lambda: kernel,
         notifier=notifier or Notifier(None),
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -30,7 +29,7 @@ from uvicorn.supervisor.state import Supervisor
 
 logger = logging.getLogger("uvicorn.error")
 
-RunWorker = Callable[[Config, list[socket.socket]], int]
+RunWorker = Callable[[Config, list[sockets.Listener]], int]
 
 
 class KernelLike(Protocol):
@@ -48,7 +47,7 @@ class KernelLike(Protocol):
 
 
 class Master:
-    """Supervises `config.workers` processes that each call `run_worker(config, sockets)`, on these listeners.
+    """Supervises `config.workers` processes that each call `run_worker(config, listeners)`.
 
     The listeners must listen already; the master closes them, at the latest when `run` returns. What every
     worker imports anyway should have been imported by the caller, so that a worker starts in milliseconds.
@@ -141,7 +140,7 @@ class Master:
 
     def _work(self) -> int:
         """Runs in the worker."""
-        return self._run_worker(self._config, [listener.sock for listener in self._listeners])
+        return self._run_worker(self._config, self._listeners)
 
     def _close_listeners(self) -> None:
         sockets.close_all(self._listeners)

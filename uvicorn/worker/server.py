@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -59,6 +59,8 @@ class Server:
         self.servers: list[Acceptor] = []
         self.failure: StartupError | None = None
         self.lifespan: Any = None
+        self.given: Collection[socket.socket] = ()
+        """Those of `serve`'s sockets whose queue a full stop leaves for the next process that is given them."""
         self._taken: WorkerLink | None = None
         self._own_listeners: list[Listener] = []
         self._captured: list[int] = []
@@ -129,9 +131,9 @@ class Server:
             self._fail(self.lifespan.failure)
             return
         try:
-            given = [Listener(sock) for sock in sockets or ()]
-            listeners = given or self.config.bind()
-            if not given:
+            passed = [Listener(sock, given=sock in self.given) for sock in sockets or ()]
+            listeners = passed or self.config.bind()
+            if not passed:
                 self._own_listeners = listeners
             await self._accept(listeners)
         except StartupError as exc:
@@ -173,7 +175,7 @@ class Server:
 
         self.servers = []
         for listener in listeners:
-            acceptor = Acceptor(loop, listener.sock, factory)
+            acceptor = Acceptor(loop, listener.sock, factory, given=listener.given)
             await acceptor.start(config.backlog)
             self.servers.append(acceptor)
 
@@ -276,10 +278,9 @@ class Server:
 
     async def _stop_accepting(self, order: Drain, start: float, sockets: list[socket.socket] | None) -> None:
         until = timetable(order, start).refuse_at
-        # The queue is for whoever listens after us: siblings, or the next process that is given this descriptor.
-        leave_queue = order.mode is DrainMode.RETIRE or self.config.fd is not None
         for acceptor in self.servers:
-            if leave_queue:
+            # The queue is for whoever listens after us: siblings, or the next process that is given this descriptor.
+            if order.mode is DrainMode.RETIRE or acceptor.given:
                 await acceptor.stop()
                 acceptor.close()
             else:
