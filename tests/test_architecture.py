@@ -29,7 +29,7 @@ CONFIG = ("uvicorn.config",)
 TOP = ("uvicorn.main", "uvicorn.__main__")
 PURE = tuple(
     f"uvicorn.supervisor.{name}"
-    for name in ["events", "actions", "policy", "state", "table", "rolling", "wording", "effects"]
+    for name in ["events", "actions", "policy", "state", "table", "rolling", "watchdog", "wording", "effects"]
 )
 
 LAYERS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [

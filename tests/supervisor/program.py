@@ -70,7 +70,7 @@ def describe(link: channel.WorkerLink, listeners: list[sockets.Listener]) -> Non
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
     say(f"signals silent={silent} default={default} blocked={len(blocked)}")
     say(f"random {random.random()}")
-    say(f"environment {'NOTIFY_SOCKET' in os.environ}")
+    say(f"environment {any(name.startswith(('NOTIFY_', 'WATCHDOG_')) for name in os.environ)}")
     title = Path("/proc/self/cmdline")
     say(f"title {title.read_bytes().rstrip(bytes(1)).decode() if title.exists() else '?'}")
     atexit.register(say, "atexit of the worker")
@@ -83,14 +83,14 @@ def serve(link: channel.WorkerLink, word: str) -> int:
         leave_an_orphan()
     if word == "stubborn":
         signal.signal(signal.SIGQUIT, lambda *_: say("QUIT is not for me"))
-    link.heartbeat.beat(time.monotonic(), 0, channel.Phase.SERVING)
+    link.heartbeat.beat(time.monotonic(), 0, channel.Phase.SERVING, 7)
     link.endpoint.send(channel.Ready())
     say(f"ready {os.getpid()} slot {link.slot} gen {link.generation}")
     poller = select.poll()
     poller.register(link.endpoint, select.POLLIN)
     while True:
         poller.poll(100)
-        link.heartbeat.beat(time.monotonic(), 3, channel.Phase.SERVING)
+        link.heartbeat.beat(time.monotonic(), 3, channel.Phase.SERVING, 10)
         if not link.poll():
             say(f"orphan {os.getpid()}")
             return 0

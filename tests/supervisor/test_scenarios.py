@@ -1,12 +1,14 @@
 """Transcripts: each file in `scenarios/` opens with what it proves, then says what happens and what is done
 about it.
 
-    workers 4 · limits drain 25 hang 30 boot 0 · code fixed      the settings (before `start`)
+    workers 4 · limits drain 25 hang 30 boot 0 watchdog 0 · code fixed      the settings (before `start`)
+    status told                STATUS lines are to be looked at from here on
     at 1.5                     the time from here on; a wake-up that was due before it must have been taken
     late at 50                 the same, but the master was asleep
     start · tick · signal HUP · pid 1 1001 · ready 3 · failed 1 3 text · traceback 1 3 text
-    drained 2 · exit 2 status 0 · exit 2 signal SIGKILL · beat 1 at 29.5 [flight 3] · no fork 1 text
-    → …                        exactly what is done, in this order (debug lines and STATUS are left out)
+    drained 2 · exit 2 status 0 · exit 2 signal SIGKILL · no fork 1 text
+    beat 1 at 29.5 [flight 3 [requests 10]]
+    → …                        exactly what is done, in this order (debug lines are left out, and STATUS mostly)
     wake 31.5 · wake never     what `deadline()` says now
 """
 
@@ -53,6 +55,8 @@ def parse_event(words: list[str]) -> ev.Event:
             return ev.Heartbeat(int(serial), float(at))
         case ["beat", serial, "at", at, "flight", count]:
             return ev.Heartbeat(int(serial), float(at), int(count))
+        case ["beat", serial, "at", at, "flight", count, "requests", requests]:
+            return ev.Heartbeat(int(serial), float(at), int(count), int(requests))
         case ["no", "fork", serial, *text]:
             return ev.SpawnFailed(int(serial), " ".join(text))
     raise AssertionError(f"not understood: {' '.join(words)}")
@@ -68,6 +72,7 @@ class Play:
         self.settings: dict[str, float | bool] = {}
         self.machine: Supervisor | None = None
         self.actual: Iterator[str] = iter(())
+        self.hidden: tuple[str, ...] = ("log DEBUG", "notify status")
 
     def line(self, line: str) -> None:
         if line.startswith("→"):
@@ -83,6 +88,8 @@ class Play:
                 self.target = int(count)
             case ["limits", *pairs]:
                 self.settings |= {k: float(v) for k, v in zip(pairs[::2], pairs[1::2], strict=True)}
+            case ["status", "told"]:
+                self.hidden = ("log DEBUG",)
             case ["code", "fixed"]:
                 self.settings["fixed_code"] = True
             case ["at", at]:
@@ -113,7 +120,7 @@ class Play:
             due = self.machine.deadline()
             self.now = due if due is not None and abs(due - self.now) < 1e-9 else self.now
         shown = map(self.render, self.machine.handle(event, self.now))
-        self.actual = iter([s for s in shown if not s.startswith(("log DEBUG", "notify status"))])
+        self.actual = iter([s for s in shown if not s.startswith(self.hidden)])
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)

@@ -35,6 +35,7 @@ class Status(enum.Enum):
     RELOADING = "reloading"
     STOPPING = "stopping"
     STATUS = "status"
+    WATCHDOG = "watchdog"
 
 
 @dataclass(frozen=True, slots=True)

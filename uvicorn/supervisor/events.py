@@ -80,20 +80,26 @@ class WorkerDrained:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited:
-    """The process was reaped: `signal` names what killed it, "" if it left with status `code`."""
+    """The process was reaped: `signal` names what killed it, "" if it left with status `code`. `requests` as its last
+    heartbeat has it."""
 
     serial: int
     code: int
     signal: str = ""
+    requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The worker's loop last turned at `at`; a debugger that holds the worker counts as a turn just now."""
+    """The worker's loop last turned at `at`; a debugger that holds the worker counts as a turn just now.
+
+    `requests` is how many it has begun, those `in_flight` among them.
+    """
 
     serial: int
     at: float
     in_flight: int = 0
+    requests: int = 0
 
 
 Event = (

@@ -12,6 +12,7 @@ import gc
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from uvicorn import channel, sockets
@@ -68,7 +69,7 @@ class Master:
         self._make_kernel = kernel
         self._notifier = Notifier.take() if notifier is None else notifier
         self._app = app_name(config)
-        self._supervisor = Supervisor(limits(config), config.workers)
+        self._supervisor = Supervisor(replace(limits(config), watchdog=self._notifier.watchdog), config.workers)
         self._kernel: KernelLike
 
     def run(self) -> int:

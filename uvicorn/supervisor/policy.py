@@ -26,6 +26,8 @@ CLEAN_EXIT_PAUSE = 0.5
 """A TERM sent to the whole process group reaches the workers as well: wait for ours before replacing them."""
 SLOW_BOOT_SECONDS = 60.0
 """A boot longer than this has its stack logged, once. It is not killed for it."""
+STATUS_SECONDS = 1.0
+"""Between two STATUS lines that differ in nothing but the number of requests."""
 LATE_SECONDS = 1.0
 """A master that wakes this much after the deadline it asked for was itself not scheduled."""
 BACKOFF_FIRST, BACKOFF_FACTOR, BACKOFF_MOST = 0.1, 1.5, 30.0
@@ -44,14 +46,16 @@ class Code(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds; 0 switches `hang` and `boot` off, and means "at once" for `drain`.
+    """Seconds; 0 switches `hang`, `boot` and `watchdog` off, and means "at once" for `drain`.
 
+    `watchdog`: the interval in which the service manager wants to hear that we are alive.
     `fixed_code`: the application is an object that was handed over, so a reload cannot bring new code.
     """
 
     drain: float = 25.0
     hang: float = 30.0
     boot: float = 0.0
+    watchdog: float = 0.0
     fixed_code: bool = False
 
     def hang_deadline(self, beat: float) -> float | None:

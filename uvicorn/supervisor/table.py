@@ -121,6 +121,7 @@ class WorkerHandle:
     ready_at: float = 0.0
     beat: float = 0.0
     in_flight: int = 0
+    requests: int = 0
     report_at: float | None = None
     cause: str = ""
     failed_code: int = 0

@@ -227,7 +227,7 @@ class Server:
         if self._ticks % SWEEP_TICKS == 0:
             self._sweep(now)
         if self._master is not None:
-            self._master.heartbeat.beat(now, state.in_flight, self._phase)
+            self._master.heartbeat.beat(now, state.in_flight, self._phase, state.total_requests)
 
     def _default_headers(self, second: int) -> list[tuple[bytes, bytes]]:
         pairs = []
@@ -258,6 +258,7 @@ class Server:
         await self._finish_connections(order, start)
         if not self.force_exit:
             await self._shut_down_lifespan(timetable(self._order(order), start).deadline)
+        self._tick()  # the last figures
         self._pulse.stop()
         if self._master is not None:
             asyncio.get_running_loop().remove_reader(self._master.endpoint.fileno())
