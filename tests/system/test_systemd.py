@@ -155,6 +155,15 @@ def test_a_reload_that_fails(service: Any) -> None:
     assert "No module named 'nothing_at_all'" in service.journal()
 
 
+def test_a_reload_that_takes_longer_than_the_watchdog(service: Any) -> None:
+    service.install(APP, "WatchdogSec=2s")
+    service.machine.run("systemctl start uvicorn.service")
+    service.application(APP.replace("VERSION = 1", "VERSION = 2; time.sleep(3)"))
+    service.machine.run("systemctl reload uvicorn.service")
+    assert {service.ask()["version"] for _ in range(10)} == {2}
+    assert service.show("NRestarts") == "0"
+
+
 def test_a_worker_is_killed(service: Any, eventually: Callable[..., Any]) -> None:
     service.install(APP)
     service.machine.run("systemctl start uvicorn.service")
