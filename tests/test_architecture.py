@@ -21,6 +21,7 @@ TOOLS = tuple(
     f"uvicorn.{name}"
     for name in [
         "sockets",
+        "cpus",
         "logging",
         "importer",
         "options",
@@ -38,7 +39,18 @@ EMBEDDING = ("uvicorn.reloading", "uvicorn.supervisors")
 TOP = ("uvicorn.main", "uvicorn.__main__")
 PURE = tuple(
     f"uvicorn.supervisor.{name}"
-    for name in ["events", "actions", "policy", "state", "table", "rolling", "wording", "effects", "development"]
+    for name in [
+        "events",
+        "actions",
+        "policy",
+        "state",
+        "table",
+        "rolling",
+        "watchdog",
+        "wording",
+        "effects",
+        "development",
+    ]
 )
 
 LAYERS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [

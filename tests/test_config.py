@@ -82,7 +82,7 @@ def test_web_concurrency(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Config("app:app").workers == 3
     assert Config("app:app", workers=2).workers == 2
     monkeypatch.setenv("WEB_CONCURRENCY", "many")
-    with pytest.raises(ConfigError, match="WEB_CONCURRENCY must be a whole number of at least 1, not 'many'"):
+    with pytest.raises(ConfigError, match="WEB_CONCURRENCY must be a whole number of at least 1, or auto, not 'many'"):
         Config("app:app")
 
 

@@ -12,8 +12,8 @@ means that the master is gone (finish what is in flight, leave), for the master 
 only a report: the master judges it against its own table and ignores what does not fit.
 
 The heartbeat is a page of shared memory per worker, made before the fork: the loop's last tick on the monotonic clock
-(the same clock for all processes of a machine), the number of requests in flight, and a phase. Whoever reads may see a
-value one tick old; that is harmless.
+(the same clock for all processes of a machine), the number of requests in flight and begun, and a phase. Whoever reads
+may see a value one tick old; that is harmless.
 
 Must not: decide anything, block (but for `send` with a bounded wait), or import more than the standard library.
 Fails by: `ChannelClosed` when the other side is gone; a line that is no message is an internal fault (`ValueError`).
@@ -205,6 +205,7 @@ class Beat(NamedTuple):
     at: float
     in_flight: int
     phase: Phase
+    requests: int
 
 
 class Heartbeat:
@@ -212,18 +213,18 @@ class Heartbeat:
 
     __slots__ = ("_page",)
 
-    _LAYOUT = struct.Struct("=dII")
+    _LAYOUT = struct.Struct("=dIIQ")
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
 
-    def beat(self, now: float, in_flight: int, phase: Phase) -> None:
+    def beat(self, now: float, in_flight: int, phase: Phase, requests: int) -> None:
         """Record a tick at `now` (seconds, monotonic)."""
-        self._LAYOUT.pack_into(self._page, 0, now, in_flight, phase)
+        self._LAYOUT.pack_into(self._page, 0, now, in_flight, phase, requests)
 
     def read(self) -> Beat:
-        at, in_flight, phase = self._LAYOUT.unpack_from(self._page, 0)
-        return Beat(at, in_flight, Phase(phase))
+        at, in_flight, phase, requests = self._LAYOUT.unpack_from(self._page, 0)
+        return Beat(at, in_flight, Phase(phase), requests)
 
     def close(self) -> None:
         self._page.close()

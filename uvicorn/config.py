@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from uvicorn import logfiles, sizes, sockets
+from uvicorn import cpus, logfiles, sizes, sockets
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.environment import EnvironmentFile
 from uvicorn.errors import ConfigError, StartupError
@@ -586,9 +586,22 @@ class Config:
     # -- sockets -----------------------------------------------------------------------------------------------
 
     def bind(self) -> list[sockets.Listener]:
-        """Bind and listen as the settings say. Raises BindError; nothing stays open then."""
+        """Bind and listen as the settings say, or on what a service manager passed. Raises BindError; nothing stays
+        open then.
+
+        Sockets that were passed replace `host`, `port` and `uds`: a unit with a socket means it, and the address in its
+        command would be a second one that nobody asked for. `fd` names a descriptor, so it is the one that is meant.
+        """
+        passed = sockets.take_passed()
         if self.fd is not None:
             return [sockets.adopt(self.fd, self.backlog)]
+        if passed:
+            listeners = sockets.adopt_passed(passed, self.backlog)
+            named = ", ".join(f"{name} ({one.url})" for name, one in zip(passed.values(), listeners, strict=True))
+            logging.getLogger("uvicorn.error").info(
+                "Using what the service manager passed, and not --host, --port or --uds: %s", named
+            )
+            return listeners
         if self.uds is not None:
             return [sockets.bind_unix(self.uds, self.backlog)]
         return sockets.bind_tcp(self.host, self.port, self.backlog)
@@ -609,16 +622,11 @@ def log_address(url: str) -> None:
 
 
 def _worker_count(workers: int | str | None) -> int:
-    if workers == "auto":
-        return os.cpu_count() or 1
-    if workers is not None:
-        return int(workers)
-    text = os.environ.get("WEB_CONCURRENCY", "").strip()
-    if not text:
-        return 1
-    if not text.isdigit() or int(text) < 1:
-        raise ConfigError(f"WEB_CONCURRENCY must be a whole number of at least 1, not {text!r}.")
-    return int(text)
+    if workers is None:
+        workers = os.environ.get("WEB_CONCURRENCY", "").strip() or 1
+        if workers != "auto" and not (str(workers).isdecimal() and int(workers) >= 1):
+            raise ConfigError(f"WEB_CONCURRENCY must be a whole number of at least 1, or auto, not {workers!r}.")
+    return cpus.available() if workers == "auto" else int(workers)
 
 
 # -- which kind of callable ------------------------------------------------------------------------------------

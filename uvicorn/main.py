@@ -196,7 +196,7 @@ def serve(config: Config) -> int:
         with pidfile.written(config.pid):
             if needs_master:
                 return _serve_under_master(config, listeners)
-            return worker_main.run(config, [listener.sock for listener in listeners])
+            return worker_main.run(config, listeners)
     except StartupError as exc:
         _log.error("%s", describe_failure(exc))
         return int(exc.exit_code)

@@ -13,6 +13,7 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from uvicorn.errors import BindError
@@ -24,11 +25,13 @@ class Listener:
 
     `path`: of a Unix socket's file that we made, and `identity`: its (device, inode), so that we never remove another
     server's. Both are kept because who served may have closed the socket already, or changed the folder.
+    `given`: by whoever started us, who gives it to the next process as well, with the queue that we leave behind.
     """
 
     sock: socket.socket
     path: str | None = None
     identity: tuple[int, int] | None = None
+    given: bool = False
 
     @property
     def url(self) -> str:
@@ -48,12 +51,12 @@ class Listener:
 
 
 def describe(sock: socket.socket, scheme: str = "http") -> str:
-    """`http://host:port` or `unix:path` for a bound socket."""
+    """`http://host:port` or `unix:path` for a bound socket; an abstract Unix name opens with an @."""
     name = sock.getsockname()
     if isinstance(name, tuple):
         host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
         return f"{scheme}://{host}:{name[1]}"
-    return f"unix:{os.fsdecode(name)}"
+    return f"unix:{os.fsdecode(name).replace(chr(0), '@')}"
 
 
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -179,14 +182,76 @@ def adopt(fd: int, backlog: int) -> Listener:
     except OSError as exc:
         raise BindError(f"Cannot use --fd {fd}: {exc.strerror or exc}. It must be an open socket.") from None
     try:
-        if sock.type != socket.SOCK_STREAM:
-            raise OSError(errno.EINVAL, "it is no stream socket")
-        sock.listen(backlog)
-        sock.setblocking(False)
+        _listen_on_given(sock, backlog)
     except OSError as exc:
         sock.close()
         raise BindError(f"Cannot use --fd {fd}: {exc.strerror or exc}.") from None
-    return Listener(sock)
+    return Listener(sock, given=True)
+
+
+def _listen_on_given(sock: socket.socket, backlog: int) -> None:
+    if sock.type != socket.SOCK_STREAM:
+        raise OSError(errno.EINVAL, "it is no stream socket")
+    if _is_connected(sock):
+        raise OSError(errno.EINVAL, "it is a connection already; a socket that listens is needed (Accept=no)")
+    sock.listen(backlog)
+    sock.setblocking(False)
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+# -- socket activation: sd_listen_fds(3) -----------------------------------------------------------------------
+
+FIRST_PASSED = 3
+_ACTIVATION = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+
+
+def take_passed(environ: MutableMapping[str, str] = os.environ) -> dict[int, str]:
+    """The descriptors that a service manager passed to this very process, each with its name. Once.
+
+    The variables are taken out of the environment whoever they were meant for, and the descriptors are not inherited
+    by programs that are started from here: nobody shall believe that they are his. Raises BindError.
+    """
+    pid, count, names, _ = (environ.pop(name, "") for name in _ACTIVATION)
+    if pid != str(os.getpid()) or count in ("", "0"):
+        return {}
+    if not count.isdecimal():
+        raise BindError(f"Cannot use the sockets of the service manager: LISTEN_FDS is {count!r}, which is no number.")
+    known = names.split(":") if names else []
+    passed: dict[int, str] = {}
+    for fd in range(FIRST_PASSED, FIRST_PASSED + int(count)):
+        try:
+            os.set_inheritable(fd, False)
+        except OSError as exc:
+            raise BindError(
+                f"Cannot use the sockets of the service manager: LISTEN_FDS is {count},"
+                f" but descriptor {fd} cannot be had ({exc.strerror or exc})."
+            ) from None
+        passed[fd] = known[len(passed)] if len(passed) < len(known) else "unknown"
+    return passed
+
+
+def adopt_passed(passed: dict[int, str], backlog: int) -> list[Listener]:
+    """Listen on what `take_passed` found. Raises BindError if one of them cannot be listened on."""
+    listeners: list[Listener] = []
+    for fd, name in passed.items():
+        try:
+            sock = socket.socket(fileno=fd)
+            listeners.append(Listener(sock, given=True))
+            _listen_on_given(sock, backlog)
+        except OSError as exc:
+            close_all(listeners)
+            raise BindError(
+                f"Cannot use descriptor {fd} ({name}) of the service manager: {exc.strerror or exc}."
+                " A stream socket that listens is needed: ListenStream= and Accept=no in its .socket unit."
+            ) from None
+    return listeners
 
 
 def close_all(listeners: list[Listener]) -> None:

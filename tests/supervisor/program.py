@@ -55,7 +55,7 @@ def leave_an_orphan() -> None:
     say("the orphan was reaped")
 
 
-def describe(link: channel.WorkerLink, socks: list[socket.socket]) -> None:
+def describe(link: channel.WorkerLink, listeners: list[sockets.Listener]) -> None:
     fds = [int(name) for name in os.listdir("/proc/self/fd")] if Path("/proc/self/fd").exists() else []
     unix = 0
     for fd in fds:
@@ -64,13 +64,13 @@ def describe(link: channel.WorkerLink, socks: list[socket.socket]) -> None:
                 unix += sock.family == socket.AF_UNIX
         except OSError:
             pass
-    say(f"sockets listening={len(socks)} unix={unix}")
+    say(f"sockets listening={len(listeners)} unix={unix}")
     silent = all(callable(signal.getsignal(getattr(signal, n))) for n in ("SIGINT", "SIGHUP", "SIGUSR1"))
     default = all(signal.getsignal(getattr(signal, n)) == signal.SIG_DFL for n in ("SIGTERM", "SIGQUIT"))
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, set())
     say(f"signals silent={silent} default={default} blocked={len(blocked)}")
     say(f"random {random.random()}")
-    say(f"environment {'NOTIFY_SOCKET' in os.environ}")
+    say(f"environment {any(name.startswith(('NOTIFY_', 'WATCHDOG_')) for name in os.environ)}")
     title = Path("/proc/self/cmdline")
     say(f"title {title.read_bytes().rstrip(bytes(1)).decode() if title.exists() else '?'}")
     atexit.register(say, "atexit of the worker")
@@ -83,14 +83,14 @@ def serve(link: channel.WorkerLink, word: str) -> int:
         leave_an_orphan()
     if word == "stubborn":
         signal.signal(signal.SIGQUIT, lambda *_: say("QUIT is not for me"))
-    link.heartbeat.beat(time.monotonic(), 0, channel.Phase.SERVING)
+    link.heartbeat.beat(time.monotonic(), 0, channel.Phase.SERVING, 7)
     link.endpoint.send(channel.Ready())
     say(f"ready {os.getpid()} slot {link.slot} gen {link.generation}")
     poller = select.poll()
     poller.register(link.endpoint, select.POLLIN)
     while True:
         poller.poll(100)
-        link.heartbeat.beat(time.monotonic(), 3, channel.Phase.SERVING)
+        link.heartbeat.beat(time.monotonic(), 3, channel.Phase.SERVING, 10)
         if not link.poll():
             say(f"orphan {os.getpid()}")
             return 0
@@ -104,7 +104,7 @@ def serve(link: channel.WorkerLink, word: str) -> int:
             return 0
 
 
-def run_worker(config: Config, socks: list[socket.socket]) -> int:
+def run_worker(config: Config, listeners: list[sockets.Listener]) -> int:
     link = channel.current
     assert link is not None
     word, *rest = Path(plan).read_text().split()
@@ -120,7 +120,7 @@ def run_worker(config: Config, socks: list[socket.socket]) -> int:
     if word == "sysexit":
         sys.exit(0)
     if word == "describe":
-        describe(link, socks)
+        describe(link, listeners)
     return serve(link, word)
 
 

@@ -109,9 +109,24 @@ class World:
         assert self.still < 200, "the machine spins"
 
     def feed(self, event: ev.Event) -> None:
-        for action in self.machine.handle(event, self.now):
+        due = self.machine.watchdog.due
+        actions = self.machine.handle(event, self.now)
+        if isinstance(event, ev.Tick) and due is not None and due <= self.now:
+            self.check_watchdog(do.Status.WATCHDOG in [a.status for a in actions if isinstance(a, do.Notify)])
+        for action in actions:
             self.perform(action)
         self.check()
+
+    def check_watchdog(self, answered: bool) -> None:
+        """The answer is withheld for stuck loops only, and always when most loops are stuck."""
+        stuck = [fake for fake in self.alive.values() if fake.stuck_since is not None]
+        assert answered or stuck, "the watchdog is not answered although every loop turns"
+        if self.temper.late_master == 0.0:
+            limit = max(1.0, self.machine.limits.watchdog / 2)
+            dead = {fake.serial for fake in stuck if self.now - (fake.stuck_since or 0.0) >= limit}
+            loops = {w.serial for w in self.machine.workers.values() if w.state in (State.READY, State.HUNG)}
+            starting = sum(w.state is State.BOOTING for w in self.machine.workers.values())
+            assert not answered or 2 * len(loops & dead) <= len(loops) + starting, "most loops are dead"
 
     def check(self) -> None:
         """What holds after every event."""
@@ -256,6 +271,7 @@ def play(seed: int) -> World:
         delay=rng.choice([0.0, 0.0, 3.0]),
         lifetime=rng.choice([0.0, 0.0, 5.0]),
         memory=rng.choice([0, 0, 500]),
+        watchdog=rng.choice([0.0, 1.0, 6.0]),
     )
     world = World(rng, Temper.draw(rng), Supervisor(limits, rng.choice([1, 1, 2, 4, 8, 20])))
     world.bad_settings = rng.choice([0.0, 0.0, 0.5])

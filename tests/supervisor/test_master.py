@@ -4,6 +4,7 @@ here."""
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,7 +115,7 @@ def run(
     master = Master(
         config(**settings),
         listeners,
-        lambda config, sockets: len(sockets),
+        lambda config, listeners: len(listeners),
         kernel=lambda: kernel,
         notifier=notifier or Notifier(None),
     )
@@ -247,7 +248,44 @@ def test_the_service_manager_hears(listener: sockets.Listener, tmp_path: Path) -
         ["READY=1"],
         ["STOPPING=1"],
     ]
-    assert ["STATUS=1 of 1 workers ready, generation 2"] in heard
+    assert "STATUS=1 of 1 workers ready, generation 2" in [message[-1] for message in heard]
+
+
+def test_the_watchdog_is_asked_for_and_answered(listener: sockets.Listener, tmp_path: Path) -> None:
+    manager = Manager(str(tmp_path / "notify"))
+    environ = {
+        "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        "WATCHDOG_USEC": "20000000",
+        "WATCHDOG_PID": str(os.getpid()),
+    }
+    script: Script = [
+        (1.0, [ev.WorkerReady(1)]),
+        (10.0, [ev.Heartbeat(1, 9.9, 0, 3), ev.Tick()]),
+        (11.0, [ev.SignalReceived(Signal.QUIT), ev.WorkerExited(1, 0)]),
+    ]
+    kernel = ScriptedKernel(script)
+    assert run(kernel, [listener], Notifier.take(environ)) == 0
+    assert environ == {}
+    assert kernel.deadlines[:2] == [10.0, 10.0]
+    heard = [manager.heard() for _ in range(4)]
+    manager.sock.close()
+    assert [message for message in heard if message[0].startswith("WATCHDOG")] == [
+        ["WATCHDOG=1", "STATUS=1 of 1 workers ready, generation 1, 0 requests in flight, 3 served"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({"WATCHDOG_USEC": "1500000"}, 1.5),
+        ({"WATCHDOG_USEC": "1500000", "WATCHDOG_PID": "1"}, 0.0),
+        ({"WATCHDOG_USEC": "soon"}, 0.0),
+        ({}, 0.0),
+    ],
+)
+def test_whom_the_watchdog_is_for(environ: dict[str, str], seconds: float) -> None:
+    assert Notifier.take({"NOTIFY_SOCKET": "/x", **environ}).watchdog == seconds
+    assert Notifier.take(dict(environ)).watchdog == 0.0, "nobody could be told"
 
 
 def test_an_abstract_address() -> None:

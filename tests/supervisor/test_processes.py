@@ -32,7 +32,16 @@ PROGRAM = Path(__file__).with_name("program.py")
 class Running:
     """A master in its own session, and every line that it and its workers have written."""
 
-    def __init__(self, folder: Path, plan: str, workers: int, drain: float, hang: float, prefix: list[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        plan: str,
+        workers: int,
+        drain: float,
+        hang: float,
+        prefix: list[str],
+        environ: dict[str, str],
+    ) -> None:
         self.plan = folder / "plan"
         self.plan.write_text(plan)
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -42,7 +51,7 @@ class Running:
         self.unmatched: list[str] = []
         self.rest = b""
         env = {**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), "NO_COLOR": "1"}
-        env["PYTHONPATH"] = str(Path(uvicorn.__file__).parents[1])
+        env |= {"PYTHONPATH": str(Path(uvicorn.__file__).parents[1]), **environ}
         self.process = subprocess.Popen(
             [*prefix, sys.executable, str(PROGRAM), str(self.plan), str(workers), str(drain), str(hang)],
             stderr=subprocess.PIPE,
@@ -104,6 +113,15 @@ class Running:
             if message[0] == first:
                 return message
 
+    def silence(self) -> None:
+        """Forget what the manager was told so far."""
+        self.manager.setblocking(False)
+        try:
+            while self.manager.recv(4096):
+                pass
+        except BlockingIOError:
+            self.manager.settimeout(PATIENCE)
+
     def text(self) -> str:
         return "\n".join(self.lines)
 
@@ -129,11 +147,16 @@ def start(tmp_path: Path) -> Iterator[Start]:
     running: list[Running] = []
 
     def begin(
-        plan: str = "serve", workers: int = 2, drain: float = 10, hang: float = 0, prefix: tuple[str, ...] = ()
+        plan: str = "serve",
+        workers: int = 2,
+        drain: float = 10,
+        hang: float = 0,
+        prefix: tuple[str, ...] = (),
+        **environ: str,
     ) -> Running:
         folder = tmp_path / str(len(running))
         folder.mkdir()
-        running.append(Running(folder, plan, workers, drain, hang, list(prefix)))
+        running.append(Running(folder, plan, workers, drain, hang, list(prefix), environ))
         return running[-1]
 
     yield begin
@@ -168,7 +191,7 @@ def test_reload(start: Start) -> None:
     assert master.notified("RELOADING=1")[1].startswith("MONOTONIC_USEC=")
     new = master.ready(2, generation=2)
     master.expect(r"reloaded: 2 workers, generation 2, \d+\.\d s")
-    master.notified("READY=1")
+    assert "last reload" not in master.notified("READY=1")[1]
     assert not set(old) & set(new)
     assert {int(master.expect(r"= leaving (\d+) retire")[1]) for _ in old} == set(old)
     master.kill("SIGTERM")
@@ -178,16 +201,50 @@ def test_reload(start: Start) -> None:
 def test_reload_onto_broken_code_and_again_after_the_fix(start: Start) -> None:
     master = start()
     old = master.ready(2)
+    master.notified("READY=1")
     master.plan.write_text("fail")
     master.kill("SIGHUP")
     master.expect("reload failed, still serving generation 1: Error loading ASGI app.")
     master.expect("ModuleNotFoundError: No module named 'nothing'")
+    master.notified("RELOADING=1")
+    assert "generation 1, the last reload failed" in master.notified("READY=1")[1]
     assert all(Path(f"/proc/{pid}").exists() for pid in old) or not Path("/proc/self").exists()
     master.plan.write_text("serve")
     master.kill("SIGHUP")
     master.ready(2, generation=3)
     master.expect("reloaded: 2 workers, generation 3")
     master.kill("SIGTERM")
+    assert master.exit_code() == 0
+
+
+def test_the_watchdog_is_answered_while_half_of_the_loops_turn(start: Start) -> None:
+    master = start(workers=2, WATCHDOG_USEC="1500000")
+    pids = master.ready(2)
+    master.notified("READY=1")
+    answers = (master.notified("WATCHDOG=1")[1] for _ in range(40))
+    assert "STATUS=2 of 2 workers ready, generation 1, 6 requests in flight, 14 served" in answers
+    master.kill("SIGSTOP", pids[0])
+    for _ in range(4):  # looks at 0.75 s each: the stopped one is past its limit long before the last
+        master.notified("WATCHDOG=1")
+    master.kill("SIGSTOP", pids[1])
+    master.expect("2 of 2 event loops do not turn: the service manager's watchdog gets no answer")
+    master.kill("SIGCONT", pids[1])
+    master.silence()
+    master.notified("WATCHDOG=1")
+    for pid in pids:
+        master.kill("SIGCONT", pid)
+    master.kill("SIGTERM")
+    assert master.exit_code() == 0
+
+
+def test_a_drain_is_longer_than_the_watchdog(start: Start) -> None:
+    master = start("stubborn", workers=1, drain=1000, WATCHDOG_USEC="400000")
+    master.ready(1)
+    master.kill("SIGTERM")
+    master.notified("STOPPING=1")
+    for _ in range(4):
+        master.notified("WATCHDOG=1")
+    master.kill("SIGQUIT")
     assert master.exit_code() == 0
 
 
@@ -351,7 +408,7 @@ def test_more_and_fewer(start: Start) -> None:
 
 
 def test_what_a_worker_inherits(start: Start) -> None:
-    master = start("describe", workers=2)
+    master = start("describe", workers=2, WATCHDOG_USEC="60000000")
     master.ready(2)
     master.kill("SIGTERM")
     assert master.exit_code() == 0

@@ -1,16 +1,17 @@
 """Transcripts: each file in `scenarios/` opens with what it proves, then says what happens and what is done
 about it.
 
-    workers 4 · limits drain 25 hang 30 boot 0 · code fixed      the settings (before `start`)
+    workers 4 · limits drain 25 hang 30 boot 0 watchdog 0 · code fixed      the settings (before `start`)
+    status told                STATUS lines are to be looked at from here on
     development                the machine is the one for `--reload`; serial 0 is its watcher
     at 1.5                     the time from here on; a wake-up that was due before it must have been taken
     late at 50                 the same, but the master was asleep
     start · tick · signal HUP · pid 1 1001 · ready 3 · failed 1 3 text · traceback 1 3 text
-    drained 2 · exit 2 status 0 · exit 2 signal SIGKILL · beat 1 at 29.5 [flight 3] · no fork 1 text
-    beat 1 held at 29.5 · spent 1 text · memory 1 600000000
+    drained 2 · exit 2 status 0 · exit 2 signal SIGKILL · no fork 1 text
+    beat 1 at 29.5 [flight 3 [requests 10]] · beat 1 held at 29.5 · spent 1 text · memory 1 600000000
     settings read · settings failed text · settings target 3 · settings limits drain 5
     changed a.py b.py
-    → …                        exactly what is done, in this order (debug lines and STATUS are left out)
+    → …                        exactly what is done, in this order (debug lines are left out, and STATUS mostly)
     wake 31.5 · wake never     what `deadline()` says now
 """
 
@@ -79,6 +80,8 @@ def parse_event(words: list[str]) -> ev.Event:
             return ev.Heartbeat(int(serial), float(at), held=True)
         case ["changed", *paths]:
             return ev.FilesChanged("WatchFiles", tuple(paths), len(paths))
+        case ["beat", serial, "at", at, "flight", count, "requests", requests]:
+            return ev.Heartbeat(int(serial), float(at), int(count), int(requests))
         case ["no", "fork", serial, *text]:
             return ev.SpawnFailed(int(serial), " ".join(text))
     raise AssertionError(f"not understood: {' '.join(words)}")
@@ -95,6 +98,7 @@ class Play:
         self.machine: Machine | None = None
         self.development = False
         self.actual: Iterator[str] = iter(())
+        self.hidden: tuple[str, ...] = ("log DEBUG", "notify status")
 
     def line(self, line: str) -> None:
         if line.startswith("→"):
@@ -112,6 +116,8 @@ class Play:
                 self.settings |= {k: float(v) for k, v in pairwise(pairs)}
             case ["development"]:
                 self.development = True
+            case ["status", "told"]:
+                self.hidden = ("log DEBUG",)
             case ["code", "fixed"]:
                 self.settings["fixed_code"] = True
             case ["at", at]:
@@ -143,7 +149,7 @@ class Play:
             due = self.machine.deadline()
             self.now = due if due is not None and abs(due - self.now) < 1e-9 else self.now
         shown = map(self.render, self.machine.handle(event, self.now))
-        self.actual = iter([s for s in shown if not s.startswith(("log DEBUG", "notify status"))])
+        self.actual = iter([s for s in shown if not s.startswith(self.hidden)])
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)

@@ -175,8 +175,21 @@ async def test_after_a_stop_clients_are_refused(loop_factory: Any, make_server: 
         assert whole_answer(client).endswith(b"ok")
 
 
-async def test_a_descriptor_that_was_given_keeps_its_queue(loop_factory: Any, make_server: Any, listener: Any) -> None:
-    server = await started(make_server, App(), fd=listener.fileno())
+@pytest.mark.parametrize("how", ["--fd", "a master's listener"])
+async def test_a_descriptor_that_was_given_keeps_its_queue(
+    loop_factory: Any, make_server: Any, listener: Any, how: str
+) -> None:
+    if how == "--fd":
+        server = await started(make_server, App(), fd=listener.fileno())
+    else:
+        sock = listener.dup()
+
+        def make(app: Any, **settings: Any) -> Any:
+            server = make_server(app, **settings)
+            server.given = [sock]
+            return server
+
+        server = await started(make, App(), [sock])
     with crowd(listener.getsockname(), 1) as (client,):
         server.handle_exit(signal.SIGTERM, None)
         await server.shutdown()  # in this very turn of the loop: nothing is accepted before it begins

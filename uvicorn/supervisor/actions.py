@@ -36,6 +36,7 @@ class Status(enum.Enum):
     RELOADING = "reloading"
     STOPPING = "stopping"
     STATUS = "status"
+    WATCHDOG = "watchdog"
 
 
 class Spawn(NamedTuple):

@@ -72,6 +72,8 @@ class Effects:
         self.workers: dict[int, WorkerHandle] = {}
         self.slots: dict[int, SlotRecord] = {}
         self.served: set[int] = set()
+        self.requests_before = 0
+        self.told = ""
         self.verdict: Verdict | None = None
         self.stop_mode = Mode.STOP
         self.stop_deadline = 0.0
@@ -127,9 +129,17 @@ class Effects:
     def slot(self, index: int) -> SlotRecord:
         return self.slots.setdefault(index, SlotRecord())
 
-    def status(self) -> str:
+    def standing(self) -> str:
+        """What the service is, in a line."""
         ready = sum(w.state is State.READY for w in self.workers.values())
-        return wording.serving(ready, self.target, self.epoch.generation, self.epoch.rolling)
+        reload = "reloading" if self.epoch.rolling else "the last reload failed" if self.epoch.failed else ""
+        return wording.serving(ready, self.target, self.epoch.generation, reload)
+
+    def status(self) -> str:
+        """The same with what it does, as the heartbeats said when they were last read."""
+        in_flight = sum(w.in_flight for w in self.workers.values())
+        begun = self.requests_before + sum(w.requests for w in self.workers.values())
+        return self.standing() + wording.figures(in_flight, max(0, begun - in_flight))
 
     def _log(self, level: Level, text: str) -> None:
         self._out.append(do.Log(level, text))
@@ -137,7 +147,8 @@ class Effects:
     def _notify(self, status: Status) -> None:
         if self.leave_at is not None and status in (Status.READY, Status.RELOADING):
             status = Status.STATUS  # a service that is stopping does not become ready any more
-        self._out.append(do.Notify(status, self.status()))
+        self.told = self.status()
+        self._out.append(do.Notify(status, self.told))
 
     def _kill(self, w: WorkerHandle, reason: str) -> None:
         w.kill_reason = reason

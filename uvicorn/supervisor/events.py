@@ -90,19 +90,25 @@ class MemoryMeasured(NamedTuple):
 
 
 class WorkerExited(NamedTuple):
-    """The process was reaped: `signal` names what killed it, "" if it left with status `code`."""
+    """The process was reaped: `signal` names what killed it, "" if it left with status `code`. `requests` as its last
+    heartbeat has it."""
 
     serial: int
     code: int
     signal: str = ""
+    requests: int = 0
 
 
 class Heartbeat(NamedTuple):
-    """The worker's loop last turned at `at`. `held`: a debugger holds the worker, which counts as a turn just now."""
+    """The worker's loop last turned at `at`. `held`: a debugger holds the worker, which counts as a turn just now.
+
+    `requests` is how many it has begun, those `in_flight` among them.
+    """
 
     serial: int
     at: float
     in_flight: int = 0
+    requests: int = 0
     held: bool = False
 
 

@@ -4,7 +4,7 @@ clock.
 Owns: the processes behind the serials, their channel ends, heartbeats and dump files, the signal handlers
 (each only writes its number to the wake-up socket) and the one blocking wait. Facts go out as events, in an
 order that loses nothing: signals first (a stop explains the deaths that come with it), then what a worker
-said, then its exit, and last, when the deadline has come, every heartbeat and the Tick.
+said, then its exit, then every heartbeat that is new, and last, when the deadline has come, the Tick.
 
 Invariants: a pid is signalled only while it is not reaped, so it cannot be somebody else's; only own pids
 are waited for (as PID 1 every orphan is reaped and only own children are judged); all signals are blocked
@@ -135,8 +135,9 @@ class Kernel:
             if process.endpoint is not None and process.endpoint.fileno() in ready:
                 events += self._read_channel(process)
         events += self._reap()
-        if deadline is not None and time.monotonic() >= deadline:
-            events += self._read_heartbeats()
+        due = deadline is not None and time.monotonic() >= deadline
+        events += self._read_heartbeats(due)
+        if due:
             events.append(ev.Tick())
         return events
 
@@ -181,22 +182,24 @@ class Kernel:
         for process in list(self._processes.values()):
             if process.pid in exits:
                 events += self._read_channel(process)  # its last words come before its exit
-                events.append(_exited(process.serial, exits[process.pid]))
+                events.append(_exited(process.serial, exits[process.pid], process.heartbeat.read().requests))
                 self._drop_endpoint(process)
                 process.close()
                 del self._processes[process.serial]
         return events
 
-    def _read_heartbeats(self) -> list[Event]:
+    def _read_heartbeats(self, judged: bool) -> list[Event]:
+        """Only before a judgement does it matter that a debugger explains a silence."""
         events: list[Event] = []
         for process in self._processes.values():
             beat = process.heartbeat.read()
             fresh = beat.at != process.last_beat
             process.last_beat = beat.at
-            if not fresh and (beat.phase is channel.Phase.HELD or _traced(process.pid)):
-                events.append(ev.Heartbeat(process.serial, time.monotonic(), beat.in_flight, held=True))
-            else:
-                events.append(ev.Heartbeat(process.serial, beat.at, beat.in_flight))
+            if judged and not fresh and (beat.phase is channel.Phase.HELD or _traced(process.pid)):
+                now = time.monotonic()
+                events.append(ev.Heartbeat(process.serial, now, beat.in_flight, beat.requests, held=True))
+            elif fresh or judged:
+                events.append(ev.Heartbeat(process.serial, beat.at, beat.in_flight, beat.requests))
         return events
 
     def measure_memory(self) -> list[Event]:
@@ -312,15 +315,15 @@ def _reap_everybody() -> dict[int, int]:
         exits[pid] = status
 
 
-def _exited(serial: int, status: int) -> Event:
+def _exited(serial: int, status: int, requests: int) -> Event:
     if not os.WIFSIGNALED(status):
-        return ev.WorkerExited(serial, os.WEXITSTATUS(status))
+        return ev.WorkerExited(serial, os.WEXITSTATUS(status), "", requests)
     number = os.WTERMSIG(status)
     try:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
-    return ev.WorkerExited(serial, 128 + number, name)
+    return ev.WorkerExited(serial, 128 + number, name, requests)
 
 
 def _free_signals() -> tuple[int, int]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -31,7 +30,7 @@ from uvicorn.supervisor.state import Supervisor
 
 logger = logging.getLogger("uvicorn.error")
 
-RunWorker = Callable[[Config, list[socket.socket]], int]
+RunWorker = Callable[[Config, list[sockets.Listener]], int]
 
 
 class KernelLike(Protocol):
@@ -66,7 +65,7 @@ class Watch(Protocol):
 
 
 class Master:
-    """Supervises `config.workers` processes that each call `run_worker(config, sockets)`, on these listeners.
+    """Supervises `config.workers` processes that each call `run_worker(config, listeners)`.
 
     The listeners must listen already; the master closes them, at the latest when `run` returns. What every
     worker imports anyway should have been imported by the caller, so that a worker starts in milliseconds.
@@ -95,7 +94,7 @@ class Master:
         self._watch = watch
         self._role = "parent" if watch is None else "reloader"
         self._machine: Machine = (
-            Supervisor(limits(config), config.workers) if watch is None else Development(limits(config))
+            Supervisor(self._limits(config), config.workers) if watch is None else Development(self._limits(config))
         )
         self._kernel: KernelLike
 
@@ -182,11 +181,14 @@ class Master:
             return ev.SettingsRead(failure=str(exc))
         target = fresh.workers if fresh.workers != self._config.workers else None
         self._config = fresh
-        return ev.SettingsRead(limits=limits(fresh), target=target)
+        return ev.SettingsRead(limits=self._limits(fresh), target=target)
+
+    def _limits(self, config: Config) -> Limits:
+        return limits(config)._replace(watchdog=self._notifier.watchdog)
 
     def _work(self) -> int:
         """Runs in the worker."""
-        return self._run_worker(self._config, [listener.sock for listener in self._listeners])
+        return self._run_worker(self._config, self._listeners)
 
     def _close_listeners(self) -> None:
         sockets.close_all(self._listeners)

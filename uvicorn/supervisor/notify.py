@@ -1,8 +1,9 @@
 """systemd's notification protocol: one datagram a message, to the socket that NOTIFY_SOCKET names.
 
-Owns: the address and the wire form. The variable is removed from the environment when it is read, so that
-no worker and no program started by one can speak for the service. Must not: decide what is said, or block.
-Fails by: one debug line for the first datagram that could not be sent; the service goes on.
+Owns: the address, the wire form, and what the manager asked for (`watchdog`: the interval in which it wants to
+hear from us, in seconds; 0 if it does not). The variables are removed from the environment when they are
+read, so that no worker and no program started by one can speak for the service. Must not: decide what is
+said, or block. Fails by: one debug line for the first datagram that could not be sent; the service goes on.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ logger = logging.getLogger("uvicorn.error")
 class Notifier:
     """Says READY=1 and its kin. Without an address it says nothing."""
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, watchdog: float = 0.0) -> None:
         self._address: str | None = address or None
         self._failed = False
+        self.watchdog = watchdog if self._address else 0.0
 
     @classmethod
     def take(cls, environ: MutableMapping[str, str] = os.environ) -> Notifier:
-        """Read the address from the environment, and take it away from there."""
-        return cls(environ.pop("NOTIFY_SOCKET", None))
+        """Read what the manager says from the environment, and take it away from there."""
+        address, period, pid = (environ.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
+        ours = pid in ("", str(os.getpid()))
+        return cls(address, int(period) / 1_000_000 if ours and period.isdecimal() else 0.0)
 
     def send(self, status: Status, text: str, now: float) -> None:
         """One message: what changed and the STATUS line. `now` is the monotonic clock, in seconds."""
@@ -36,6 +40,8 @@ class Notifier:
         lines = [f"STATUS={text}"]
         if status is Status.READY:
             lines.insert(0, "READY=1")
+        elif status is Status.WATCHDOG:
+            lines.insert(0, "WATCHDOG=1")
         elif status is Status.STOPPING:
             lines.insert(0, "STOPPING=1")
         elif status is Status.RELOADING:

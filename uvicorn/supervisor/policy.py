@@ -33,6 +33,8 @@ RECYCLE_SHARE = 10
 """One worker in this many is recycled at a time, at least one."""
 LIFETIME_JITTER = 0.1
 """Part of the lifetime by which that of each worker is longer, at most."""
+STATUS_SECONDS = 1.0
+"""Between two STATUS lines that differ in nothing but the number of requests."""
 LATE_SECONDS = 1.0
 """A master that wakes this much after the deadline it asked for was itself not scheduled."""
 BACKOFF_FIRST, BACKOFF_FACTOR, BACKOFF_MOST = 0.1, 1.5, 30.0
@@ -52,8 +54,8 @@ class Code(enum.IntEnum):
 class Limits(NamedTuple):
     """Seconds, and bytes of a worker for `memory`; 0 switches a limit off, and means "at once" for `drain`.
 
-    `delay` is how long a stop goes on accepting. `fixed_code`: the application is an object that was handed over, so a
-    reload cannot bring new code.
+    `delay` is how long a stop goes on accepting. `watchdog`: the interval in which the service manager wants to hear
+    that we are alive. `fixed_code`: the application is an object that was handed over, so a reload brings no new code.
     """
 
     drain: float = 25.0
@@ -62,6 +64,7 @@ class Limits(NamedTuple):
     delay: float = 0.0
     lifetime: float = 0.0
     memory: int = 0
+    watchdog: float = 0.0
     fixed_code: bool = False
 
     def hang_deadline(self, beat: float) -> float | None:

@@ -26,13 +26,15 @@ from uvicorn.supervisor.table import State, WorkerHandle
 
 @dataclass(slots=True)
 class Epoch:
-    """`settled` is the floor to go back to; `since` is when the running roll was asked for."""
+    """`settled` is the floor to go back to; `since` is when the running roll was asked for; `failed` says how the last
+    one ended."""
 
     generation: int = 1
     floor: int = 1
     settled: int = 1
     last: int = 1
     since: float | None = None
+    failed: bool = False
 
     @property
     def rolling(self) -> bool:
@@ -42,6 +44,7 @@ class Epoch:
         self.last += 1
         self.generation = self.floor = self.last
         self.since = now
+        self.failed = False
 
     def concerns(self, w: WorkerHandle) -> bool:
         """Whether this worker's failure is the roll's failure."""
@@ -50,6 +53,7 @@ class Epoch:
     def give_up(self, fleet: Collection[WorkerHandle]) -> None:
         """The roll failed: what serves is what is wanted."""
         self.since = None
+        self.failed = True
         self.floor = self.settled
         serving = [w.generation for w in fleet if w.state in (State.READY, State.HUNG)]
         self.generation = max(serving, default=self.settled)

@@ -18,8 +18,9 @@ from uvicorn.supervisor import wording
 from uvicorn.supervisor.actions import Action, Level, Mode, Status
 from uvicorn.supervisor.effects import Effects, Service
 from uvicorn.supervisor.events import Event, Signal
-from uvicorn.supervisor.policy import DUMP_SECONDS, LATE_SECONDS, MEASURE_SECONDS, Code, Limits
+from uvicorn.supervisor.policy import DUMP_SECONDS, LATE_SECONDS, MEASURE_SECONDS, STATUS_SECONDS, Code, Limits
 from uvicorn.supervisor.table import TABLE, Input, State, Table, WorkerHandle
+from uvicorn.supervisor.watchdog import Watchdog
 
 _INPUTS = {
     ev.WorkerReady: Input.READY,
@@ -38,8 +39,10 @@ class Supervisor(Effects):
     def __init__(self, limits: Limits, target: int, table: Table = TABLE) -> None:
         super().__init__(limits, target, table)
         self._serial = 0
-        self._last_status = ""
         self._measure_at: float | None = None
+        self.watchdog = Watchdog(limits.watchdog)
+        self._last_standing = ""
+        self._status_at = 0.0
 
     # -- the two questions -----------------------------------------------------------------------------------
 
@@ -52,7 +55,7 @@ class Supervisor(Effects):
             self._excuse(now, now - asked)
         self._take(event, now)
         self._reconcile(now)
-        self._tell_status()
+        self._tell_status(now)
         return self.collect()
 
     def deadline(self) -> float | None:
@@ -60,6 +63,8 @@ class Supervisor(Effects):
         if self.service is Service.OVER:
             return None
         times = [at for w in self.workers.values() for at in w.wake_times()]
+        if self.watchdog.due is not None:
+            times.append(self.watchdog.due)
         if self.service is Service.RUNNING:
             times += [at for at in (self._measure_at, self.leave_at) if at is not None]
             if self.verdict is not None:
@@ -75,6 +80,7 @@ class Supervisor(Effects):
         match event:
             case ev.Started():
                 self._measure_at = now + MEASURE_SECONDS if self.limits.memory else None
+                self.watchdog.start(now)
             case ev.SettingsRead():
                 self._begin_reload(event, now)
             case ev.Tick():
@@ -112,8 +118,9 @@ class Supervisor(Effects):
                 w.cause, w.failed_code = f"Cannot start a worker process: {reason}.", Code.INTERNAL
             case ev.WorkerFailed(_, code, cause):
                 w.cause, w.failed_code = cause, code
-            case ev.WorkerExited(_, code, signal):
+            case ev.WorkerExited(_, code, signal, requests):
                 w.exit_code, w.exit_signal = code, signal
+                self.requests_before += max(requests, w.requests)
             case ev.WorkerSpent(_, cause):
                 self.spend(w, cause, now)
                 return
@@ -121,8 +128,8 @@ class Supervisor(Effects):
                 if self.limits.memory and size > self.limits.memory:
                     self.spend(w, wording.too_large(size, self.limits.memory), now)
                 return
-            case ev.Heartbeat(_, at, in_flight, held):
-                w.in_flight, w.held = in_flight, held
+            case ev.Heartbeat(_, at, in_flight, requests, held):
+                w.in_flight, w.requests, w.held = in_flight, requests, held
                 if at <= w.beat:
                     return
                 w.beat = at
@@ -217,6 +224,14 @@ class Supervisor(Effects):
             self._begin_stop(Mode.STOP, now)
         if self.verdict is not None and self.verdict.at <= now and self.service is Service.RUNNING:
             self.give_up(Code.STARTUP, self.verdict.text)
+        self._answer_watchdog(now)
+
+    def _answer_watchdog(self, now: float) -> None:
+        look = self.watchdog.look(now, self.workers.values())
+        if look is not None and look.alive:
+            self._notify(Status.WATCHDOG)
+        elif look is not None:
+            self._log(Level.ERROR, wording.watchdog(*look))
 
     def _excuse(self, now: float, late: float) -> None:
         """The master was suspended, stopped or starved, and perhaps its workers with it: old beats prove
@@ -298,8 +313,12 @@ class Supervisor(Effects):
         self.workers[w.serial] = w
         self._out.append(do.Spawn(w.serial, w.slot, w.generation))
 
-    def _tell_status(self) -> None:
-        status = self.status()
-        if status != self._last_status and self.service is Service.RUNNING:
-            self._last_status = status
+    def _tell_status(self, now: float) -> None:
+        """Figures are renewed when something else wakes us, and not more often than once a second: nothing is due for
+        their sake."""
+        if self.service is not Service.RUNNING or self.status() == self.told:
+            return
+        standing = self.standing()
+        if standing != self._last_standing or now >= self._status_at + STATUS_SECONDS:
+            self._last_standing, self._status_at = standing, now
             self._notify(Status.STATUS)

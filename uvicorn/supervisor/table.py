@@ -125,6 +125,7 @@ class WorkerHandle:
     ready_at: float = 0.0
     beat: float = 0.0
     in_flight: int = 0
+    requests: int = 0
     report_at: float | None = None
     spent_at: float | None = None
     spent: str = ""

@@ -55,13 +55,28 @@ def gone(w: WorkerHandle) -> str:
 
 
 def hung(w: WorkerHandle, now: float) -> str:
-    requests = f"{w.in_flight} request{'' if w.in_flight == 1 else 's'} in flight"
-    return f"{w.name} has not turned its event loop for {now - w.beat:.1f} s ({requests})"
+    since = f"{now - w.beat:.1f} s"
+    return f"{w.name} has not turned its event loop for {since} ({requests(w.in_flight)} in flight)"
 
 
-def serving(ready: int, target: int, generation: int, rolling: bool) -> str:
+def watchdog(ticking: int, loops: int) -> str:
+    still = f"{loops - ticking} of {loops} event loops do not turn"
+    return f"{still}: the service manager's watchdog gets no answer, and will restart us if that lasts."
+
+
+def serving(ready: int, target: int, generation: int, reload: str) -> str:
+    """`reload`: "" or what is to be said of the last one."""
     text = f"{ready} of {target} workers ready, generation {generation}"
-    return text + ", reloading" if rolling else text
+    return f"{text}, {reload}" if reload else text
+
+
+def figures(in_flight: int, served: int) -> str:
+    """To be appended; nothing as long as there is nothing to tell."""
+    return f", {requests(in_flight)} in flight, {served} served" if in_flight or served else ""
+
+
+def requests(count: int) -> str:
+    return f"{count} request{'' if count == 1 else 's'}"
 
 
 def too_old(age: float) -> str:

@@ -36,8 +36,10 @@ class Acceptor:
         sock: socket.socket,
         factory: Callable[[], asyncio.Protocol],
         tls: ssl.SSLContext | None = None,
+        given: bool = False,
     ) -> None:
         sock.setblocking(False)
+        self.given = given  # as a listener's: for the server that decides how this stops
         self._loop = loop
         self._sock = sock
         self._factory = factory

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,20 +20,22 @@ from uvicorn import channel
 from uvicorn.channel import ChannelClosed, Failed
 from uvicorn.config import Config
 from uvicorn.errors import describe_failure
+from uvicorn.sockets import Listener
 from uvicorn.worker.server import Server
 
 _log = logging.getLogger("uvicorn.error")
 
 
-def run(config: Config, sockets: list[socket.socket]) -> int:
-    """Serve on `sockets` until asked to stop; the exit code of this process."""
+def run(config: Config, listeners: list[Listener]) -> int:
+    """Serve on `listeners` until asked to stop; the exit code of this process."""
     server = Server(config)
+    server.given = [listener.sock for listener in listeners if listener.given]
     server.reraise_signals = False
     link = channel.current
     _handle_more_signals(server, alone=link is None)
     gc.freeze()  # what was imported so far is not looked at again
     try:
-        server.run(sockets)
+        server.run([listener.sock for listener in listeners])
     except KeyboardInterrupt:
         pass  # between our handlers and the loop's end: somebody at a terminal, asked to stop
     if server.failure is not None and link is not None:

@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -65,6 +65,8 @@ class Server:
         self.servers: list[Acceptor] = []
         self.failure: StartupError | None = None
         self.lifespan: Any = None
+        self.given: Collection[socket.socket] = ()
+        """Those of `serve`'s sockets whose queue a full stop leaves for the next process that is given them."""
         self._taken: WorkerLink | None = None
         self._own_listeners: list[Listener] = []
         self._captured: list[int] = []
@@ -138,9 +140,9 @@ class Server:
             self._fail(self.lifespan.failure)
             return
         try:
-            given = [Listener(sock) for sock in sockets or ()]
-            listeners = given or self.config.bind()
-            if not given:
+            passed = [Listener(sock, given=sock in self.given) for sock in sockets or ()]
+            listeners = passed or self.config.bind()
+            if not passed:
                 self._own_listeners = listeners
             await self._accept(listeners)
         except StartupError as exc:
@@ -183,7 +185,7 @@ class Server:
 
         self.servers = []
         for listener in listeners:
-            acceptor = Acceptor(loop, listener.sock, factory)
+            acceptor = Acceptor(loop, listener.sock, factory, given=listener.given)
             await acceptor.start(config.backlog)
             self.servers.append(acceptor)
 
@@ -248,7 +250,7 @@ class Server:
             self._spent()
         master = self._master
         if master is not None:
-            master.heartbeat.beat(now, state.in_flight, self._phase)
+            master.heartbeat.beat(now, state.in_flight, self._phase, state.total_requests)
             if master.reopen:
                 master.reopen = False
                 self.reopen_logs = True
@@ -300,6 +302,7 @@ class Server:
         await self._finish_connections(order, start)
         if not self.force_exit:
             await self._shut_down_lifespan(timetable(self._order(order), start).deadline)
+        self._tick()  # the last figures
         self._stop_pulse()
         if self._master is not None:
             asyncio.get_running_loop().remove_reader(self._master.endpoint.fileno())
@@ -320,10 +323,9 @@ class Server:
 
     async def _stop_accepting(self, order: Drain, start: float, sockets: list[socket.socket] | None) -> None:
         until = timetable(order, start).refuse_at
-        # The queue is for whoever listens after us: siblings, or the next process that is given this descriptor.
-        leave_queue = order.mode in (DrainMode.RETIRE, DrainMode.CUT) or self.config.fd is not None
         for acceptor in self.servers:
-            if leave_queue:
+            # The queue is for whoever listens after us: siblings, or the next process that is given this descriptor.
+            if order.mode in (DrainMode.RETIRE, DrainMode.CUT) or acceptor.given:
                 await acceptor.stop()
                 acceptor.close()
             else:
@@ -423,8 +425,9 @@ class Server:
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            if self._master is None:  # a master's TERM may come behind its message: it must not end us on our way out
+                for number, handler in before.items():
+                    signal.signal(number, handler)
         if self.reraise_signals:
             self.raise_captured_signals()
 
@@ -464,17 +467,17 @@ class Server:
         (Rejected: a dormant thread that could also speak for blocked C code. Every process that an application
         forks would then be the fork of a process with threads.)
         """
-        link = self._master
+        link, state = self._master, self.server_state
         if link is None:
             return
         if sys.gettrace() is not None:
-            link.heartbeat.beat(link.heartbeat.read().at, self.server_state.in_flight, Phase.HELD)
+            link.heartbeat.beat(link.heartbeat.read().at, state.in_flight, Phase.HELD, state.total_requests)
             return
         # A turn that works through many requests is no hang: whoever has answered since the last tick still turns.
-        beat = max(link.heartbeat.read().at, self.server_state.outbox.last)
-        link.heartbeat.beat(beat, self.server_state.in_flight, self._phase)
+        beat = max(link.heartbeat.read().at, state.outbox.last)
+        link.heartbeat.beat(beat, state.in_flight, self._phase, state.total_requests)
         now = time.monotonic()
-        told = [getattr(connection, "in_work", _unknown)(now) for connection in list(self.server_state.connections)]
+        told = [getattr(connection, "in_work", _unknown)(now) for connection in list(state.connections)]
         lines = [f"  {text}" for text in told if text]
         if lines:
             more = [f"  and {len(lines) - REPORTED} more"] if len(lines) > REPORTED else []

@@ -1,0 +1,94 @@
+"""What `--workers auto` means: quotas of both versions of control groups, from a folder that stands in for /, and a
+real affinity mask."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import uvicorn
+from uvicorn import cpus
+from uvicorn.config import Config
+
+V1 = "5:cpu,cpuacct:/docker/abc\n3:cpuset:/\n"
+
+
+def lay(root: Path, cgroup: str, files: dict[str, str]) -> Path:
+    for name, text in {"proc/self/cgroup": cgroup, **files}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "expected"),
+    [
+        ("0::/\n", {"sys/fs/cgroup/cpu.max": "200000 100000\n"}, 2),
+        ("0::/\n", {"sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2),
+        ("0::/\n", {"sys/fs/cgroup/cpu.max": "10000 100000\n"}, 1),
+        ("0::/\n", {"sys/fs/cgroup/cpu.max": "max 100000\n"}, 16),
+        ("0::/\n", {"sys/fs/cgroup/cpu.max": "9900000 100000\n"}, 16),
+        ("0::/a/b\n", {"sys/fs/cgroup/a/cpu.max": "300000 100000\n", "sys/fs/cgroup/a/b/cpu.max": "max 100000\n"}, 3),
+        ("0::/a/b\n", {"sys/fs/cgroup/a/cpu.max": "900000 100000", "sys/fs/cgroup/a/b/cpu.max": "400000 100000"}, 4),
+        ("0::/host/path\n", {"sys/fs/cgroup/cpu.max": "50000 25000\n"}, 2),
+        ("0::/../../other\n", {"sys/fs/cgroup/cpu.max": "50000 10000\n"}, 5),
+        ("0::/x\n", {"sys/fs/cgroup/unified/x/cpu.max": "60000 10000\n"}, 6),
+        (V1, {"sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "250000\n"}, 16),
+        (
+            V1,
+            {
+                "sys/fs/cgroup/cpu/docker/abc/cpu.cfs_quota_us": "250000\n",
+                "sys/fs/cgroup/cpu/docker/abc/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        (
+            V1,
+            {
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "700000\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_period_us": "100000\n",
+            },
+            7,
+        ),
+        ("nonsense", {}, 16),
+        ("0::/\n", {"sys/fs/cgroup/cpu.max": "many 0 words\n"}, 16),
+        ("0::/\n", {"sys/fs/cgroup/cpu.max": "100 0\n"}, 16),
+    ],
+)
+def test_the_least_quota_counts(tmp_path: Path, cgroup: str, files: dict[str, str], expected: int) -> None:
+    assert cpus.available(lay(tmp_path, cgroup, files), usable=16) == expected
+
+
+def test_nothing_to_read_is_no_limit(tmp_path: Path) -> None:
+    assert cpus.available(tmp_path, usable=16) == 16
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs an affinity mask")
+def test_workers_auto_respects_the_affinity() -> None:
+    """In a process of its own: a mask cannot be widened again everywhere."""
+    code = (
+        "import os\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from uvicorn import Config\n"
+        "print(Config('app:App', workers='auto').workers)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(uvicorn.__file__).parents[1])}
+    ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("1\n", "")
+
+
+def test_auto_in_words_and_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = cpus.available()
+    assert 1 <= expected <= (os.cpu_count() or math.inf)
+    assert Config("app:App", workers="auto", log_config=None).workers == expected
+    monkeypatch.setenv("WEB_CONCURRENCY", "auto")
+    assert Config("app:App", log_config=None).workers == expected
+    assert Config("app:App", workers=7, log_config=None).workers == 7
