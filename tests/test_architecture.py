@@ -17,7 +17,15 @@ MODULES = {
 }
 
 BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types")
-TOOLS = ("uvicorn.sockets", "uvicorn.logging", "uvicorn.importer", "uvicorn.options", "uvicorn.middleware")
+TOOLS = (
+    "uvicorn.sockets",
+    "uvicorn.logging",
+    "uvicorn.importer",
+    "uvicorn.options",
+    "uvicorn.proxies",
+    "uvicorn.tls",
+    "uvicorn.middleware",
+)
 CONFIG = ("uvicorn.config",)
 TOP = ("uvicorn.main", "uvicorn.__main__")
 PURE = tuple(

@@ -90,7 +90,7 @@ class Master:
         set_title(f"uvicorn: master [{self._app}]")
         logger.info("Started parent process [%d]", self._kernel.pid())
         for listener in self._listeners:
-            log_address(listener.url)
+            log_address(self._config.url(listener.sock))
         gc.collect()
         gc.freeze()  # a collection in a worker must not write to the pages that all of them share
 

@@ -24,7 +24,7 @@ from uvicorn import channel
 from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Phase, Ready, WorkerLink
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ExitCode, StartupError, describe_failure
-from uvicorn.sockets import Listener, describe
+from uvicorn.sockets import Listener
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
 from uvicorn.worker.http.framing import http_date
@@ -37,6 +37,8 @@ HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 SWEEP_TICKS = 5
 """Ticks between two looks at idle and slow connections: half a second."""
+CERTIFICATE_TICKS = 50
+"""Ticks between two looks at the certificate's files."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -173,7 +175,7 @@ class Server:
 
         self.servers = []
         for listener in listeners:
-            acceptor = Acceptor(loop, listener.sock, factory)
+            acceptor = Acceptor(loop, listener.sock, factory, config.ssl)
             await acceptor.start(config.backlog)
             self.servers.append(acceptor)
 
@@ -188,7 +190,7 @@ class Server:
     def _log_started_message(self, listeners: list[socket.socket]) -> None:
         if self._master is None:  # a master says it once for all of its workers
             for sock in listeners:
-                log_address(describe(sock))
+                log_address(self.config.url(sock))
 
     def _fail(self, failure: StartupError | None) -> None:
         self.failure = failure or StartupError("Application startup failed. Exiting.")
@@ -224,6 +226,8 @@ class Server:
             state.default_headers = self._default_headers(second)
         if self._ticks % SWEEP_TICKS == 0:
             self._sweep(now)
+        if self._ticks % CERTIFICATE_TICKS == 0 and self.config.certificate is not None:
+            self.config.certificate.refresh()
         if self._master is not None:
             self._master.heartbeat.beat(now, state.in_flight, self._phase)
 
