@@ -31,7 +31,7 @@ _LONGEST = 256
 FOR = b"x-forwarded-for"
 PROTO = b"x-forwarded-proto"
 
-_NUMERIC = re.compile(r"[0-9a-fA-F]*[.:][0-9a-fA-F.:]*(?:/[0-9]*)?|[0-9.]+/[0-9]*")
+_NUMERIC = re.compile(r"[0-9]*\.[0-9.]*|[0-9.]+/[0-9]*|[0-9a-fA-F]*:[0-9a-fA-F.:]*(?:/[0-9]*)?")
 
 _HTTP = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 _WEBSOCKET = {b"http": "ws", b"https": "wss", b"ws": "ws", b"wss": "wss"}

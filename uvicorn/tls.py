@@ -125,21 +125,6 @@ def _read(option: str, path: Path) -> bytes:
         raise StartupError(f"Cannot read {option} {path}: {exc.strerror or exc}.") from None
 
 
-def context_of(config: Config) -> ssl.SSLContext:
-    """The context that the `--ssl-*` options describe. Raises StartupError."""
-    context = create_ssl_context(
-        config.ssl_certfile,
-        config.ssl_keyfile,
-        config.ssl_keyfile_password,
-        config.ssl_version,
-        config.ssl_cert_reqs,
-        config.ssl_ca_certs,
-        config.ssl_ciphers,
-    )
-    offer(config, context)
-    return context
-
-
 def offer(config: Config, context: ssl.SSLContext) -> None:
     """ALPN: a connection class of the user's may speak something else."""
     context.set_alpn_protocols(getattr(config.__dict__.get("http_protocol_class"), "alpn_protocols", ALPN))
@@ -155,7 +140,7 @@ def context_from_factory(config: Config) -> ssl.SSLContext:
     factory: Callable[[Config, Callable[[], ssl.SSLContext]], Any] | None = config.ssl_context_factory
     assert factory is not None
     try:
-        context = factory(config, lambda: context_of(config))
+        context = factory(config, lambda: CertificateFiles(config).context)
     except StartupError:
         raise
     except Exception as exc:
@@ -176,22 +161,34 @@ class CertificateFiles:
     def __init__(self, config: Config) -> None:
         """Raises StartupError."""
         self._config = config
-        self._paths = [
-            os.path.abspath(path)  # the application may change the folder
-            for path in (config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs)
-            if path is not None
-        ]
+        self._certfile = _absolute(config.ssl_certfile)
+        self._keyfile = _absolute(config.ssl_keyfile)
+        self._authorities = _absolute(config.ssl_ca_certs)
         self._loaded = self._last = self._look()
-        self.context = context_of(config)
+        self.context = self._make()
         self.pem = self._leaf()
         if config.ssl_cert_reqs and config.ssl_ca_certs is None:
             _log.warning("--ssl-cert-reqs without --ssl-ca-certs: no client's certificate will be accepted.")
 
+    def _make(self) -> ssl.SSLContext:
+        config = self._config
+        context = create_ssl_context(
+            self._certfile,
+            self._keyfile,
+            config.ssl_keyfile_password,
+            config.ssl_version,
+            config.ssl_cert_reqs,
+            self._authorities,
+            config.ssl_ciphers,
+        )
+        offer(config, context)
+        return context
+
     def _look(self) -> Seen:
         seen: Seen = []
-        for path in self._paths:
+        for path in (self._certfile, self._keyfile, self._authorities):
             try:
-                found = os.stat(path)
+                found = os.stat(path or "")
             except OSError:
                 seen.append(None)
             else:
@@ -210,22 +207,21 @@ class CertificateFiles:
             self._last = seen
             return
         self._loaded = seen
-        config, context = self._config, self.context
         try:
-            context_of(config)  # a context that was half loaded could serve nobody
-            assert config.ssl_certfile is not None
-            _load_pair(context, config.ssl_certfile, config.ssl_keyfile, config.ssl_keyfile_password)
-            if config.ssl_ca_certs is not None:
-                _load_authorities(context, config.ssl_ca_certs)
+            self._make()  # a context that was half loaded could serve nobody
+            assert self._certfile is not None
+            _load_pair(self.context, self._certfile, self._keyfile, self._config.ssl_keyfile_password)
+            if self._authorities is not None:
+                _load_authorities(self.context, self._authorities)
+            self.pem = self._leaf()
         except StartupError as exc:
             _log.error("%s The certificate that was loaded before is kept.", exc)
             return
-        self.pem = self._leaf()
         _log.info("The certificate was loaded again: its files have changed.")
 
     def _leaf(self) -> str | None:
         """The first certificate of the chain, and a warning if no client will accept it."""
-        certfile = self._config.ssl_certfile
+        certfile = self._certfile
         assert certfile is not None
         found = _CERTIFICATE.search(_read("--ssl-certfile", certfile))
         if found is None:
@@ -237,6 +233,11 @@ class CertificateFiles:
         if end is not None and end < datetime.now(timezone.utc):
             _log.warning("The certificate in %s expired on %s: clients will refuse it.", certfile, f"{end:%d %B %Y}")
         return pem
+
+
+def _absolute(path: Path | None) -> str | None:
+    """The application may change the folder while the files are watched."""
+    return None if path is None else os.path.abspath(path)
 
 
 def not_after(der: bytes) -> datetime | None:
