@@ -27,6 +27,8 @@ ACCEPTS_PER_WAKE = 16
 
 RETRY_SECONDS = 1.0
 
+SETTLING = 1.0
+"""Seconds that a stop waits for connections which are being set up."""
 HANDSHAKE_DEADLINE = 30.0
 """Seconds that a client has for its TLS handshake."""
 FAREWELL = 86400.0
@@ -124,6 +126,10 @@ class Acceptor:
 
     async def stop(self) -> None:
         """Accept no more and leave the queue to whoever else listens; what was accepted becomes a connection."""
+        await self._stop_reading()
+        await self._settle()
+
+    async def _stop_reading(self) -> None:
         self._pause()
         if self._retry is not None:
             self._retry.cancel()
@@ -132,8 +138,11 @@ class Acceptor:
             server, self._server = self._server, None
             server.close()
             await asyncio.sleep(0)
+
+    async def _settle(self) -> None:
+        """Let what was accepted become a connection. A client that is slow with its handshake is not waited for."""
         if self._opening:
-            await asyncio.wait(set(self._opening), timeout=1)
+            await asyncio.wait(set(self._opening), timeout=SETTLING)
 
     async def drain(self, until: float) -> None:
         """Accept what waits in the queue, and close our copy right after the queue was seen empty.
@@ -141,16 +150,16 @@ class Acceptor:
         Clients that come back at once can keep it from ever being empty: at `until` (seconds, monotonic) it is closed
         all the same.
         """
-        await self.stop()
+        await self._stop_reading()
         while time.monotonic() < until:
             taken = 0
             while taken < ACCEPTS_PER_WAKE and self._accept_one():
                 taken += 1
-            if self._opening:
-                await asyncio.wait(set(self._opening), timeout=1)
-            elif not taken:
+            if not taken:
                 break
+            await asyncio.sleep(0)
         self._sock.close()
+        await self._settle()
 
     def close(self) -> None:
         """Close at once. `stop` or `drain` first, or what was just accepted is lost."""

@@ -315,7 +315,8 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         """Close once everything is written."""
         self.flush()
-        self.transport.close()
+        if not self.transport.is_closing():  # asyncio's TLS transport could not be aborted after a second `close`
+            self.transport.close()
 
     def body_wanted(self) -> None:
         if not self._reading:
