@@ -472,7 +472,7 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(
 
         def upload() -> bytes:
             client.send(b"nonsense\r\n\r\n")
-            for _ in range(64):
+            for _ in range(512):
                 client.send(b"x" * 16384)
             return client.read()
 
@@ -487,8 +487,8 @@ async def test_an_answer_before_the_upload_is_over(
     async with serving(App(), lifespan="off", **pair) as server, deaf(server, authority.client()) as client:
 
         def upload() -> bytes:
-            client.send(b"POST /ignore HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1048576\r\n\r\n")
-            for _ in range(32):
+            client.send(b"POST /ignore HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 33554432\r\n\r\n")
+            for _ in range(512):
                 client.send(b"x" * 16384)
             return client.read_all()
 

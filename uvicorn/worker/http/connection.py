@@ -173,6 +173,8 @@ class Connection(asyncio.Protocol):
         if stream is not None:
             stream.lost()
         self.reader.pending = self._out = b""
+        if self._ends.tls is not None:
+            self.transport.close()  # asyncio 3.10 warns of a TLS transport that only its peer has closed
 
     def pause_writing(self) -> None:
         self.writable = False
