@@ -7,6 +7,7 @@ import logging
 import os
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -398,3 +399,11 @@ def test_the_folder_may_change_before_the_files_do(
 def test_a_distinguished_name_as_text(subject: Any, text: str) -> None:
     """RFC 4514."""
     assert distinguished_name(subject) == text
+
+
+# -- what it costs who does not use it -------------------------------------------------------------------------
+
+
+def test_without_tls_nobody_imports_ssl() -> None:
+    code = "import sys, uvicorn.config as c; c.Config('a:b').url; assert 'ssl' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
