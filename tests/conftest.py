@@ -7,10 +7,13 @@ import contextlib
 import inspect
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import trustme
 
 from uvicorn import channel
 from uvicorn.config import Config
@@ -202,11 +205,12 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def _connect(where: int | str | WatchedServer) -> AsyncIterator[Client]:
+async def _connect(where: int | str | WatchedServer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Client]:
     if isinstance(where, WatchedServer):
         where = where.port
     if isinstance(where, int):
-        reader, writer = await asyncio.open_connection("127.0.0.1", where)
+        options = {} if tls is None else {"ssl": tls, "server_hostname": "localhost"}
+        reader, writer = await asyncio.open_connection("127.0.0.1", where, **options)
     else:
         reader, writer = await asyncio.open_unix_connection(where)
     try:
@@ -221,7 +225,7 @@ async def _connect(where: int | str | WatchedServer) -> AsyncIterator[Client]:
 
 @pytest.fixture(scope="session")
 def connect() -> Callable[..., contextlib.AbstractAsyncContextManager[Client]]:
-    """`async with connect(server or port or path) as client:`"""
+    """`async with connect(server or port or path, tls=context or None) as client:`"""
     return _connect
 
 
@@ -230,6 +234,56 @@ def listener() -> Iterator[socket.socket]:
     """A listening loopback socket."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         yield sock
+
+
+# -- certificates ----------------------------------------------------------------------------------------------
+
+
+class Authority:
+    """A certificate authority of the tests' own; `path` is its certificate."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ca = trustme.CA()
+        self.path = str(folder / "authority.pem")
+        self._ca.cert_pem.write_to_path(self.path)
+
+    def issue(self, certfile: Path, keyfile: Path | None = None, name: str = "localhost", **details: Any) -> None:
+        """A certificate for `name` and its key, in one file or in two; what was there is replaced at once."""
+        issued = self._ca.issue_cert(name, **details)
+        chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
+        files = {certfile: chain + issued.private_key_pem.bytes()}
+        if keyfile is not None:
+            files = {certfile: chain, keyfile: issued.private_key_pem.bytes()}
+        for path, data in files.items():
+            fresh = path.with_suffix(".new")
+            fresh.write_bytes(data)
+            fresh.replace(path)
+
+    def client(self, certificate: Path | None = None) -> ssl.SSLContext:
+        """For a client that trusts nobody else."""
+        context = ssl.create_default_context(cafile=self.path)
+        if certificate is not None:
+            context.load_cert_chain(certificate)
+        return context
+
+
+@pytest.fixture(scope="session")
+def new_authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Authority]:
+    return lambda: Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def authority(new_authority: Callable[[], Authority]) -> Authority:
+    """One that all tests share."""
+    return new_authority()
+
+
+@pytest.fixture
+def pair(authority: Authority, tmp_path: Path) -> dict[str, str]:
+    """Settings that serve HTTPS for localhost."""
+    certfile, keyfile = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    authority.issue(certfile, keyfile)
+    return {"ssl_certfile": str(certfile), "ssl_keyfile": str(keyfile)}
 
 
 # -- a master, seen from the worker ----------------------------------------------------------------------------

@@ -31,6 +31,8 @@ TOOLS = tuple(
         "interpreter",
         "logfiles",
         "pidfile",
+        "proxies",
+        "tls",
         "middleware",
     ]
 )

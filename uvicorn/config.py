@@ -20,16 +20,18 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from uvicorn import cpus, logfiles, sizes, sockets
+from uvicorn import cpus, logfiles, proxies, sizes, sockets, tls
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.environment import EnvironmentFile
 from uvicorn.errors import ConfigError, StartupError
 from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL
 from uvicorn.options import Declared, Option, declarations
+from uvicorn.tls import create_ssl_context as create_ssl_context  # programs import it from here
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
 
 LoopFactoryType = Literal["none", "auto", "asyncio", "uvloop"]
 HTTPProtocolType = Literal["auto", "h11", "httptools"]
@@ -55,6 +57,8 @@ LOOP_FACTORIES: dict[str, str | None] = {
     "uvloop": "uvicorn.worker.loops:uvloop_loop_factory",
 }
 INTERFACES: list[str] = ["auto", "asgi3", "asgi2"]
+SSL_PROTOCOL_VERSION = 17
+"""`ssl.PROTOCOL_TLS_SERVER`, without importing that module."""
 
 DEFAULT_DRAIN_SECONDS = 25.0
 """What `timeout_graceful_shutdown=None` means: Kubernetes' 30 s are enough for it."""
@@ -353,7 +357,7 @@ class Config:
         self.proxy_headers = proxy_headers
         self.server_header = server_header
         self.date_header = date_header
-        self.forwarded_allow_ips = forwarded_allow_ips
+        self.forwarded_allow_ips = _trusted_list(forwarded_allow_ips)
         self.root_path = root_path
         self.limit_concurrency = limit_concurrency
         self.limit_max_requests = limit_max_requests
@@ -388,6 +392,9 @@ class Config:
 
         self.loaded = False
         self.loaded_app: ASGI3Application
+        self.ssl: ssl.SSLContext | None = None
+        self.certificate: tls.CertificateFiles | None = None
+        self.proxies: proxies.TrustedProxies | None = None
         self.http_protocol_class: type[asyncio.Protocol]
         self.lifespan_class: type[Any]
         self._check()
@@ -412,6 +419,8 @@ class Config:
                 )
         if self.limit_worker_memory is not None:
             sizes.parse(self.limit_worker_memory)
+        for text in proxies.TrustedProxies(self.forwarded_allow_ips).misspelt():
+            raise ConfigError(f"--forwarded-allow-ips: {text!r} is no address and no network.")
         if self.uds is not None and self.fd is not None:
             raise ConfigError("--uds and --fd cannot be used together: choose one.")
         if isinstance(self.app, str) and self.app.count(".") == 3 and self.app.replace(".", "").isdigit():
@@ -467,7 +476,16 @@ class Config:
 
     @property
     def is_ssl(self) -> bool:
-        return False
+        return bool(self.ssl_keyfile or self.ssl_certfile or self.ssl_context_factory)
+
+    @property
+    def server_cert(self) -> str | None:
+        """The certificate that clients are shown, in PEM form; None without TLS or with a context of the program's."""
+        return None if self.certificate is None else self.certificate.pem
+
+    def url(self, sock: socket.socket) -> str:
+        """What a person can open, or the path of a Unix socket."""
+        return sockets.describe(sock, "https" if self.is_ssl else "http")
 
     # -- what the settings name --------------------------------------------------------------------------------
 
@@ -519,6 +537,15 @@ class Config:
         if self.loop in LOOP_FACTORIES:
             self.get_loop_factory()
         self.lifespan_class = import_from_string(LIFESPAN[self.lifespan])
+        if self.proxy_headers:
+            self.proxies = proxies.TrustedProxies(self.forwarded_allow_ips)
+        if self.is_ssl and self.ssl_context_factory is None:
+            self._load_certificate()
+
+    def _load_certificate(self) -> None:
+        if self.certificate is None or not self.certificate.is_current:  # what a master has read may be old by now
+            self.certificate = tls.CertificateFiles(self)
+        self.ssl = self.certificate.context
 
     def load(self) -> None:
         """Import everything, the application included. Raises StartupError when something cannot be had."""
@@ -527,6 +554,10 @@ class Config:
         if self.http not in HTTP_PROTOCOLS:
             self._extend_path()
             self.http_protocol_class = import_from_string(self.http)
+        if self.ssl is not None:
+            tls.offer(self, self.ssl)
+        elif self.is_ssl:
+            self.ssl = tls.context_from_factory(self)
         self.loaded_app = self.load_app()
         self.loaded = True
 
@@ -610,7 +641,7 @@ class Config:
         """One bound socket, for programs that pass it to `Server.serve(sockets=[…])`. Raises BindError."""
         first, *others = self.bind()
         sockets.close_all(others)
-        log_address(first.url)
+        log_address(self.url(first.sock))
         return first.sock
 
 
@@ -627,6 +658,10 @@ def _worker_count(workers: int | str | None) -> int:
         if workers != "auto" and not (str(workers).isdecimal() and int(workers) >= 1):
             raise ConfigError(f"WEB_CONCURRENCY must be a whole number of at least 1, or auto, not {workers!r}.")
     return cpus.available() if workers == "auto" else int(workers)
+
+
+def _trusted_list(hosts: list[str] | str | None) -> list[str] | str:
+    return os.environ.get("FORWARDED_ALLOW_IPS", proxies.DEFAULT) if hosts is None else hosts
 
 
 # -- which kind of callable ------------------------------------------------------------------------------------

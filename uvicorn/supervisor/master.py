@@ -117,7 +117,7 @@ class Master:
         how = "" if self._watch is None else f" using {self._watch.name}"
         logger.info("Started %s process [%d]%s", self._role, self._kernel.pid(), how, extra={"color_message": _STARTED})
         for listener in self._listeners:
-            log_address(listener.url)
+            log_address(self._config.url(listener.sock))
         gc.collect()
         gc.freeze()  # a collection in a worker must not write to the pages that all of them share
 

@@ -1,8 +1,9 @@
 """From a listening socket to connections; how accepting starts, stops, and empties the kernel's queue.
 
-Two ways in, one interface. On uvloop, TCP goes through the loop's own server, which costs half of an accept made in
-Python. Everything else is a reader on the listening socket: asyncio's `Server.close()` drops what it has just accepted,
-and the loops' Unix servers unlink the path when any process closes its copy.
+Two ways in, one interface. On uvloop, plain TCP goes through the loop's own server, which costs half of an accept made
+in Python. Everything else is a reader on the listening socket: asyncio's `Server.close()` drops what it has just
+accepted, the loops' Unix servers unlink the path when any process closes its copy, and no loop's server says which
+TLS handshakes are still on their way.
 
 States: new → accepting → stopped (the queue fills up for others) → closed. Owns: a copy of the socket, and the tasks
 that turn accepted sockets into connections. Must not: know what a connection is. Fails by: what `accept` cannot give
@@ -16,13 +17,23 @@ import errno
 import logging
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 ACCEPTS_PER_WAKE = 16
 """Siblings share the queue: a worker that took all of it at once would serve it alone."""
 
 RETRY_SECONDS = 1.0
+
+SETTLING = 1.0
+"""Seconds that a stop waits for connections which are being set up."""
+HANDSHAKE_DEADLINE = 30.0
+"""Seconds that a client has for its TLS handshake."""
+FAREWELL = 86400.0
+"""Seconds after which a loop cuts a TLS connection that is being closed. It counts from the call of `close`, and would
+cut a long response short: `Connection.sweep` ends them, once everything was sent."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -59,10 +70,8 @@ class Acceptor:
     async def start(self, backlog: int) -> None:
         """Begin to accept. The socket listens already, or begins to with this backlog."""
         on_uvloop = type(self._loop).__module__.startswith("uvloop")
-        if on_uvloop and self._sock.family in (socket.AF_INET, socket.AF_INET6):
-            self._server = await self._loop.create_server(
-                self._factory, sock=self._sock.dup(), backlog=backlog, ssl=self._tls
-            )
+        if on_uvloop and self._tls is None and self._sock.family in (socket.AF_INET, socket.AF_INET6):
+            self._server = await self._loop.create_server(self._factory, sock=self._sock.dup(), backlog=backlog)
         else:
             self._sock.listen(backlog)
             self._read()
@@ -79,7 +88,7 @@ class Acceptor:
 
     def _accept_one(self) -> bool:
         try:
-            sock, _ = self._sock.accept()
+            sock, peer = self._sock.accept()
         except (BlockingIOError, InterruptedError):
             return False
         except ConnectionAbortedError:
@@ -91,16 +100,25 @@ class Acceptor:
                 self._retry = self._loop.call_later(RETRY_SECONDS, self._read)
             return False
         sock.setblocking(False)
-        task = self._loop.create_task(self._open(sock))
+        task = self._loop.create_task(self._open(sock, peer))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
         return True
 
-    async def _open(self, sock: socket.socket) -> None:
+    async def _open(self, sock: socket.socket, peer: Any) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._factory, sock, ssl=self._tls)
-        except (OSError, ssl.SSLError) as exc:
-            _log.debug("A connection was lost while it was set up: %s", exc)
+            if self._tls is None:
+                await self._loop.connect_accepted_socket(self._factory, sock)
+            else:
+                await self._loop.connect_accepted_socket(
+                    self._factory,
+                    sock,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=HANDSHAKE_DEADLINE,
+                    **_farewell(self._loop),
+                )
+        except OSError as exc:  # an SSLError is one: no TLS (plain HTTP, a scanner), no certificate, no time left
+            _log.debug("A connection from %s was lost while it was set up: %s", peer, exc)
             sock.close()
 
     def _pause(self) -> None:
@@ -110,6 +128,10 @@ class Acceptor:
 
     async def stop(self) -> None:
         """Accept no more and leave the queue to whoever else listens; what was accepted becomes a connection."""
+        await self._stop_reading()
+        await self._settle()
+
+    async def _stop_reading(self) -> None:
         self._pause()
         if self._retry is not None:
             self._retry.cancel()
@@ -118,8 +140,11 @@ class Acceptor:
             server, self._server = self._server, None
             server.close()
             await asyncio.sleep(0)
+
+    async def _settle(self) -> None:
+        """Let what was accepted become a connection. A client that is slow with its handshake is not waited for."""
         if self._opening:
-            await asyncio.wait(set(self._opening), timeout=1)
+            await asyncio.wait(set(self._opening), timeout=SETTLING)
 
     async def drain(self, until: float) -> None:
         """Accept what waits in the queue, and close our copy right after the queue was seen empty.
@@ -127,16 +152,16 @@ class Acceptor:
         Clients that come back at once can keep it from ever being empty: at `until` (seconds, monotonic) it is closed
         all the same.
         """
-        await self.stop()
+        await self._stop_reading()
         while time.monotonic() < until:
             taken = 0
             while taken < ACCEPTS_PER_WAKE and self._accept_one():
                 taken += 1
-            if self._opening:
-                await asyncio.wait(set(self._opening), timeout=1)
-            elif not taken:
+            if not taken:
                 break
+            await asyncio.sleep(0)
         self._sock.close()
+        await self._settle()
 
     def close(self) -> None:
         """Close at once. `stop` or `drain` first, or what was just accepted is lost."""
@@ -148,3 +173,9 @@ class Acceptor:
 
     async def wait_closed(self) -> None:
         """As `asyncio.Server` has it; `close` leaves nothing to wait for."""
+
+
+def _farewell(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
+    """asyncio has that setting from Python 3.11 on; before, it waits for ever by itself."""
+    old = sys.version_info < (3, 11) and not type(loop).__module__.startswith("uvloop")
+    return {} if old else {"ssl_shutdown_timeout": FAREWELL}

@@ -25,7 +25,7 @@ from uvicorn import channel, logfiles
 from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Phase, Ready, Spent, WorkerLink
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ExitCode, StartupError, describe_failure
-from uvicorn.sockets import Listener, describe
+from uvicorn.sockets import Listener
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
 from uvicorn.worker.http.framing import http_date
@@ -41,6 +41,8 @@ REPORTED = 20
 
 SWEEP_TICKS = 5
 """Ticks between two looks at idle and slow connections: half a second."""
+CERTIFICATE_TICKS = 50
+"""Ticks between two looks at the certificate's files."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -185,7 +187,7 @@ class Server:
 
         self.servers = []
         for listener in listeners:
-            acceptor = Acceptor(loop, listener.sock, factory, given=listener.given)
+            acceptor = Acceptor(loop, listener.sock, factory, config.ssl, given=listener.given)
             await acceptor.start(config.backlog)
             self.servers.append(acceptor)
 
@@ -200,7 +202,7 @@ class Server:
     def _log_started_message(self, listeners: list[socket.socket]) -> None:
         if self._master is None:  # a master says it once for all of its workers
             for sock in listeners:
-                log_address(describe(sock))
+                log_address(self.config.url(sock))
 
     def _fail(self, failure: StartupError | None) -> None:
         self.failure = failure or StartupError("Application startup failed. Exiting.")
@@ -248,6 +250,8 @@ class Server:
             self._sweep(now)
         if self._max_requests and state.total_requests >= self._max_requests:
             self._spent()
+        if self._ticks % CERTIFICATE_TICKS == 0 and self.config.certificate is not None:
+            self.config.certificate.refresh()
         master = self._master
         if master is not None:
             master.heartbeat.beat(now, state.in_flight, self._phase, state.total_requests)

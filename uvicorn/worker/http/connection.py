@@ -29,6 +29,7 @@ from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, STARTED, WAITING, Stream
 from uvicorn.worker.outbox import GAP
 from uvicorn.worker.state import ServerState
+from uvicorn.worker.tls import all_sent, extension
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -39,6 +40,8 @@ STALLED_HEAD = 1.0
 """Seconds after which a drain takes a head that is not complete for nothing."""
 LINGER = 2.0
 """Seconds that a peer which still sends is listened to after the last response."""
+PARTING = 600.0
+"""Seconds for the last response over TLS where the system cannot say whether it was sent."""
 TURN = 16
 """Pipelined requests that are begun in one turn of the loop."""
 DISCARD_LIMIT = 1 << 20
@@ -74,6 +77,7 @@ class Connection(asyncio.Protocol):
         "_out",
         "_reading",
         "_refused",
+        "_sent",
         "_state",
         "_stream",
         "active_at",
@@ -99,7 +103,7 @@ class Connection(asyncio.Protocol):
         self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
         self._stream: Stream | None = None
         self._reading = self._fresh = True
-        self._advancing = self._eof = self._lingering = self._refused = False
+        self._advancing = self._eof = self._lingering = self._refused = self._sent = False
         self._discarded = 0
         self._out = b""
         self.reader = RequestReader(self.make_codec(), config.h11_max_incomplete_event_size or MAX_HEAD)
@@ -122,8 +126,15 @@ class Connection(asyncio.Protocol):
         ends = self._ends
         ends.client = _address(transport.get_extra_info("peername"))
         ends.server = _address(transport.get_extra_info("sockname"))
-        if transport.get_extra_info("sslcontext") is not None:
+        trusted = self.config.proxies
+        if trusted is not None and trusted.trusts(ends.client, ends.server):
+            ends.proxies = trusted
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
             ends.scheme = "https"
+            ends.tls = extension(tls, self.config.server_cert)
+            self.closing = self._state.draining  # it was made before a handshake that may have taken long
+            self.active_at = self._state.now
 
     def data_received(self, data: bytes) -> None:
         reader = self.reader
@@ -162,6 +173,8 @@ class Connection(asyncio.Protocol):
         if stream is not None:
             stream.lost()
         self.reader.pending = self._out = b""
+        if self._ends.tls is not None:
+            self.transport.close()  # asyncio 3.10 warns of a TLS transport that only its peer has closed
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -304,7 +317,8 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         """Close once everything is written."""
         self.flush()
-        self.transport.close()
+        if not self.transport.is_closing():  # asyncio's TLS transport could not be aborted after a second `close`
+            self.transport.close()
 
     def body_wanted(self) -> None:
         if not self._reading:
@@ -314,16 +328,12 @@ class Connection(asyncio.Protocol):
         request = stream.request
         _access_log.info(
             '%s - "%s %s HTTP/%s" %d',
-            self._peer(),
+            _peer(stream),
             request.method,
             self._ends.root_path + request.line.target.decode("ascii"),
             request.http_version,
             status,
         )
-
-    def _peer(self) -> str:
-        client = self._ends.client
-        return f"{client[0]}:{client[1]}" if client else ""
 
     def response_complete(self, stream: Stream) -> None:
         """The last byte of the response was handed to the transport."""
@@ -443,6 +453,9 @@ class Connection(asyncio.Protocol):
             self.flush()
             self.transport.write_eof()
             self._resume()
+        elif self._ends.tls is not None:  # it has no half to close: `sweep` closes the whole
+            self.flush()
+            self._resume()
         else:
             self._close()
 
@@ -472,9 +485,13 @@ class Connection(asyncio.Protocol):
     def sweep(self, now: float, keep_alive: float) -> None:
         """End what was idle or slow for too long. Called by the worker's one timer; `now` and limits in seconds."""
         quiet = now - self.active_at
-        if self._lingering:
+        if self._ends.tls is not None and self.transport.is_closing():
+            self._part(quiet)
+        elif self._lingering:
             if self.transport.get_write_buffer_size():
                 self.active_at = now  # the response is still on its way to a slow reader
+            elif quiet > LINGER and self._ends.tls is not None:
+                self._close()
             elif quiet > LINGER:
                 self.transport.abort()
         elif self._stream is not None:
@@ -493,7 +510,16 @@ class Connection(asyncio.Protocol):
         if stream is None or stream.phase == COMPLETE:
             return ""
         target = self._ends.root_path + stream.request.line.target.decode("ascii")
-        return f"{stream.request.method} {target} from {self._peer()}, {now - self.active_at:.1f} s"
+        return f"{stream.request.method} {target} from {_peer(stream)}, {now - self.active_at:.1f} s"
+
+    def _part(self, quiet: float) -> None:
+        """Closing TLS waits for the peer's word, which many never say: go once everything was sent, seen twice."""
+        if all_sent(self.transport) or quiet > PARTING:
+            if self._sent:
+                self.transport.abort()
+            self._sent = True
+        else:
+            self._sent = False
 
     # -- flow control ------------------------------------------------------------------------------------------
 
@@ -514,6 +540,12 @@ def _says_disconnected(exc: BaseException | None) -> bool:
     if exc is not None and type(exc).__name__ == "ClientDisconnect":
         exc = exc.__cause__ or exc.__context__
     return isinstance(exc, ClientDisconnected)
+
+
+def _peer(stream: Stream) -> str:
+    """Who asks, as a trusted proxy says it."""
+    client = stream.scope.get("client")
+    return f"{client[0]}:{client[1]}" if client else ""
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:

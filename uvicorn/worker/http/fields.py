@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from uvicorn import proxies
 from uvicorn.errors import BadRequest
 
 Fields = list[tuple[bytes, bytes]]
@@ -24,7 +25,8 @@ METHODS: dict[bytes, str] = {name.encode(): name for name in _METHOD_NAMES.split
 
 VERSIONS: dict[bytes, str] = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 
-_SPECIAL = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"))
+_FORWARDED = frozenset((proxies.FOR, proxies.PROTO))
+_SPECIAL = _FORWARDED | {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"}
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PRINTABLE = re.compile(rb"[ -~]*")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)")
@@ -56,13 +58,15 @@ class Request:
     """The head of one request, checked.
 
     `content_length` is None for a chunked body and 0 for none. `keep_alive` is the peer's wish (RFC 9112, 9.3).
-    `usual`: HTTP/1.1, not HEAD: the response needs no special care on the request's account.
+    `usual`: HTTP/1.1, not HEAD: the response needs no special care on the request's account. `forwarded`: a proxy's
+    fields are there, which are read only if the peer is trusted.
     """
 
     __slots__ = (
         "content_length",
         "expect_continue",
         "fields",
+        "forwarded",
         "http_version",
         "keep_alive",
         "line",
@@ -83,7 +87,7 @@ class Request:
         self.keep_alive = self.usual = http_version == "1.1"
         if method == "HEAD":
             self.usual = False
-        self.expect_continue = False
+        self.expect_continue = self.forwarded = False
         self.upgrade: bytes | None = None
         host: bytes | None = None
         special: dict[bytes, bytes] | None = None
@@ -93,6 +97,8 @@ class Request:
                     if host is not None:
                         raise BadRequest(400, "More than one Host")
                     host = value
+                elif name in _FORWARDED:
+                    self.forwarded = True
                 elif special is None:
                     special = {name: value}
                 elif name in special:

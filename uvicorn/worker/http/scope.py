@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from uvicorn import proxies
 from uvicorn.worker.http.fields import Request
 
 SPEC_VERSION = "2.4"
@@ -15,9 +16,22 @@ SPEC_VERSION = "2.4"
 
 
 class Endpoints:
-    """The facts of a connection that go into every scope: addresses, scheme, mount point, lifespan state."""
+    """The facts of a connection that go into every scope: addresses, scheme, mount point, lifespan state.
 
-    __slots__ = ("asgi_version", "client", "root_path", "root_path_bytes", "scheme", "server", "state")
+    `tls` is ASGI's extension of that name, None without TLS. `proxies` is set while the peer is one that is believed.
+    """
+
+    __slots__ = (
+        "asgi_version",
+        "client",
+        "proxies",
+        "root_path",
+        "root_path_bytes",
+        "scheme",
+        "server",
+        "state",
+        "tls",
+    )
 
     def __init__(
         self,
@@ -35,6 +49,8 @@ class Endpoints:
         self.root_path_bytes = root_path.encode()
         self.asgi_version = asgi_version
         self.state = state
+        self.tls: dict[str, Any] | None = None
+        self.proxies: proxies.TrustedProxies | None = None
 
 
 def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
@@ -43,7 +59,7 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
     if ends.root_path:
         path = ends.root_path + path
         raw_path = ends.root_path_bytes + raw_path
-    return {
+    scope = {
         "type": "http",
         "asgi": {"version": ends.asgi_version, "spec_version": SPEC_VERSION},
         "http_version": request.http_version,
@@ -58,3 +74,8 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
         "headers": request.fields,
         "state": ends.state.copy(),
     }
+    if ends.tls is not None:
+        scope["extensions"] = {"tls": ends.tls.copy()}
+    if request.forwarded and ends.proxies is not None:  # each request: a proxy's connection carries many clients
+        proxies.believe(ends.proxies, scope)
+    return scope
