@@ -5,7 +5,7 @@ line, the environment variables and the README's table are derived from that sig
 repeats it literally for type checkers (a test compares). Also: turning the settings into what they name (the
 application, the loop factory, the connection class), by import string, so that the master loads none of it.
 Must not: open a socket except in `bind()`, fork, or start anything.
-Fails by: `ConfigError` for a value that cannot work, `StartupError` for an application that cannot be loaded.
+Fails by: `ConfigError` for a value that cannot work; for an application that cannot be loaded as `raising` says.
 """
 
 from __future__ import annotations
@@ -13,27 +13,32 @@ from __future__ import annotations
 import inspect
 import logging.config
 import os
+import re
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from uvicorn import sockets
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
-from uvicorn.errors import ConfigError, StartupError
+from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.importer import ImportFromStringError, import_from_string
-from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL
+from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL, with_colors
 from uvicorn.options import Declared, Option, declarations
+from uvicorn.watched import Watched, is_dir, resolve_reload_patterns, watched
 
 if TYPE_CHECKING:
     import asyncio
 
-LoopFactoryType = Literal["none", "auto", "asyncio", "uvloop"]
+__all__ = ["Config", "is_dir", "options", "resolve_reload_patterns"]
+
+LoopFactoryType = Literal["none", "auto", "asyncio", "uvloop", "zuvloop"]
 HTTPProtocolType = Literal["auto", "h11", "httptools"]
 LifespanType = Literal["auto", "on", "off"]
 WSProtocolType = Literal["auto", "none", "websockets", "websockets-sansio", "wsproto"]
-InterfaceType = Literal["auto", "asgi3", "asgi2"]
+InterfaceType = Literal["auto", "asgi3", "asgi2", "wsgi"]
 LogLevelType = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
 HTTP_PROTOCOLS: dict[str, str] = {
@@ -51,11 +56,21 @@ LOOP_FACTORIES: dict[str, str | None] = {
     "auto": "uvicorn.worker.loops:auto_loop_factory",
     "asyncio": "uvicorn.worker.loops:asyncio_loop_factory",
     "uvloop": "uvicorn.worker.loops:uvloop_loop_factory",
+    "zuvloop": "uvicorn.worker.loops:zuvloop_loop_factory",
 }
-INTERFACES: list[str] = ["auto", "asgi3", "asgi2"]
+WS_PROTOCOLS: dict[str, str | None] = dict.fromkeys(["auto", "none", "websockets", "websockets-sansio", "wsproto"])
+"""No implementation yet: a handshake is answered as a plain request, whichever is asked for."""
+INTERFACES: list[str] = ["auto", "asgi3", "asgi2", "wsgi"]
+SSL_PROTOCOL_VERSION = 17
+"""`ssl.PROTOCOL_TLS_SERVER`; the module ssl is not imported for its name."""
+STARTUP_FAILURE = int(ExitCode.STARTUP)
 
 DEFAULT_DRAIN_SECONDS = 25.0
 """What `timeout_graceful_shutdown=None` means: Kubernetes' 30 s are enough for it."""
+
+
+class UvicornDeprecationWarning(UserWarning):
+    """For what will go away; a UserWarning, so that it is shown by default."""
 
 
 _APP, _BIND, _PROC, _RELOAD, _IMPL, _WS, _TLS, _PROXY, _LOG, _LIMIT = (
@@ -85,21 +100,26 @@ class Config:
             ASGIApplication | Callable[..., Any] | str,
             Option("The application to serve, as <module>:<attribute>.", _APP, metavar="APP"),
         ],
-        host: Annotated[str, Option("Address or name to listen on.", _BIND)] = "127.0.0.1",
+        host: Annotated[str, Option("Address or name to listen on.", _BIND, restart=True)] = "127.0.0.1",
         port: Annotated[
-            int, Option("Port to listen on; 0 lets the system choose one.", _BIND, minimum=0, maximum=65535)
+            int,
+            Option("Port to listen on; 0 lets the system choose one.", _BIND, minimum=0, maximum=65535, restart=True),
         ] = 8000,
         uds: Annotated[
-            str | None, Option("Listen on this Unix socket instead of an address.", _BIND, metavar="PATH")
+            str | None, Option("Listen on this Unix socket instead of an address.", _BIND, metavar="PATH", restart=True)
         ] = None,
-        fd: Annotated[int | None, Option("Take over this open socket instead of making one.", _BIND, minimum=0)] = None,
+        fd: Annotated[
+            int | None, Option("Take over this open socket instead of making one.", _BIND, minimum=0, restart=True)
+        ] = None,
         loop: Annotated[LoopFactoryType | str, Option("Event loop, or <module>:<factory> of one.", _IMPL)] = "auto",
         http: Annotated[
-            HTTPProtocolType | str, Option("HTTP parser, or <module>:<class> of an asyncio protocol.", _IMPL)
+            type[Any] | HTTPProtocolType | str,
+            Option("HTTP parser, or <module>:<class> of an asyncio protocol.", _IMPL),
         ] = "auto",
         http2: Annotated[bool, Option("Speak HTTP/2 (not available yet).", _IMPL)] = False,
         ws: Annotated[
-            WSProtocolType | str, Option("WebSocket implementation, or <module>:<class> of an asyncio protocol.", _WS)
+            type[Any] | WSProtocolType | str,
+            Option("WebSocket implementation (not available yet), or <module>:<class> of an asyncio protocol.", _WS),
         ] = "auto",
         ws_max_size: Annotated[
             int, Option("Largest WebSocket message that is accepted, in bytes.", _WS, minimum=1)
@@ -119,11 +139,13 @@ class Config:
         ] = "auto",
         env_file: Annotated[
             str | os.PathLike[str] | None,
-            Option("Read environment variables from this file; a reload reads it again.", _APP, metavar="FILE"),
+            Option(
+                "Read environment variables from this file; a reload reads it again.", _APP, metavar="FILE", exists=True
+            ),
         ] = None,
         log_config: Annotated[
             dict[str, Any] | str | os.PathLike[str] | None,
-            Option("Logging configuration: an .ini, .json or .yaml file.", _LOG, metavar="FILE"),
+            Option("Logging configuration: an .ini, .json or .yaml file.", _LOG, metavar="FILE", exists=True),
         ] = LOGGING_CONFIG,
         log_level: Annotated[LogLevelType | int | None, Option("Least level that is logged.", _LOG)] = None,
         access_log: Annotated[bool, Option("Log a line for every request.", _LOG)] = True,
@@ -132,7 +154,7 @@ class Config:
         ] = None,
         interface: Annotated[InterfaceType, Option("ASGI version of the application.", _APP)] = "auto",
         reload: Annotated[
-            bool, Option("Restart when a file of the application changes (for development).", _RELOAD)
+            bool, Option("Restart when a file of the application changes (for development).", _RELOAD, restart=True)
         ] = False,
         reload_dirs: Annotated[
             list[str] | str | None,
@@ -141,9 +163,13 @@ class Config:
                 _RELOAD,
                 metavar="PATH",
                 flags=("--reload-dir",),
+                restart=True,
+                exists=True,
             ),
         ] = None,
-        reload_delay: Annotated[float, Option("Seconds between two looks at the files.", _RELOAD, minimum=0)] = 0.25,
+        reload_delay: Annotated[
+            float, Option("Seconds between two looks at the files.", _RELOAD, minimum=0, restart=True)
+        ] = 0.25,
         reload_includes: Annotated[
             list[str] | str | None,
             Option(
@@ -151,6 +177,7 @@ class Config:
                 _RELOAD,
                 metavar="PATTERN",
                 flags=("--reload-include",),
+                restart=True,
             ),
         ] = None,
         reload_excludes: Annotated[
@@ -160,6 +187,7 @@ class Config:
                 _RELOAD,
                 metavar="PATTERN",
                 flags=("--reload-exclude",),
+                restart=True,
             ),
         ] = None,
         workers: Annotated[
@@ -169,6 +197,7 @@ class Config:
                 " More than one runs under a master.",
                 _PROC,
                 minimum=1,
+                restart=True,
             ),
         ] = None,
         proxy_headers: Annotated[
@@ -203,7 +232,9 @@ class Config:
                 minimum=0,
             ),
         ] = None,
-        backlog: Annotated[int, Option("Connections that wait in the kernel's queue.", _LIMIT, minimum=1)] = 2048,
+        backlog: Annotated[
+            int, Option("Connections that wait in the kernel's queue.", _LIMIT, minimum=1, restart=True)
+        ] = 2048,
         timeout_keep_alive: Annotated[
             int | float, Option("Seconds an idle connection is kept open.", _LIMIT, minimum=0)
         ] = 5,
@@ -215,6 +246,7 @@ class Config:
                 f" (default {DEFAULT_DRAIN_SECONDS:g}; 0: at once).",
                 _LIMIT,
                 minimum=0,
+                restart=True,
             ),
         ] = None,
         timeout_worker_healthcheck: Annotated[
@@ -223,6 +255,7 @@ class Config:
                 "Seconds without a turn of its event loop after which a worker is replaced (0: never).",
                 _LIMIT,
                 minimum=0,
+                restart=True,
             ),
         ] = 30,
         callback_notify: Annotated[Callable[..., Awaitable[None]] | None, None] = None,
@@ -274,14 +307,21 @@ class Config:
             Option(
                 "Run under a master: by default with more than one worker, as PID 1, and when NOTIFY_SOCKET is set.",
                 _PROC,
+                restart=True,
             ),
         ] = None,
         pid: Annotated[
-            str | os.PathLike[str] | None, Option("Write the master's process id to this file.", _PROC, metavar="FILE")
+            str | os.PathLike[str] | None,
+            Option("Write the master's process id to this file.", _PROC, metavar="FILE", restart=True),
         ] = None,
         log_file: Annotated[
             str | os.PathLike[str] | None,
-            Option("Write the log to this file instead of standard error; SIGUSR1 reopens it.", _LOG, metavar="FILE"),
+            Option(
+                "Write the log to this file instead of standard error; SIGUSR1 reopens it.",
+                _LOG,
+                metavar="FILE",
+                restart=True,
+            ),
         ] = None,
         access_log_file: Annotated[
             str | os.PathLike[str] | None,
@@ -289,6 +329,7 @@ class Config:
                 "Write the access log to this file instead of standard output; SIGUSR1 reopens it.",
                 _LOG,
                 metavar="FILE",
+                restart=True,
             ),
         ] = None,
         limit_worker_lifetime: Annotated[
@@ -297,6 +338,7 @@ class Config:
                 "Seconds after which a worker is replaced, up to a tenth more at random (0: no limit).",
                 _LIMIT,
                 minimum=0,
+                restart=True,
             ),
         ] = None,
         limit_worker_memory: Annotated[
@@ -306,16 +348,20 @@ class Config:
                 " shared by the workers (0: no limit).",
                 _LIMIT,
                 metavar="SIZE",
+                restart=True,
             ),
         ] = None,
         timeout_worker_boot: Annotated[
             int | float | None,
-            Option("Seconds within which a worker has to be ready (0: no limit).", _LIMIT, minimum=0),
+            Option("Seconds within which a worker has to be ready (0: no limit).", _LIMIT, minimum=0, restart=True),
         ] = None,
         shutdown_delay: Annotated[
             int | float,
             Option(
-                "Seconds that a full stop goes on accepting, for endpoints that are withdrawn late.", _LIMIT, minimum=0
+                "Seconds that a full stop goes on accepting, for endpoints that are withdrawn late.",
+                _LIMIT,
+                minimum=0,
+                restart=True,
             ),
         ] = 0,
     ) -> None:
@@ -341,10 +387,7 @@ class Config:
         self.use_colors = use_colors
         self.interface = interface
         self.reload = reload
-        self.reload_dirs = reload_dirs
         self.reload_delay = reload_delay
-        self.reload_includes = reload_includes
-        self.reload_excludes = reload_excludes
         self.workers: int = _worker_count(workers)
         self.proxy_headers = proxy_headers
         self.server_header = server_header
@@ -368,7 +411,7 @@ class Config:
         self.ssl_ca_certs = ssl_ca_certs
         self.ssl_ciphers = ssl_ciphers
         self.ssl_context_factory = ssl_context_factory
-        self.headers = headers
+        self.headers = [(name, value) for name, value in headers or ()]
         self.factory = factory
         self.h11_max_incomplete_event_size = h11_max_incomplete_event_size
         self.reset_contextvars = reset_contextvars
@@ -385,27 +428,38 @@ class Config:
         self.loaded = False
         self.loaded_app: ASGI3Application
         self.http_protocol_class: type[asyncio.Protocol]
+        self.ws_protocol_class: type[asyncio.Protocol] | None
         self.lifespan_class: type[Any]
+        self.encoded_headers: list[tuple[bytes, bytes]] = []
+        self._raising = False
         self._check()
         self.configure_logging()
+        self._resolve_watched(_listed(reload_dirs), _listed(reload_includes), _listed(reload_excludes))
 
     # -- what the settings say ---------------------------------------------------------------------------------
 
     def _check(self) -> None:
         for name, option in options().items():
-            option.spec.check(option.flag, getattr(self, name))
-            if option.choices and not option.free and getattr(self, name) not in (*option.choices, None):
-                allowed = ", ".join(option.choices)
-                raise ConfigError(f"{option.flag} must be one of {allowed}, not {getattr(self, name)!r}.")
+            value = getattr(self, name, None)
+            option.spec.check(option.flag, value)
+            if option.choices and not option.free and value not in (*option.choices, None):
+                raise ConfigError(f"{option.flag} must be one of {', '.join(option.choices)}, not {value!r}.")
         if isinstance(self.log_level, str) and self.log_level not in LOG_LEVELS:
             raise ConfigError(f"--log-level must be one of {', '.join(LOG_LEVELS)}, not {self.log_level!r}.")
-        for name, known in (("loop", LOOP_FACTORIES), ("http", HTTP_PROTOCOLS)):
+        for name, known in (("loop", LOOP_FACTORIES), ("http", HTTP_PROTOCOLS), ("ws", WS_PROTOCOLS)):
             value = getattr(self, name)
             if isinstance(value, str) and value not in known and ":" not in value:
                 raise ConfigError(
                     f"--{name} must be one of {', '.join(sorted(known))},"
                     f" or an import string <module>:<attribute>, not {value!r}."
                 )
+        if self.http2:
+            raise ConfigError("--http2 is not available yet: leave it out, and clients speak HTTP/1.1.")
+        if self.interface == "wsgi":
+            raise ConfigError(
+                "--interface wsgi is not available yet: wrap the application, for example with a2wsgi's WSGIMiddleware."
+            )
+        encode_headers(self.headers)
         if self.uds is not None and self.fd is not None:
             raise ConfigError("--uds and --fd cannot be used together: choose one.")
         if isinstance(self.app, str) and self.app.count(".") == 3 and self.app.replace(".", "").isdigit():
@@ -437,20 +491,28 @@ class Config:
     def is_ssl(self) -> bool:
         return False
 
+    @property
+    def use_subprocess(self) -> bool:
+        return self.reload or self.workers > 1
+
+    @property
+    def should_reload(self) -> bool:
+        """Whether a reload can be: only an application given by name can be imported anew."""
+        return isinstance(self.app, str) and self.reload
+
     # -- what the settings name --------------------------------------------------------------------------------
 
     def configure_logging(self) -> None:
-        """Apply `log_config`, then `log_level`, `use_colors` and `access_log` on top of it."""
+        """Apply `log_config`, then `log_level`, `use_colors` and `access_log` on top of it. Raises ConfigError."""
         logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
-        if isinstance(self.log_config, dict):
-            wanted = self.log_config
-            if self.use_colors in (True, False) and "formatters" in wanted:
-                formatters = {
-                    name: {**spec, "use_colors": self.use_colors} if name in ("default", "access") else spec
-                    for name, spec in wanted["formatters"].items()
-                }
-                wanted = {**wanted, "formatters": formatters}
-            logging.config.dictConfig(wanted)
+        if self.log_config is not None:
+            try:
+                self._apply_log_config(self.log_config)
+            except (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, OSError) as exc:
+                source = "dictionary" if isinstance(self.log_config, dict) else os.fspath(self.log_config)
+                reason = str(exc.__cause__ or exc).removesuffix(".") or type(exc).__name__
+                where = f": {exc}" if exc.__cause__ is not None else ""
+                raise ConfigError(f"--log-config {source} cannot be used{where}: {reason}.") from exc
         if self.log_level is not None:
             level = LOG_LEVELS[self.log_level] if isinstance(self.log_level, str) else self.log_level
             for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
@@ -459,6 +521,41 @@ class Config:
             access = logging.getLogger("uvicorn.access")
             access.handlers = []
             access.propagate = False
+
+    def _apply_log_config(self, wanted: dict[str, Any] | str | os.PathLike[str]) -> None:
+        """A dictionary, or a file: .json and .yaml hold one, anything else is in the .ini form of `logging.config`."""
+        if isinstance(wanted, dict):
+            logging.config.dictConfig(with_colors(wanted, self.use_colors))
+            return
+        suffix = os.path.splitext(wanted)[1].lower() if isinstance(wanted, (str, os.PathLike)) else ""
+        if suffix == ".json":
+            import json
+
+            with open(wanted) as file:
+                loaded = json.load(file)
+        elif suffix in (".yaml", ".yml"):
+            try:
+                import yaml
+            except ImportError:
+                raise ImportError("YAML needs the package PyYAML. Run: pip install 'uvicorn[standard]'") from None
+            with open(wanted) as file:
+                loaded = yaml.safe_load(file)
+        else:
+            if isinstance(wanted, str) and not os.path.exists(wanted):
+                raise FileNotFoundError("there is no such file")  # Python 3.10 and 3.11 say KeyError: 'formatters'
+            logging.config.fileConfig(wanted, disable_existing_loggers=False)
+            return
+        logging.config.dictConfig(with_colors(loaded, self.use_colors))
+
+    def _resolve_watched(self, dirs: list[str], includes: list[str], excludes: list[str]) -> None:
+        found = Watched([], [], [], [])
+        if self.should_reload:
+            found = watched(dirs, includes, excludes)
+        elif dirs or includes or excludes:
+            logging.getLogger("uvicorn.error").warning(
+                "Current configuration will not reload as not all conditions are met, please refer to documentation."
+            )
+        self.reload_dirs, self.reload_dirs_excludes, self.reload_includes, self.reload_excludes = found
 
     def load_components(self) -> None:
         """Import our own parts that the settings name (loop, connection, lifespan); nothing of the application's.
@@ -478,21 +575,58 @@ class Config:
             self.get_loop_factory()
         self.lifespan_class = import_from_string(LIFESPAN[self.lifespan])
 
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Inside, `load`, `load_app`, `get_loop_factory` and `bind_socket` raise StartupError.
+
+        Outside they log what is wrong and leave by SystemExit(3): that is what programs expect which call them
+        directly. A server needs the cause itself, because a master says it once for all of its workers.
+        """
+        before, self._raising = self._raising, True
+        try:
+            yield
+        finally:
+            self._raising = before
+
+    def _give_up(self, failure: StartupError) -> NoReturn:
+        if self._raising:
+            raise failure
+        logging.getLogger("uvicorn.error").error("%s", describe_failure(failure))
+        raise SystemExit(STARTUP_FAILURE) from failure
+
     def load(self) -> None:
-        """Import everything, the application included. Raises StartupError when something cannot be had."""
+        """Import everything, the application included. Fails as `raising` says."""
         assert not self.loaded, "load() may be called once"
-        self.load_components()
-        if self.http not in HTTP_PROTOCOLS:
+        try:
+            self.load_components()
             self._extend_path()
-            self.http_protocol_class = import_from_string(self.http)
+            if self.http not in HTTP_PROTOCOLS:
+                self.http_protocol_class = import_from_string(self.http)
+            self.ws_protocol_class = None if self.ws in WS_PROTOCOLS else import_from_string(self.ws)
+        except StartupError as exc:
+            self._give_up(exc)
+        self.encoded_headers = encode_headers(self.headers)
+        if self.server_header and b"server" not in dict(self.encoded_headers):
+            self.encoded_headers.insert(0, (b"server", b"uvicorn"))
         self.loaded_app = self.load_app()
         self.loaded = True
 
     def load_app(self) -> ASGI3Application:
-        """The application as an ASGI 3 callable; `interface` is resolved on the way.
+        """The application as an ASGI 3 callable; `interface` is resolved on the way. Fails as `raising` says.
 
-        Raises StartupError; its cause is the application's own exception when there was one.
+        The cause of a StartupError is the application's own exception when there was one.
         """
+        try:
+            app = self._import_app()
+        except StartupError as exc:
+            self._give_up(exc)
+        if logging.getLogger("uvicorn.asgi").isEnabledFor(TRACE_LOG_LEVEL):
+            from uvicorn.middleware.message_logger import MessageLoggerMiddleware
+
+            app = MessageLoggerMiddleware(app)
+        return app
+
+    def _import_app(self) -> ASGI3Application:
         self._extend_path()
         try:
             loaded = import_from_string(self.app)
@@ -506,7 +640,7 @@ class Config:
         if self.interface == "asgi2":
             from uvicorn.middleware.asgi2 import ASGI2Middleware
 
-            loaded = ASGI2Middleware(loaded)
+            return ASGI2Middleware(loaded)
         return loaded  # type: ignore[no-any-return]  # whatever it is: calling it says whether it is an application
 
     def _extend_path(self) -> None:
@@ -533,13 +667,28 @@ class Config:
         return made
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
-        """What makes the event loop; None leaves that to asyncio. Raises StartupError."""
-        if self.loop not in LOOP_FACTORIES:
+        """What makes the event loop; None leaves that to asyncio. Fails as `raising` says."""
+        try:
+            if self.loop in LOOP_FACTORIES:
+                target = LOOP_FACTORIES[self.loop]
+                return None if target is None else import_from_string(target)()
             self._extend_path()
             factory: Callable[[], asyncio.AbstractEventLoop] = import_from_string(self.loop)
-            return factory
-        target = LOOP_FACTORIES[self.loop]
-        return None if target is None else import_from_string(target)()
+            if not callable(factory):
+                raise StartupError(
+                    f"loop={self.loop!r} makes no event loop. A loop that is there already is one to await"
+                    " server.serve() in; anything else needs a function that returns a loop."
+                )
+        except StartupError as exc:
+            self._give_up(exc)
+        return factory
+
+    def setup_event_loop(self) -> None:
+        """Gone: who still calls it hears what to call."""
+        raise AttributeError(
+            "The `setup_event_loop` method was replaced by `get_loop_factory`: pass what that returns to"
+            " asyncio.Runner(loop_factory=…), or call Server.run(), which does it."
+        )
 
     # -- sockets -----------------------------------------------------------------------------------------------
 
@@ -552,8 +701,11 @@ class Config:
         return sockets.bind_tcp(self.host, self.port, self.backlog)
 
     def bind_socket(self) -> socket.socket:
-        """One bound socket, for programs that pass it to `Server.serve(sockets=[…])`. Raises BindError."""
-        first, *others = self.bind()
+        """One bound socket, for programs that pass it to `Server.serve(sockets=[…])`. Fails as `raising` says."""
+        try:
+            first, *others = self.bind()
+        except StartupError as exc:
+            self._give_up(exc)
         sockets.close_all(others)
         log_address(first.url)
         return first.sock
@@ -564,6 +716,33 @@ def log_address(url: str) -> None:
     message = "Uvicorn running on %s (Press CTRL+C to quit)"
     colored = "Uvicorn running on \x1b[1m%s\x1b[0m (Press CTRL+C to quit)"
     logging.getLogger("uvicorn.error").info(message, url, extra={"color_message": colored})
+
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING = frozenset((b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade"))
+
+
+def encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """`headers` as a response has them, names in lower case. Raises ConfigError for what cannot be sent."""
+    encoded = []
+    for name, value in headers:
+        try:
+            pair = (name.lower().encode("ascii"), value.strip(" \t").encode("latin-1"))
+        except UnicodeEncodeError:
+            raise ConfigError(f"--header {name}: {value!r} cannot be encoded: a header is Latin-1.") from None
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"--header {name!r} is no name for a header: letters, digits and hyphens, please.")
+        if any(byte in pair[1] for byte in b"\r\n\0"):
+            raise ConfigError(f"--header {name}: a value has no line ends and no NUL: {value!r}.")
+        if pair[0] in _FRAMING:
+            raise ConfigError(f"--header {name}: how a message and its connection end is the server's business.")
+        encoded.append(pair)
+    return encoded
+
+
+def _listed(value: list[str] | str | None) -> list[str]:
+    """One, several or none, as a list."""
+    return [value] if isinstance(value, str) else [os.fspath(one) for one in value or ()]
 
 
 def _worker_count(workers: int | str | None) -> int:

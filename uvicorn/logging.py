@@ -60,6 +60,18 @@ LOGGING_CONFIG: dict[str, Any] = {
     },
 }
 
+
+def with_colors(config: dict[str, Any], use_colors: bool | None) -> dict[str, Any]:
+    """`config` with `use_colors` set in its formatters "default" and "access"; the dictionary given stays as it is."""
+    if use_colors is None or "formatters" not in config:
+        return config
+    formatters = {
+        name: {**spec, "use_colors": use_colors} if name in ("default", "access") else spec
+        for name, spec in config["formatters"].items()
+    }
+    return {**config, "formatters": formatters}
+
+
 _LEVEL_COLOURS: dict[int, dict[str, Any]] = {
     TRACE_LOG_LEVEL: {"fg": "blue"},
     logging.DEBUG: {"fg": "cyan"},

@@ -9,6 +9,7 @@ Must not: decide anything about other workers. Fails by: `failure` set and `star
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import signal
@@ -79,7 +80,8 @@ class Server:
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve in a new event loop until asked to stop. `sockets` listen already, or are bound."""
         try:
-            factory = self.config.get_loop_factory()
+            with self.config.raising():
+                factory = self.config.get_loop_factory()
         except StartupError as exc:
             self._fail(exc)
             return
@@ -100,7 +102,8 @@ class Server:
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             if not self.config.loaded:
-                self.config.load()
+                with self.config.raising():
+                    self.config.load()
         except StartupError as exc:
             self._fail(exc)
             return
@@ -184,6 +187,7 @@ class Server:
         state.outbox = Outbox()  # one that waits for a loop which is gone would wait for ever
         state.logs_access = self.config.access_log and access.hasHandlers() and access.isEnabledFor(logging.INFO)
         state.limit_concurrency = self.config.limit_concurrency
+        state.context = contextvars.copy_context() if self.config.reset_contextvars else None
 
     def _log_started_message(self, listeners: list[socket.socket]) -> None:
         if self._master is None:  # a master says it once for all of its workers
@@ -228,12 +232,10 @@ class Server:
             self._master.heartbeat.beat(now, state.in_flight, self._phase)
 
     def _default_headers(self, second: int) -> list[tuple[bytes, bytes]]:
-        pairs = []
-        if self.config.date_header:
-            pairs.append((b"date", http_date(second)))
-        if self.config.server_header:
-            pairs.append((b"server", b"uvicorn"))
-        return pairs
+        encoded = self.config.encoded_headers
+        if self.config.date_header and b"date" not in dict(encoded):
+            return [(b"date", http_date(second)), *encoded]
+        return list(encoded)
 
     def _sweep(self, now: float) -> None:
         keep_alive = self.config.timeout_keep_alive
