@@ -9,9 +9,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-import uvicorn.main
 from uvicorn.config import Config, is_double_callable, options
 from uvicorn.errors import ConfigError, StartupError
+from uvicorn.main import main, run
 from uvicorn.options import Option
 
 
@@ -24,18 +24,18 @@ def plain(annotation: Any) -> Any:
 
 
 def test_run_repeats_the_signature_of_config() -> None:
-    config, run = inspect.signature(Config.__init__).parameters, inspect.signature(uvicorn.main.run).parameters
+    config, parameters = inspect.signature(Config.__init__).parameters, inspect.signature(run).parameters
     ours = [name for name in config if name not in ("self", "timeout_notify", "callback_notify")]
-    assert ours == list(run)
-    hints, run_hints = get_type_hints(Config.__init__, include_extras=True), get_type_hints(uvicorn.main.run)
-    for name, parameter in run.items():
+    assert ours == list(parameters)
+    hints, run_hints = get_type_hints(Config.__init__, include_extras=True), get_type_hints(run)
+    for name, parameter in parameters.items():
         assert parameter.default == config[name].default, name
         assert parameter.kind == config[name].kind, name
         assert plain(hints[name]) == run_hints[name], name
 
 
 def test_every_option_has_a_flag_on_the_command_line() -> None:
-    flags = {flag for parameter in uvicorn.main.main.params for flag in parameter.opts}
+    flags = {flag for parameter in main.params for flag in parameter.opts}
     assert {declared.flag for name, declared in options().items() if name != "app"} <= flags
 
 
@@ -56,7 +56,7 @@ def test_every_option_says_what_it_is_for() -> None:
         ({"timeout_keep_alive": -1}, "--timeout-keep-alive must be at least 0, not -1."),
         ({"log_level": "loud"}, "--log-level must be one of critical, error, warning, info, debug, trace, not 'loud'."),
         ({"lifespan": "maybe"}, "--lifespan must be one of auto, on, off, not 'maybe'."),
-        ({"interface": "cgi"}, "--interface must be one of auto, asgi3, asgi2, not 'cgi'."),
+        ({"interface": "cgi"}, "--interface must be one of auto, asgi3, asgi2, wsgi, not 'cgi'."),
         ({"uds": "/tmp/x", "fd": 3}, "--uds and --fd cannot be used together: choose one."),
     ],
 )
@@ -190,11 +190,12 @@ def test_a_factory_is_called(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_factory_that_fails() -> None:
     config = Config(broken_factory, factory=True)
-    with pytest.raises(StartupError, match="no settings") as raised:
+    with pytest.raises(StartupError, match="no settings") as raised, config.raising():
         config.load()
     assert isinstance(raised.value.__cause__, ValueError)
 
 
 def test_what_is_not_callable_is_no_application() -> None:
-    with pytest.raises(StartupError, match="is not callable"):
-        Config(7).load()  # type: ignore[arg-type]  # the fault under test
+    config = Config(7)  # type: ignore[arg-type]  # the fault under test
+    with pytest.raises(StartupError, match="is not callable"), config.raising():
+        config.load()

@@ -133,7 +133,9 @@ class Config:
         ws_ping_timeout: Annotated[
             float | None, Option("Seconds within which a WebSocket peer has to answer a ping.", _WS, minimum=0)
         ] = 20.0,
-        ws_per_message_deflate: Annotated[bool, Option("Offer compression of WebSocket messages.", _WS)] = True,
+        ws_per_message_deflate: Annotated[
+            bool, Option("Offer compression of WebSocket messages.", _WS, valued=True)
+        ] = True,
         lifespan: Annotated[
             LifespanType, Option("Whether the application takes part in ASGI's lifespan.", _IMPL)
         ] = "auto",

@@ -24,7 +24,8 @@ class Option:
 
     `help` is one sentence; `flags` replaces the flag derived from the name; `metavar` names the value; `minimum` and
     `maximum` bound a number. `group` is the heading in `--help` and in the README. `exists`: a path that must be there.
-    `restart`: a reload cannot change it, because the master read it when it started.
+    `restart`: a reload cannot change it, because the master read it when it started. `valued`: not a pair of flags
+    but one that takes true or false.
     """
 
     help: str
@@ -35,6 +36,7 @@ class Option:
     maximum: float | None = None
     exists: bool = False
     restart: bool = False
+    valued: bool = False
 
     def check(self, name: str, value: Any) -> None:
         """Raises ConfigError when a number is out of bounds."""
