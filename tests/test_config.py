@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import os
+import socket
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -199,3 +201,138 @@ def test_what_is_not_callable_is_no_application() -> None:
     config = Config(7)  # type: ignore[arg-type]  # the fault under test
     with pytest.raises(StartupError, match="is not callable"), config.raising():
         config.load()
+
+
+# -- as other people's code uses it ----------------------------------------------------------------------------
+
+
+def test_attributes_and_properties() -> None:
+    config = Config("a:b", reload=True, workers=3, interface="asgi2", headers=[("X-A", "1")])
+    assert (config.use_subprocess, config.should_reload, config.asgi_version, config.is_ssl) == (
+        True,
+        True,
+        "2.0",
+        False,
+    )
+    assert config.headers == [("X-A", "1")]
+    assert not config.loaded
+    config = Config(single)
+    assert (config.use_subprocess, config.should_reload, config.asgi_version, config.workers) == (
+        False,
+        False,
+        "3.0",
+        1,
+    )
+    assert config.headers == []
+    config.h11_max_header_count = 7  # type: ignore[attr-defined]  # programs set what they like
+
+
+def test_what_load_resolves() -> None:
+    config = Config(single, ws="none", lifespan="off")
+    config.load()
+    assert config.loaded and config.loaded_app is single
+    assert issubclass(config.http_protocol_class, asyncio.Protocol)
+    assert config.ws_protocol_class is None
+    assert config.lifespan_class.__name__ == "LifespanOff"
+    with pytest.raises(AssertionError):
+        config.load()
+
+
+class ForeignProtocol(asyncio.Protocol):
+    """Somebody's own."""
+
+
+@pytest.mark.parametrize("given", [ForeignProtocol, f"{__name__}:ForeignProtocol"])
+def test_protocols_of_others(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, __name__, __import__("types").SimpleNamespace(**globals()))
+    config = Config(single, http=given, ws=given)
+    config.load()
+    assert config.http_protocol_class is config.ws_protocol_class is ForeignProtocol
+
+
+def test_an_application_given_as_a_property_of_the_class() -> None:
+    """An agent that watches applications replaces `Config.loaded_app`."""
+
+    class Watched(Config):
+        @property
+        def loaded_app(self) -> Any:  # type: ignore[override]  # what such agents do
+            return ("watched", self.__dict__["loaded_app"])
+
+        @loaded_app.setter
+        def loaded_app(self, value: Any) -> None:
+            self.__dict__["loaded_app"] = value
+
+    config = Watched(single)
+    config.load()
+    assert config.loaded_app == ("watched", single)
+
+
+@pytest.mark.parametrize(
+    ("headers", "server_header", "encoded"),
+    [
+        ([], True, [(b"server", b"uvicorn")]),
+        ([], False, []),
+        ([("X-A", "1"), ["X-B", " 2 "]], True, [(b"server", b"uvicorn"), (b"x-a", b"1"), (b"x-b", b"2")]),
+        ([("Server", "mine")], True, [(b"server", b"mine")]),
+        ([("Server", "mine")], False, [(b"server", b"mine")]),
+        ([("X-L", "\xe9")], False, [(b"x-l", b"\xe9")]),
+    ],
+)
+def test_encoded_headers(headers: Any, server_header: bool, encoded: Any) -> None:
+    config = Config(single, headers=headers, server_header=server_header)
+    config.load()
+    assert config.encoded_headers == encoded
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [("a b", "c"), ("", "c"), ("a", "b\r\nc: d"), ("a", "\0"), ("a", "\u20ac"), ("\xe9", "c"), ("Upgrade", "h2c")],
+)
+def test_a_header_that_cannot_be_sent(pair: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"^--header "):
+        Config(single, headers=[pair])
+
+
+def test_who_loads_by_hand_leaves_with_3_and_hears_why(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = Config("nowhere:app", port=taken.getsockname()[1], loop="nowhere:loop", log_config=None)
+        for call, words in (
+            (config.load, "Error loading ASGI app"),
+            (config.load_app, "Error loading ASGI app"),
+            (config.bind_socket, "the port is in use"),
+            (config.get_loop_factory, 'Could not import module "nowhere"'),
+        ):
+            caplog.clear()
+            with pytest.raises(SystemExit) as raised:
+                call()
+            assert raised.value.code == 3
+            assert words in caplog.text
+            caplog.clear()
+            with pytest.raises(StartupError, match=words), config.raising():
+                call()
+            assert not caplog.records
+
+
+def test_setup_event_loop_says_what_replaced_it() -> None:
+    with pytest.raises(AttributeError, match="was replaced by `get_loop_factory`"):
+        Config(single).setup_event_loop()
+
+
+def make_loop() -> Any:
+    return asyncio.new_event_loop()
+
+
+def test_loops() -> None:
+    assert Config(single, loop="none").get_loop_factory() is None
+    assert Config(single, loop="asyncio").get_loop_factory() is asyncio.new_event_loop
+    assert Config(single, loop=make_loop).get_loop_factory() is make_loop  # type: ignore[arg-type]  # people do it
+    config = Config(single, loop="zuvloop")
+    with pytest.raises(StartupError, match="Choose auto, asyncio or uvloop"), config.raising():
+        config.get_loop_factory()
+
+
+async def test_a_loop_object_is_no_fault_until_it_should_make_loops() -> None:
+    config = Config(single, loop=asyncio.get_running_loop())  # type: ignore[arg-type]  # people do it
+    config.load()
+    with pytest.raises(StartupError, match=r"await server\.serve"), config.raising():
+        config.get_loop_factory()

@@ -512,9 +512,9 @@ class Config:
                 self._apply_log_config(self.log_config)
             except (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, OSError) as exc:
                 source = "dictionary" if isinstance(self.log_config, dict) else os.fspath(self.log_config)
-                reason = str(exc.__cause__ or exc).removesuffix(".") or type(exc).__name__
+                reason = f"there is no {exc}" if isinstance(exc, KeyError) else str(exc.__cause__ or exc)
                 where = f": {exc}" if exc.__cause__ is not None else ""
-                raise ConfigError(f"--log-config {source} cannot be used{where}: {reason}.") from exc
+                raise ConfigError(f"--log-config {source} cannot be used{where}: {reason.removesuffix('.')}.") from exc
         if self.log_level is not None:
             level = LOG_LEVELS[self.log_level] if isinstance(self.log_level, str) else self.log_level
             for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
@@ -547,6 +547,8 @@ class Config:
                 raise FileNotFoundError("there is no such file")  # Python 3.10 and 3.11 say KeyError: 'formatters'
             logging.config.fileConfig(wanted, disable_existing_loggers=False)
             return
+        if not isinstance(loaded, dict):
+            raise ValueError("it holds no dictionary for logging.config.dictConfig")
         logging.config.dictConfig(with_colors(loaded, self.use_colors))
 
     def _resolve_watched(self, dirs: list[str], includes: list[str], excludes: list[str]) -> None:

@@ -27,7 +27,7 @@ def read(path: str, declared: Declarations) -> dict[str, Any]:
     for key, value in table.items():
         name = known.get(key.replace("-", "_"))
         if name is None:
-            raise ConfigError(f"{path}: there is no option {key}{nearest(key.replace('-', '_'), known)}")
+            raise ConfigError(f"{path}: there is no option {key}{nearest(key.replace('-', '_'), known) or '.'}")
         if name in values:
             raise ConfigError(f"{path}: {key} is set twice.")
         values[name] = _checked(f"{path}: {key}", declared[name], value)
