@@ -16,7 +16,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types")
+BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types", "uvicorn._shapes", "uvicorn._later")
 TOOLS = tuple(
     f"uvicorn.{name}"
     for name in ["sockets", "logging", "importer", "options", "middleware", "configfile", "watched", "addresses"]

@@ -1,19 +1,106 @@
 """Names for what ASGI passes around (ASGI specification 3.0; HTTP and WebSocket message format 2.5).
 
 `Scope` and `Message` are mappings, not exact shapes: applications build and mutate them, and extensions add to them.
-The exact shapes have names of their own below, for annotations in applications.
+The exact shapes, for annotations in applications, are in `_shapes` and imported when one is asked for: nobody else
+needs to wait for them.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol
 
-if sys.version_info >= (3, 11):
-    from typing import NotRequired
-elif TYPE_CHECKING:
-    from typing_extensions import NotRequired
+if TYPE_CHECKING:
+    from uvicorn._shapes import (
+        ASGIReceiveEvent as ASGIReceiveEvent,
+    )
+    from uvicorn._shapes import (
+        ASGISendEvent as ASGISendEvent,
+    )
+    from uvicorn._shapes import (
+        ASGIVersions as ASGIVersions,
+    )
+    from uvicorn._shapes import (
+        HTTPDisconnectEvent as HTTPDisconnectEvent,
+    )
+    from uvicorn._shapes import (
+        HTTPRequestEvent as HTTPRequestEvent,
+    )
+    from uvicorn._shapes import (
+        HTTPResponseBodyEvent as HTTPResponseBodyEvent,
+    )
+    from uvicorn._shapes import (
+        HTTPResponseDebugEvent as HTTPResponseDebugEvent,
+    )
+    from uvicorn._shapes import (
+        HTTPResponseEarlyHintEvent as HTTPResponseEarlyHintEvent,
+    )
+    from uvicorn._shapes import (
+        HTTPResponseStartEvent as HTTPResponseStartEvent,
+    )
+    from uvicorn._shapes import (
+        HTTPResponseTrailersEvent as HTTPResponseTrailersEvent,
+    )
+    from uvicorn._shapes import (
+        HTTPScope as HTTPScope,
+    )
+    from uvicorn._shapes import (
+        HTTPServerPushEvent as HTTPServerPushEvent,
+    )
+    from uvicorn._shapes import (
+        LifespanScope as LifespanScope,
+    )
+    from uvicorn._shapes import (
+        LifespanShutdownCompleteEvent as LifespanShutdownCompleteEvent,
+    )
+    from uvicorn._shapes import (
+        LifespanShutdownEvent as LifespanShutdownEvent,
+    )
+    from uvicorn._shapes import (
+        LifespanShutdownFailedEvent as LifespanShutdownFailedEvent,
+    )
+    from uvicorn._shapes import (
+        LifespanStartupCompleteEvent as LifespanStartupCompleteEvent,
+    )
+    from uvicorn._shapes import (
+        LifespanStartupEvent as LifespanStartupEvent,
+    )
+    from uvicorn._shapes import (
+        LifespanStartupFailedEvent as LifespanStartupFailedEvent,
+    )
+    from uvicorn._shapes import (
+        WebSocketAcceptEvent as WebSocketAcceptEvent,
+    )
+    from uvicorn._shapes import (
+        WebSocketCloseEvent as WebSocketCloseEvent,
+    )
+    from uvicorn._shapes import (
+        WebSocketConnectEvent as WebSocketConnectEvent,
+    )
+    from uvicorn._shapes import (
+        WebSocketDisconnectEvent as WebSocketDisconnectEvent,
+    )
+    from uvicorn._shapes import (
+        WebSocketEvent as WebSocketEvent,
+    )
+    from uvicorn._shapes import (
+        WebSocketReceiveEvent as WebSocketReceiveEvent,
+    )
+    from uvicorn._shapes import (
+        WebSocketResponseBodyEvent as WebSocketResponseBodyEvent,
+    )
+    from uvicorn._shapes import (
+        WebSocketResponseStartEvent as WebSocketResponseStartEvent,
+    )
+    from uvicorn._shapes import (
+        WebSocketScope as WebSocketScope,
+    )
+    from uvicorn._shapes import (
+        WebSocketSendEvent as WebSocketSendEvent,
+    )
+    from uvicorn._shapes import (
+        WWWScope as WWWScope,
+    )
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -44,228 +131,12 @@ ExcInfo = tuple[type[BaseException], BaseException, Any]
 StartResponse = Callable[[str, Iterable[tuple[str, str]], "ExcInfo | None"], None]
 WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes] | BaseException]
 
-# -- scopes ----------------------------------------------------------------------------------------------------
 
-_Headers = Iterable[tuple[bytes, bytes]]
-
-
-class ASGIVersions(TypedDict):
-    spec_version: str
-    version: Literal["2.0", "3.0"]
-
-
-class HTTPScope(TypedDict):
-    type: Literal["http"]
-    asgi: ASGIVersions
-    http_version: str
-    method: str
-    scheme: str
-    path: str
-    raw_path: bytes
-    query_string: bytes
-    root_path: str
-    headers: _Headers
-    client: tuple[str, int] | None
-    server: tuple[str, int | None] | None
-    state: NotRequired[dict[str, Any]]
-    extensions: NotRequired[dict[str, dict[object, object]]]
-
-
-class WebSocketScope(TypedDict):
-    type: Literal["websocket"]
-    asgi: ASGIVersions
-    http_version: str
-    scheme: str
-    path: str
-    raw_path: bytes
-    query_string: bytes
-    root_path: str
-    headers: _Headers
-    client: tuple[str, int] | None
-    server: tuple[str, int | None] | None
-    subprotocols: Iterable[str]
-    state: NotRequired[dict[str, Any]]
-    extensions: NotRequired[dict[str, dict[object, object]]]
-
-
-class LifespanScope(TypedDict):
-    type: Literal["lifespan"]
-    asgi: ASGIVersions
-    state: NotRequired[dict[str, Any]]
-
-
-WWWScope = HTTPScope | WebSocketScope
-
-# -- HTTP messages ---------------------------------------------------------------------------------------------
-
-
-class HTTPRequestEvent(TypedDict):
-    type: Literal["http.request"]
-    body: bytes
-    more_body: bool
-
-
-class HTTPDisconnectEvent(TypedDict):
-    type: Literal["http.disconnect"]
-
-
-class HTTPResponseStartEvent(TypedDict):
-    type: Literal["http.response.start"]
-    status: int
-    headers: NotRequired[_Headers]
-    trailers: NotRequired[bool]
-
-
-class HTTPResponseBodyEvent(TypedDict):
-    type: Literal["http.response.body"]
-    body: bytes
-    more_body: NotRequired[bool]
-
-
-class HTTPResponseTrailersEvent(TypedDict):
-    type: Literal["http.response.trailers"]
-    headers: _Headers
-    more_trailers: bool
-
-
-class HTTPResponseDebugEvent(TypedDict):
-    type: Literal["http.response.debug"]
-    info: dict[str, object]
-
-
-class HTTPResponseEarlyHintEvent(TypedDict):
-    type: Literal["http.response.early_hint"]
-    links: Iterable[bytes]
-
-
-class HTTPServerPushEvent(TypedDict):
-    type: Literal["http.response.push"]
-    path: str
-    headers: _Headers
-
-
-# -- WebSocket messages ----------------------------------------------------------------------------------------
-
-
-class WebSocketConnectEvent(TypedDict):
-    type: Literal["websocket.connect"]
-
-
-class WebSocketAcceptEvent(TypedDict):
-    type: Literal["websocket.accept"]
-    subprotocol: NotRequired[str | None]
-    headers: NotRequired[_Headers]
-
-
-class _WebSocketReceiveEventBytes(TypedDict):
-    type: Literal["websocket.receive"]
-    bytes: bytes
-    text: NotRequired[None]
-
-
-class _WebSocketReceiveEventText(TypedDict):
-    type: Literal["websocket.receive"]
-    text: str
-    bytes: NotRequired[None]
-
-
-WebSocketReceiveEvent = _WebSocketReceiveEventBytes | _WebSocketReceiveEventText
-
-
-class _WebSocketSendEventBytes(TypedDict):
-    type: Literal["websocket.send"]
-    bytes: bytes
-    text: NotRequired[None]
-
-
-class _WebSocketSendEventText(TypedDict):
-    type: Literal["websocket.send"]
-    text: str
-    bytes: NotRequired[None]
-
-
-WebSocketSendEvent = _WebSocketSendEventBytes | _WebSocketSendEventText
-
-
-class WebSocketResponseStartEvent(TypedDict):
-    type: Literal["websocket.http.response.start"]
-    status: int
-    headers: _Headers
-
-
-class WebSocketResponseBodyEvent(TypedDict):
-    type: Literal["websocket.http.response.body"]
-    body: bytes
-    more_body: NotRequired[bool]
-
-
-class WebSocketDisconnectEvent(TypedDict):
-    type: Literal["websocket.disconnect"]
-    code: int
-    reason: NotRequired[str | None]
-
-
-class WebSocketCloseEvent(TypedDict):
-    type: Literal["websocket.close"]
-    code: NotRequired[int]
-    reason: NotRequired[str | None]
-
-
-WebSocketEvent = WebSocketReceiveEvent | WebSocketDisconnectEvent | WebSocketConnectEvent
-
-# -- lifespan messages -----------------------------------------------------------------------------------------
-
-
-class LifespanStartupEvent(TypedDict):
-    type: Literal["lifespan.startup"]
-
-
-class LifespanShutdownEvent(TypedDict):
-    type: Literal["lifespan.shutdown"]
-
-
-class LifespanStartupCompleteEvent(TypedDict):
-    type: Literal["lifespan.startup.complete"]
-
-
-class LifespanShutdownCompleteEvent(TypedDict):
-    type: Literal["lifespan.shutdown.complete"]
-
-
-class LifespanStartupFailedEvent(TypedDict):
-    type: Literal["lifespan.startup.failed"]
-    message: str
-
-
-class LifespanShutdownFailedEvent(TypedDict):
-    type: Literal["lifespan.shutdown.failed"]
-    message: str
-
-
-ASGIReceiveEvent = (
-    HTTPRequestEvent
-    | HTTPDisconnectEvent
-    | WebSocketConnectEvent
-    | WebSocketReceiveEvent
-    | WebSocketDisconnectEvent
-    | LifespanStartupEvent
-    | LifespanShutdownEvent
-)
-ASGISendEvent = (
-    HTTPResponseStartEvent
-    | HTTPResponseBodyEvent
-    | HTTPResponseTrailersEvent
-    | HTTPServerPushEvent
-    | HTTPDisconnectEvent
-    | HTTPResponseDebugEvent
-    | HTTPResponseEarlyHintEvent
-    | WebSocketAcceptEvent
-    | WebSocketSendEvent
-    | WebSocketResponseStartEvent
-    | WebSocketResponseBodyEvent
-    | WebSocketCloseEvent
-    | LifespanStartupCompleteEvent
-    | LifespanStartupFailedEvent
-    | LifespanShutdownCompleteEvent
-    | LifespanShutdownFailedEvent
-)
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # the import system asks for __path__
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from uvicorn import _shapes
+
+    if name not in _shapes.__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_shapes, name)

@@ -5,11 +5,13 @@ Owns: the forms: (host, port); (path, None) for a Unix socket; None for what has
 
 from __future__ import annotations
 
-import asyncio
 import urllib.parse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvicorn._types import Scope
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 def address(name: Any) -> tuple[str, Any] | None:

@@ -8,13 +8,20 @@ Must not: know a request, a process or a file.
 
 from __future__ import annotations
 
-import http
 import logging
 import sys
 from copy import copy
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-import click
+from uvicorn._later import Later
+
+if TYPE_CHECKING:
+    import http
+
+    import click
+else:
+    click = Later("click", globals())
+    http = Later("http", globals())
 
 TRACE_LOG_LEVEL = 5
 

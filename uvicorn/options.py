@@ -12,14 +12,12 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from uvicorn.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """How one parameter of `Config` is shown to a person.
 
     `help` is one sentence; `flags` replaces the flag derived from the name; `metavar` names the value; `minimum` and
@@ -48,8 +46,7 @@ class Option:
             raise ConfigError(f"{name} must be at most {self.maximum:g}, not {value:g}.")
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """One parameter as the command line and a file need it.
 
     `kind` is bool, int, float or str; `choices` are the words of its Literal; `free` says that other text or numbers

@@ -8,8 +8,15 @@ Fails by: nothing; a folder that is not there is left out, and said.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from uvicorn._later import Later
+
+if TYPE_CHECKING:
+    import pathlib
+    from pathlib import Path
+else:
+    pathlib = Later("pathlib", globals())
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -34,7 +41,7 @@ def watched(dirs: list[str], includes: list[str], excludes: list[str]) -> Watche
                 "Provided reload directories %s did not contain valid directories, watching current working directory.",
                 dirs,
             )
-        wanted = [Path.cwd()]
+        wanted = [pathlib.Path.cwd()]
     _log.info("Will watch for changes in these directories: %s", [str(folder) for folder in wanted])
     return Watched(wanted, unwanted, include_patterns, exclude_patterns)
 
@@ -42,10 +49,10 @@ def watched(dirs: list[str], includes: list[str], excludes: list[str]) -> Watche
 def resolve_reload_patterns(patterns_list: list[str], directories_list: list[str]) -> tuple[list[str], list[Path]]:
     """The patterns without repetitions, and every folder that they or `directories_list` name, sorted."""
     patterns = list(dict.fromkeys(patterns_list))
-    found = {Path(name).resolve() for name in directories_list if is_dir(Path(name))}
+    found = {pathlib.Path(name).resolve() for name in directories_list if is_dir(pathlib.Path(name))}
     for pattern in patterns:
-        path = Path(pattern)
-        base = Path(path.anchor) if path.is_absolute() else Path.cwd()
+        path = pathlib.Path(pattern)
+        base = pathlib.Path(path.anchor) if path.is_absolute() else pathlib.Path.cwd()
         relative = pattern[len(path.anchor) :]
         matches = base.glob(relative) if relative.strip("./") else (path,)
         found.update(match.resolve() for match in matches if is_dir(match))

@@ -11,13 +11,20 @@ now (out of descriptors) stays in the queue, is logged once a second at most, an
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from uvicorn._later import Later
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+else:
+    asyncio = Later("asyncio", globals())
 
 ACCEPTS_PER_WAKE = 16
 """Siblings share the queue: a worker that took all of it at once would serve it alone."""
@@ -97,7 +104,7 @@ class Acceptor:
     async def _open(self, sock: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._factory, sock, ssl=self._tls)
-        except (OSError, ssl.SSLError) as exc:
+        except OSError as exc:
             _log.debug("A connection was lost while it was set up: %s", exc)
             sock.close()
 

@@ -12,7 +12,7 @@ out in proportion.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from uvicorn.channel import Drain, DrainMode
 
@@ -22,8 +22,7 @@ IDLE_GRACE = 1.0
 """Seconds that a full stop leaves idle connections open: a request may be on its way already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timetable:
+class Timetable(NamedTuple):
     """Instants in seconds of the monotonic clock."""
 
     refuse_at: float

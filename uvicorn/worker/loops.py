@@ -6,15 +6,20 @@ Fails by: `StartupError` when a loop was asked for by name and is not installed.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from uvicorn._later import Later
 from uvicorn.errors import StartupError
 
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = Later("asyncio", globals())
+
 T = TypeVar("T")
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+LoopFactory = Callable[[], "asyncio.AbstractEventLoop"]
 
 
 def auto_loop_factory(use_subprocess: bool = False) -> LoopFactory:

@@ -8,8 +8,6 @@ Must not: decide anything about other workers. Fails by: `failure` set and `star
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import logging
 import os
 import signal
@@ -19,20 +17,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvicorn import channel
+from uvicorn._later import Later
 from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Phase, Ready, WorkerLink
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ExitCode, StartupError, describe_failure
 from uvicorn.sockets import Listener, describe
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
-from uvicorn.worker.http.framing import http_date
+from uvicorn.worker.http.defaults import http_date
 from uvicorn.worker.loops import run_in_loop
 from uvicorn.worker.outbox import Outbox
 from uvicorn.worker.pulse import INTERVAL, Pulse
 from uvicorn.worker.state import ServerState
+
+if TYPE_CHECKING:
+    import asyncio
+    import contextvars
+else:
+    asyncio = Later("asyncio", globals())
+    contextvars = Later("contextvars", globals())
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -5,12 +5,14 @@ Owns: plain data, changed by the server's one timer and by the connections. Must
 
 from __future__ import annotations
 
-import asyncio
-from contextvars import Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from uvicorn.worker.http.framing import DefaultFields
+from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.outbox import Outbox
+
+if TYPE_CHECKING:
+    import asyncio
+    from contextvars import Context
 
 
 class ServerState:
