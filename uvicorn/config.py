@@ -545,7 +545,12 @@ class Config:
         else:
             if isinstance(wanted, str) and not os.path.exists(wanted):
                 raise FileNotFoundError("there is no such file")  # Python 3.10 and 3.11 say KeyError: 'formatters'
-            logging.config.fileConfig(wanted, disable_existing_loggers=False)
+            import configparser
+
+            try:
+                logging.config.fileConfig(wanted, disable_existing_loggers=False)
+            except configparser.Error as exc:  # as Python 3.12 has it
+                raise RuntimeError(" ".join(str(exc).split())) from None
             return
         if not isinstance(loaded, dict):
             raise ValueError("it holds no dictionary for logging.config.dictConfig")
