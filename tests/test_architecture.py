@@ -16,29 +16,40 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types")
+BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types", "uvicorn._shapes", "uvicorn._later")
 TOOLS = tuple(
     f"uvicorn.{name}"
     for name in [
-        "sockets",
+        "addresses",
+        "configfile",
         "cpus",
-        "logging",
-        "importer",
-        "options",
-        "sizes",
         "environment",
-        "leaving",
+        "importer",
         "interpreter",
+        "leaving",
         "logfiles",
+        "logging",
+        "middleware",
+        "options",
         "pidfile",
         "proxies",
+        "sizes",
+        "sockets",
         "tls",
-        "middleware",
+        "watched",
     ]
 )
 CONFIG = ("uvicorn.config",)
-EMBEDDING = ("uvicorn.reloading", "uvicorn.supervisors")
-TOP = ("uvicorn.main", "uvicorn.__main__")
+EMBEDDING = ("uvicorn.reloading",)
+TOP = ("uvicorn.main", "uvicorn.__main__", "uvicorn.cli")
+DOORS = (
+    "uvicorn.server",
+    "uvicorn._compat",
+    "uvicorn.protocols",
+    "uvicorn.lifespan",
+    "uvicorn.loops",
+    "uvicorn.supervisors",
+)
 PURE = tuple(
     f"uvicorn.supervisor.{name}"
     for name in [
@@ -111,7 +122,7 @@ def modules_of(*names: str) -> list[str]:
 
 
 def test_every_module_is_in_a_layer() -> None:
-    known = tuple(name for names, _ in LAYERS for name in names) + TOP
+    known = tuple(name for names, _ in LAYERS for name in names) + TOP + DOORS
     assert [module for module in MODULES if module != "uvicorn" and not within(module, known)] == []
 
 
@@ -183,3 +194,21 @@ def test_a_worker_has_one_timer() -> None:
 @pytest.mark.parametrize("module", list(MODULES))
 def test_every_module_says_what_it_is(module: str) -> None:
     assert ast.get_docstring(ast.parse(MODULES[module].read_text()))
+
+
+@pytest.mark.parametrize("module", modules_of(*DOORS))
+def test_a_door_holds_a_docstring_and_re_exports_only(module: str) -> None:
+    docstring, *statements = ast.parse(MODULES[module].read_text()).body
+    assert isinstance(docstring, ast.Expr) and isinstance(docstring.value, ast.Constant)
+    for statement in statements:
+        if isinstance(statement, ast.Assign):
+            assert [ast.unparse(target) for target in statement.targets] == ["__all__"]
+            assert isinstance(statement.value, ast.List)
+        else:
+            assert isinstance(statement, ast.ImportFrom), ast.unparse(statement)
+    assert not within(module, tuple(name for names, _ in LAYERS for name in names))
+
+
+def test_nothing_of_ours_goes_through_a_door() -> None:
+    for module in MODULES:
+        assert not [name for name in imports(module) if within(name, DOORS)], module

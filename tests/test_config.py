@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import os
+import socket
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-import uvicorn.main
 from uvicorn.config import Config, is_double_callable, options
 from uvicorn.errors import ConfigError, StartupError
+from uvicorn.main import main, run
 from uvicorn.options import Option
 
 
@@ -24,18 +26,18 @@ def plain(annotation: Any) -> Any:
 
 
 def test_run_repeats_the_signature_of_config() -> None:
-    config, run = inspect.signature(Config.__init__).parameters, inspect.signature(uvicorn.main.run).parameters
+    config, parameters = inspect.signature(Config.__init__).parameters, inspect.signature(run).parameters
     ours = [name for name in config if name not in ("self", "timeout_notify", "callback_notify")]
-    assert ours == list(run)
-    hints, run_hints = get_type_hints(Config.__init__, include_extras=True), get_type_hints(uvicorn.main.run)
-    for name, parameter in run.items():
+    assert ours == list(parameters)
+    hints, run_hints = get_type_hints(Config.__init__, include_extras=True), get_type_hints(run)
+    for name, parameter in parameters.items():
         assert parameter.default == config[name].default, name
         assert parameter.kind == config[name].kind, name
         assert plain(hints[name]) == run_hints[name], name
 
 
 def test_every_option_has_a_flag_on_the_command_line() -> None:
-    flags = {flag for parameter in uvicorn.main.main.params for flag in parameter.opts}
+    flags = {flag for parameter in main.params for flag in parameter.opts}
     assert {declared.flag for name, declared in options().items() if name != "app"} <= flags
 
 
@@ -56,7 +58,7 @@ def test_every_option_says_what_it_is_for() -> None:
         ({"timeout_keep_alive": -1}, "--timeout-keep-alive must be at least 0, not -1."),
         ({"log_level": "loud"}, "--log-level must be one of critical, error, warning, info, debug, trace, not 'loud'."),
         ({"lifespan": "maybe"}, "--lifespan must be one of auto, on, off, not 'maybe'."),
-        ({"interface": "cgi"}, "--interface must be one of auto, asgi3, asgi2, not 'cgi'."),
+        ({"interface": "cgi"}, "--interface must be one of auto, asgi3, asgi2, wsgi, not 'cgi'."),
         ({"uds": "/tmp/x", "fd": 3}, "--uds and --fd cannot be used together: choose one."),
     ],
 )
@@ -190,11 +192,147 @@ def test_a_factory_is_called(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_factory_that_fails() -> None:
     config = Config(broken_factory, factory=True)
-    with pytest.raises(StartupError, match="no settings") as raised:
+    with pytest.raises(StartupError, match="no settings") as raised, config.raising():
         config.load()
     assert isinstance(raised.value.__cause__, ValueError)
 
 
 def test_what_is_not_callable_is_no_application() -> None:
-    with pytest.raises(StartupError, match="is not callable"):
-        Config(7).load()  # type: ignore[arg-type]  # the fault under test
+    config = Config(7)  # type: ignore[arg-type]  # the fault under test
+    with pytest.raises(StartupError, match="is not callable"), config.raising():
+        config.load()
+
+
+# -- as other people's code uses it ----------------------------------------------------------------------------
+
+
+def test_attributes_and_properties() -> None:
+    config = Config("a:b", reload=True, workers=3, interface="asgi2", headers=[("X-A", "1")])
+    assert (config.use_subprocess, config.should_reload, config.asgi_version, config.is_ssl) == (
+        True,
+        True,
+        "2.0",
+        False,
+    )
+    assert config.headers == [("X-A", "1")]
+    assert not config.loaded
+    config = Config(single)
+    assert (config.use_subprocess, config.should_reload, config.asgi_version, config.workers) == (
+        False,
+        False,
+        "3.0",
+        1,
+    )
+    assert config.headers == []
+    config.h11_max_header_count = 7  # type: ignore[attr-defined]  # programs set what they like
+
+
+def test_what_load_resolves() -> None:
+    config = Config(single, ws="none", lifespan="off")
+    config.load()
+    assert config.loaded and config.loaded_app is single
+    assert issubclass(config.http_protocol_class, asyncio.Protocol)
+    assert config.ws_protocol_class is None
+    assert config.lifespan_class.__name__ == "LifespanOff"
+    with pytest.raises(AssertionError):
+        config.load()
+
+
+class ForeignProtocol(asyncio.Protocol):
+    """Somebody's own."""
+
+
+@pytest.mark.parametrize("given", [ForeignProtocol, f"{__name__}:ForeignProtocol"])
+def test_protocols_of_others(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, __name__, __import__("types").SimpleNamespace(**globals()))
+    config = Config(single, http=given, ws=given)
+    config.load()
+    assert config.http_protocol_class is config.ws_protocol_class is ForeignProtocol
+
+
+def test_an_application_given_as_a_property_of_the_class() -> None:
+    """An agent that watches applications replaces `Config.loaded_app`."""
+
+    class Watched(Config):
+        @property
+        def loaded_app(self) -> Any:  # type: ignore[override]  # what such agents do
+            return ("watched", self.__dict__["loaded_app"])
+
+        @loaded_app.setter
+        def loaded_app(self, value: Any) -> None:
+            self.__dict__["loaded_app"] = value
+
+    config = Watched(single)
+    config.load()
+    assert config.loaded_app == ("watched", single)
+
+
+@pytest.mark.parametrize(
+    ("headers", "server_header", "encoded"),
+    [
+        ([], True, [(b"server", b"uvicorn")]),
+        ([], False, []),
+        ([("X-A", "1"), ["X-B", " 2 "]], True, [(b"server", b"uvicorn"), (b"x-a", b"1"), (b"x-b", b"2")]),
+        ([("Server", "mine")], True, [(b"server", b"mine")]),
+        ([("Server", "mine")], False, [(b"server", b"mine")]),
+        ([("X-L", "\xe9")], False, [(b"x-l", b"\xe9")]),
+    ],
+)
+def test_encoded_headers(headers: Any, server_header: bool, encoded: Any) -> None:
+    config = Config(single, headers=headers, server_header=server_header)
+    config.load()
+    assert config.encoded_headers == encoded
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [("a b", "c"), ("", "c"), ("a", "b\r\nc: d"), ("a", "\0"), ("a", "\u20ac"), ("\xe9", "c"), ("Upgrade", "h2c")],
+)
+def test_a_header_that_cannot_be_sent(pair: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"^--header "):
+        Config(single, headers=[pair])
+
+
+def test_who_loads_by_hand_leaves_with_3_and_hears_why(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = Config("nowhere:app", port=taken.getsockname()[1], loop="nowhere:loop", log_config=None)
+        for call, words in (
+            (config.load, "Error loading ASGI app"),
+            (config.load_app, "Error loading ASGI app"),
+            (config.bind_socket, "the port is in use"),
+            (config.get_loop_factory, 'Could not import module "nowhere"'),
+        ):
+            caplog.clear()
+            with pytest.raises(SystemExit) as raised:
+                call()
+            assert raised.value.code == 3
+            assert words in caplog.text
+            caplog.clear()
+            with pytest.raises(StartupError, match=words), config.raising():
+                call()
+            assert not caplog.records
+
+
+def test_setup_event_loop_says_what_replaced_it() -> None:
+    with pytest.raises(AttributeError, match="was replaced by `get_loop_factory`"):
+        Config(single).setup_event_loop()
+
+
+def make_loop() -> Any:
+    return asyncio.new_event_loop()
+
+
+def test_loops() -> None:
+    assert Config(single, loop="none").get_loop_factory() is None
+    assert Config(single, loop="asyncio").get_loop_factory() is asyncio.new_event_loop
+    assert Config(single, loop=make_loop).get_loop_factory() is make_loop  # type: ignore[arg-type]  # people do it
+    config = Config(single, loop="zuvloop")
+    with pytest.raises(StartupError, match="Choose auto, asyncio or uvloop"), config.raising():
+        config.get_loop_factory()
+
+
+async def test_a_loop_object_is_no_fault_until_it_should_make_loops() -> None:
+    config = Config(single, loop=asyncio.get_running_loop())  # type: ignore[arg-type]  # people do it
+    config.load()
+    with pytest.raises(StartupError, match=r"await server\.serve"), config.raising():
+        config.get_loop_factory()

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from uvicorn import Config, Server
+from uvicorn.config import options
 from uvicorn.main import main
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -63,7 +64,8 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
             pytest.importorskip(module.removesuffix("_app"))
         context = main.make_context("uvicorn", shlex.split(LINES[name])[1:])
         monkeypatch.syspath_prepend(context.params["app_dir"])
-        server = Server(Config(**{**context.params, "log_config": None}))
+        settings = {name: value for name, value in context.params.items() if name in options()}
+        server = Server(Config(**{**settings, "log_config": None}))
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         thread = threading.Thread(target=server.run, args=([listener],))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import io
+import json
 import logging
 import logging.config
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import uvicorn.config
 from uvicorn.config import Config
+from uvicorn.errors import ConfigError
 from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL, AccessFormatter, DefaultFormatter
 
 NAMES = ["uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"]
@@ -167,3 +172,120 @@ def test_no_configuration_touches_nothing() -> None:
     Config(app, log_config=None)
     assert logging.getLogger("uvicorn.access").handlers == [marker]
     assert logging.getLogger("uvicorn.error").level == 33
+
+
+# -- log_config as a file --------------------------------------------------------------------------------------
+
+INI = """
+[loggers]
+keys = root, uvicorn
+
+[handlers]
+keys = mine
+
+[formatters]
+keys = mine
+
+[logger_root]
+handlers =
+
+[logger_uvicorn]
+qualname = uvicorn
+level = INFO
+propagate = 0
+handlers = mine
+
+[handler_mine]
+class = StreamHandler
+formatter = mine
+args = (sys.stderr,)
+
+[formatter_mine]
+format = ini %(message)s
+"""
+
+
+def own_config() -> dict[str, Any]:
+    own = copy.deepcopy(LOGGING_CONFIG)
+    own["formatters"]["default"]["fmt"] = "own %(levelprefix)s%(message)s"
+    return own
+
+
+@pytest.mark.parametrize("kind", ["json", "yaml", "yml", "ini", "conf", "Path"])
+def test_a_file(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / f"log.{kind.lower()}"
+    if kind in ("yaml", "yml"):
+        pytest.importorskip("yaml")
+    if kind == "Path":
+        path = path.with_suffix(".json")
+    path.write_text(INI if kind in ("ini", "conf") else json.dumps(own_config()))
+    other = logging.getLogger("test.other")
+    Config(app, log_config=path if kind == "Path" else str(path))
+    logging.getLogger("uvicorn.error").info("x")
+    assert capsys.readouterr().err == ("ini x\n" if kind in ("ini", "conf") else "own INFO:    x\n")
+    assert not other.disabled
+
+
+def test_colours_reach_what_a_file_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log.json").write_text(json.dumps(own_config()))
+    Config(app, log_config=str(tmp_path / "log.json"), use_colors=True)
+    logging.getLogger("uvicorn.error").info("x")
+    assert "\x1b[32mINFO" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("colours", [True, False])
+def test_colours_are_set_for_both_formatters(colours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`logging.config` is used as a module, because programs patch it."""
+    seen: list[Any] = []
+    monkeypatch.setattr(uvicorn.config.logging.config, "dictConfig", seen.append)
+    Config(app, use_colors=colours)
+    assert {name: spec["use_colors"] for name, spec in seen[0]["formatters"].items()} == {
+        "default": colours,
+        "access": colours,
+    }
+
+
+def test_open_is_looked_up_in_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(path: str, *arguments: Any) -> io.StringIO:
+        assert path == "imagined.json"
+        return io.StringIO(json.dumps({"version": 1, "disable_existing_loggers": False}))
+
+    monkeypatch.setattr(uvicorn.config, "open", opened, raising=False)
+    Config(app, log_config="imagined.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("nowhere.json", None, "No such file or directory"),
+        ("nowhere.ini", None, "there is no such file"),
+        ("log.json", "{", "Expecting property name"),
+        ("log.json", "[]", "it holds no dictionary for logging.config.dictConfig"),
+        ("log.json", '{"version": 2}', "Unsupported version: 2"),
+        ("log.json", '{"version": 1, "handlers": {"h": {"class": "no.Such"}}}', "Unable to configure handler 'h'"),
+        ("log.ini", "[loggers]\nkeys = nobody\n", "there is no 'formatters'"),
+        ("log.ini", "no section", "no section"),
+    ],
+)
+def test_a_file_that_cannot_be_used(name: str, text: str | None, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        Config(app, log_config=str(path))
+    assert str(raised.value).startswith(f"--log-config {path} cannot be used: ")
+    assert sentence in str(raised.value)
+
+
+def test_yaml_without_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = builtins.__import__
+
+    def importing(name: str, *arguments: Any) -> Any:
+        if name == "yaml":
+            raise ImportError(name)
+        return real(name, *arguments)
+
+    (tmp_path / "log.yaml").write_text("version: 1")
+    monkeypatch.setattr(builtins, "__import__", importing)
+    with pytest.raises(ConfigError, match=r"YAML needs the package PyYAML\. Run: pip install 'uvicorn\[standard\]'"):
+        Config(app, log_config=str(tmp_path / "log.yaml"))

@@ -26,7 +26,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None: ...
 
 def loaded(**settings: Any) -> Config:
     config = Config(app, log_config=None, **settings)
-    config.load()
+    with config.raising():
+        config.load()
     return config
 
 
@@ -237,7 +238,8 @@ def test_a_factory_is_the_workers_business() -> None:
     config = Config(app, log_config=None, ssl_context_factory=lambda config, make_default: 1 / 0)
     config.load_components()
     assert config.ssl is None
-    with pytest.raises(StartupError, match=r"^ssl_context_factory failed: division by zero$") as raised:
+    failure = r"^ssl_context_factory failed: division by zero$"
+    with pytest.raises(StartupError, match=failure) as raised, config.raising():
         config.load()
     assert isinstance(raised.value.__cause__, ZeroDivisionError)
 

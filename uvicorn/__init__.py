@@ -6,6 +6,9 @@ cheap and the master never loads what only a worker needs.
 
 from __future__ import annotations
 
+import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,20 +19,38 @@ if TYPE_CHECKING:
 __version__ = "0.100.0"
 __all__ = ["Config", "Server", "main", "run"]
 
-_HOMES = {
-    "Config": "uvicorn.config",
-    "Server": "uvicorn.worker.server",
-    "main": "uvicorn.main",
-    "run": "uvicorn.main",
-}
+_HOMES = {"Config": "uvicorn.config", "Server": "uvicorn.worker.server", "run": "uvicorn.main"}
 
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
+
+
+class _Package(types.ModuleType):
+    """This package. Its attribute `main` is the command, although a module of that name is in it.
+
+    Whoever imports that module makes the import system set the attribute to it; that is not wanted here.
+    """
+
+    @property
+    def main(self) -> Any:
+        if "_main" not in self.__dict__:
+            self.__dict__["_main"] = importlib.import_module("uvicorn.main").main
+        return self.__dict__["_main"]
+
+    @main.setter
+    def main(self, value: Any) -> None:
+        if not isinstance(value, types.ModuleType):
+            self.__dict__["_main"] = value
+
+    @main.deleter
+    def main(self) -> None:
+        self.__dict__.pop("_main", None)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -22,13 +22,19 @@ Fails by: `ChannelClosed` when the other side is gone; a line that is no message
 from __future__ import annotations
 
 import enum
-import json
 import mmap
 import select
 import socket
 import struct
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from uvicorn._later import Later
+
+if TYPE_CHECKING:
+    import json
+else:
+    json = Later("json", globals())
 
 
 class DrainMode(enum.Enum):

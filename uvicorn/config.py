@@ -5,7 +5,7 @@ line, the environment variables and the README's table are derived from that sig
 repeats it literally for type checkers (a test compares). Also: turning the settings into what they name (the
 application, the loop factory, the connection class), by import string, so that the master loads none of it.
 Must not: open a socket except in `bind()`, fork, or start anything.
-Fails by: `ConfigError` for a value that cannot work, `StartupError` for an application that cannot be loaded.
+Fails by: `ConfigError` for a value that cannot work; for an application that cannot be loaded as `raising` says.
 """
 
 from __future__ import annotations
@@ -14,30 +14,35 @@ import inspect
 import logging.config
 import os
 import random
+import re
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from uvicorn import cpus, logfiles, proxies, sizes, sockets, tls
+from uvicorn import logfiles, proxies, sockets, tls
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.environment import EnvironmentFile
-from uvicorn.errors import ConfigError, StartupError
+from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.importer import ImportFromStringError, import_from_string
-from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL
+from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL, with_colors
 from uvicorn.options import Declared, Option, declarations
 from uvicorn.tls import create_ssl_context as create_ssl_context  # programs import it from here
+from uvicorn.watched import Watched, is_dir, resolve_reload_patterns, watched
 
 if TYPE_CHECKING:
     import asyncio
     import ssl
 
-LoopFactoryType = Literal["none", "auto", "asyncio", "uvloop"]
+__all__ = ["Config", "is_dir", "options", "resolve_reload_patterns"]
+
+LoopFactoryType = Literal["none", "auto", "asyncio", "uvloop", "zuvloop"]
 HTTPProtocolType = Literal["auto", "h11", "httptools"]
 LifespanType = Literal["auto", "on", "off"]
 WSProtocolType = Literal["auto", "none", "websockets", "websockets-sansio", "wsproto"]
-InterfaceType = Literal["auto", "asgi3", "asgi2"]
+InterfaceType = Literal["auto", "asgi3", "asgi2", "wsgi"]
 LogLevelType = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
 HTTP_PROTOCOLS: dict[str, str] = {
@@ -55,13 +60,21 @@ LOOP_FACTORIES: dict[str, str | None] = {
     "auto": "uvicorn.worker.loops:auto_loop_factory",
     "asyncio": "uvicorn.worker.loops:asyncio_loop_factory",
     "uvloop": "uvicorn.worker.loops:uvloop_loop_factory",
+    "zuvloop": "uvicorn.worker.loops:zuvloop_loop_factory",
 }
-INTERFACES: list[str] = ["auto", "asgi3", "asgi2"]
+WS_PROTOCOLS: dict[str, str | None] = dict.fromkeys(["auto", "none", "websockets", "websockets-sansio", "wsproto"])
+"""No implementation yet: a handshake is answered as a plain request, whichever is asked for."""
+INTERFACES: list[str] = ["auto", "asgi3", "asgi2", "wsgi"]
 SSL_PROTOCOL_VERSION = 17
-"""`ssl.PROTOCOL_TLS_SERVER`, without importing that module."""
+"""`ssl.PROTOCOL_TLS_SERVER`; the module ssl is not imported for its name."""
+STARTUP_FAILURE = int(ExitCode.STARTUP)
 
 DEFAULT_DRAIN_SECONDS = 25.0
 """What `timeout_graceful_shutdown=None` means: Kubernetes' 30 s are enough for it."""
+
+
+class UvicornDeprecationWarning(UserWarning):
+    """For what will go away; a UserWarning, so that it is shown by default."""
 
 
 _APP, _BIND, _PROC, _RELOAD, _IMPL, _WS, _TLS, _PROXY, _LOG, _LIMIT = (
@@ -91,21 +104,26 @@ class Config:
             ASGIApplication | Callable[..., Any] | str,
             Option("The application to serve, as <module>:<attribute>.", _APP, metavar="APP"),
         ],
-        host: Annotated[str, Option("Address or name to listen on.", _BIND)] = "127.0.0.1",
+        host: Annotated[str, Option("Address or name to listen on.", _BIND, restart=True)] = "127.0.0.1",
         port: Annotated[
-            int, Option("Port to listen on; 0 lets the system choose one.", _BIND, minimum=0, maximum=65535)
+            int,
+            Option("Port to listen on; 0 lets the system choose one.", _BIND, minimum=0, maximum=65535, restart=True),
         ] = 8000,
         uds: Annotated[
-            str | None, Option("Listen on this Unix socket instead of an address.", _BIND, metavar="PATH")
+            str | None, Option("Listen on this Unix socket instead of an address.", _BIND, metavar="PATH", restart=True)
         ] = None,
-        fd: Annotated[int | None, Option("Take over this open socket instead of making one.", _BIND, minimum=0)] = None,
+        fd: Annotated[
+            int | None, Option("Take over this open socket instead of making one.", _BIND, minimum=0, restart=True)
+        ] = None,
         loop: Annotated[LoopFactoryType | str, Option("Event loop, or <module>:<factory> of one.", _IMPL)] = "auto",
         http: Annotated[
-            HTTPProtocolType | str, Option("HTTP parser, or <module>:<class> of an asyncio protocol.", _IMPL)
+            type[Any] | HTTPProtocolType | str,
+            Option("HTTP parser, or <module>:<class> of an asyncio protocol.", _IMPL),
         ] = "auto",
         http2: Annotated[bool, Option("Speak HTTP/2 (not available yet).", _IMPL)] = False,
         ws: Annotated[
-            WSProtocolType | str, Option("WebSocket implementation, or <module>:<class> of an asyncio protocol.", _WS)
+            type[Any] | WSProtocolType | str,
+            Option("WebSocket implementation (not available yet), or <module>:<class> of an asyncio protocol.", _WS),
         ] = "auto",
         ws_max_size: Annotated[
             int, Option("Largest WebSocket message that is accepted, in bytes.", _WS, minimum=1)
@@ -119,17 +137,25 @@ class Config:
         ws_ping_timeout: Annotated[
             float | None, Option("Seconds within which a WebSocket peer has to answer a ping.", _WS, minimum=0)
         ] = 20.0,
-        ws_per_message_deflate: Annotated[bool, Option("Offer compression of WebSocket messages.", _WS)] = True,
+        ws_per_message_deflate: Annotated[
+            bool, Option("Offer compression of WebSocket messages.", _WS, valued=True)
+        ] = True,
         lifespan: Annotated[
             LifespanType, Option("Whether the application takes part in ASGI's lifespan.", _IMPL)
         ] = "auto",
         env_file: Annotated[
             str | os.PathLike[str] | None,
-            Option("Read environment variables from this file; a reload reads it again.", _APP, metavar="FILE"),
+            Option(
+                "Read environment variables from this file; a reload reads it again.",
+                _APP,
+                metavar="FILE",
+                exists=True,
+                restart=True,
+            ),
         ] = None,
         log_config: Annotated[
             dict[str, Any] | str | os.PathLike[str] | None,
-            Option("Logging configuration: an .ini, .json or .yaml file.", _LOG, metavar="FILE"),
+            Option("Logging configuration: an .ini, .json or .yaml file.", _LOG, metavar="FILE", exists=True),
         ] = LOGGING_CONFIG,
         log_level: Annotated[LogLevelType | int | None, Option("Least level that is logged.", _LOG)] = None,
         access_log: Annotated[bool, Option("Log a line for every request.", _LOG)] = True,
@@ -138,7 +164,7 @@ class Config:
         ] = None,
         interface: Annotated[InterfaceType, Option("ASGI version of the application.", _APP)] = "auto",
         reload: Annotated[
-            bool, Option("Restart when a file of the application changes (for development).", _RELOAD)
+            bool, Option("Restart when a file of the application changes (for development).", _RELOAD, restart=True)
         ] = False,
         reload_dirs: Annotated[
             list[str] | str | None,
@@ -147,9 +173,13 @@ class Config:
                 _RELOAD,
                 metavar="PATH",
                 flags=("--reload-dir",),
+                restart=True,
+                exists=True,
             ),
         ] = None,
-        reload_delay: Annotated[float, Option("Seconds between two looks at the files.", _RELOAD, minimum=0)] = 0.25,
+        reload_delay: Annotated[
+            float, Option("Seconds between two looks at the files.", _RELOAD, minimum=0, restart=True)
+        ] = 0.25,
         reload_includes: Annotated[
             list[str] | str | None,
             Option(
@@ -157,6 +187,7 @@ class Config:
                 _RELOAD,
                 metavar="PATTERN",
                 flags=("--reload-include",),
+                restart=True,
             ),
         ] = None,
         reload_excludes: Annotated[
@@ -166,6 +197,7 @@ class Config:
                 _RELOAD,
                 metavar="PATTERN",
                 flags=("--reload-exclude",),
+                restart=True,
             ),
         ] = None,
         workers: Annotated[
@@ -209,7 +241,9 @@ class Config:
                 minimum=0,
             ),
         ] = None,
-        backlog: Annotated[int, Option("Connections that wait in the kernel's queue.", _LIMIT, minimum=1)] = 2048,
+        backlog: Annotated[
+            int, Option("Connections that wait in the kernel's queue.", _LIMIT, minimum=1, restart=True)
+        ] = 2048,
         timeout_keep_alive: Annotated[
             int | float, Option("Seconds an idle connection is kept open.", _LIMIT, minimum=0)
         ] = 5,
@@ -280,14 +314,21 @@ class Config:
             Option(
                 "Run under a master: by default with more than one worker, as PID 1, and when NOTIFY_SOCKET is set.",
                 _PROC,
+                restart=True,
             ),
         ] = None,
         pid: Annotated[
-            str | os.PathLike[str] | None, Option("Write the master's process id to this file.", _PROC, metavar="FILE")
+            str | os.PathLike[str] | None,
+            Option("Write the master's process id to this file.", _PROC, metavar="FILE", restart=True),
         ] = None,
         log_file: Annotated[
             str | os.PathLike[str] | None,
-            Option("Write the log to this file instead of standard error; SIGUSR1 reopens it.", _LOG, metavar="FILE"),
+            Option(
+                "Write the log to this file instead of standard error; SIGUSR1 reopens it.",
+                _LOG,
+                metavar="FILE",
+                restart=True,
+            ),
         ] = None,
         access_log_file: Annotated[
             str | os.PathLike[str] | None,
@@ -295,6 +336,7 @@ class Config:
                 "Write the access log to this file instead of standard output; SIGUSR1 reopens it.",
                 _LOG,
                 metavar="FILE",
+                restart=True,
             ),
         ] = None,
         limit_worker_lifetime: Annotated[
@@ -326,7 +368,7 @@ class Config:
         ] = 0,
     ) -> None:
         self.environment = EnvironmentFile(env_file) if env_file is not None else None
-        self.read_environment()  # first of all: some settings have a variable of their own
+        self.reread()  # first of all: some settings have a variable of their own
         self.app = app
         self.host = host
         self.port = port
@@ -349,10 +391,7 @@ class Config:
         self.use_colors = use_colors
         self.interface = interface
         self.reload = reload
-        self.reload_dirs = reload_dirs
         self.reload_delay = reload_delay
-        self.reload_includes = reload_includes
-        self.reload_excludes = reload_excludes
         self.workers: int = _worker_count(workers)
         self.proxy_headers = proxy_headers
         self.server_header = server_header
@@ -376,7 +415,7 @@ class Config:
         self.ssl_ca_certs = ssl_ca_certs
         self.ssl_ciphers = ssl_ciphers
         self.ssl_context_factory = ssl_context_factory
-        self.headers = headers
+        self.headers = [(name, value) for name, value in headers or ()]
         self.factory = factory
         self.h11_max_incomplete_event_size = h11_max_incomplete_event_size
         self.reset_contextvars = reset_contextvars
@@ -396,21 +435,25 @@ class Config:
         self.certificate: tls.CertificateFiles | None = None
         self.proxies: proxies.TrustedProxies | None = None
         self.http_protocol_class: type[asyncio.Protocol]
+        self.ws_protocol_class: type[asyncio.Protocol] | None
         self.lifespan_class: type[Any]
+        self.encoded_headers: list[tuple[bytes, bytes]] = []
+        self._raising = False
         self._check()
         self.configure_logging()
+        self._resolve_watched(_listed(reload_dirs), _listed(reload_includes), _listed(reload_excludes))
 
     # -- what the settings say ---------------------------------------------------------------------------------
 
     def _check(self) -> None:
         for name, option in options().items():
-            option.spec.check(option.flag, getattr(self, name))
-            if option.choices and not option.free and getattr(self, name) not in (*option.choices, None):
-                allowed = ", ".join(option.choices)
-                raise ConfigError(f"{option.flag} must be one of {allowed}, not {getattr(self, name)!r}.")
+            value = getattr(self, name, None)
+            option.spec.check(option.flag, value)
+            if option.choices and not option.free and value not in (*option.choices, None):
+                raise ConfigError(f"{option.flag} must be one of {', '.join(option.choices)}, not {value!r}.")
         if isinstance(self.log_level, str) and self.log_level not in LOG_LEVELS:
             raise ConfigError(f"--log-level must be one of {', '.join(LOG_LEVELS)}, not {self.log_level!r}.")
-        for name, known in (("loop", LOOP_FACTORIES), ("http", HTTP_PROTOCOLS)):
+        for name, known in (("loop", LOOP_FACTORIES), ("http", HTTP_PROTOCOLS), ("ws", WS_PROTOCOLS)):
             value = getattr(self, name)
             if isinstance(value, str) and value not in known and ":" not in value:
                 raise ConfigError(
@@ -418,9 +461,18 @@ class Config:
                     f" or an import string <module>:<attribute>, not {value!r}."
                 )
         if self.limit_worker_memory is not None:
+            from uvicorn import sizes
+
             sizes.parse(self.limit_worker_memory)
         for text in proxies.TrustedProxies(self.forwarded_allow_ips).misspelt():
             raise ConfigError(f"--forwarded-allow-ips: {text!r} is no address and no network.")
+        if self.http2:
+            raise ConfigError("--http2 is not available yet: leave it out, and clients speak HTTP/1.1.")
+        if self.interface == "wsgi":
+            raise ConfigError(
+                "--interface wsgi is not available yet: wrap the application, for example with a2wsgi's WSGIMiddleware."
+            )
+        encode_headers(self.headers)
         if self.uds is not None and self.fd is not None:
             raise ConfigError("--uds and --fd cannot be used together: choose one.")
         if isinstance(self.app, str) and self.app.count(".") == 3 and self.app.replace(".", "").isdigit():
@@ -441,10 +493,11 @@ class Config:
             return self.supervise
         return self.workers > 1 or os.getpid() == 1 or "NOTIFY_SOCKET" in os.environ
 
-    def read_environment(self) -> None:
-        """Read the environment file, again if it was read before. Raises ConfigError, and changes nothing then."""
+    def reread(self) -> Config:
+        """For a reload: these settings, and the environment file as it is now. Raises ConfigError."""
         if self.environment is not None:
             self.environment.apply()
+        return self
 
     @property
     def max_requests(self) -> int:
@@ -456,6 +509,10 @@ class Config:
     @property
     def worker_memory(self) -> int:
         """Bytes above which a worker is to be replaced; 0 for no limit."""
+        if self.limit_worker_memory is None:
+            return 0
+        from uvicorn import sizes
+
         return sizes.per_worker(self.limit_worker_memory, self.workers)
 
     @property
@@ -487,6 +544,10 @@ class Config:
         """What a person can open, or the path of a Unix socket."""
         return sockets.describe(sock, "https" if self.is_ssl else "http")
 
+    @property
+    def use_subprocess(self) -> bool:
+        return self.reload or self.workers > 1
+
     # -- what the settings name --------------------------------------------------------------------------------
 
     def configure_logging(self) -> None:
@@ -495,15 +556,14 @@ class Config:
         Raises ConfigError for a log file that cannot be opened.
         """
         logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
-        if isinstance(self.log_config, dict):
-            wanted = self.log_config
-            if self.use_colors in (True, False) and "formatters" in wanted:
-                formatters = {
-                    name: {**spec, "use_colors": self.use_colors} if name in ("default", "access") else spec
-                    for name, spec in wanted["formatters"].items()
-                }
-                wanted = {**wanted, "formatters": formatters}
-            logging.config.dictConfig(wanted)
+        if self.log_config is not None:
+            try:
+                self._apply_log_config(self.log_config)
+            except (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, OSError) as exc:
+                source = "dictionary" if isinstance(self.log_config, dict) else os.fspath(self.log_config)
+                reason = f"there is no {exc}" if isinstance(exc, KeyError) else str(exc.__cause__ or exc)
+                where = f": {exc}" if exc.__cause__ is not None else ""
+                raise ConfigError(f"--log-config {source} cannot be used{where}: {reason.removesuffix('.')}.") from exc
         if self.log_level is not None:
             level = LOG_LEVELS[self.log_level] if isinstance(self.log_level, str) else self.log_level
             for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
@@ -519,6 +579,48 @@ class Config:
             logfiles.batch("uvicorn.access")
         if self.log_file is not None:
             logfiles.to_file(["uvicorn", "uvicorn.error", "uvicorn.asgi"], "--log-file", self.log_file)
+
+    def _apply_log_config(self, wanted: dict[str, Any] | str | os.PathLike[str]) -> None:
+        """A dictionary, or a file: .json and .yaml hold one, anything else is in the .ini form of `logging.config`."""
+        if isinstance(wanted, dict):
+            logging.config.dictConfig(with_colors(wanted, self.use_colors))
+            return
+        suffix = os.path.splitext(wanted)[1].lower() if isinstance(wanted, (str, os.PathLike)) else ""
+        if suffix == ".json":
+            import json
+
+            with open(wanted) as file:
+                loaded = json.load(file)
+        elif suffix in (".yaml", ".yml"):
+            try:
+                import yaml
+            except ImportError:
+                raise ImportError("YAML needs the package PyYAML. Run: pip install 'uvicorn[standard]'") from None
+            with open(wanted) as file:
+                loaded = yaml.safe_load(file)
+        else:
+            if isinstance(wanted, str) and not os.path.exists(wanted):
+                raise FileNotFoundError("there is no such file")  # Python 3.10 and 3.11 say KeyError: 'formatters'
+            import configparser
+
+            try:
+                logging.config.fileConfig(wanted, disable_existing_loggers=False)
+            except configparser.Error as exc:  # as Python 3.12 has it
+                raise RuntimeError(" ".join(str(exc).split())) from None
+            return
+        if not isinstance(loaded, dict):
+            raise ValueError("it holds no dictionary for logging.config.dictConfig")
+        logging.config.dictConfig(with_colors(loaded, self.use_colors))
+
+    def _resolve_watched(self, dirs: list[str], includes: list[str], excludes: list[str]) -> None:
+        found = Watched([], [], [], [])
+        if self.should_reload:
+            found = watched(dirs, includes, excludes)
+        elif dirs or includes or excludes:
+            logging.getLogger("uvicorn.error").warning(
+                "Current configuration will not reload as not all conditions are met, please refer to documentation."
+            )
+        self.reload_dirs, self.reload_dirs_excludes, self.reload_includes, self.reload_excludes = found
 
     def load_components(self) -> None:
         """Import our own parts that the settings name (loop, connection, lifespan); nothing of the application's.
@@ -547,25 +649,62 @@ class Config:
             self.certificate = tls.CertificateFiles(self)
         self.ssl = self.certificate.context
 
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Inside, `load`, `load_app`, `get_loop_factory` and `bind_socket` raise StartupError.
+
+        Outside they log what is wrong and leave by SystemExit(3): that is what programs expect which call them
+        directly. A server needs the cause itself, because a master says it once for all of its workers.
+        """
+        before, self._raising = self._raising, True
+        try:
+            yield
+        finally:
+            self._raising = before
+
+    def _give_up(self, failure: StartupError) -> NoReturn:
+        if self._raising:
+            raise failure
+        logging.getLogger("uvicorn.error").error("%s", describe_failure(failure))
+        raise SystemExit(STARTUP_FAILURE) from failure
+
     def load(self) -> None:
-        """Import everything, the application included. Raises StartupError when something cannot be had."""
+        """Import everything, the application included. Fails as `raising` says."""
         assert not self.loaded, "load() may be called once"
-        self.load_components()
-        if self.http not in HTTP_PROTOCOLS:
+        try:
+            self.load_components()
             self._extend_path()
-            self.http_protocol_class = import_from_string(self.http)
-        if self.ssl is not None:
-            tls.offer(self, self.ssl)
-        elif self.is_ssl:
-            self.ssl = tls.context_from_factory(self)
+            if self.http not in HTTP_PROTOCOLS:
+                self.http_protocol_class = import_from_string(self.http)
+            self.ws_protocol_class = None if self.ws in WS_PROTOCOLS else import_from_string(self.ws)
+            if self.ssl is not None:
+                tls.offer(self, self.ssl)
+            elif self.is_ssl:
+                self.ssl = tls.context_from_factory(self)
+        except StartupError as exc:
+            self._give_up(exc)
+        self.encoded_headers = encode_headers(self.headers)
+        if self.server_header and b"server" not in dict(self.encoded_headers):
+            self.encoded_headers.insert(0, (b"server", b"uvicorn"))
         self.loaded_app = self.load_app()
         self.loaded = True
 
     def load_app(self) -> ASGI3Application:
-        """The application as an ASGI 3 callable; `interface` is resolved on the way.
+        """The application as an ASGI 3 callable; `interface` is resolved on the way. Fails as `raising` says.
 
-        Raises StartupError; its cause is the application's own exception when there was one.
+        The cause of a StartupError is the application's own exception when there was one.
         """
+        try:
+            app = self._import_app()
+        except StartupError as exc:
+            self._give_up(exc)
+        if logging.getLogger("uvicorn.asgi").isEnabledFor(TRACE_LOG_LEVEL):
+            from uvicorn.middleware.message_logger import MessageLoggerMiddleware
+
+            app = MessageLoggerMiddleware(app)
+        return app
+
+    def _import_app(self) -> ASGI3Application:
         self._extend_path()
         try:
             loaded = import_from_string(self.app)
@@ -579,7 +718,7 @@ class Config:
         if self.interface == "asgi2":
             from uvicorn.middleware.asgi2 import ASGI2Middleware
 
-            loaded = ASGI2Middleware(loaded)
+            return ASGI2Middleware(loaded)
         return loaded  # type: ignore[no-any-return]  # whatever it is: calling it says whether it is an application
 
     def _extend_path(self) -> None:
@@ -606,13 +745,28 @@ class Config:
         return made
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
-        """What makes the event loop; None leaves that to asyncio. Raises StartupError."""
-        if self.loop not in LOOP_FACTORIES:
+        """What makes the event loop; None leaves that to asyncio. Fails as `raising` says."""
+        try:
+            if self.loop in LOOP_FACTORIES:
+                target = LOOP_FACTORIES[self.loop]
+                return None if target is None else import_from_string(target)()
             self._extend_path()
             factory: Callable[[], asyncio.AbstractEventLoop] = import_from_string(self.loop)
-            return factory
-        target = LOOP_FACTORIES[self.loop]
-        return None if target is None else import_from_string(target)()
+            if not callable(factory):
+                raise StartupError(
+                    f"loop={self.loop!r} makes no event loop. A loop that is there already is one to await"
+                    " server.serve() in; anything else needs a function that returns a loop."
+                )
+        except StartupError as exc:
+            self._give_up(exc)
+        return factory
+
+    def setup_event_loop(self) -> None:
+        """Gone: who still calls it hears what to call."""
+        raise AttributeError(
+            "The `setup_event_loop` method was replaced by `get_loop_factory`: pass what that returns to"
+            " asyncio.Runner(loop_factory=…), or call Server.run(), which does it."
+        )
 
     # -- sockets -----------------------------------------------------------------------------------------------
 
@@ -638,8 +792,11 @@ class Config:
         return sockets.bind_tcp(self.host, self.port, self.backlog)
 
     def bind_socket(self) -> socket.socket:
-        """One bound socket, for programs that pass it to `Server.serve(sockets=[…])`. Raises BindError."""
-        first, *others = self.bind()
+        """One bound socket, for programs that pass it to `Server.serve(sockets=[…])`. Fails as `raising` says."""
+        try:
+            first, *others = self.bind()
+        except StartupError as exc:
+            self._give_up(exc)
         sockets.close_all(others)
         log_address(self.url(first.sock))
         return first.sock
@@ -652,12 +809,43 @@ def log_address(url: str) -> None:
     logging.getLogger("uvicorn.error").info(message, url, extra={"color_message": colored})
 
 
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING = frozenset((b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade"))
+
+
+def encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """`headers` as a response has them, names in lower case. Raises ConfigError for what cannot be sent."""
+    encoded = []
+    for name, value in headers:
+        try:
+            pair = (name.lower().encode("ascii"), value.strip(" \t").encode("latin-1"))
+        except UnicodeEncodeError:
+            raise ConfigError(f"--header {name}: {value!r} cannot be encoded: a header is Latin-1.") from None
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"--header {name!r} is no name for a header: letters, digits and hyphens, please.")
+        if any(byte in pair[1] for byte in b"\r\n\0"):
+            raise ConfigError(f"--header {name}: a value has no line ends and no NUL: {value!r}.")
+        if pair[0] in _FRAMING:
+            raise ConfigError(f"--header {name}: how a message and its connection end is the server's business.")
+        encoded.append(pair)
+    return encoded
+
+
+def _listed(value: list[str] | str | None) -> list[str]:
+    """One, several or none, as a list."""
+    return [value] if isinstance(value, str) else [os.fspath(one) for one in value or ()]
+
+
 def _worker_count(workers: int | str | None) -> int:
     if workers is None:
         workers = os.environ.get("WEB_CONCURRENCY", "").strip() or 1
         if workers != "auto" and not (str(workers).isdecimal() and int(workers) >= 1):
             raise ConfigError(f"WEB_CONCURRENCY must be a whole number of at least 1, or auto, not {workers!r}.")
-    return cpus.available() if workers == "auto" else int(workers)
+    if workers == "auto":
+        from uvicorn import cpus
+
+        return cpus.available()
+    return int(workers)
 
 
 def _trusted_list(hosts: list[str] | str | None) -> list[str] | str:

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
-from pathlib import Path
 
 from uvicorn.errors import ConfigError
 
+_applied: dict[str, dict[str, str]] = {}
+"""What each file has set in this process, whoever read it: it is no part of the real environment."""
+
 
 class EnvironmentFile:
-    """One file, applied to one environment as often as it is read."""
+    """One file, applied to the environment as often as it is read."""
 
     def __init__(self, path: str | os.PathLike[str], environ: MutableMapping[str, str] = os.environ) -> None:
-        self.path = Path(path).absolute()
+        self.path = os.path.abspath(path)
         self._environ = environ
-        self._applied: dict[str, str] = {}
 
     def apply(self) -> None:
         """Read the file and set what it says. Raises ConfigError when it cannot be read."""
@@ -33,15 +34,14 @@ class EnvironmentFile:
                 "--env-file needs the package python-dotenv. Run: pip install 'uvicorn[standard]'"
             ) from None
         try:
-            with self.path.open(encoding="utf-8") as file:
+            with open(self.path, encoding="utf-8") as file:
                 found = dotenv_values(stream=file)
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8 text"
             raise ConfigError(f"Cannot read --env-file {self.path}: {reason}.") from None
-        for name, value in self._applied.items():
+        for name, value in _applied.get(self.path, {}).items():
             if self._environ.get(name) == value:  # still ours: nobody has changed it since
                 del self._environ[name]
-        self._applied = {
-            name: value for name, value in found.items() if value is not None and name not in self._environ
-        }
-        self._environ.update(self._applied)
+        fresh = {name: value for name, value in found.items() if value is not None and name not in self._environ}
+        self._environ.update(fresh)
+        _applied[self.path] = fresh

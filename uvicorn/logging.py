@@ -8,13 +8,20 @@ Must not: know a request, a process or a file.
 
 from __future__ import annotations
 
-import http
 import logging
 import sys
 from functools import lru_cache
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-import click
+from uvicorn._later import Later
+
+if TYPE_CHECKING:
+    import http
+
+    import click
+else:
+    click = Later("click", globals())
+    http = Later("http", globals())
 
 TRACE_LOG_LEVEL = 5
 
@@ -59,6 +66,18 @@ LOGGING_CONFIG: dict[str, Any] = {
         "uvicorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
     },
 }
+
+
+def with_colors(config: dict[str, Any], use_colors: bool | None) -> dict[str, Any]:
+    """`config` with `use_colors` set in its formatters "default" and "access"; the dictionary given stays as it is."""
+    if use_colors is None or "formatters" not in config:
+        return config
+    formatters = {
+        name: {**spec, "use_colors": use_colors} if name in ("default", "access") else spec
+        for name, spec in config["formatters"].items()
+    }
+    return {**config, "formatters": formatters}
+
 
 _LEVEL_COLOURS: dict[int, dict[str, Any]] = {
     TRACE_LOG_LEVEL: {"fg": "blue"},

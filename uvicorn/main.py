@@ -1,6 +1,7 @@
-"""The composition root: the command line, and `run()`. The only module that imports both halves.
+"""The composition root: `run()`, and from a Config to an exit code. The only module that imports both halves.
 
-Owns: from arguments to a `Config`, the choice between a master and one process, and the process's exit code.
+Owns: the choice between a master and one process, and the process's exit code. `main`, the command line, is made in
+`cli` and imported when it is first asked for: programs that embed us need no click.
 Must not: hold a rule that a program which embeds us would miss; those are in `Config`, `Server` and the master.
 Fails by: one sentence on standard error and an exit code from `errors.ExitCode`.
 """
@@ -9,17 +10,13 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import socket
 import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-import click
-
-import uvicorn
-from uvicorn import interpreter, pidfile, sockets
+from uvicorn import pidfile, sockets
 from uvicorn._types import ASGIApplication, SSLContextFactory
 from uvicorn.config import (
     Config,
@@ -29,163 +26,34 @@ from uvicorn.config import (
     LogLevelType,
     LoopFactoryType,
     WSProtocolType,
-    options,
 )
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
-from uvicorn.leaving import leave_if_held_up
 from uvicorn.logging import LOGGING_CONFIG
-from uvicorn.options import Declared
-from uvicorn.worker import main as worker_main
 from uvicorn.worker.server import Server
+
+if TYPE_CHECKING:
+    from uvicorn.cli import main
+    from uvicorn.watcher.main import Watch
 
 __all__ = ["Config", "Server", "main", "run"]
 
 _log = logging.getLogger("uvicorn.error")
 
 
-if TYPE_CHECKING:
-    from uvicorn.watcher.main import Watch
+def __getattr__(name: str) -> Any:
+    if name != "main":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from uvicorn import cli
 
-    _TextType = click.ParamType[str]
-else:
-    _TextType = click.ParamType  # generic from click 8.4 on
-
-
-# -- the command line ------------------------------------------------------------------------------------------
+    globals()["main"] = cli.main
+    return cli.main
 
 
-class WordOrImport(_TextType):
-    """One of a few words, or an import string."""
+def serve(config: Config, reread: Callable[[], Config] | None = None) -> int:
+    """Bind, then serve under a master or in this process; the exit code. Raises ConfigError.
 
-    name = "word"
-
-    def __init__(self, words: tuple[str, ...]) -> None:
-        self.words = words
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return f"[{'|'.join(self.words)}|MODULE:ATTRIBUTE]"
-
-
-class WordOrNumber(_TextType):
-    """One of a few words, or a whole number."""
-
-    name = "number"
-
-    def __init__(self, words: tuple[str, ...]) -> None:
-        self.words = words
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if value in self.words else click.INT.convert(value, param, ctx)
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        return f"[{'|'.join(self.words)}|INTEGER]"
-
-
-def _parameter(declared: Declared) -> click.Option:
-    flag, spec = declared.flag, declared.spec
-    common: dict[str, Any] = {"help": spec.help, "default": declared.default, "show_envvar": False}
-    if declared.kind is bool:
-        # A flag that is off by default and has no unset state needs no way to switch it off.
-        both = declared.optional or declared.default or declared.name == "supervise"
-        return click.Option([declared.name, f"{flag}/--no-{flag[2:]}" if both else flag], is_flag=True, **common)
-    kind: Any = {int: click.INT, float: click.FLOAT, str: click.STRING}[declared.kind]
-    words = tuple(word for word in declared.choices if word != "none")
-    if declared.many:
-        common["multiple"] = True
-    if declared.name == "workers":
-        kind = WordOrNumber(words)
-    elif words and declared.free and declared.name != "log_level":
-        kind = WordOrImport(words)
-    elif words:
-        kind = click.Choice(words)
-    shown = declared.default not in (None, "") and not isinstance(declared.default, dict)
-    if isinstance(declared.default, dict):
-        common["default"] = None
-    return click.Option([declared.name, flag], type=kind, metavar=spec.metavar, show_default=shown, **common)
-
-
-def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value and not ctx.resilient_parsing:
-        python = f"{platform.python_implementation()} {platform.python_version()}"
-        click.echo(f"Running uvicorn {uvicorn.__version__} with {python} on {platform.system()}")
-        ctx.exit()
-
-
-class GroupedCommand(click.Command):
-    """`--help` with the options under the headings that their declarations name."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                declared = options().get(parameter.name or "")
-                groups.setdefault(declared.spec.group if declared else "Other", []).append(record)
-        for heading, records in groups.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-        with formatter.section("Environment"):
-            formatter.write_text("Every option can be set as UVICORN_<NAME>, for example UVICORN_PORT=80.")
-
-
-def _command(**values: Any) -> None:
-    """Serve the ASGI application APP, given as <module>:<attribute>."""
-    if values["app_dir"] is None:
-        values["app_dir"] = ""
-    for name, declared in options().items():
-        if declared.many:
-            values[name] = list(values[name]) or None
-    if values["log_config"] is None:
-        values["log_config"] = LOGGING_CONFIG
-    _fill_standard_descriptors()
-    try:
-        config = Config(**values)
-        code = serve(config)
-    except ConfigError as exc:
-        raise click.UsageError(str(exc)) from None
-    leave_if_held_up(code)
-    sys.exit(code)
-
-
-def _fill_standard_descriptors() -> None:
-    """A service manager may close 0, 1 or 2: a socket that got such a number would be written to as a log."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-
-
-def _build() -> click.Command:
-    parameters: list[click.Parameter] = [click.Argument(["app"], envvar="UVICORN_APP")]
-    parameters += [_parameter(declared) for name, declared in options().items() if name != "app"]
-    parameters.append(
-        click.Option(
-            ["--version"],
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=_print_version,
-            help="Show the versions of uvicorn and Python, and the system, and exit.",
-        )
-    )
-    return GroupedCommand(
-        "uvicorn",
-        params=parameters,
-        callback=_command,
-        help=_command.__doc__,
-        context_settings={"auto_envvar_prefix": "UVICORN"},
-    )
-
-
-main = _build()
-
-
-# -- from a Config to an exit code -----------------------------------------------------------------------------
-
-
-def serve(config: Config) -> int:
-    """Bind, then serve under a master or in this process; the exit code. Raises ConfigError."""
+    `reread` gives a master the settings of its next generation; without it they stay, and the environment file is read.
+    """
     needs_master = config.needs_master
     try:
         listeners = config.bind()
@@ -195,7 +63,9 @@ def serve(config: Config) -> int:
     try:
         with pidfile.written(config.pid):
             if needs_master:
-                return _serve_under_master(config, listeners)
+                return _serve_under_master(config, listeners, reread or config.reread)
+            from uvicorn.worker import main as worker_main
+
             return worker_main.run(config, listeners)
     except StartupError as exc:
         _log.error("%s", describe_failure(exc))
@@ -204,7 +74,7 @@ def serve(config: Config) -> int:
         sockets.close_all(listeners)
 
 
-def _serve_under_master(config: Config, listeners: list[sockets.Listener]) -> int:
+def _serve_under_master(config: Config, listeners: list[sockets.Listener], reread: Callable[[], Config]) -> int:
     if sys.platform == "win32":
         raise ConfigError("Workers, --reload and --supervise need fork, which Windows lacks: use one process.")
     if threading.current_thread() is not threading.main_thread():
@@ -212,6 +82,7 @@ def _serve_under_master(config: Config, listeners: list[sockets.Listener]) -> in
             "Workers, --reload and --supervise need the main thread, where signals arrive: use one process."
         )
     from uvicorn.supervisor.master import Master
+    from uvicorn.worker import main as worker_main
 
     try:
         config.load_components()
@@ -219,11 +90,12 @@ def _serve_under_master(config: Config, listeners: list[sockets.Listener]) -> in
         _log.error("%s", describe_failure(exc))
         return int(exc.exit_code)
 
-    def reread() -> Config:
-        config.read_environment()
-        return config
+    def next_settings() -> Config:
+        fresh = reread()
+        fresh.load_components()
+        return fresh
 
-    return Master(config, listeners, worker_main.run, reread=reread, watch=_watch(config)).run()
+    return Master(config, listeners, worker_main.run, reread=next_settings, watch=_watch(config)).run()
 
 
 def _watch(config: Config) -> Watch | None:
@@ -251,9 +123,9 @@ def run(
     uds: str | None = None,
     fd: int | None = None,
     loop: LoopFactoryType | str = "auto",
-    http: HTTPProtocolType | str = "auto",
+    http: type[Any] | HTTPProtocolType | str = "auto",
     http2: bool = False,
-    ws: WSProtocolType | str = "auto",
+    ws: type[Any] | WSProtocolType | str = "auto",
     ws_max_size: int = 16 * 1024 * 1024,
     ws_max_queue: int = 32,
     ws_ping_interval: float | None = 20.0,
@@ -336,6 +208,8 @@ def _reload(config: Config, settings: dict[str, Any]) -> int:
     if not config.should_reload:
         _log.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
         return ExitCode.USAGE
+    from uvicorn import interpreter
+
     try:
         descriptors = [] if config.fd is None else [config.fd]
         return interpreter.call("uvicorn.main:serve_settings", settings, descriptors)
@@ -374,6 +248,8 @@ def _run_with_pid_file(server: Server, config: Config) -> None:
 
 
 def _run_here(server: Server, socks: list[socket.socket] | None) -> None:
+    from uvicorn.worker import main as worker_main
+
     with worker_main.reopening(server):
         try:
             server.run(socks)

@@ -3,13 +3,15 @@
 An option is one parameter of a signature, annotated with its type and an `Option`. The command line, the environment
 variables, the keys of a configuration file and the README's table are derived from what `declarations` finds.
 
-Owns: that derivation. Must not: know any option by name. Fails by: `ConfigError` for a number out of bounds.
+Owns: that derivation, and whether a value fits its declaration. Must not: know any option by name. Fails by:
+`ConfigError`, one sentence that names the option.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from uvicorn.errors import ConfigError
@@ -19,7 +21,9 @@ class Option(NamedTuple):
     """How one parameter of `Config` is shown to a person.
 
     `help` is one sentence; `flags` replaces the flag derived from the name; `metavar` names the value; `minimum` and
-    `maximum` bound a number. `group` is the heading in `--help` and in the README.
+    `maximum` bound a number. `group` is the heading in `--help` and in the README. `exists`: a path that must be there.
+    `restart`: a reload cannot change it, because the master read it when it started. `valued`: not a pair of flags
+    but one that takes true or false.
     """
 
     help: str
@@ -28,6 +32,9 @@ class Option(NamedTuple):
     metavar: str | None = None
     minimum: float | None = None
     maximum: float | None = None
+    exists: bool = False
+    restart: bool = False
+    valued: bool = False
 
     def check(self, name: str, value: Any) -> None:
         """Raises ConfigError when a number is out of bounds."""
@@ -40,10 +47,11 @@ class Option(NamedTuple):
 
 
 class Declared(NamedTuple):
-    """One parameter as the command line needs it.
+    """One parameter as the command line and a file need it.
 
     `kind` is bool, int, float or str; `choices` are the words of its Literal; `free` says that other text or numbers
-    are allowed beside them; `many` that the flag may be given more than once.
+    are allowed beside them, `any_text` that any text is; `many` that the flag, which is then in the singular, may be
+    given more than once. `types` are all that a file may hold.
     """
 
     name: str
@@ -53,7 +61,9 @@ class Declared(NamedTuple):
     free: bool
     many: bool
     optional: bool
+    any_text: bool
     default: Any
+    types: tuple[type, ...]
 
     @property
     def flag(self) -> str:
@@ -62,6 +72,33 @@ class Declared(NamedTuple):
     @property
     def env(self) -> str:
         return "UVICORN_" + self.name.upper()
+
+    def check_type(self, name: str, value: Any) -> None:
+        """Raises ConfigError when `value` is of a type, or a word, that this option cannot have."""
+        number = isinstance(value, int) and not isinstance(value, bool) and float in self.types
+        if not number and type(value) not in self.types:
+            kinds = " or ".join(_KINDS[kind] for kind in _KINDS if kind in self.types)
+            raise ConfigError(f"{name} must be {kinds}, not {value!r}.")
+        if isinstance(value, str) and self.choices and not self.any_text and value not in self.choices:
+            raise ConfigError(f"{name} must be one of {', '.join(self.choices)}, not {value!r}.")
+
+
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a table",
+}
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` when `word` looks like one of those, else nothing."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def declarations(function: Callable[..., Any]) -> dict[str, Declared]:
@@ -87,9 +124,10 @@ def _annotation(hint: Any) -> tuple[Any, Any]:
 
 def _declare(name: str, spec: Option, annotation: Any, default: Any) -> Declared:
     members = _flatten(annotation)
-    many = any(get_origin(m) is list for m in members)
+    origins = {get_origin(m) for m in members}
     choices = tuple(word for m in members if get_origin(m) is Literal for word in get_args(m))
     plain = {m for m in members if isinstance(m, type)} - {type(None)}
+    types = (plain | origins & {list, dict} | ({str} if choices or os.PathLike in origins else set())) & _KINDS.keys()
     kind = next((k for k in (bool, str, float, int) if k in plain and not (choices and k is int)), str)
     return Declared(
         name=name,
@@ -97,9 +135,11 @@ def _declare(name: str, spec: Option, annotation: Any, default: Any) -> Declared
         kind=kind,
         choices=choices,
         free=str in plain or int in plain,
-        many=many,
+        many=list in origins and bool(spec.flags),
         optional=type(None) in members,
+        any_text=str in plain,
         default=None if default is inspect.Parameter.empty else default,
+        types=tuple(kind for kind in _KINDS if kind in types),
     )
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from uvicorn.worker.http import framing
+from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import (
     BODILESS,
     CHUNKED,
     LENGTH,
     UNTIL_CLOSE,
-    DefaultFields,
     chunk,
     plain_response,
     response_head,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import ClientDisconnected
+from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request, request_line
-from uvicorn.worker.http.framing import DefaultFields
 from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, SENDING, STARTED, WAITING, Stream
 
 START = {"type": "http.response.start", "status": 200, "headers": []}

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from uvicorn import channel, logfiles, sockets
 from uvicorn.config import Config, log_address
-from uvicorn.errors import ConfigError, ExitCode
+from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.actions import Action
@@ -177,8 +177,8 @@ class Master:
     def _read_settings(self) -> Event:
         try:
             fresh = self._reread()
-        except ConfigError as exc:
-            return ev.SettingsRead(failure=str(exc))
+        except (ConfigError, StartupError) as exc:
+            return ev.SettingsRead(failure=describe_failure(exc))
         target = fresh.workers if fresh.workers != self._config.workers else None
         self._config = fresh
         return ev.SettingsRead(limits=self._limits(fresh), target=target)

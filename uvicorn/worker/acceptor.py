@@ -12,15 +12,21 @@ now (out of descriptors) stays in the queue, is logged once a second at most, an
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from uvicorn._later import Later
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+else:
+    asyncio = Later("asyncio", globals())
 
 ACCEPTS_PER_WAKE = 16
 """Siblings share the queue: a worker that took all of it at once would serve it alone."""

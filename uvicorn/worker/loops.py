@@ -1,20 +1,28 @@
 """Which event loop: each function returns a factory of loops (or the class itself).
 
+`use_subprocess` is what callers of the contract may pass; it changes nothing, because no loop here watches processes.
 Fails by: `StartupError` when a loop was asked for by name and is not installed.
 """
 
 from __future__ import annotations
 
-import asyncio
+import importlib
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from uvicorn._later import Later
 from uvicorn.errors import StartupError
 
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = Later("asyncio", globals())
+
+T = TypeVar("T")
+LoopFactory = Callable[[], "asyncio.AbstractEventLoop"]
 
 
-def auto_loop_factory() -> LoopFactory:
+def auto_loop_factory(use_subprocess: bool = False) -> LoopFactory:
     """uvloop where it is installed, else asyncio's own."""
     try:
         import uvloop
@@ -24,11 +32,11 @@ def auto_loop_factory() -> LoopFactory:
     return factory
 
 
-def asyncio_loop_factory() -> LoopFactory:
+def asyncio_loop_factory(use_subprocess: bool = False) -> LoopFactory:
     return asyncio.new_event_loop
 
 
-def uvloop_loop_factory() -> LoopFactory:
+def uvloop_loop_factory(use_subprocess: bool = False) -> LoopFactory:
     try:
         import uvloop
     except ImportError:
@@ -39,7 +47,18 @@ def uvloop_loop_factory() -> LoopFactory:
     return factory
 
 
-def run_in_loop(main: Coroutine[Any, Any, None], factory: LoopFactory | None) -> None:
+def zuvloop_loop_factory(use_subprocess: bool = False) -> LoopFactory:
+    try:
+        zuvloop = importlib.import_module("zuvloop")
+    except ImportError:
+        raise StartupError(
+            "--loop zuvloop: the package zuvloop is not installed. Choose auto, asyncio or uvloop, or install it."
+        ) from None
+    factory: LoopFactory = zuvloop.new_event_loop
+    return factory
+
+
+def run_in_loop(main: Coroutine[Any, Any, T], factory: LoopFactory | None, debug: bool | None = None) -> T:
     """Run `main` in a new loop, then cancel what it left and close the loop.
 
     Not `asyncio.run`: signals are the server's business, and a thread that an application left in the default
@@ -48,7 +67,9 @@ def run_in_loop(main: Coroutine[Any, Any, None], factory: LoopFactory | None) ->
     loop = factory() if factory is not None else asyncio.new_event_loop()
     try:
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(main)
+        if debug is not None:
+            loop.set_debug(debug)
+        return loop.run_until_complete(main)
     finally:
         try:
             _cancel_all(loop)
@@ -56,6 +77,13 @@ def run_in_loop(main: Coroutine[Any, Any, None], factory: LoopFactory | None) ->
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+
+def asyncio_run(
+    main: Coroutine[Any, Any, T], *, debug: bool | None = None, loop_factory: LoopFactory | None = None
+) -> T:
+    """`asyncio.run` of Python 3.12 for older ones too, as far as server processes of others need it."""
+    return run_in_loop(main, loop_factory, debug)
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

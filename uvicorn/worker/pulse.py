@@ -10,8 +10,15 @@ and the chain goes on.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from uvicorn._later import Later
+
+if TYPE_CHECKING:
+    import asyncio
+else:
+    asyncio = Later("asyncio", globals())
 
 INTERVAL = 0.1
 """Seconds between two ticks."""

@@ -8,7 +8,6 @@ Must not: decide anything about other workers. Fails by: `failure` set and `star
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
@@ -19,20 +18,28 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvicorn import channel, logfiles
+from uvicorn._later import Later
 from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Phase, Ready, Spent, WorkerLink
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ExitCode, StartupError, describe_failure
 from uvicorn.sockets import Listener
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
-from uvicorn.worker.http.framing import http_date
+from uvicorn.worker.http.defaults import http_date
 from uvicorn.worker.loops import run_in_loop
 from uvicorn.worker.outbox import Outbox
 from uvicorn.worker.pulse import INTERVAL, Pulse
 from uvicorn.worker.state import ServerState
+
+if TYPE_CHECKING:
+    import asyncio
+    import contextvars
+else:
+    asyncio = Later("asyncio", globals())
+    contextvars = Later("contextvars", globals())
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -90,7 +97,8 @@ class Server:
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve in a new event loop until asked to stop. `sockets` listen already, or are bound."""
         try:
-            factory = self.config.get_loop_factory()
+            with self.config.raising():
+                factory = self.config.get_loop_factory()
         except StartupError as exc:
             self._fail(exc)
             return
@@ -111,7 +119,8 @@ class Server:
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         try:
             if not self.config.loaded:
-                self.config.load()
+                with self.config.raising():
+                    self.config.load()
         except StartupError as exc:
             self._fail(exc)
             return
@@ -198,6 +207,7 @@ class Server:
         state.outbox = Outbox()  # one that waits for a loop which is gone would wait for ever
         state.logs_access = self.config.access_log and access.hasHandlers() and access.isEnabledFor(logging.INFO)
         state.limit_concurrency = self.config.limit_concurrency
+        state.context = contextvars.copy_context() if self.config.reset_contextvars else None
 
     def _log_started_message(self, listeners: list[socket.socket]) -> None:
         if self._master is None:  # a master says it once for all of its workers
@@ -278,12 +288,10 @@ class Server:
             self.should_exit = True
 
     def _default_headers(self, second: int) -> list[tuple[bytes, bytes]]:
-        pairs = []
-        if self.config.date_header:
-            pairs.append((b"date", http_date(second)))
-        if self.config.server_header:
-            pairs.append((b"server", b"uvicorn"))
-        return pairs
+        encoded = self.config.encoded_headers
+        if self.config.date_header and b"date" not in dict(encoded):
+            return [(b"date", http_date(second)), *encoded]
+        return list(encoded)
 
     def _sweep(self, now: float) -> None:
         keep_alive = self.config.timeout_keep_alive

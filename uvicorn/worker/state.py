@@ -5,11 +5,14 @@ Owns: plain data, changed by the server's one timer and by the connections. Must
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from uvicorn.worker.http.framing import DefaultFields
+from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.outbox import Outbox
+
+if TYPE_CHECKING:
+    import asyncio
+    from contextvars import Context
 
 
 class ServerState:
@@ -17,7 +20,8 @@ class ServerState:
 
     `connections` holds protocols (each has `shutdown()`), `tasks` the applications' unfinished tasks,
     `total_requests` counts requests begun, `in_flight` those whose application has not returned.
-    `now` is the worker's coarse clock: seconds of `time.monotonic()`, renewed at every tick.
+    `now` is the worker's coarse clock: seconds of `time.monotonic()`, renewed at every tick. `context`: where every
+    call of the application begins anew; None leaves it to the loop.
     """
 
     def __init__(self) -> None:
@@ -31,6 +35,7 @@ class ServerState:
         self.draining = False
         self.logs_access = False
         self.limit_concurrency: int | None = None
+        self.context: Context | None = None
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:

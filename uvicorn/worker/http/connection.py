@@ -21,7 +21,9 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from uvicorn.addresses import address
 from uvicorn.errors import BadRequest, ClientDisconnected
+from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
 from uvicorn.worker.http.reader import MAX_HEAD, Codec, Part, RequestReader
@@ -100,6 +102,8 @@ class Connection(asyncio.Protocol):
         self._loop = _loop or asyncio.get_running_loop()
         self._state = server_state
         self._app = config.loaded_app
+        if server_state.context is not None:
+            self._app = InFreshContext(self._app, server_state.context)
         self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
         self._stream: Stream | None = None
         self._reading = self._fresh = True
@@ -124,8 +128,8 @@ class Connection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]  # a stream transport: we listen on stream sockets
         self._state.connections.add(self)
         ends = self._ends
-        ends.client = _address(transport.get_extra_info("peername"))
-        ends.server = _address(transport.get_extra_info("sockname"))
+        ends.client = address(transport.get_extra_info("peername"))
+        ends.server = address(transport.get_extra_info("sockname"))
         trusted = self.config.proxies
         if trusted is not None and trusted.trusts(ends.client, ends.server):
             ends.proxies = trusted
@@ -550,10 +554,3 @@ def _peer(stream: Stream) -> str:
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
-
-
-def _address(name: Any) -> tuple[str, Any] | None:
-    """A socket's name as ASGI has it: (host, port), (path, None) for a Unix socket, None for an unnamed one."""
-    if isinstance(name, tuple):
-        return (str(name[0]), int(name[1]))
-    return (str(name), None) if name else None

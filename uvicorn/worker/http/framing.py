@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import http
 import re
-import time
 from collections.abc import Iterable, Sequence
 
+from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request
 
 Headers = Iterable[Sequence[bytes]]
@@ -173,47 +173,6 @@ def chunk(data: bytes, more: bool) -> bytes:
     if more:
         return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
     return b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
-
-
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-def http_date(seconds: float) -> bytes:
-    """An instant (seconds since 1970) as RFC 9110, 5.6.7 writes it. `email.utils` can too, at 5 ms of imports."""
-    t = time.gmtime(seconds)
-    day, month = _DAYS[t.tm_wday], _MONTHS[t.tm_mon - 1]
-    return f"{day}, {t.tm_mday:02} {month} {t.tm_year} {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT".encode()
-
-
-class DefaultFields:
-    """The fields every response gets (Date, Server) unless the application sends its own.
-
-    `pairs` is the list as ASGI has it; setting it renders `block`.
-    """
-
-    __slots__ = ("_pairs", "block")
-
-    def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        self.pairs = pairs
-
-    @property
-    def pairs(self) -> list[tuple[bytes, bytes]]:
-        return self._pairs
-
-    @pairs.setter
-    def pairs(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        self._pairs = pairs
-        self.block = b"".join(b"%b: %b\r\n" % pair for pair in pairs)
-
-    def without(self, date: bool, server: bool) -> bytes:
-        """The block, less what the application sent itself."""
-        if not date and not server:
-            return self.block
-        skipped = {b"date"} if date else set()
-        if server:
-            skipped.add(b"server")
-        return b"".join(b"%b: %b\r\n" % (n, v) for n, v in self._pairs if n.lower() not in skipped)
 
 
 def plain_response(

@@ -18,8 +18,9 @@ from typing import Any, Protocol
 
 from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
+from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request
-from uvicorn.worker.http.framing import BODILESS, CHUNKED, LENGTH, UNTIL_CLOSE, DefaultFields, chunk, response_head
+from uvicorn.worker.http.framing import BODILESS, CHUNKED, LENGTH, UNTIL_CLOSE, chunk, response_head
 
 WAITING, STARTED, SENDING, COMPLETE = range(4)
 _OPEN = (STARTED, SENDING)

@@ -1,0 +1,7 @@
+"""A door: running a coroutine in a loop of a given kind."""
+
+from __future__ import annotations
+
+from uvicorn.worker.loops import asyncio_run
+
+__all__ = ["asyncio_run"]

@@ -1,0 +1,295 @@
+"""The command line: from arguments, environment and a configuration file to a Config, and what is done with it.
+
+The parameters are derived from `Config`'s declarations. Precedence: command line, environment, file, default.
+Owns: that order, and the words of the command. Must not: serve; that is `main.serve`.
+Fails by: click's usage error, exit code 2, for what cannot work; else as `main.serve` does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+import uvicorn
+from uvicorn import configfile
+from uvicorn.config import Config, options
+from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
+from uvicorn.leaving import leave_if_held_up
+from uvicorn.logging import LOGGING_CONFIG
+from uvicorn.main import serve
+from uvicorn.options import Declared
+
+_log = logging.getLogger("uvicorn.error")
+
+_STAND_INS = {"workers": "WEB_CONCURRENCY", "forwarded_allow_ips": "FORWARDED_ALLOW_IPS"}
+"""Variables that `Config` reads where the option is unset; they are environment, and win over a file."""
+
+if TYPE_CHECKING:
+    _TextType = click.ParamType[str]
+else:
+    _TextType = click.ParamType  # generic from click 8.4 on
+
+
+# -- parameters ------------------------------------------------------------------------------------------------
+
+
+class WordOrImport(_TextType):
+    """One of a few words, or an import string."""
+
+    name = "word"
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{'|'.join(self.words)}|MODULE:ATTRIBUTE]"
+
+
+class WordOrNumber(_TextType):
+    """One of a few words, or a whole number."""
+
+    name = "number"
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value in self.words else click.INT.convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return f"[{'|'.join(self.words)}|INTEGER]"
+
+
+def _parameter(declared: Declared) -> click.Option:
+    flag, spec = declared.flag, declared.spec
+    default = "" if declared.name == "app_dir" else declared.default
+    common: dict[str, Any] = {"help": spec.help, "default": default, "show_envvar": False}
+    if declared.kind is bool and spec.valued:
+        return click.Option([declared.name, flag], type=click.BOOL, show_default=True, **common)
+    if declared.kind is bool:
+        # A flag that is off by default and has no unset state needs no way to switch it off.
+        both = declared.optional or default or declared.name == "supervise"
+        return click.Option([declared.name, f"{flag}/--no-{flag[2:]}" if both else flag], is_flag=True, **common)
+    kind: Any = {int: click.INT, float: click.FLOAT, str: click.STRING}[declared.kind]
+    words = tuple(word for word in declared.choices if word != "none")
+    if declared.many:
+        common["multiple"] = True
+    if declared.name == "workers":
+        kind = WordOrNumber(words)
+    elif words and declared.any_text:
+        kind = WordOrImport(words)
+    elif words:
+        kind = click.Choice(words)
+    elif spec.exists:
+        kind = click.Path(exists=True)
+    shown = default not in (None, "") and not isinstance(default, dict)
+    if isinstance(default, dict):
+        common["default"] = None
+    return click.Option([declared.name, flag], type=kind, metavar=spec.metavar, show_default=shown, **common)
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        python = f"{platform.python_implementation()} {platform.python_version()}"
+        click.echo(f"Running uvicorn {uvicorn.__version__} with {python} on {platform.system()}")
+        ctx.exit()
+
+
+def _own_parameters() -> list[click.Parameter]:
+    """What is no setting of a server."""
+    return [
+        click.Option(
+            ["config_file", "--config"],
+            metavar="FILE",
+            envvar="UVICORN_CONFIG",
+            help="Read settings from this TOML file; of a pyproject.toml its section [tool.uvicorn].",
+        ),
+        click.Option(
+            ["--check-config"],
+            is_flag=True,
+            allow_from_autoenv=False,
+            help="Check the settings, import the application, and exit.",
+        ),
+        click.Option(
+            ["--print-config"],
+            is_flag=True,
+            allow_from_autoenv=False,
+            help="Show the settings in force, and where each comes from, as a configuration file; and exit.",
+        ),
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_print_version,
+            help="Show the versions of uvicorn and Python, and the system, and exit.",
+        ),
+    ]
+
+
+class GroupedCommand(click.Command):
+    """`--help` with the options under the headings that their declarations name."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                declared = options().get(parameter.name or "")
+                groups.setdefault(declared.spec.group if declared else "Other", []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+        with formatter.section("Environment"):
+            formatter.write_text("Every option can be set as UVICORN_<NAME>, for example UVICORN_PORT=80.")
+
+
+# -- settings --------------------------------------------------------------------------------------------------
+
+
+class Settings:
+    """The arguments of a Config, and where each of them comes from.
+
+    `explicit` are those of the command line and the environment, which win whenever the file is read.
+    """
+
+    def __init__(self, explicit: Mapping[str, Any], sources: Mapping[str, str], path: str | None) -> None:
+        self.explicit = dict(explicit)
+        self.path = path
+        from_file = {} if path is None else configfile.read(path, options())
+        for name, variable in _STAND_INS.items():
+            if os.environ.get(variable) and name not in self.explicit:
+                self.explicit[name] = None
+        self.values = {
+            **{name: declared.default for name, declared in options().items()},
+            "app_dir": "",
+            **from_file,
+            **self.explicit,
+        }
+        self.sources = {**{name: str(path) for name in from_file if name not in self.explicit}, **sources}
+        self._config: Config | None = None
+
+    @property
+    def config(self) -> Config:
+        """Made when first asked for. Raises ConfigError."""
+        if self._config is None:
+            self._config = Config(**self.values)
+        return self._config
+
+    def reread(self) -> Config:
+        """For a reload: the Config as the file has it now. Raises ConfigError, and nothing has changed then.
+
+        A setting that a running master cannot change keeps its value, and the log names it.
+        """
+        if self.path is None:
+            return self.config.reread()
+        values, in_vain = configfile.reread(self.path, options(), self.explicit, self.values)
+        if in_vain:
+            _log.warning("%s: a reload does not change %s: restart for that.", self.path, ", ".join(in_vain))
+        try:
+            config = Config(**values)
+        except ConfigError:
+            self.config.configure_logging()  # it may have been half replaced
+            raise
+        self.values, self._config = values, config
+        return config
+
+    def as_file(self) -> str:
+        """The values in force as a configuration file."""
+        shown = {name: value for name, value in self.values.items() if value is not LOGGING_CONFIG and value != ""}
+        sources = dict(self.sources)
+        if shown["workers"] is None and os.environ.get("WEB_CONCURRENCY"):
+            shown["workers"], sources["workers"] = self.config.workers, "WEB_CONCURRENCY"
+        return configfile.dump(shown, sources)
+
+
+def _explicit(ctx: click.Context | None, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What was said on the command line or in the environment, as `Config` takes it, and where."""
+    values, sources = {}, {}
+    for name, value in given.items():
+        source = ParameterSource.COMMANDLINE if ctx is None else ctx.get_parameter_source(name)
+        if source not in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
+            continue
+        declared = options()[name]
+        if declared.many:
+            value = [_split_header(one) if name == "headers" else one for one in value or ()] or None
+        values[name] = LOGGING_CONFIG if name == "log_config" and value is None else value
+        sources[name] = "command line" if source is ParameterSource.COMMANDLINE else declared.env
+    return values, sources
+
+
+def _split_header(text: str) -> list[str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ConfigError(f"--header must be Name:Value, not {text!r}.")
+    return [name, value]
+
+
+# -- the command -----------------------------------------------------------------------------------------------
+
+
+def _command(
+    *, config_file: str | None = None, check_config: bool = False, print_config: bool = False, **given: Any
+) -> None:
+    """Serve the ASGI application APP, given as <module>:<attribute>."""
+    ctx = click.get_current_context(silent=True)
+    _fill_standard_descriptors()
+    try:
+        settings = Settings(*_explicit(ctx, given), config_file)
+        if settings.values["app"] is None:
+            if not print_config:
+                raise click.MissingParameter(ctx=ctx, param_hint="'APP'", param_type="argument")
+            settings.values["app"] = ""
+        if print_config:
+            _ = settings.config
+            click.echo(settings.as_file(), nl=False)
+            return
+        code = _check(settings.config) if check_config else serve(settings.config, settings.reread)
+    except ConfigError as exc:
+        raise click.UsageError(str(exc), ctx) from None
+    leave_if_held_up(code)
+    sys.exit(code)
+
+
+def _check(config: Config) -> int:
+    """What a start would find out, short of binding and of the lifespan. Raises ConfigError."""
+    _ = config.needs_master
+    try:
+        with config.raising():
+            config.load()
+            config.get_loop_factory()
+    except StartupError as exc:
+        _log.error("%s", describe_failure(exc))
+        return int(exc.exit_code)
+    click.echo("The configuration is valid, and the application can be imported.")
+    return int(ExitCode.OK)
+
+
+def _fill_standard_descriptors() -> None:
+    """A service manager may close 0, 1 or 2: a socket that got such a number would be written to as a log."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+
+
+def _build() -> click.Command:
+    app = click.Argument(["app"], envvar="UVICORN_APP", required=False, metavar="APP")  # or it is in the file
+    return GroupedCommand(
+        "uvicorn",
+        params=[app, *(_parameter(one) for name, one in options().items() if name != "app"), *_own_parameters()],
+        callback=_command,
+        help=_command.__doc__,
+        context_settings={"auto_envvar_prefix": "UVICORN"},
+    )
+
+
+main = _build()

@@ -1,0 +1,145 @@
+"""The configuration file: `uvicorn.toml`, or `[tool.uvicorn]` of a pyproject.toml.
+
+Keys are the names of the options, with hyphens or underscores; what an option may hold is read from its declaration.
+Owns: from a file to checked values, from values to a file, and what a reload may change. Must not: build a Config, look
+at the command line or the environment, or know an option by name (but headers, which are pairs).
+Fails by: `ConfigError`, one sentence with the file and the key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from uvicorn.errors import ConfigError
+from uvicorn.options import Declared, nearest
+
+Declarations = Mapping[str, Declared]
+
+
+def read(path: str, declared: Declarations) -> dict[str, Any]:
+    """The settings in that file, under the names of `Config`'s parameters. Raises ConfigError."""
+    table = _section(path, _parse(path))
+    known = {name: name for name in declared}
+    known.update((one.flag.removeprefix("--").replace("-", "_"), name) for name, one in declared.items())
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        name = known.get(key.replace("-", "_"))
+        if name is None:
+            raise ConfigError(f"{path}: there is no option {key}{nearest(key.replace('-', '_'), known) or '.'}")
+        if name in values:
+            raise ConfigError(f"{path}: {key} is set twice.")
+        values[name] = _checked(f"{path}: {key}", declared[name], value)
+    return values
+
+
+def _parse(path: str) -> dict[str, Any]:
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10
+        try:
+            import tomli as tomllib  # type: ignore[no-redef]  # the same module under its older name
+        except ImportError:
+            raise ConfigError(
+                f"{path}: Python 3.10 reads TOML with the package tomli. Run: pip install 'uvicorn[standard]'"
+            ) from None
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as exc:
+        raise ConfigError(f"Cannot read the configuration file {path}: {exc.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: a TOML file is UTF-8.") from None
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{path} is no TOML: {exc}.") from None
+
+
+def _section(path: str, document: dict[str, Any]) -> dict[str, Any]:
+    if os.path.basename(path) != "pyproject.toml":
+        return document
+    tools = document.get("tool")
+    section = tools.get("uvicorn") if isinstance(tools, dict) else None
+    if not isinstance(section, dict):
+        raise ConfigError(f"{path} has no section [tool.uvicorn].")
+    return section
+
+
+def _checked(where: str, declared: Declared, value: Any) -> Any:
+    if declared.name == "headers":
+        return list(_headers(where, value))
+    declared.check_type(where, value)
+    if isinstance(value, list) and not all(isinstance(one, str) for one in value):
+        raise ConfigError(f"{where} must be a list of text, not {value!r}.")
+    declared.spec.check(where, value)
+    if declared.many and isinstance(value, str):
+        return [value]
+    return value
+
+
+def _headers(where: str, value: Any) -> Iterator[list[str]]:
+    """Pairs from a table, or from a list of pairs or of `Name: value`."""
+    given = list(value.items()) if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    for one in given:
+        pair = one.split(":", 1) if isinstance(one, str) else one
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            raise ConfigError(f'{where} must be a list of "Name: value" or a table, not {one!r}.')
+        yield [pair[0], pair[1].strip(" \t")]
+
+
+# -- a reload --------------------------------------------------------------------------------------------------
+
+
+def reread(
+    path: str, declared: Declarations, explicit: Mapping[str, Any], before: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Read the file again: (the values for a new Config, the names that changed in vain).
+
+    `explicit` came from the command line or the environment and goes on winning; `before` are the values in force.
+    A setting that the master used when it started keeps its old value, and is named. Raises ConfigError.
+    """
+    wanted = {**{name: one.default for name, one in declared.items()}, **read(path, declared), **explicit}
+    values, in_vain = dict(before), []
+    for name, value in wanted.items():
+        if value == before.get(name):
+            continue
+        if declared[name].spec.restart:
+            in_vain.append(name)
+        else:
+            values[name] = value
+    return values, in_vain
+
+
+# -- values as a file ------------------------------------------------------------------------------------------
+
+
+def dump(values: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    """`values` as TOML that `read` takes; what is unset is left out. `sources` is said behind a setting."""
+    lines = []
+    for name, value in values.items():
+        if value is None or (isinstance(value, (list, dict)) and not value):
+            continue
+        if "password" in name:
+            lines.append(f"# {name} is set, and not shown")
+            continue
+        source = sources.get(name)
+        lines.append(f"{name} = {_toml(value)}" + (f"  # {source}" if source else ""))
+    return "".join(line + "\n" for line in lines)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_text(str(key))} = {_toml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    return _text(os.fspath(value))
+
+
+def _text(text: str) -> str:
+    """A basic string of TOML."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in escaped) + '"'

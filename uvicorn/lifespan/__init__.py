@@ -1,0 +1,1 @@
+"""Doors: the lifespan is run in `uvicorn.worker.lifespan`."""

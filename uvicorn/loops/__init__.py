@@ -1,0 +1,1 @@
+"""Doors: loops are chosen in `uvicorn.worker.loops`."""

@@ -1,0 +1,7 @@
+"""A door: uvloop's loop."""
+
+from __future__ import annotations
+
+from uvicorn.worker.loops import uvloop_loop_factory
+
+__all__ = ["uvloop_loop_factory"]

@@ -1,0 +1,60 @@
+"""Every ASGI message of an application, in the log at level trace: `uvicorn.asgi`.
+
+Owns: the wording. Bodies appear as their length and header lists as an ellipsis: a log is no place for either.
+Must not: change a message. Fails by: nothing; the application's exception is said to have come, and goes on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import Any
+
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Message, Scope
+from uvicorn.logging import TRACE_LOG_LEVEL
+
+
+class MessageLoggerMiddleware:
+    """Wraps an ASGI 3 application; each call gets a number."""
+
+    def __init__(self, app: ASGI3Application) -> None:
+        self.app = app
+        self.logger = logging.getLogger("uvicorn.asgi")
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        client = scope.get("client")
+        prefix = f"{client[0]}:{client[1]} - ASGI" if client else "ASGI"
+        number = next(self._numbers)
+
+        def log(what: str, message: Message | None = None) -> None:
+            text = "" if message is None else str(_shortened(message))
+            self.logger.log(TRACE_LOG_LEVEL, "%s [%d] %s%s", prefix, number, what, text)
+
+        async def logged_receive() -> Message:
+            message = await receive()
+            log("Receive ", message)
+            return message
+
+        async def logged_send(message: Message) -> None:
+            log("Send ", message)
+            await send(message)
+
+        log("Started scope=", scope)
+        try:
+            await self.app(scope, logged_receive, logged_send)
+        except BaseException:
+            log("Raised exception")
+            raise
+        log("Completed")
+
+
+def _shortened(message: Message) -> dict[str, Any]:
+    short = dict(message)
+    for key in ("body", "bytes", "text"):
+        value = short.get(key)
+        if value is not None:
+            short[key] = f"<{len(value)} {'chars' if isinstance(value, str) else 'bytes'}>"
+    if "headers" in short:
+        short["headers"] = "<...>"
+    return short

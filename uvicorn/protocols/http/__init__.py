@@ -1,0 +1,1 @@
+"""Doors: HTTP is spoken in `uvicorn.worker.http`."""

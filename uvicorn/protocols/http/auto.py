@@ -1,0 +1,7 @@
+"""A door: the connection that `--http auto` means."""
+
+from __future__ import annotations
+
+from uvicorn.worker.http.auto import AutoConnection as AutoHTTPProtocol
+
+__all__ = ["AutoHTTPProtocol"]
