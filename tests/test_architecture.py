@@ -19,7 +19,8 @@ MODULES = {
 BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types")
 TOOLS = ("uvicorn.sockets", "uvicorn.logging", "uvicorn.importer", "uvicorn.options", "uvicorn.middleware")
 CONFIG = ("uvicorn.config",)
-TOP = ("uvicorn.main", "uvicorn.__main__")
+TOP = ("uvicorn.main", "uvicorn.__main__", "uvicorn.apart", "uvicorn.embedding")
+DOORS = ("uvicorn.server", "uvicorn.lifespan", "uvicorn.supervisors")
 PURE = tuple(
     f"uvicorn.supervisor.{name}"
     for name in ["events", "actions", "policy", "state", "table", "rolling", "wording", "effects"]
@@ -79,7 +80,7 @@ def modules_of(*names: str) -> list[str]:
 
 
 def test_every_module_is_in_a_layer() -> None:
-    known = tuple(name for names, _ in LAYERS for name in names) + TOP
+    known = tuple(name for names, _ in LAYERS for name in names) + TOP + DOORS
     assert [module for module in MODULES if module != "uvicorn" and not within(module, known)] == []
 
 
@@ -88,6 +89,13 @@ def test_a_layer_imports_only_what_is_below(layer: tuple[str, ...], allowed: tup
     for module in modules_of(*layer):
         ours = {name for name in imports(module) if name.split(".")[0] == "uvicorn" and name != "uvicorn"}
         assert {name for name in ours if not within(name, allowed)} == set(), module
+
+
+@pytest.mark.parametrize("module", modules_of(*DOORS))
+def test_a_door_is_nothing_but_names(module: str) -> None:
+    body = ast.parse(MODULES[module].read_text()).body[1:]
+    assert all(isinstance(node, (ast.Import, ast.ImportFrom, ast.Assign)) for node in body)
+    assert not [name for name in MODULES if not within(name, DOORS) and any(within(i, DOORS) for i in imports(name))]
 
 
 @pytest.mark.parametrize("module", modules_of(*BASE))

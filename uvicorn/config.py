@@ -537,6 +537,8 @@ class Config:
         if self.loop not in LOOP_FACTORIES:
             self._extend_path()
             factory: Callable[[], asyncio.AbstractEventLoop] = import_from_string(self.loop)
+            if not callable(factory):
+                raise StartupError("loop= is an event loop and not what makes one: await server.serve() inside it.")
             return factory
         target = LOOP_FACTORIES[self.loop]
         return None if target is None else import_from_string(target)()

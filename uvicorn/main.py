@@ -31,6 +31,7 @@ from uvicorn.config import (
     options,
 )
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
+from uvicorn.importer import importing
 from uvicorn.logging import LOGGING_CONFIG
 from uvicorn.options import Declared
 from uvicorn.worker import main as worker_main
@@ -42,6 +43,8 @@ _log = logging.getLogger("uvicorn.error")
 
 
 if TYPE_CHECKING:
+    from uvicorn.supervisor.master import KernelLike, RunWorker
+
     _TextType = click.ParamType[str]
 else:
     _TextType = click.ParamType  # generic from click 8.4 on
@@ -179,8 +182,11 @@ main = _build()
 # -- from a Config to an exit code -----------------------------------------------------------------------------
 
 
-def serve(config: Config) -> int:
-    """Bind, then serve under a master or in this process; the exit code. Raises ConfigError."""
+def serve(config: Config, kernel: Callable[[], KernelLike] | None = None) -> int:
+    """Bind, then serve under a master or in this process; the exit code. Raises ConfigError.
+
+    `kernel` makes the master's, where it is not the usual one.
+    """
     needs_master = config.needs_master
     try:
         listeners = config.bind()
@@ -189,17 +195,21 @@ def serve(config: Config) -> int:
         return int(exc.exit_code)
     try:
         if needs_master:
-            return _serve_under_master(config, listeners)
+            return serve_under_master(config, listeners, worker_main.run, kernel)
         return worker_main.run(config, [listener.sock for listener in listeners])
     finally:
         sockets.close_all(listeners)
 
 
-def _serve_under_master(config: Config, listeners: list[sockets.Listener]) -> int:
-    if sys.platform == "win32":
-        raise ConfigError("Workers and --supervise need fork, which Windows lacks: use one process.")
-    if threading.current_thread() is not threading.main_thread():
-        raise ConfigError("Workers and --supervise need the main thread, where signals arrive: use one process.")
+def serve_under_master(
+    config: Config,
+    listeners: list[sockets.Listener],
+    run_worker: RunWorker,
+    kernel: Callable[[], KernelLike] | None = None,
+) -> int:
+    """Be the master of workers that each call `run_worker`; the exit code. Raises ConfigError."""
+    _require_a_place_for_a_master()
+    from uvicorn.supervisor.kernel import Kernel
     from uvicorn.supervisor.master import Master
 
     try:
@@ -207,7 +217,14 @@ def _serve_under_master(config: Config, listeners: list[sockets.Listener]) -> in
     except StartupError as exc:
         _log.error("%s", describe_failure(exc))
         return int(exc.exit_code)
-    return Master(config, listeners, worker_main.run).run()
+    return Master(config, listeners, run_worker, kernel=kernel or Kernel).run()
+
+
+def _require_a_place_for_a_master() -> None:
+    if sys.platform == "win32":
+        raise ConfigError("Workers and --supervise need fork, which Windows lacks: use one process.")
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigError("Workers and --supervise need the main thread, where signals arrive: use one process.")
 
 
 def run(
@@ -276,10 +293,15 @@ def run(
     """Serve `app` until asked to stop; the parameters are those of `Config`.
 
     With one process a SIGINT or SIGTERM that ended it is raised again afterwards, for the program around it (a
-    KeyboardInterrupt is swallowed). Leaves by SystemExit with a code of `errors.ExitCode` when serving failed.
-    Raises ConfigError for a value that cannot work.
+    KeyboardInterrupt is swallowed). Several workers of an application given as an import string have their master in
+    an interpreter of its own (`apart`); those of an object are forked from this process. Leaves by SystemExit with a
+    code of `errors.ExitCode` when serving failed. Raises ConfigError for a value that cannot work.
     """
-    config = Config(**locals())
+    settings = dict(locals())
+    if importing():
+        _log.warning("uvicorn.run() is ignored in a module that is imported to be served: call it where it is started.")
+        return
+    config = Config(**settings)
     if not config.needs_master:
         server = Server(config)
         try:
@@ -289,13 +311,25 @@ def run(
         if server.failure is not None:
             sys.exit(int(server.exit_code))
         return
-    _warn_of_stale_code(config)
-    code = serve(config)
+    code = _run_master(config, settings)
     if code != ExitCode.OK:
         sys.exit(code)
 
 
-def _warn_of_stale_code(config: Config) -> None:
+def _run_master(config: Config, settings: dict[str, Any]) -> int:
+    _require_a_place_for_a_master()
+    if isinstance(config.app, str):
+        from uvicorn import apart
+
+        stays = apart.obstacles(settings)
+        if not stays:
+            return apart.run(settings)
+        _log.warning("The workers are forked from this process, not from a new interpreter: %s.", "; ".join(stays))
+    warn_of_stale_code(config)
+    return serve(config)
+
+
+def warn_of_stale_code(config: Config) -> None:
     """What this process has imported, its workers inherit as it is: what that means is said once."""
     if not isinstance(config.app, str):
         _log.warning(

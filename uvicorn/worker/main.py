@@ -12,12 +12,12 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from uvicorn import channel
-from uvicorn.channel import ChannelClosed, Failed
 from uvicorn.config import Config
-from uvicorn.errors import describe_failure
 from uvicorn.worker.server import Server
 
 _log = logging.getLogger("uvicorn.error")
@@ -26,19 +26,18 @@ _log = logging.getLogger("uvicorn.error")
 def run(config: Config, sockets: list[socket.socket]) -> int:
     """Serve on `sockets` until asked to stop; the exit code of this process."""
     server = Server(config)
+    return serve(server, sockets, server.run)
+
+
+def serve(server: Server, sockets: list[socket.socket], target: Callable[..., Any]) -> int:
+    """The same for a server that is there already; `target` is what runs it, as the program around it wants."""
     server.reraise_signals = False
-    link = channel.current
-    _handle_more_signals(server, alone=link is None)
+    _handle_more_signals(server, alone=channel.current is None)
     gc.freeze()  # what was imported so far is not looked at again
     try:
-        server.run(sockets)
+        target(sockets=sockets)
     except KeyboardInterrupt:
         pass  # between our handlers and the loop's end: somebody at a terminal, asked to stop
-    if server.failure is not None and link is not None:
-        try:
-            link.endpoint.send(Failed(int(server.exit_code), describe_failure(server.failure)))
-        except ChannelClosed:
-            _log.error("%s", describe_failure(server.failure))
     return int(server.exit_code)
 
 

@@ -1,0 +1,1 @@
+"""Doors: what other programs import from here lives in `uvicorn.worker.lifespan`."""
