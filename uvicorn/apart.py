@@ -84,6 +84,8 @@ def _start(settings: dict[str, Any], lifeline: int, mail: Mail | None) -> subpro
     source, target = os.pipe()
     path = [entry for entry in sys.path if isinstance(entry, str)]
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    if getattr(sys.__stdout__, "write_through", False):
+        flags.append("-u")
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         process = subprocess.Popen(
