@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
-import select
 import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,85 +47,18 @@ if __name__ == "__main__":
 """
 
 
-class Program:
-    """A program that calls run(), and what it and its children write."""
-
-    def __init__(self, folder: Path, source: str, *arguments: str, **options: Any) -> None:
-        (folder / "caller.py").write_text(source)
-        environment = {**os.environ, "PYTHONPATH": str(Path(uvicorn.__file__).parents[1]), **options.pop("env", {})}
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "caller.py", *arguments],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            **options,
-        )
-        self.text = ""
-        self.seen = 0
-
-    def wait_for(self, words: str) -> re.Match[str]:
-        """Read until there is a match after the last one."""
-        deadline = time.monotonic() + PATIENCE
-        while not (found := re.compile(words).search(self.text, self.seen)):
-            assert self.read(deadline), f"{words!r} never came, but:\n{self.text}"
-        self.seen = found.end()
-        return found
-
-    def read(self, deadline: float) -> bool:
-        """False once nobody is left who could write."""
-        assert self.process.stdout is not None
-        fd = self.process.stdout.fileno()
-        assert select.select([fd], [], [], max(0, deadline - time.monotonic()))[0], self.text
-        data = os.read(fd, 65536)
-        self.text += data.decode()
-        return bool(data)
-
-    def serves(self, workers: int = 2) -> tuple[int, int]:
-        """(the master's pid, the port), once all workers serve."""
-        pid = int(self.wait_for(r"Started parent process \[(\d+)\]")[1])
-        port = int(self.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
-        for _ in range(workers):
-            self.wait_for("Application startup complete")
-        return pid, port
-
-    def end(self, number: signal.Signals | None = None) -> int:
-        """The exit code, after everybody has left."""
-        if number is not None:
-            self.process.send_signal(number)
-        deadline = time.monotonic() + PATIENCE
-        while self.read(deadline):
-            pass
-        return self.process.wait(PATIENCE)
-
-    def close(self) -> None:
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait(PATIENCE)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-Start = Callable[..., Program]
+Start = Callable[..., Any]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    programs: list[Program] = []
+def start(tmp_path: Path, start_program: Any) -> Start:
     (tmp_path / "good.py").write_text(APP)
 
-    def begin(settings: str = "workers=2", *arguments: str, before: str = "pass", **options: Any) -> Program:
+    def begin(settings: str = "workers=2", *arguments: str, before: str = "pass", **options: Any) -> Any:
         source = options.pop("source", CALLER).format(settings=settings, before=before)
-        programs.append(Program(tmp_path, source, *arguments, **options))
-        return programs[-1]
+        return start_program(source, *arguments, **options)
 
-    yield begin
-    for program in programs:
-        program.close()
+    return begin
 
 
 def get(port: int, path: str = "/") -> str:

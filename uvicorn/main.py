@@ -1,4 +1,4 @@
-"""The composition root: the command line, and `run()`. The only module that imports both halves.
+"""The composition root: the command line, and `run()`. Only this layer (and `apart`, `embedding`) imports both halves.
 
 Owns: from arguments to a `Config`, the choice between a master and one process, and the process's exit code.
 Must not: hold a rule that a program which embeds us would miss; those are in `Config`, `Server` and the master.
