@@ -268,7 +268,7 @@ class Program:
         (folder / "caller.py").write_text(source)
         environment = {**os.environ, "PYTHONPATH": str(Path(uvicorn.__file__).parents[1]), **options.pop("env", {})}
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "caller.py", *arguments],
+            [*options.pop("prefix", ()), sys.executable, "-u", "caller.py", *arguments],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -161,11 +163,12 @@ def test_a_signal_before_the_master_is_there(start: Start, tmp_path: Path) -> No
         "import sys\nif '-c' in sys.orig_argv:\n    print('starting', flush=True)\n    open('gate').read()\n"
     )
     os.mkfifo(tmp_path / "gate")
+    gate = os.open(tmp_path / "gate", os.O_RDWR)  # both ends, so that no open has to wait for the other one
     path = os.pathsep.join((str(tmp_path), str(Path(uvicorn.__file__).parents[1])))
     program = start("workers=2", env={"PYTHONPATH": path})
     program.wait_for("starting")
     os.killpg(program.process.pid, signal.SIGINT)
-    (tmp_path / "gate").write_text("")
+    os.close(gate)
     assert program.end() == 0
     assert "KeyboardInterrupt" not in program.text and "run() has returned" in program.text
 
@@ -289,3 +292,31 @@ def test_the_service_manager_hears_the_process_that_it_knows(start: Start, tmp_p
         manager.setblocking(False)
         while "STOPPING=1" not in said[-1]:
             said.append(manager.recv(65536).decode())
+
+
+ORPHAN = """
+import os, time
+reader, writer = os.pipe()
+if os.fork() == 0:
+    orphan = os.fork()
+    if orphan:
+        os.write(writer, str(orphan).encode())
+    os._exit(0)
+os.wait()
+path = "/proc/" + os.read(reader, 20).decode()
+while os.path.exists(path):
+    time.sleep(0.01)
+print("the orphan was reaped", flush=True)
+os.kill(1, 15)
+"""
+
+
+def test_a_caller_that_is_pid_1_reaps_orphans(start: Start, tmp_path: Path) -> None:
+    """In a PID namespace of its own, where the system lets us make one."""
+    wrap = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    if not shutil.which("unshare") or subprocess.run([*wrap, "true"], capture_output=True).returncode:
+        pytest.skip("no PID namespace can be made here")
+    (tmp_path / "good.py").write_text(APP + ORPHAN)
+    program = start(source="import uvicorn\nuvicorn.run('good:app', port=0)\n", prefix=wrap)
+    program.wait_for("the orphan was reaped")
+    assert program.end() == 0
