@@ -160,7 +160,7 @@ def test_a_second_signal_is_a_second_one(start: Start) -> None:
 def test_a_signal_before_the_master_is_there(start: Start, tmp_path: Path) -> None:
     """It is kept until somebody handles it. The interpreter is held up by what it imports at its start."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nif '-c' in sys.orig_argv:\n    print('starting', flush=True)\n    open('gate').read()\n"
+        "import sys\nif '-c' in sys.orig_argv:\n    gate = open('gate')\n    print('starting', flush=True)\n    gate.read()\n"
     )
     os.mkfifo(tmp_path / "gate")
     gate = os.open(tmp_path / "gate", os.O_RDWR)  # both ends, so that no open has to wait for the other one

@@ -573,8 +573,11 @@ async def test_xinference_gives_a_protocol_class_of_its_own() -> None:
             made.append((config, server_state, app_state, _loop))
 
         def connection_made(self, transport: Any) -> None:
-            transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown")
-            transport.close()
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown")
+            self.transport.close()
 
     server = Server(make_config(http=Own))
     async with in_task(server, server.serve):
