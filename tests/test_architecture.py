@@ -25,7 +25,6 @@ TOOLS = tuple(
         "cpus",
         "environment",
         "importer",
-        "interpreter",
         "leaving",
         "logfiles",
         "logging",
@@ -41,7 +40,7 @@ TOOLS = tuple(
 )
 CONFIG = ("uvicorn.config",)
 EMBEDDING = ("uvicorn.reloading",)
-TOP = ("uvicorn.main", "uvicorn.__main__", "uvicorn.cli")
+TOP = ("uvicorn.main", "uvicorn.__main__", "uvicorn.cli", "uvicorn.apart", "uvicorn.embedding")
 DOORS = (
     "uvicorn.server",
     "uvicorn._compat",
@@ -131,6 +130,13 @@ def test_a_layer_imports_only_what_is_below(layer: tuple[str, ...], allowed: tup
     for module in modules_of(*layer):
         ours = {name for name in imports(module) if name.split(".")[0] == "uvicorn" and name != "uvicorn"}
         assert {name for name in ours if not within(name, allowed)} == set(), module
+
+
+@pytest.mark.parametrize("module", modules_of(*DOORS))
+def test_a_door_is_nothing_but_names(module: str) -> None:
+    body = ast.parse(MODULES[module].read_text()).body[1:]
+    assert all(isinstance(node, (ast.Import, ast.ImportFrom, ast.Assign)) for node in body)
+    assert not [name for name in MODULES if not within(name, DOORS) and any(within(i, DOORS) for i in imports(name))]
 
 
 @pytest.mark.parametrize("module", modules_of(*BASE))

@@ -1,6 +1,7 @@
 """`"module:attribute"` → object.
 
-Owns: the two ways such a string can be wrong, told apart from a fault inside the module it names. Must not: touch
+Owns: the two ways such a string can be wrong, told apart from a fault inside the module it names; and knowing that an
+import is under way, for what a module does although it is only imported. Must not: touch
 `sys.path` (that is `Config`'s business) or log. Fails by: `ImportFromStringError`, whose `__cause__` is the
 application's own exception when there was one.
 """
@@ -8,9 +9,17 @@ application's own exception when there was one.
 from __future__ import annotations
 
 import importlib
+import threading
 from typing import Any
 
 from uvicorn.errors import StartupError
+
+_thread = threading.local()
+
+
+def importing() -> bool:
+    """Whether this thread is in the middle of `import_from_string`: our caller is a module that somebody imports."""
+    return getattr(_thread, "depth", 0) > 0
 
 
 class ImportFromStringError(StartupError):
@@ -28,6 +37,7 @@ def import_from_string(import_str: Any) -> Any:
     module_name, _, attribute = import_str.partition(":")
     if not module_name or not attribute:
         raise ImportFromStringError(f'Import string "{import_str}" must be in format "<module>:<attribute>".')
+    _thread.depth = getattr(_thread, "depth", 0) + 1
     try:
         value = importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
@@ -38,6 +48,8 @@ def import_from_string(import_str: Any) -> Any:
         ) from None
     except Exception as exc:
         raise ImportFromStringError(f'Could not import module "{module_name}".') from exc
+    finally:
+        _thread.depth -= 1
     for name in attribute.split("."):
         try:
             value = getattr(value, name)

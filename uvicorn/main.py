@@ -28,11 +28,13 @@ from uvicorn.config import (
     WSProtocolType,
 )
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
+from uvicorn.importer import importing
 from uvicorn.logging import LOGGING_CONFIG
 from uvicorn.worker.server import Server
 
 if TYPE_CHECKING:
     from uvicorn.cli import main
+    from uvicorn.supervisor.master import KernelLike, RunWorker
     from uvicorn.watcher.main import Watch
 
 __all__ = ["Config", "Server", "main", "run"]
@@ -49,23 +51,29 @@ def __getattr__(name: str) -> Any:
     return cli.main
 
 
-def serve(config: Config, reread: Callable[[], Config] | None = None) -> int:
+def serve(
+    config: Config,
+    reread: Callable[[], Config] | None = None,
+    kernel: Callable[[], KernelLike] | None = None,
+) -> int:
     """Bind, then serve under a master or in this process; the exit code. Raises ConfigError.
 
     `reread` gives a master the settings of its next generation; without it they stay, and the environment file is read.
+    `kernel` makes the master's, where it is not the usual one.
     """
     needs_master = config.needs_master
     try:
-        listeners = config.bind()
+        with config.raising():
+            listeners = config.bind()
     except StartupError as exc:
         _log.error("%s", exc)
         return int(exc.exit_code)
+    from uvicorn.worker import main as worker_main
+
     try:
         with pidfile.written(config.pid):
             if needs_master:
-                return _serve_under_master(config, listeners, reread or config.reread)
-            from uvicorn.worker import main as worker_main
-
+                return serve_under_master(config, listeners, worker_main.run, reread, kernel)
             return worker_main.run(config, listeners)
     except StartupError as exc:
         _log.error("%s", describe_failure(exc))
@@ -74,28 +82,39 @@ def serve(config: Config, reread: Callable[[], Config] | None = None) -> int:
         sockets.close_all(listeners)
 
 
-def _serve_under_master(config: Config, listeners: list[sockets.Listener], reread: Callable[[], Config]) -> int:
-    if sys.platform == "win32":
-        raise ConfigError("Workers, --reload and --supervise need fork, which Windows lacks: use one process.")
-    if threading.current_thread() is not threading.main_thread():
-        raise ConfigError(
-            "Workers, --reload and --supervise need the main thread, where signals arrive: use one process."
-        )
+def serve_under_master(
+    config: Config,
+    listeners: list[sockets.Listener],
+    run_worker: RunWorker,
+    reread: Callable[[], Config] | None = None,
+    kernel: Callable[[], KernelLike] | None = None,
+) -> int:
+    """Be the master of workers that each call `run_worker`; the exit code. Raises ConfigError."""
+    _require_a_place_for_a_master()
+    from uvicorn.supervisor.kernel import Kernel
     from uvicorn.supervisor.master import Master
-    from uvicorn.worker import main as worker_main
+
+    def next_settings() -> Config:
+        fresh = (reread or config.reread)()
+        fresh.load_components()
+        return fresh
 
     try:
         config.load_components()
     except StartupError as exc:
         _log.error("%s", describe_failure(exc))
         return int(exc.exit_code)
+    watch = _watch(config)
+    return Master(config, listeners, run_worker, reread=next_settings, kernel=kernel or Kernel, watch=watch).run()
 
-    def next_settings() -> Config:
-        fresh = reread()
-        fresh.load_components()
-        return fresh
 
-    return Master(config, listeners, worker_main.run, reread=next_settings, watch=_watch(config)).run()
+def _require_a_place_for_a_master() -> None:
+    if sys.platform == "win32":
+        raise ConfigError("Workers, --reload and --supervise need fork, which Windows lacks: use one process.")
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigError(
+            "Workers, --reload and --supervise need the main thread, where signals arrive: use one process."
+        )
 
 
 def _watch(config: Config) -> Watch | None:
@@ -109,11 +128,6 @@ def _watch(config: Config) -> Watch | None:
     if config.workers > 1:
         _log.warning('"workers" flag is ignored when reloading is enabled.')
     return watch
-
-
-def serve_settings(**settings: Any) -> int:
-    """`serve(Config(**settings))`, for an interpreter that has only just begun."""
-    return serve(Config(**settings))
 
 
 def run(
@@ -182,41 +196,35 @@ def run(
     """Serve `app` until asked to stop; the parameters are those of `Config`.
 
     With one process a SIGINT or SIGTERM that ended it is raised again afterwards, for the program around it (a
-    KeyboardInterrupt is swallowed). Leaves by SystemExit with a code of `errors.ExitCode` when serving failed.
-    Raises ConfigError for a value that cannot work. `reload=True` needs an import string, and serves in a child.
+    KeyboardInterrupt is swallowed). Several workers of an application given as an import string have their master in
+    an interpreter of its own (`apart`), and so has a reloader; workers of an object are forked from this process.
+    Leaves by SystemExit with a code of `errors.ExitCode` when serving failed. Raises ConfigError for a value that
+    cannot work.
     """
-    settings = locals()
+    settings = dict(locals())
+    if importing():
+        _log.warning("uvicorn.run() is ignored in a module that is imported to be served: call it where it is started.")
+        return
     config = Config(**settings)
-    if config.reload:
-        code = _reload(config, settings)
-        if code != ExitCode.OK:
-            sys.exit(code)
-        return
-    if not config.needs_master:
-        code = _serve_here(config)
-        if code != ExitCode.OK:
-            sys.exit(code)
-        return
-    _warn_of_stale_code(config)
-    code = serve(config)
+    if config.reload and not config.should_reload:
+        _log.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
+        sys.exit(ExitCode.USAGE)
+    code = _run_master(config, settings) if config.needs_master else _serve_here(config)
     if code != ExitCode.OK:
         sys.exit(code)
 
 
-def _reload(config: Config, settings: dict[str, Any]) -> int:
-    """A reloader for a program, in an interpreter that has not imported what is to be imported anew."""
-    if not config.should_reload:
-        _log.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
-        return ExitCode.USAGE
-    from uvicorn import interpreter
+def _run_master(config: Config, settings: dict[str, Any]) -> int:
+    _require_a_place_for_a_master()
+    if isinstance(config.app, str):
+        from uvicorn import apart
 
-    try:
-        descriptors = [] if config.fd is None else [config.fd]
-        return interpreter.call("uvicorn.main:serve_settings", settings, descriptors)
-    except interpreter.NotPortable as exc:
-        _log.warning("The settings cannot be handed to a fresh interpreter: %s. Reloading in this one.", exc)
-        _warn_of_stale_code(config)
-        return serve(config)
+        stays = apart.obstacles(settings)
+        if not stays:
+            return apart.run(settings)
+        _log.warning("The workers are forked from this process, not from a new interpreter: %s.", "; ".join(stays))
+    warn_of_stale_code(config)
+    return serve(config)
 
 
 def _serve_here(config: Config) -> int:
@@ -257,7 +265,7 @@ def _run_here(server: Server, socks: list[socket.socket] | None) -> None:
             pass
 
 
-def _warn_of_stale_code(config: Config) -> None:
+def warn_of_stale_code(config: Config) -> None:
     """What this process has imported, its workers inherit as it is: what that means is said once."""
     if not isinstance(config.app, str):
         _log.warning(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from uvicorn.config import Config
-from uvicorn.worker.server import HANDLED_SIGNALS, Server
+from uvicorn.worker.server import Server
+from uvicorn.worker.signals import HANDLED_SIGNALS
 from uvicorn.worker.state import ServerState
 
 __all__ = ["HANDLED_SIGNALS", "Config", "Server", "ServerState"]

@@ -59,6 +59,17 @@ def describe(sock: socket.socket, scheme: str = "http") -> str:
     return f"unix:{os.fsdecode(name).replace(chr(0), '@')}"
 
 
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def describe_for_clients(sock: socket.socket, scheme: str = "http") -> str:
+    """The same as a client on this machine needs it: where every address is listened on, it asks the loopback one."""
+    url, name = describe(sock, scheme), sock.getsockname()
+    if isinstance(name, tuple) and name[0] in _ANY:
+        return url.replace(name[0], _ANY[name[0]], 1)
+    return url
+
+
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from uvicorn import channel
-from uvicorn.channel import Drain, Drained, DrainMode, Ready
+from uvicorn.channel import Drain, Drained, DrainMode, Failed, Ready
 from uvicorn.sockets import bind_unix
 from uvicorn.worker.drain import IDLE_GRACE, MOMENT, NOTICE, RESERVE, timetable
 
@@ -362,7 +362,7 @@ async def test_a_serve_that_is_cancelled_lets_go(loop_factory: Any, make_server:
     port = server.port
     task.cancel()
     await asyncio.wait({task})
-    assert not server.started
+    assert server.urls == []
     await asyncio.sleep(0)
     with pytest.raises(ConnectionRefusedError), crowd(("127.0.0.1", port), 1):
         pass
@@ -431,7 +431,9 @@ async def test_a_failure_is_left_for_the_master_to_tell(
 ) -> None:
     async with serving("there_is_no_such_module:app") as server:
         assert server.failure is not None
-    assert caplog.text == "" and master.receive() == []
+    (told,) = master.receive()
+    assert isinstance(told, Failed) and told.exit_code == 3
+    assert "there_is_no_such_module" in told.cause and caplog.text == ""
 
 
 async def test_it_beats_while_it_serves_and_drains(loop_factory: Any, serving: Any, connect: Any, master: Any) -> None:

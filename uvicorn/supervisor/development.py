@@ -134,7 +134,6 @@ class Development:
         self._code: int = Code.OK
         self._serial = 0
         self._crashes = 0
-        self._stop_signal: Signal | None = None
         self._watch_again = SlotRecord()
         self._over = False
         self._out: list[Action] = []
@@ -205,11 +204,8 @@ class Development:
     def _signal(self, signal: Signal, now: float) -> None:
         match signal:
             case Signal.TERM | Signal.INT if self.stage is not Stage.ENDING:
-                self._stop_signal = signal
                 self._log(Level.INFO, f"Received {signal.value}: stopping.")
                 self._feed(Cue.STOP, now)
-            case Signal.TERM | Signal.INT if signal is not self._stop_signal:
-                pass  # a terminal sends its own to the group, and who started us passes his on as the other
             case Signal.TERM | Signal.INT | Signal.QUIT:
                 self._log(Level.WARNING, f"Received {signal.value}: stopping now.")
                 self._feed(Cue.NOW, now)

@@ -32,6 +32,7 @@ from typing import Any
 from uvicorn import channel
 from uvicorn.supervisor import child
 from uvicorn.supervisor import events as ev
+from uvicorn.supervisor.caller import Caller, Pairs
 from uvicorn.supervisor.events import Event
 
 logger = logging.getLogger("uvicorn.error")
@@ -81,6 +82,16 @@ class Signals:
             self.previous[number] = signal.signal(number, _wake)
         return self
 
+    def read(self) -> bytes:
+        """The numbers of the signals that have arrived, one a byte."""
+        numbers = b""
+        try:
+            while data := self.reader.recv(4096):
+                numbers += data
+        except BlockingIOError:
+            pass
+        return numbers
+
     def restore(self) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -99,11 +110,15 @@ def _wake(number: int, frame: FrameType | None) -> None:
 class Kernel:
     """Processes by serial, and one place to wait. Used from the main thread of a process without others."""
 
-    def __init__(self) -> None:
+    def __init__(self, caller: Caller | None = None) -> None:
         self._processes: dict[int, Process] = {}
         self._signals = Signals.install()
         self._poll = select.poll()
         self._poll.register(self._signals.reader, select.POLLIN)
+        self._caller = caller
+        self._pairs = Pairs()
+        if caller is not None:
+            self._poll.register(caller, select.POLLIN)
         self._init = os.getpid() == 1
         self._dump_signal, self._report_signal = _free_signals()
 
@@ -116,6 +131,7 @@ class Kernel:
     def close(self) -> None:
         """Let go of everything; workers that are still there see EOF on their lifeline and leave."""
         self._signals.restore()
+        self._drop_caller()
         for process in self._processes.values():
             process.close()
         self._processes.clear()
@@ -130,7 +146,9 @@ class Kernel:
         ready = {fd for fd, _ in self._poll.poll(timeout)}
         events: list[Event] = []
         if self._signals.reader.fileno() in ready:
-            events += self._read_signals()
+            events += self._heard(self._signals.read(), passed_on=False)
+        if self._caller is not None and self._caller.fileno() in ready:
+            events += self._read_caller(self._caller)
         for process in list(self._processes.values()):
             if process.endpoint is not None and process.endpoint.fileno() in ready:
                 events += self._read_channel(process)
@@ -141,15 +159,28 @@ class Kernel:
             events.append(ev.Tick())
         return events
 
-    def _read_signals(self) -> list[Event]:
-        numbers = b""
-        try:
-            while data := self._signals.reader.recv(4096):
-                numbers += data
-        except BlockingIOError:
-            pass
+    def _read_caller(self, caller: Caller) -> list[Event]:
+        numbers = caller.read()
+        if numbers is not None:
+            return self._heard(numbers, passed_on=True)
+        logger.warning("The process that started this master is gone: stopping.")
+        self._drop_caller()
+        return [ev.SignalReceived(ev.Signal.TERM)]
+
+    def _heard(self, numbers: bytes, passed_on: bool) -> list[Event]:
         known = {getattr(signal, one.value): one for one in ev.Signal}
-        return [ev.SignalReceived(known[number]) for number in numbers if number in known]
+        now = time.monotonic()
+        return [
+            ev.SignalReceived(known[number])
+            for number in numbers
+            if number in known and (self._caller is None or self._pairs.is_new(number, passed_on, now))
+        ]
+
+    def _drop_caller(self) -> None:
+        if self._caller is not None:
+            self._poll.unregister(self._caller)
+            self._caller.close()
+            self._caller = None
 
     def _read_channel(self, process: Process) -> list[Event]:
         events: list[Event] = []
@@ -220,6 +251,8 @@ class Kernel:
             pid = os.fork()
             if pid == 0:
                 foreign = [self._signals.close, ours.close, *(p.close for p in self._processes.values())]
+                if self._caller is not None:
+                    foreign.append(self._caller.close)
                 child.become(birth, foreign, run)
         except OSError as exc:
             process.close()

@@ -1,8 +1,8 @@
-"""Door: the reloaders that programs import from here."""
+"""A door: the reloaders and the master as programs call them."""
 
-from uvicorn.reloading import BaseReload as BaseReload
-from uvicorn.reloading import ChangeReload as ChangeReload
-from uvicorn.reloading import StatReload as StatReload
-from uvicorn.reloading import WatchFilesReload as WatchFilesReload
+from __future__ import annotations
 
-__all__ = ["BaseReload", "ChangeReload", "StatReload", "WatchFilesReload"]
+from uvicorn.embedding import Multiprocess
+from uvicorn.reloading import BaseReload, ChangeReload, StatReload, WatchFilesReload
+
+__all__ = ["BaseReload", "ChangeReload", "Multiprocess", "StatReload", "WatchFilesReload"]

@@ -5,9 +5,7 @@ moment it was made: what is on the disk later than that is said at once, so that
 import of the application and the first look, nor while a watcher that died is replaced (a reload too many is harmless,
 one too few is not).
 
-States: looking → gone. It leaves when its lifeline breaks. The program that called `run()` may have put a master in a
-fresh interpreter and then died; the master cannot see that without polling, so the watcher, which has threads, tells it
-with a SIGTERM.
+States: looking → gone. It leaves when its lifeline breaks.
 
 Must not: decide what a change means, or be imported with `watchfiles` already loaded. Fails by: the exit code; where
 `watchfiles` does not work here, by a warning, and looking by hand.
@@ -19,12 +17,11 @@ import importlib.util
 import logging
 import os
 import select as polling
-import signal
 import threading
 import time
 from collections.abc import Iterator
 
-from uvicorn import channel, interpreter
+from uvicorn import channel
 from uvicorn.channel import Changed, ChannelClosed
 from uvicorn.config import Config
 from uvicorn.watcher.files import differences, snapshot
@@ -59,7 +56,7 @@ class Watch:
     def __call__(self) -> int:
         link = channel.take()
         assert link is not None
-        threading.Thread(target=_watch_lifelines, args=(link.endpoint,), daemon=True).start()
+        threading.Thread(target=_watch_lifeline, args=(link.endpoint,), daemon=True).start()
         try:
             for name, paths in self.batches(threading.Event()):
                 for path in paths:
@@ -133,17 +130,11 @@ def forget_compiled(path: str) -> None:
             pass  # there is none, or it is not ours to remove
 
 
-def _watch_lifelines(master: channel.Endpoint) -> None:
+def _watch_lifeline(master: channel.Endpoint) -> None:
     poller = polling.poll()
     poller.register(master, polling.POLLIN)
-    if interpreter.lifeline is not None:
-        poller.register(interpreter.lifeline, polling.POLLIN)
-    while True:
-        for fd, _ in poller.poll():
-            if fd == master.fileno():
-                os._exit(0)
-            poller.unregister(fd)
-            os.kill(os.getppid(), signal.SIGTERM)
+    poller.poll()  # the master says nothing to a watcher, so this is the end of it
+    os._exit(0)
 
 
 def shown(path: str) -> str:

@@ -12,14 +12,13 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from uvicorn import channel
-from uvicorn.channel import ChannelClosed, Failed
 from uvicorn.config import Config
-from uvicorn.errors import describe_failure
 from uvicorn.sockets import Listener
 from uvicorn.worker.server import Server
 
@@ -29,20 +28,19 @@ _log = logging.getLogger("uvicorn.error")
 def run(config: Config, listeners: list[Listener]) -> int:
     """Serve on `listeners` until asked to stop; the exit code of this process."""
     server = Server(config)
+    return serve(server, listeners, server.run)
+
+
+def serve(server: Server, listeners: list[Listener], target: Callable[..., Any]) -> int:
+    """The same for a server that is there already; `target` is what runs it, as the program around it wants."""
     server.given = [listener.sock for listener in listeners if listener.given]
     server.reraise_signals = False
-    link = channel.current
-    _handle_more_signals(server, alone=link is None)
+    _handle_more_signals(server, alone=channel.current is None)
     gc.freeze()  # what was imported so far is not looked at again
     try:
-        server.run([listener.sock for listener in listeners])
+        target(sockets=[listener.sock for listener in listeners])
     except KeyboardInterrupt:
         pass  # between our handlers and the loop's end: somebody at a terminal, asked to stop
-    if server.failure is not None and link is not None:
-        try:
-            link.endpoint.send(Failed(int(server.exit_code), describe_failure(server.failure)))
-        except ChannelClosed:
-            _log.error("%s", describe_failure(server.failure))
     return int(server.exit_code)
 
 
@@ -85,6 +83,9 @@ def _handle_more_signals(server: Server, alone: bool) -> None:
     def explain(sig: int, frame: FrameType | None) -> None:
         _log.warning("SIGHUP: there is no master to reload. Start with --supervise or --workers 2.")
 
+    link = channel.current
+    if link is not None and link.report_signal:
+        signal.signal(link.report_signal, server.report)
     if sys.platform != "win32":
         signal.signal(signal.SIGQUIT, stop_now)
         if alone:

@@ -2,7 +2,8 @@
 
 States: new → starting (lifespan) → started (accepting) → draining → stopped; `startup` may follow `shutdown` again.
 Who decides: a signal, the embedding program (`should_exit`), or the master, over the channel that this process has
-(`channel.take`). Who does: this module; `acceptor` accepts, `pulse` keeps time, `drain` says when what happens.
+(`channel.take`). Who does: this module; `signals` hears, `acceptor` accepts, `pulse` keeps time, `drain` says when what
+happens.
 Must not: decide anything about other workers. Fails by: `failure` set and `started` false when it cannot start.
 """
 
@@ -10,28 +11,31 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from functools import cached_property
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from uvicorn import channel, logfiles
 from uvicorn._later import Later
-from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Phase, Ready, Spent, WorkerLink
+from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Failed, Phase, Ready, Spent, WorkerLink
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ExitCode, StartupError, describe_failure
-from uvicorn.sockets import Listener
+from uvicorn.sockets import Listener, describe_for_clients
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
+from uvicorn.worker.hanging import in_flight
 from uvicorn.worker.http.defaults import http_date
 from uvicorn.worker.loops import run_in_loop
 from uvicorn.worker.outbox import Outbox
 from uvicorn.worker.pulse import INTERVAL, Pulse
+from uvicorn.worker.signals import SignalHearing
 from uvicorn.worker.state import ServerState
 
 if TYPE_CHECKING:
@@ -41,11 +45,6 @@ else:
     asyncio = Later("asyncio", globals())
     contextvars = Later("contextvars", globals())
 
-HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-REPORTED = 20
-"""Requests that are named in the report of a hang; of the others only their number."""
-
 SWEEP_TICKS = 5
 """Ticks between two looks at idle and slow connections: half a second."""
 CERTIFICATE_TICKS = 50
@@ -53,24 +52,27 @@ CERTIFICATE_TICKS = 50
 
 _log = logging.getLogger("uvicorn.error")
 
+_Self = TypeVar("_Self", bound="Server")
 
-class Server:
-    """Serves `config.app`. `run()` makes its own loop, `await serve()` uses the running one.
 
-    From any thread: `started` says that it accepts, `should_exit = True` ends it, `force_exit = True` ends it now,
-    `reopen_logs = True` opens log files that were moved away anew.
+class Server(SignalHearing):
+    """Serves `config.app`. `run()` makes its own loop, `await serve()` uses the running one, and so does the block
+    `async with server.running():`. It may be used again once it has stopped.
+
+    From any thread: `started` says that it accepts (and stays true when it stops: it could be started),
+    `should_exit = True` ends it, `force_exit = True` ends it now, `reopen_logs = True` opens log files that were moved
+    away anew.
     """
 
-    reraise_signals = True
-    """Whether a captured signal is raised again after serving, for the program around us."""
-
     def __init__(self, config: Config) -> None:
+        super().__init__()
         self.config = config
         self.server_state = ServerState()
         self.started = False
         self.should_exit = False
         self.force_exit = False
         self.reopen_logs = False
+        self.last_notified = 0.0
         self.servers: list[Acceptor] = []
         self.failure: StartupError | None = None
         self.lifespan: Any = None
@@ -78,8 +80,7 @@ class Server:
         """Those of `serve`'s sockets whose queue a full stop leaves for the next process that is given them."""
         self._taken: WorkerLink | None = None
         self._own_listeners: list[Listener] = []
-        self._captured: list[int] = []
-        self._max_requests = 0
+        self._asked_to_be_replaced = False
         self._pulse = Pulse(self._tick)
         self._ticks = 0
         self._phase = Phase.BOOTING
@@ -91,6 +92,33 @@ class Server:
         if self._taken is None:
             self._taken = channel.take()
         return self._taken
+
+    @property
+    def _supervised(self) -> bool:
+        return self._master is not None
+
+    @cached_property
+    def limit_max_requests(self) -> int | None:
+        """Requests after which it stops by itself, with a part drawn at random: siblings do not stop together."""
+        limit, jitter = self.config.limit_max_requests, self.config.limit_max_requests_jitter
+        if not limit:
+            return None
+        # Not the shared generator: an application that seeds it while it is imported does so in every worker.
+        return limit + random.SystemRandom().randint(0, limit // 10 if jitter is None else jitter)
+
+    @property
+    def urls(self) -> list[str]:
+        """What a client on this machine opens, one for each address; empty while it does not accept."""
+        scheme = "https" if self.config.is_ssl else "http"
+        return [describe_for_clients(sock, scheme) for acceptor in self.servers for sock in acceptor.sockets]
+
+    @property
+    def url(self) -> str:
+        """The first of `urls`. Raises RuntimeError while there is none."""
+        urls = self.urls
+        if not urls:
+            raise RuntimeError("The server does not accept connections now, so it has no URL.")
+        return urls[0]
 
     # -- running -----------------------------------------------------------------------------------------------
 
@@ -108,28 +136,59 @@ class Server:
         """Serve in the running loop until asked to stop.
 
         In the main thread SIGINT and SIGTERM end it and are raised again afterwards; a program that wants them
-        for itself sets `install_signal_handlers` to anything callable.
+        for itself replaces `install_signal_handlers`, on the object or in a subclass.
         """
-        if getattr(self, "install_signal_handlers", None) is not None:
+        if self._installs_its_own:
+            self.install_signal_handlers()
             await self._serve(sockets)
             return
         with self.capture_signals():
             await self._serve(sockets)
 
+    @asynccontextmanager
+    async def running(self: _Self, sockets: list[socket.socket] | None = None) -> AsyncIterator[_Self]:
+        """Serve in the running loop for as long as the block lasts; signals are left to the program.
+
+        Raises StartupError when it cannot start. The end of the block stops it gracefully, closing idle connections
+        at once; what ended the serving unexpectedly is raised then. Cancelled while it stops, it stops now.
+        """
+        self.should_exit = self.force_exit = False
+        if not await self._begin(sockets):
+            raise self.failure or StartupError("Asked to stop before the application had started.")
+        serving = asyncio.create_task(self._go_on(sockets))
+        try:
+            yield self
+        finally:
+            self.should_exit = True
+            self._pulse.wake()
+            await serving
+
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        if await self._begin(sockets):
+            await self._go_on(sockets)
+
+    async def _begin(self, sockets: list[socket.socket] | None) -> bool:
+        """Load and start. False when it does not accept: `failure` says why, or a stop was wanted meanwhile."""
+        self.started, self.failure = False, None
         try:
             if not self.config.loaded:
                 with self.config.raising():
                     self.config.load()
         except StartupError as exc:
             self._fail(exc)
-            return
+            return False
         self.lifespan = self.config.lifespan_class(self.config)
         _log.info("Started server process [%d]", os.getpid(), extra={"color_message": _STARTED})
-        await self.startup(sockets)
+        try:
+            await self.startup(sockets)
+        except BaseException:
+            self._let_go()
+            raise
         if not self.started:
             self._stop_pulse()
-            return
+        return self.started
+
+    async def _go_on(self, sockets: list[socket.socket] | None) -> None:
         try:
             await self.main_loop()
             await self._delay()
@@ -141,6 +200,7 @@ class Server:
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application and accept. Afterwards `started` is true, or `failure` says why not."""
         self._phase = Phase.BOOTING
+        self.started, self.failure = False, None
         self._prepare_state()
         self._pulse.start()
         logfiles.hold(self)
@@ -162,7 +222,6 @@ class Server:
             return
         self._log_started_message([listener.sock for listener in listeners])
         self._phase = Phase.SERVING
-        self._max_requests = self.config.max_requests
         self.started = True
         link = self._master
         if link is not None:
@@ -172,16 +231,19 @@ class Server:
     async def _start_lifespan(self) -> bool:
         """Wait for the application's startup, and for an order to leave. False when that came first."""
         startup = asyncio.ensure_future(self.lifespan.startup())
-        while not startup.done():
-            link = self._master
-            if link is not None and (not link.poll() or link.drain is not None):
-                self.should_exit = True
-            if self.should_exit:
-                startup.cancel()
-                await asyncio.wait({startup})
-                _log.info("Asked to stop before the application had started.")
-                return False
-            await asyncio.wait({startup}, timeout=INTERVAL)
+        try:
+            while not startup.done():
+                link = self._master
+                if link is not None and (not link.poll() or link.drain is not None):
+                    self.should_exit = True
+                if self.should_exit:
+                    startup.cancel()
+                    await asyncio.wait({startup})
+                    _log.info("Asked to stop before the application had started.")
+                    return False
+                await asyncio.wait({startup}, timeout=INTERVAL)
+        finally:
+            startup.cancel()  # somebody cancelled us; nothing happens to one that is done
         startup.result()
         return True
 
@@ -191,7 +253,7 @@ class Server:
         protocol: Any = config.http_protocol_class
 
         def factory() -> asyncio.Protocol:
-            made: asyncio.Protocol = protocol(config, state, lifespan_state, loop)
+            made: asyncio.Protocol = protocol(config=config, server_state=state, app_state=lifespan_state, _loop=loop)
             return made
 
         self.servers = []
@@ -217,8 +279,10 @@ class Server:
     def _fail(self, failure: StartupError | None) -> None:
         self.failure = failure or StartupError("Application startup failed. Exiting.")
         self.should_exit = True
-        if self._master is None:  # a master is told, and says it once for all of its workers
-            _log.error("%s", describe_failure(self.failure))
+        text = describe_failure(self.failure)
+        # A master says it once for all of its workers.
+        if self._master is None or not self._say(Failed(int(self.failure.exit_code), text)):
+            _log.error("%s", text)
 
     @property
     def exit_code(self) -> ExitCode:
@@ -235,31 +299,59 @@ class Server:
             await self._pulse.beat()
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second. True ends the main loop."""
+        """Called ten times a second. True ends the main loop. The date is kept up here for whoever calls it himself."""
+        if counter % 10 == 0:
+            self._renew_default_headers()
+            await self._notify()
+        self._check_request_limit()
         return self.should_exit
+
+    async def _notify(self) -> None:
+        """Call the program back every `timeout_notify` seconds (gunicorn's heartbeat hangs on it)."""
+        callback, now = self.config.callback_notify, time.time()
+        if callback is None or 0 <= now - self.last_notified <= self.config.timeout_notify:
+            return
+        self.last_notified = now
+        try:
+            await callback()
+        except Exception:
+            _log.exception("callback_notify raised; it is called again in %g s.", self.config.timeout_notify)
+
+    def _check_request_limit(self) -> None:
+        """The limit of requests is reached: be replaced, or end where there is nobody to do that."""
+        limit, total = self.limit_max_requests, self.server_state.total_requests
+        if limit is None or total < limit or self.should_exit or self._asked_to_be_replaced:
+            return
+        if self._supervised:
+            self._asked_to_be_replaced = True
+            self._say(Spent(f"has served {total} requests"))
+        else:
+            _log.warning("Maximum request limit of %d exceeded. Terminating process.", limit)
+            self.should_exit = True
 
     async def _delay(self) -> None:
         """Go on serving for the delay that a TERM may have; under a master it has passed already when we hear of it."""
         delay = self.config.shutdown_delay
-        if not delay or self._master is not None or self._captured[:1] != [signal.SIGTERM]:
+        if not delay or self._supervised or self._captured[:1] != [signal.SIGTERM]:
             return
         _log.info("Accepting for %g s more, then stopping.", delay)
         until = time.monotonic() + delay
         while not self.force_exit and time.monotonic() < until:
             await self._pulse.beat()
 
+    def _renew_default_headers(self) -> None:
+        second = int(time.time())
+        if second != self._date_second:
+            self._date_second = second
+            self.server_state.default_headers = self._default_headers(second)
+
     def _tick(self) -> None:
         state = self.server_state
         now = state.now = time.monotonic()
         self._ticks += 1
-        second = int(time.time())
-        if second != self._date_second:
-            self._date_second = second
-            state.default_headers = self._default_headers(second)
+        self._renew_default_headers()
         if self._ticks % SWEEP_TICKS == 0:
             self._sweep(now)
-        if self._max_requests and state.total_requests >= self._max_requests:
-            self._spent()
         if self._ticks % CERTIFICATE_TICKS == 0 and self.config.certificate is not None:
             self.config.certificate.refresh()
         master = self._master
@@ -276,16 +368,6 @@ class Server:
         self.reopen_logs = False
         level = logging.INFO if self._master is None else logging.DEBUG  # a master says it once for all of its workers
         _log.log(level, "Log files: %s", logfiles.reopen())
-
-    def _spent(self) -> None:
-        """The limit of requests is reached: be replaced, or end where there is nobody to do that."""
-        self._max_requests = 0
-        cause = f"has served {self.server_state.total_requests} requests"
-        if self._master is not None:
-            self._say(Spent(cause))
-        else:
-            _log.info("This process %s, which is its limit: stopping.", cause)
-            self.should_exit = True
 
     def _default_headers(self, second: int) -> list[tuple[bytes, bytes]]:
         encoded = self.config.encoded_headers
@@ -318,7 +400,6 @@ class Server:
         self._stop_pulse()
         if self._master is not None:
             asyncio.get_running_loop().remove_reader(self._master.endpoint.fileno())
-        self.started = False
 
     def _order(self, so_far: Drain | None = None) -> Drain:
         """How to leave, and by when; a later order can only be more urgent."""
@@ -419,46 +500,8 @@ class Server:
         for connection in list(self.server_state.connections):
             getattr(connection, "abort", connection.shutdown)()
         self._stop_pulse()
-        self.started = False
 
-    # -- signals and the master --------------------------------------------------------------------------------
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM inside, restore what was there, raise again what came (last one first)."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals can only be handled in the main thread
-            return
-        # Under a master a Ctrl-C reaches the whole group, and the master decides.
-        wanted: tuple[signal.Signals, ...] = (signal.SIGTERM,) if self._master is not None else HANDLED_SIGNALS
-        before = {number: signal.signal(number, self.handle_exit) for number in wanted}
-        if self._master is not None and self._master.report_signal:
-            signal.signal(self._master.report_signal, self._report)
-        try:
-            yield
-        finally:
-            if self._master is None:  # a master's TERM may come behind its message: it must not end us on our way out
-                for number, handler in before.items():
-                    signal.signal(number, handler)
-        if self.reraise_signals:
-            self.raise_captured_signals()
-
-    def raise_captured_signals(self) -> None:
-        """For the program around us: each signal that ended it, the last one first."""
-        for captured in reversed(self._captured):
-            signal.raise_signal(captured)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The handler: stop; a second one stops now (not the master's, which repeats itself to be more urgent).
-
-        Raises KeyboardInterrupt when the application is still being imported: no loop looks at a flag then.
-        """
-        self._captured.append(sig)
-        if self.should_exit and self._master is None:
-            self.force_exit = True
-        self.should_exit = True
-        if not self.config.loaded:
-            raise KeyboardInterrupt
+    # -- the master --------------------------------------------------------------------------------------------
 
     def _hear_master(self) -> None:
         link = self._master
@@ -472,13 +515,8 @@ class Server:
             self.should_exit = True
         self._pulse.wake()
 
-    def _report(self, sig: int, frame: FrameType | None) -> None:
-        """The handler for a master that suspects a hang: what is in flight, written where it looks for it.
-
-        It runs in a loop that does not turn, as long as that is busy in Python or waits in a call that Python restarts.
-        (Rejected: a dormant thread that could also speak for blocked C code. Every process that an application
-        forks would then be the fork of a process with threads.)
-        """
+    def report(self, sig: int, frame: FrameType | None) -> None:
+        """The handler for a master that suspects a hang: what is in flight, written where it looks for it."""
         link, state = self._master, self.server_state
         if link is None:
             return
@@ -488,26 +526,18 @@ class Server:
         # A turn that works through many requests is no hang: whoever has answered since the last tick still turns.
         beat = max(link.heartbeat.read().at, state.outbox.last)
         link.heartbeat.beat(beat, state.in_flight, self._phase, state.total_requests)
-        now = time.monotonic()
-        told = [getattr(connection, "in_work", _unknown)(now) for connection in list(state.connections)]
-        lines = [f"  {text}" for text in told if text]
-        if lines:
-            more = [f"  and {len(lines) - REPORTED} more"] if len(lines) > REPORTED else []
-            text = "\n".join(["In flight:", *lines[:REPORTED], *more, ""])
-            os.write(link.report_fd, text.encode("utf-8", "backslashreplace"))
+        os.write(link.report_fd, in_flight(list(state.connections), time.monotonic()))
 
-    def _say(self, message: Ready | Drained | Spent) -> None:
+    def _say(self, message: Ready | Drained | Failed | Spent) -> bool:
+        """Whether a master was there to be told."""
         if self._master is None:
-            return
+            return False
         try:
             self._master.endpoint.send(message)
         except ChannelClosed:
             self.should_exit = True
-
-
-def _unknown(now: float) -> str:
-    """What a foreign protocol has in work."""
-    return ""
+            return False
+        return True
 
 
 _STARTED = "Started server process [\x1b[36m%d\x1b[0m]"

@@ -1,0 +1,323 @@
+"""`run("module:app", workers=…)`: the master in an interpreter of its own. Real processes, each in its own session."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import uvicorn
+
+if sys.platform == "win32":
+    pytest.skip("there is no master without fork", allow_module_level=True)
+
+from uvicorn import apart
+
+PATIENCE = 60.0
+
+APP = """
+import os, sys
+VERSION = 1
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    text = f"{VERSION} {sys.argv[1:]} {'caller' in sys.modules} {os.getppid()}"
+    if scope["path"] == "/slow":
+        await receive()
+        print("slow", flush=True)
+        while not os.path.exists("go"):
+            await __import__("asyncio").sleep(0.01)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": text.encode()})
+"""
+CALLER = """
+import os, sys, uvicorn
+import good, logging
+if __name__ == "__main__":
+    {before}
+    uvicorn.run("good:app", port=0, {settings})
+    print("run() has returned", flush=True)
+"""
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def start(tmp_path: Path, start_program: Any) -> Start:
+    (tmp_path / "good.py").write_text(APP)
+
+    def begin(settings: str = "workers=2", *arguments: str, before: str = "pass", **options: Any) -> Any:
+        source = options.pop("source", CALLER).format(settings=settings, before=before)
+        return start_program(source, *arguments, **options)
+
+    return begin
+
+
+def get(port: int, path: str = "/") -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection.request("GET", path)
+    try:
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+# -- what travels ----------------------------------------------------------------------------------------------
+
+
+def test_plain_data_travels_and_the_rest_is_named() -> None:
+    plain = {"a": None, "b": [("x", "y")], "c": Path("/x"), "d": {"k": {"l": 1.5}}, "e": signal.SIGTERM, "f": True}
+    assert apart.obstacles(plain) == []
+    objects = {"log_config": {"()": print}, "loop": object(), "http": str, "headers": [(b"a", b"b")], "port": 1}
+    found = apart.obstacles(objects)
+    assert found == [f"{name} is not plain data" for name in ("log_config", "loop", "http", "headers")]
+
+
+def test_a_frozen_program_has_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert apart.obstacles({}) == ["there is no interpreter beside this program"]
+
+
+# -- the master in an interpreter of its own -------------------------------------------------------------------
+
+
+def test_a_reload_serves_new_code_although_the_caller_has_imported_it(start: Start, tmp_path: Path) -> None:
+    program = start("workers=2", "one", "two")
+    master, port = program.serves()
+    assert get(port) == f"1 ['one', 'two'] False {master}"
+    assert master != program.process.pid
+    assert "same code" not in program.text
+    (tmp_path / "good.py").write_text(APP.replace("VERSION = 1", "VERSION = 22"))
+    program.process.send_signal(signal.SIGHUP)
+    program.wait_for(r"(?s)reloading(.*Finished server process){2}")
+    assert get(port).startswith("22 ")
+    assert program.end(signal.SIGTERM) == 0
+    assert "run() has returned" in program.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+def test_signals_are_passed_on_and_so_is_the_exit_code(start: Start, number: signal.Signals) -> None:
+    program = start("supervise=True")
+    program.serves(1)
+    assert program.end(number) == 0
+    assert "run() has returned" in program.text and "Traceback" not in program.text
+    assert program.text.count(f"Received {number.name}") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTTIN, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTTOU, signal.SIGUSR1])
+def test_the_other_signals_reach_the_master_too(start: Start, number: signal.Signals) -> None:
+    program = start("workers=2")
+    program.serves()
+    program.process.send_signal(number)
+    if number is signal.SIGTTIN:
+        program.wait_for("Application startup complete")
+    elif number is signal.SIGTTOU:
+        program.wait_for("Finished server process")
+    elif number is not signal.SIGWINCH:
+        program.wait_for(number.name)
+    assert program.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_stops_once(start: Start, tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, and a service manager that ends everybody: what is in flight is finished."""
+    program = start("workers=1, supervise=True")
+    _, port = program.serves(1)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    client.request("GET", "/slow")
+    program.wait_for("slow")
+    os.killpg(program.process.pid, number)
+    program.wait_for("Shutting down")
+    (tmp_path / "go").touch()
+    assert client.getresponse().read().startswith(b"1 ")
+    client.close()
+    assert program.end() == 0
+    assert program.text.count(f"Received {number.name}") == 1
+
+
+def test_a_second_signal_is_a_second_one(start: Start) -> None:
+    program = start("workers=1, supervise=True")
+    _, port = program.serves(1)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    client.request("GET", "/slow")
+    program.wait_for("slow")
+    program.process.send_signal(signal.SIGINT)
+    program.wait_for("Shutting down")
+    assert program.end(signal.SIGINT) == 0
+    client.close()
+
+
+def test_a_signal_before_the_master_is_there(start: Start, tmp_path: Path) -> None:
+    """It is kept until somebody handles it. The interpreter is held up by what it imports at its start."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif '-c' in sys.orig_argv:\n    gate = open('gate')\n"
+        "    print('starting', flush=True)\n    gate.read()\n"
+    )
+    os.mkfifo(tmp_path / "gate")
+    gate = os.open(tmp_path / "gate", os.O_RDWR)  # both ends, so that no open has to wait for the other one
+    path = os.pathsep.join((str(tmp_path), str(Path(uvicorn.__file__).parents[1])))
+    program = start("workers=2", env={"PYTHONPATH": path})
+    program.wait_for("starting")
+    os.killpg(program.process.pid, signal.SIGINT)
+    os.close(gate)
+    assert program.end() == 0
+    assert "KeyboardInterrupt" not in program.text and "run() has returned" in program.text
+
+
+def test_when_the_caller_is_killed_the_master_ends(start: Start) -> None:
+    program = start("workers=2")
+    _, port = program.serves()
+    program.process.kill()
+    program.wait_for("The process that started this master is gone: stopping.")
+    assert program.end() == -signal.SIGKILL  # read to the end: nobody holds the pipe any more
+    assert program.text.count("Finished server process") == 2
+    with pytest.raises(ConnectionRefusedError):
+        get(port)
+
+
+def test_a_master_that_is_killed_is_told(start: Start) -> None:
+    program = start("workers=1, supervise=True")
+    master, _ = program.serves(1)
+    os.kill(master, signal.SIGKILL)
+    assert program.end() == 128 + signal.SIGKILL
+    assert f"The master [{master}] was ended by SIGKILL." in program.text
+
+
+def test_an_application_that_cannot_start_is_exit_code_3(start: Start, tmp_path: Path) -> None:
+    source = "import uvicorn\nuvicorn.run('nowhere:app', port=0, workers=2)\n"
+    program = start(source=source)
+    assert program.end() == 3
+    assert program.text.count('Could not import module "nowhere"') == 1
+
+
+def test_a_port_in_use_is_exit_code_3(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        program = start(source=f"import uvicorn\nuvicorn.run('good:app', port={port}, workers=2)\n")
+        assert program.end() == 3
+    assert program.text.count("the port is in use") == 1
+
+
+def test_a_descriptor_is_passed_on(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        fd, port = sock.fileno(), sock.getsockname()[1]
+        program = start(f"workers=2, fd={fd}", pass_fds=[fd])
+        program.serves()
+        assert get(port).startswith("1 ")
+        assert program.end(signal.SIGTERM) == 0
+
+
+def test_the_path_and_the_warning_options_travel(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "good.py").rename(tmp_path / "elsewhere" / "good.py")
+    source = (
+        "import sys, uvicorn\nsys.path.insert(0, 'elsewhere')\nsys.warnoptions.append('error::UserWarning')\n"
+        "uvicorn.run('good:app', port=0, workers=2)\n"
+    )
+    program = start(source=source)
+    master, port = program.serves()
+    assert get(port).startswith("1 ")
+    arguments = Path(f"/proc/{master}/environ")
+    assert not arguments.exists() or b"NOTIFY_SOCKET" not in arguments.read_bytes()
+    assert program.end(signal.SIGTERM) == 0
+
+
+def test_a_guard_does_not_matter(start: Start) -> None:
+    source = APP.replace("{", "{{").replace("}", "}}") + (
+        "\nimport uvicorn\nuvicorn.run('caller:app', port=0, workers=2)\nprint('run() has returned', flush=True)\n"
+    )
+    program = start(source=source)
+    _, port = program.serves()
+    assert get(port).startswith("1 ")
+    assert "uvicorn.run() is ignored in a module that is imported to be served" in program.text
+    assert program.end(signal.SIGTERM) == 0
+
+
+def test_a_guard_does_not_matter_to_the_command(tmp_path: Path, start: Start) -> None:
+    source = APP.replace("{", "{{").replace("}", "}}") + "\nimport uvicorn\nuvicorn.run('caller:app', port=0)\n"
+    source += "print('imported', flush=True)\n"
+    program = start(
+        source="import runpy, sys\nsys.argv = ['uvicorn', 'served:app', '--port', '0']\n"
+        "runpy.run_module('uvicorn', run_name='__main__')\n"
+    )
+    (tmp_path / "served.py").write_text(source.format())
+    port = int(program.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
+    assert get(port).startswith("1 ")
+    assert program.end(signal.SIGTERM) == 0
+
+
+def test_what_cannot_travel_is_named_and_forked(start: Start) -> None:
+    before = "config = dict(uvicorn.config.LOGGING_CONFIG, filters={'f': {'()': logging.Filter}})"
+    program = start("workers=2, log_config=config", before="import uvicorn.config; " + before)
+    pid, port = program.serves()
+    assert pid == program.process.pid
+    assert get(port).startswith("1 ")
+    assert "not from a new interpreter: log_config is not plain data." in program.text
+    assert "a reload (SIGHUP) starts new workers with the same code" in program.text
+    assert program.end(signal.SIGTERM) == 0
+
+
+def test_a_changed_default_log_configuration_travels(start: Start) -> None:
+    before = "import uvicorn.config; uvicorn.config.LOGGING_CONFIG['formatters']['default']['fmt'] = '>%(message)s'"
+    program = start("workers=2", before=before)
+    program.serves()
+    assert program.end(signal.SIGTERM) == 0
+    assert ">Received SIGTERM" in program.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
+def test_the_service_manager_hears_the_process_that_it_knows(start: Start, tmp_path: Path) -> None:
+    credentials = 12  # three ints: pid, user, group
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        manager.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        program = start("workers=2", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        said = []
+        while not any("READY=1" in text for text in said):
+            data, about, _, _ = manager.recvmsg(65536, socket.CMSG_SPACE(credentials))
+            said.append(data.decode())
+            assert int.from_bytes(about[0][2][:4], sys.byteorder) == program.process.pid
+        program.serves()
+        assert program.end(signal.SIGTERM) == 0
+        manager.setblocking(False)
+        while "STOPPING=1" not in said[-1]:
+            said.append(manager.recv(65536).decode())
+
+
+ORPHAN = """
+import os, time
+reader, writer = os.pipe()
+if os.fork() == 0:
+    orphan = os.fork()
+    if orphan:
+        os.write(writer, str(orphan).encode())
+    os._exit(0)
+os.wait()
+path = "/proc/" + os.read(reader, 20).decode()
+while os.path.exists(path):
+    time.sleep(0.01)
+print("the orphan was reaped", flush=True)
+os.kill(1, 15)
+"""
+
+
+def test_a_caller_that_is_pid_1_reaps_orphans(start: Start, tmp_path: Path) -> None:
+    """In a PID namespace of its own, where the system lets us make one."""
+    wrap = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    if not shutil.which("unshare") or subprocess.run([*wrap, "true"], capture_output=True).returncode:
+        pytest.skip("no PID namespace can be made here")
+    (tmp_path / "good.py").write_text(APP + ORPHAN)
+    program = start(source="import uvicorn\nuvicorn.run('good:app', port=0)\n", prefix=wrap)
+    program.wait_for("the orphan was reaped")
+    assert program.end() == 0

@@ -1,0 +1,137 @@
+"""`Multiprocess(config, target=server.run, sockets=[…]).run()` in somebody's program. Real processes."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("there is no master without fork", allow_module_level=True)
+
+PATIENCE = 60.0
+
+PROGRAM = """
+import os, sys, threading, uvicorn
+from uvicorn.supervisors import Multiprocess
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(os.getppid()).encode()})
+
+async def fails(scope, receive, send):
+    raise RuntimeError("no database")
+
+class Own(uvicorn.Server):
+    def run(self, sockets=None):
+        print("own run", flush=True)
+        super().run(sockets=sockets)
+
+"""
+
+
+Start = Callable[[str], Any]
+
+
+@pytest.fixture
+def start(start_program: Any) -> Start:
+    return lambda source: start_program(PROGRAM + source)
+
+
+def get(port: int) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection.request("GET", "/")
+    try:
+        return int(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+NICEGUI = """
+config = uvicorn.Config(app, port=0, workers=2)
+server = uvicorn.Server(config=config)
+sock = config.bind_socket()
+Multiprocess(config, target=server.run, sockets=[sock]).run()
+print("run() has returned", sock.fileno(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
+def test_nicegui_runs_multiprocess_with_its_socket(start: Start, number: signal.Signals) -> None:
+    program = start(NICEGUI)
+    _, port = program.serves()
+    assert get(port) == program.process.pid, "a worker serves, not the program"
+    assert program.end(number) == 0
+    assert "run() has returned -1" in program.text and "Traceback" not in program.text
+    with pytest.raises(ConnectionRefusedError):
+        get(port)
+
+
+def test_a_worker_that_dies_is_replaced_and_term_is_no_crash(start: Start) -> None:
+    program = start(NICEGUI)
+    program.serves()
+    worker = int(program.text.rpartition("Started server process [")[2].partition("]")[0])
+    os.kill(worker, signal.SIGKILL)
+    program.wait_for("Application startup complete")
+    assert program.end(signal.SIGTERM) == 0
+    assert program.text.count("SIGKILL") == 1 and "Traceback" not in program.text
+
+
+def test_an_overridden_run_is_what_the_workers_call(start: Start) -> None:
+    program = start(
+        "config = uvicorn.Config(app, port=0, workers=2)\n"
+        "Multiprocess(config, target=Own(config).run, sockets=[]).run()"
+    )
+    program.serves()
+    assert program.end(signal.SIGTERM) == 0
+    assert program.text.count("own run") == 2
+
+
+def test_a_target_that_is_a_function(start: Start) -> None:
+    """The server that it makes finds the channel: it says that it is ready, and its drain is waited for."""
+    program = start(
+        "config = uvicorn.Config(app, port=0, workers=2)\n"
+        "def target(sockets):\n"
+        "    uvicorn.Server(config).run(sockets=sockets)\n"
+        "    print('target is over', flush=True)\n"
+        "Multiprocess(config, target, [config.bind_socket()]).run()"
+    )
+    program.serves()
+    assert program.end(signal.SIGTERM) == 0
+    assert program.text.count("target is over") == 2, "no signal is raised again in a worker"
+
+
+@pytest.mark.parametrize(
+    "target", ["uvicorn.Server(config).run", "lambda sockets: uvicorn.Server(config).run(sockets)"]
+)
+def test_an_application_that_cannot_start_is_exit_code_3(start: Start, target: str) -> None:
+    program = start(
+        f"config = uvicorn.Config(fails, port=0, workers=2, lifespan='on')\nMultiprocess(config, {target}, []).run()"
+    )
+    assert program.end() == 3
+    assert program.text.count("RuntimeError: no database") == 1, program.text
+
+
+def test_another_thread_is_refused_with_a_sentence(start: Start) -> None:
+    program = start(
+        "config = uvicorn.Config(app, port=0, workers=2)\n"
+        "master = Multiprocess(config, uvicorn.Server(config).run, [])\n"
+        "thread = threading.Thread(target=master.run)\nthread.start()\nthread.join()\n"
+    )
+    assert program.end() == 0
+    assert "need the main thread, where signals arrive" in program.text
+
+
+def test_what_is_inherited_is_said(start: Start) -> None:
+    program = start("stop = threading.Event()\nthreading.Thread(target=stop.wait, name='poller').start()\n" + NICEGUI)
+    program.serves()
+    program.process.send_signal(signal.SIGTERM)
+    program.wait_for(r"run\(\) has returned")
+    assert "Threads that run now will not run in the workers: poller." in program.text
+    assert "a reload (SIGHUP) starts new workers with the same code" in program.text
