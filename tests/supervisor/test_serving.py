@@ -242,7 +242,7 @@ def test_one_process_ends_at_its_limit_of_requests(serve: Serve) -> None:
     server = serve("--limit-max-requests", "3", "--limit-max-requests-jitter", "0")
     for _ in range(3):
         server.get()
-    server.expect("This process has served 3 requests, which is its limit: stopping.")
+    server.expect("Maximum request limit of 3 exceeded. Terminating process.")
     assert server.process.stdout is not None
     server.text += server.process.stdout.read()
     assert server.process.wait(PATIENCE) == 0

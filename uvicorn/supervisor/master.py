@@ -177,7 +177,9 @@ class Master:
     def _read_settings(self) -> Event:
         try:
             fresh = self._reread()
-        except (ConfigError, StartupError) as exc:
+        except ConfigError as exc:
+            return ev.SettingsRead(failure=str(exc))
+        except StartupError as exc:
             return ev.SettingsRead(failure=describe_failure(exc))
         target = fresh.workers if fresh.workers != self._config.workers else None
         self._config = fresh
