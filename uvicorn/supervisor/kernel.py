@@ -17,6 +17,7 @@ that fails is an event.
 
 from __future__ import annotations
 
+import json  # noqa: F401  # what the channel needs, before the first fork
 import logging
 import math
 import os
