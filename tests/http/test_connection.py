@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import ClientDisconnected
-from uvicorn.worker.http.connection import DISCARD_LIMIT, HEADER_DEADLINE, LINGER, TURN
+from uvicorn.worker.http.connection import DISCARD_LIMIT, TURN
+from uvicorn.worker.http.limits import LINGER, Limits
 from uvicorn.worker.http.stream import HIGH_WATER
 from uvicorn.worker.state import ServerState
 
@@ -31,6 +32,9 @@ CHUNKED = get("/", "Transfer-Encoding: chunked", method="POST")
 
 def body(data: bytes = b"", more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+HEADER_DEADLINE = Limits().header_time
 
 
 class Gate:
@@ -422,6 +426,7 @@ async def test_the_whole_scope(make_peer: Any, recorder: Any) -> None:
         "raw_path": b"/a%20b",
         "query_string": b"c=%20",
         "headers": [(b"host", b"a"), (b"x-a", b"1")],
+        "extensions": {"http.response.early_hint": {}},
         "state": {"db": 1},
     }
 
@@ -707,10 +712,10 @@ async def test_a_refusal_is_one_answer_one_line_and_no_application(make_peer: An
     (response,) = peer.responses()
     assert (response.status, response.headers["connection"]) == (400, "close")
     assert recorder.seen == []
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO] == [
-        "Invalid HTTP request received."
-    ]
-    assert "\x1b" not in caplog.text
+    (record,) = caplog.records
+    assert (record.levelname, "\x1b" in caplog.text) == ("INFO", False)
+    assert record.getMessage().startswith("Invalid HTTP request received. 192.0.2.1:1234 - '")
+    assert "' (400): b'GET / HTTP/1.1\\r\\nHost : \\x1b[31m\\r\\n\\r\\nGET" in record.getMessage()
 
 
 async def test_a_refusal_behind_a_good_request_waits_for_its_turn(make_peer: Any) -> None:
@@ -916,11 +921,9 @@ async def test_above_the_concurrency_limit_the_answer_is_503(
     make_peer: Any, connection_class: Any, caplog: Any
 ) -> None:
     state, gate = ServerState(), Gate()
-    first, second = (make_peer(gate, state=state, limit_concurrency=1) for _ in range(2))
+    first, second = (make_peer(gate, state=state, limit_concurrency=1, limit_queue=0) for _ in range(2))
     first.send(get("/0"))
     second.send(post(b"body", path="/1"))
-    await second.until(lambda: second.transport.half_closed)
-    second.send_eof()
     await second.closed()
     (response,) = second.responses()
     assert (response.status, response.headers["connection"], response.headers["retry-after"]) == (503, "close", "1")
@@ -1251,10 +1254,13 @@ async def test_a_slow_reader_gets_the_whole_of_a_last_response(make_peer: Any, r
     peer.send(b"nonsense\r\n\r\n")
     await peer.until(lambda: peer.transport.half_closed)
     peer.transport.clogged = True
-    peer.connection.sweep(peer.connection.active_at + 60, 5)
+    for second in (1, 30, 59):
+        peer.connection.sweep(peer.connection.active_at + second, 5)
     assert not peer.transport.aborted, "there is still something to write"
     peer.transport.clogged = False
     peer.connection.sweep(peer.connection.active_at + 60, 5)
+    assert not peer.transport.aborted, "its moment begins when it has everything"
+    peer.connection.sweep(peer.connection.active_at + 60 + LINGER + 1, 5)
     assert peer.transport.aborted
 
 

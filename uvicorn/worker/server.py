@@ -37,6 +37,8 @@ HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 SWEEP_TICKS = 5
 """Ticks between two looks at idle and slow connections: half a second."""
+LATE = 2.0
+"""Seconds between two ticks that say that the loop stood still."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -183,7 +185,7 @@ class Server:
         state.draining = False
         state.outbox = Outbox()  # one that waits for a loop which is gone would wait for ever
         state.logs_access = self.config.access_log and access.hasHandlers() and access.isEnabledFor(logging.INFO)
-        state.limit_concurrency = self.config.limit_concurrency
+        state.configure(self.config)
 
     def _log_started_message(self, listeners: list[socket.socket]) -> None:
         if self._master is None:  # a master says it once for all of its workers
@@ -216,7 +218,10 @@ class Server:
 
     def _tick(self) -> None:
         state = self.server_state
-        now = state.now = time.monotonic()
+        now = time.monotonic()
+        if now - state.now > LATE:
+            self._ticks = 0  # the loop stood still: what came meanwhile is read before anybody is judged slow
+        state.now = now
         self._ticks += 1
         second = int(time.time())
         if second != self._date_second:
@@ -224,6 +229,8 @@ class Server:
             state.default_headers = self._default_headers(second)
         if self._ticks % SWEEP_TICKS == 0:
             self._sweep(now)
+        for acceptor in self.servers:
+            acceptor.look()
         if self._master is not None:
             self._master.heartbeat.beat(now, state.in_flight, self._phase)
 

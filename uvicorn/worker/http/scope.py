@@ -13,6 +13,8 @@ from uvicorn.worker.http.fields import Request
 SPEC_VERSION = "2.4"
 """2.4 and later mean: `send` raises OSError once the peer has left."""
 
+EARLY_HINT = "http.response.early_hint"
+
 
 class Endpoints:
     """The facts of a connection that go into every scope: addresses, scheme, mount point, lifespan state."""
@@ -56,5 +58,6 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
         "raw_path": raw_path,
         "query_string": query_string,
         "headers": request.fields,
+        "extensions": {EARLY_HINT: {}} if request.http_version == "1.1" else {},
         "state": ends.state.copy(),
     }
