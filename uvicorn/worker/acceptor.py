@@ -4,9 +4,10 @@ Two ways in, one interface. On uvloop, TCP goes through the loop's own server, w
 Python. Everything else is a reader on the listening socket: asyncio's `Server.close()` drops what it has just accepted,
 and the loops' Unix servers unlink the path when any process closes its copy.
 
-States: new → accepting → stopped (the queue fills up for others) → closed. Owns: a copy of the socket, and the tasks
-that turn accepted sockets into connections. Must not: know what a connection is. Fails by: what `accept` cannot give
-now (out of descriptors) stays in the queue, is logged once a second at most, and is tried again.
+States: new → accepting ⇄ held (descriptors run out: who comes waits in the queue, `look` goes on) → stopped (the queue
+fills up for others) → closed. Owns: a copy of the socket, and the tasks that turn accepted sockets into connections.
+Must not: know what a connection is. Fails by: what `accept` cannot give now (out of memory, or of descriptors for the
+whole system) stays in the queue, is logged once a second at most, and is tried again.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ import ssl
 import time
 from collections.abc import Callable
 
+from uvicorn.worker.descriptors import Descriptors
+
 ACCEPTS_PER_WAKE = 16
 """Siblings share the queue: a worker that took all of it at once would serve it alone."""
 
 RETRY_SECONDS = 1.0
+STARVED_SECONDS = 0.05
+QUIET_SECONDS = 10.0
+"""Seconds between two lines that say that descriptors run out."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -43,6 +49,11 @@ class Acceptor:
         self._factory = factory
         self._tls = tls
         self._server: asyncio.AbstractServer | None = None
+        self._descriptors = Descriptors(sock.fileno())
+        self._backlog = 0
+        self._held = self._starved = False
+        self._told_at = 0.0
+        self._resuming: asyncio.Task[None] | None = None
         self._reading = False
         self._retry: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[None]] = set()
@@ -52,18 +63,57 @@ class Acceptor:
         return () if self._sock.fileno() < 0 else (self._sock,)
 
     def is_serving(self) -> bool:
-        return self._reading or self._server is not None
+        return self._reading or self._held or self._server is not None
 
     async def start(self, backlog: int) -> None:
         """Begin to accept. The socket listens already, or begins to with this backlog."""
+        self._backlog = backlog
         on_uvloop = type(self._loop).__module__.startswith("uvloop")
         if on_uvloop and self._sock.family in (socket.AF_INET, socket.AF_INET6):
             self._server = await self._loop.create_server(
-                self._factory, sock=self._sock.dup(), backlog=backlog, ssl=self._tls
+                self._watched_factory, sock=self._sock.dup(), backlog=backlog, ssl=self._tls
             )
         else:
             self._sock.listen(backlog)
             self._read()
+
+    def _watched_factory(self) -> asyncio.Protocol:
+        """uvloop's server accepts one connection in a turn: a hold that is put into the next comes soon enough."""
+        if not self._descriptors.room() and not self._held:
+            self._held = True
+            self._loop.call_soon(self._hold)
+        return self._factory()
+
+    def _hold(self) -> None:
+        """Leave who comes in the kernel's queue."""
+        if self._server is None and not self._reading:  # stopped in between
+            self._held = False
+            return
+        self._held = True
+        self._pause()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        now = time.monotonic()
+        if now - self._told_at > QUIET_SECONDS:
+            _log.warning("The limit of open files is near: new connections wait until others have left (ulimit -n).")
+            self._told_at = now
+
+    def look(self) -> None:
+        """Go on after a hold, if there is room again. Called by the worker's one timer."""
+        if self._held and self._resuming is None and self._descriptors.room():
+            self._resuming = self._loop.create_task(self._resume())
+
+    async def _resume(self) -> None:
+        try:
+            self._held = False
+            await self.start(self._backlog)
+        except OSError as exc:
+            if self._sock.fileno() >= 0:
+                self._held = True
+                _log.error("Cannot accept connections: %s. Trying again.", exc.strerror)
+        finally:
+            self._resuming = None
 
     def _read(self) -> None:
         self._retry = None
@@ -72,10 +122,14 @@ class Acceptor:
 
     def _accept_some(self) -> None:
         for _ in range(ACCEPTS_PER_WAKE):
+            if not self._descriptors.room():
+                self._hold()
+                return
             if not self._accept_one():
                 return
 
     def _accept_one(self) -> bool:
+        self._starved = False
         try:
             sock, _ = self._sock.accept()
         except (BlockingIOError, InterruptedError):
@@ -83,7 +137,8 @@ class Acceptor:
         except ConnectionAbortedError:
             return True  # the peer left while it waited: the next one may still be there
         except OSError as exc:
-            if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM) and self._reading:
+            self._starved = exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+            if self._starved and self._reading:
                 _log.error("Cannot accept a connection: %s. Trying again.", exc.strerror)
                 self._pause()
                 self._retry = self._loop.call_later(RETRY_SECONDS, self._read)
@@ -108,7 +163,11 @@ class Acceptor:
 
     async def stop(self) -> None:
         """Accept no more and leave the queue to whoever else listens; what was accepted becomes a connection."""
+        self._held = False
         self._pause()
+        if self._resuming is not None:
+            await asyncio.wait({self._resuming})
+            self._pause()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -132,12 +191,15 @@ class Acceptor:
                 taken += 1
             if self._opening:
                 await asyncio.wait(set(self._opening), timeout=1)
+            elif self._starved:
+                await asyncio.sleep(STARVED_SECONDS)  # some leave while the server drains
             elif not taken:
                 break
         self._sock.close()
 
     def close(self) -> None:
         """Close at once. `stop` or `drain` first, or what was just accepted is lost."""
+        self._held = False
         self._pause()
         if self._server is not None:
             self._server.close()
