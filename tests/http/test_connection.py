@@ -539,6 +539,103 @@ async def test_bad_response_headers_are_a_500(make_peer: Any, respond: Any, head
     assert "Exception in ASGI application" in caplog.text
 
 
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"5")]])
+@pytest.mark.parametrize("more", [False, True])
+async def test_a_205_has_nothing_and_says_so(make_peer: Any, headers: Any, more: bool) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 205, "headers": headers})
+        await send(body(b"hello", more=more))
+        if more:
+            await send(body(b"hello"))
+
+    peer = make_peer(app)
+    peer.send(get() + get())
+    responses = await peer.answered(count=2)
+    assert [(response.headers["content-length"], response.body) for response in responses] == [("0", b"")] * 2
+
+
+async def test_connect_is_told_what_else_there_is(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n")
+    await peer.until(lambda: peer.transport.half_closed)
+    (response,) = peer.responses()
+    assert response.status == 405 and response.headers["allow"].startswith("GET, HEAD, POST")
+    peer.drop()
+
+
+# -- early hints -----------------------------------------------------------------------------------------------
+
+HINT = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload; as=style", b"</b.js>; rel=preload"]}
+
+
+async def test_early_hints_leave_at_once(make_peer: Any, recorder: Any) -> None:
+    go = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["extensions"] == {"http.response.early_hint": {}}
+        await send(dict(HINT))
+        await go.wait()
+        await send({"type": "http.response.early_hint", "links": iter([b"</c>"])})
+        await recorder(scope, receive, send)
+
+    peer = make_peer(app)
+    peer.send(post(b"abc", "Expect: 100-continue") + get())
+    await peer.output(
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload; as=style\r\nlink: </b.js>; rel=preload\r\n\r\n"
+    )
+    go.set()
+    await peer.output(b"\r\nabc")
+    assert peer.take().count(b"103 Early Hints\r\n") == 2
+    await peer.output(b"200 OK")
+    assert not peer.transport.closed
+
+
+@pytest.mark.parametrize("link", [b"a\r\nx: y", b"a\0", "text", 5])
+async def test_a_bad_link_is_told_to_the_application(make_peer: Any, respond: Any, link: Any) -> None:
+    raised: list[Exception] = []
+    answer = respond()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.early_hint", "links": [link]})
+        except (ValueError, TypeError) as exc:
+            raised.append(exc)
+        await answer(scope, receive, send)
+
+    peer = make_peer(app)
+    peer.send(get())
+    (response,) = await peer.answered()
+    assert (response.status, len(raised)) == (200, 1)
+
+
+async def test_no_early_hints_where_they_do_not_work(make_peer: Any) -> None:
+    """HTTP/1.0 knows no 1xx, and after the start it is too late."""
+    sentences: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["http_version"] == "1.1":
+            await send(dict(START))
+        else:
+            assert scope["extensions"] == {}
+        try:
+            await send(dict(HINT))
+        except RuntimeError as exc:
+            sentences.append(str(exc))
+        if scope["http_version"] == "1.0":
+            await send(dict(START))
+        await send(body())
+
+    for version in ("1.1", "1.0"):
+        peer = make_peer(app)
+        peer.send(get(version=version))
+        (response,) = await peer.answered()
+        assert response.status == 200
+    assert sentences == [
+        "Expected ASGI message 'http.response.body', but got 'http.response.early_hint'.",
+        "Expected ASGI message 'http.response.start', but got 'http.response.early_hint'.",
+    ]
+
+
 # -- the application's faults ----------------------------------------------------------------------------------
 
 

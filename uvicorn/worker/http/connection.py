@@ -22,6 +22,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.errors import BadRequest, ClientDisconnected
+from uvicorn.worker.admission import Admission
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
 from uvicorn.worker.http.limits import Verdict, Wait, Watch
@@ -235,13 +236,10 @@ class Connection(asyncio.Protocol):
             self._state.in_flight += 1
             self._start(self._stream)
 
-    def _leave(self) -> None:
-        """The application has returned: its place is free."""
-        state = self._state
-        state.in_flight -= 1
-        # Not from here: the next application would be nested in the end of this one.
-        if state.admission is not None and state.admission.waiting:
-            self._loop.call_soon(state.admit_next)
+    def _make_room(self, admission: Admission) -> None:
+        """A place is free. It is not given away here: the next application would be nested in this one."""
+        if admission.waiting:
+            self._loop.call_soon(self._state.admit_next)
 
     def _start(self, stream: Stream) -> None:
         """Call the application. Where the loop allows it runs at once, and most are done when this returns."""
@@ -258,7 +256,9 @@ class Connection(asyncio.Protocol):
             else:
                 task = loop.create_task(coroutine)
         except (Exception, SystemExit) as exc:
-            self._leave()
+            self._state.in_flight -= 1
+            if self._state.admission is not None:
+                self._make_room(self._state.admission)
             self._app_failed(stream, exc)
             return
         tasks = self._state.tasks
@@ -379,11 +379,14 @@ class Connection(asyncio.Protocol):
     # -- the application's end ---------------------------------------------------------------------------------
 
     def _app_done(self, stream: Stream, task: asyncio.Task[Any]) -> None:
-        self._leave()
+        state = self._state
+        state.in_flight -= 1
+        if state.admission is not None:
+            self._make_room(state.admission)
         try:
             result = task.result()
         except asyncio.CancelledError:
-            if not stream.is_lost and not self._state.draining:
+            if not stream.is_lost and not state.draining:
                 _log.error("ASGI callable was cancelled.")
             self._app_failed(stream, None)
         except BaseException as exc:
@@ -500,6 +503,9 @@ class Connection(asyncio.Protocol):
             return
         watch = self._watch
         if watch is None:
+            idle = stream is None and self.writable and not (reader.pending or self._lingering)
+            if idle and now - self.active_at <= keep_alive:
+                return  # as most are, in most sweeps
             watch = self._watch = Watch(now)
         unsent = self.transport.get_write_buffer_size()
         verdict = watch.judge(now, state.limits, keep_alive, self._waits_for(), self.active_at, unsent, reader.received)

@@ -11,7 +11,7 @@ last heard something, and what a transport holds back is looked at in the sweep 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -47,10 +47,11 @@ class Limits:
     write_time: float = 60.0
     """Without the peer taking anything of what is written to it."""
 
-    @property
-    def small(self) -> int:
-        """A head of so many bytes is within every limit, whatever is in it (a field takes four at least)."""
-        return min(512, self.line, self.head, 4 * self.fields)
+    small: int = field(init=False)
+    """A head of so many bytes is within every limit, whatever is in it (a field takes four at least)."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "small", min(512, self.line, self.head, 4 * self.fields))
 
     @classmethod
     def of(cls, config: Config) -> Limits:
