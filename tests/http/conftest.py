@@ -120,6 +120,9 @@ class FakeTransport(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 1 if self.clogged else 0
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high is low is None
+
     def unclog(self) -> None:
         """The peer reads again."""
         self.clogged = False

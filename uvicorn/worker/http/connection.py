@@ -318,6 +318,8 @@ class Connection(asyncio.Protocol):
         self.flush()
         if head:
             self.transport.writelines((head, body))
+            # asyncio (3.12, 3.13) forgets to pause its protocol in `writelines`: this makes it look, and changes nothing
+            self.transport.set_write_buffer_limits()
         else:
             self.transport.write(body)
 
@@ -504,7 +506,7 @@ class Connection(asyncio.Protocol):
         watch = self._watch
         if watch is None:
             idle = stream is None and self.writable and not (reader.pending or self._lingering)
-            if idle and now - self.active_at <= keep_alive:
+            if idle and now - self.active_at <= min(keep_alive, state.limits.header_time):
                 return  # as most are, in most sweeps
             watch = self._watch = Watch(now)
         unsent = self.transport.get_write_buffer_size()
