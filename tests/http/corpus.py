@@ -379,6 +379,23 @@ bad("gzip, chunked without Host", get(b"Transfer-Encoding: gzip, chunked", host=
 bad("gzip and a control byte in the target", get(b"Transfer-Encoding: gzip", first=b"POST /\x7f HTTP/1.1"))
 bad("gzip and a bad field", post(b"Transfer-Encoding: gzip", b"X : 1"))
 bad("a space before Transfer-Encoding's colon", post(b"Transfer-Encoding : chunked", body=b"0\r\n\r\n"))
+UPGRADE = (b"Connection: upgrade", b"Upgrade: x")
+for end, status in (
+    (b"\t", 400),
+    (b"\t ", 400),
+    (b" \t", 400),
+    (b"\x0b", 400),
+    (b", gzip", 400),
+    (b", x, chunked", 400),
+):
+    coding = b"Transfer-Encoding: chunked" + end
+    bad(f"chunked and {end!r}", post(coding, body=b"0\r\n\r\n"), status)
+    bad(f"chunked and {end!r} in an upgrade", post(*UPGRADE, coding, body=b"0\r\n\r\n"), status)
+    bad(f"chunked and {end!r} before an upgrade", post(coding, *UPGRADE, body=b"0\r\n\r\n"), status)
+bad("gzip in an upgrade", post(*UPGRADE, b"Transfer-Encoding: gzip"), 501)
+bad("a length and chunked in an upgrade", post(*UPGRADE, b"Content-Length: 1", b"Transfer-Encoding: chunked"))
+bad("two lengths in an upgrade", post(*UPGRADE, b"Content-Length: 1", b"Content-Length: 1", body=b"a"))
+bad("a length that is none in an upgrade", post(*UPGRADE, b"Content-Length: +1", body=b"a"))
 bad("a vertical tab in the coding", post(b"Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n"))
 
 # -- Connection, Upgrade, Expect -------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def one_input(data: bytes) -> None:
 
 def main() -> None:
     folder = next((Path(argument) for argument in sys.argv[1:] if not argument.startswith("-")), None)
-    if folder is not None:
+    if folder is not None and not folder.is_file():  # a file is an input that is tried again
         folder.mkdir(exist_ok=True)
         for number, case in enumerate(runpy.run_path(str(HERE / "corpus.py"))["CASES"]):
             if len(case.raw) < 1000:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import httptools
 
+from uvicorn.errors import BadRequest
 from uvicorn.worker.http.fields import Fields, field_name, known_names, refusal
 
 
@@ -41,6 +42,10 @@ class HttptoolsCodec:
             raise refusal(head) from exc
         # llhttp leaves white space behind a value. (`in` is five times as slow as `find`: it tries an integer first.)
         if head.find(b" \r\n") >= 0 or head.find(b"\t\r\n") >= 0:
+            for name, value in fields:
+                # llhttp refuses this by itself, but not in a request that asks for an upgrade.
+                if name == b"transfer-encoding" and value.rstrip(b" ").endswith(b"\t"):
+                    raise BadRequest(400, "Invalid Transfer-Encoding")
             fields[:] = [(name, value.rstrip(b" \t")) for name, value in fields]
         return fields
 

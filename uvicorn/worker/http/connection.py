@@ -318,7 +318,7 @@ class Connection(asyncio.Protocol):
         self.flush()
         if head:
             self.transport.writelines((head, body))
-            # asyncio (3.12, 3.13) forgets to pause its protocol in `writelines`: this makes it look, and changes nothing
+            # asyncio (3.12, 3.13) forgets to pause its protocol in `writelines`: this makes it look
             self.transport.set_write_buffer_limits()
         else:
             self.transport.write(body)
