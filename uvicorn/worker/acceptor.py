@@ -25,6 +25,9 @@ from uvicorn.worker.descriptors import Descriptors
 ACCEPTS_PER_WAKE = 16
 """Siblings share the queue: a worker that took all of it at once would serve it alone."""
 
+UNSENT = 131072
+"""Bytes that the kernel takes for a connection and cannot send yet. Its own bound is megabytes: a thousand readers that
+take nothing would hold gigabytes of it, and filling them would keep the loop for seconds. Connections inherit it."""
 RETRY_SECONDS = 1.0
 STARVED_SECONDS = 0.05
 QUIET_SECONDS = 10.0
@@ -44,6 +47,8 @@ class Acceptor:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         self._loop = loop
         self._sock = sock
         self._factory = factory

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 import sys
 import types
 from collections.abc import Awaitable, Callable
@@ -542,6 +544,7 @@ class Connection(asyncio.Protocol):
         else:
             if verdict is Verdict.STALLED:
                 _log.info("Closed a connection that takes nothing of its response: %s", _client_text(self._ends.client))
+                _forget_unsent(self.transport)
             self.abort()
 
     # -- flow control ------------------------------------------------------------------------------------------
@@ -556,6 +559,13 @@ class Connection(asyncio.Protocol):
             self._reading = True
             if not self.transport.is_closing():
                 self.transport.resume_reading()
+
+
+def _forget_unsent(transport: asyncio.Transport) -> None:
+    """Closing resets the connection. The kernel would keep what it holds for minutes, for a peer that takes nothing."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _says_disconnected(exc: BaseException | None) -> bool:
