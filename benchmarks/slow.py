@@ -2,9 +2,9 @@
 
 Owns: the kinds of crowds, the measurement and the table. For each server and kind: the rate of ordinary clients before,
 during and after the crowd (`during` over the mean of the other two is what is shown), the same for their requests per
-second of the server's CPU time (steadier while others use the machine, and what the crowd costs is in it), the memory that the crowd adds,
-and how many of it the server has ended, after how long. Servers run one at a time, pinned to one core; crowd and load
-generator share the other. Must not: show a rate with a failed request in it.
+second of the server's CPU time (steadier while others use the machine, and what the crowd costs is in it), the memory
+that the crowd adds, and how many of it the server has ended, after how long. Servers run one at a time, pinned to one
+core; crowd and load generator share the other. Must not: show a rate with a failed request in it.
 """
 
 from __future__ import annotations
@@ -125,8 +125,10 @@ def measure(bench: Bench, peer: Peer, kind: Kind, deadline: int) -> Result:
         after = rate()
         used = core_seconds(bench.server_core) - others - (tree.cpu() - cpu)
     share = used / (time.monotonic() - began)
-    rates = [2 * with_crowd / (one + two) for one, with_crowd, two in zip(before, during, after, strict=True)]
-    return Result(*rates, crowded - alone, int(seen["ended"]), seen["last"], share)
+    rate_kept, per_cpu = (
+        2 * with_crowd / (one + two) for one, with_crowd, two in zip(before, during, after, strict=True)
+    )
+    return Result(rate_kept, per_cpu, crowded - alone, int(seen["ended"]), seen["last"], share)
 
 
 def parse() -> argparse.Namespace:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import httptools
 
-from uvicorn.errors import BadRequest
 from uvicorn.worker.http.fields import Fields, field_name, known_names, refusal
 
 
@@ -45,7 +44,7 @@ class HttptoolsCodec:
             for name, value in fields:
                 # llhttp refuses this by itself, but not in a request that asks for an upgrade.
                 if name == b"transfer-encoding" and value.rstrip(b" ").endswith(b"\t"):
-                    raise BadRequest(400, "Invalid Transfer-Encoding")
+                    raise refusal(head)
             fields[:] = [(name, value.rstrip(b" \t")) for name, value in fields]
         return fields
 
