@@ -82,6 +82,17 @@ DELAY = float(os.environ.get("DRILL_DELAY", "0.005"))
 BUSY = 0.005
 
 
+async def slow(scope: Message, receive: Receive, send: Send) -> None:
+    """`/` answers at once, `/big` with 16 MiB in parts, `/unread` reads nothing of what is sent to it."""
+    if scope["type"] != "http" or scope["path"] == "/":
+        return await hello(scope, receive, send)
+    if scope["path"] == "/unread":
+        await asyncio.sleep(3600)
+    await send(start(len(LARGE) * 256))
+    for number in range(256):
+        await send({"type": "http.response.body", "body": LARGE, "more_body": number < 255})
+
+
 BOOT = 0.0
 GUILTY = "guilty"
 

@@ -97,6 +97,16 @@ OURS = {
     "config_file": "--config",
     "check_config": "--check-config",
     "print_config": "--print-config",
+    "limit_request_line": "--limit-request-line",
+    "limit_request_headers": "--limit-request-headers",
+    "limit_request_fields": "--limit-request-fields",
+    "limit_request_body": "--limit-request-body",
+    "limit_body_rate": "--limit-body-rate",
+    "limit_queue": "--limit-queue",
+    "timeout_queue": "--timeout-queue",
+    "timeout_request_header": "--timeout-request-header",
+    "timeout_request_body": "--timeout-request-body",
+    "timeout_write": "--timeout-write",
 }
 """What the command has beyond the contract."""
 

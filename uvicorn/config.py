@@ -228,7 +228,8 @@ class Config:
             str, Option("Path under which a proxy mounts the application.", _APP, metavar="PATH")
         ] = "",
         limit_concurrency: Annotated[
-            int | None, Option("Requests in flight per worker above which the answer is 503.", _LIMIT, minimum=1)
+            int | None,
+            Option("Requests in flight per worker; above it they wait, then the answer is 503.", _LIMIT, minimum=1),
         ] = None,
         limit_max_requests: Annotated[
             int | None, Option("Requests after which a worker is replaced (0: no limit).", _LIMIT, minimum=0)
@@ -300,7 +301,7 @@ class Config:
         factory: Annotated[bool, Option("APP is a function that returns the application.", _APP)] = False,
         h11_max_incomplete_event_size: Annotated[
             int | None,
-            Option("Bytes of a request's line and headers that are accepted (default 65536).", _LIMIT, minimum=1),
+            Option("The older name of --limit-request-headers.", _LIMIT, minimum=1),
         ] = None,
         reset_contextvars: Annotated[
             bool, Option("Run every request in a fresh copy of the context in which the server started.", _IMPL)
@@ -366,6 +367,51 @@ class Config:
                 "Seconds that a full stop goes on accepting, for endpoints that are withdrawn late.", _LIMIT, minimum=0
             ),
         ] = 0,
+        limit_request_line: Annotated[
+            int, Option("Bytes of a request line (0: as many as line and headers together).", _LIMIT, minimum=0)
+        ] = 0,
+        limit_request_headers: Annotated[
+            int | None,
+            Option("Bytes of a request's line and headers together (default 65536).", _LIMIT, minimum=512),
+        ] = None,
+        limit_request_fields: Annotated[
+            int, Option("Header fields of a request (0: no limit).", _LIMIT, minimum=0)
+        ] = 128,
+        limit_request_body: Annotated[int, Option("Bytes of a request's body (0: no limit).", _LIMIT, minimum=0)] = 0,
+        limit_body_rate: Annotated[
+            int | float,
+            Option(
+                "Bytes a second below which a request's body is too slow, on average; what the application does not"
+                " read is not held against the client (0: no limit).",
+                _LIMIT,
+                minimum=0,
+            ),
+        ] = 0,
+        limit_queue: Annotated[
+            int | None,
+            Option(
+                "Requests that wait above --limit-concurrency before the answer is 503 (default: as many; 0: none).",
+                _LIMIT,
+                minimum=0,
+            ),
+        ] = None,
+        timeout_queue: Annotated[
+            int | float, Option("Seconds a request waits above --limit-concurrency.", _LIMIT, minimum=0)
+        ] = 5,
+        timeout_request_header: Annotated[
+            int | float,
+            Option(
+                "Seconds from the first byte of a request to the end of its headers (0: no limit).", _LIMIT, minimum=0
+            ),
+        ] = 30,
+        timeout_request_body: Annotated[
+            int | float,
+            Option("Seconds without a byte of a request's body (0: no limit).", _LIMIT, minimum=0),
+        ] = 60,
+        timeout_write: Annotated[
+            int | float,
+            Option("Seconds in which a client takes nothing of its response (0: no limit).", _LIMIT, minimum=0),
+        ] = 60,
     ) -> None:
         self.environment = EnvironmentFile(env_file) if env_file is not None else None
         self.reread()  # first of all: some settings have a variable of their own
@@ -428,6 +474,16 @@ class Config:
         self.limit_worker_memory = limit_worker_memory
         self.timeout_worker_boot = timeout_worker_boot
         self.shutdown_delay = shutdown_delay
+        self.limit_request_line = limit_request_line
+        self.limit_request_headers = limit_request_headers
+        self.limit_request_fields = limit_request_fields
+        self.limit_request_body = limit_request_body
+        self.limit_body_rate = limit_body_rate
+        self.limit_queue = limit_queue
+        self.timeout_queue = timeout_queue
+        self.timeout_request_header = timeout_request_header
+        self.timeout_request_body = timeout_request_body
+        self.timeout_write = timeout_write
 
         self.loaded = False
         self.loaded_app: ASGI3Application

@@ -60,13 +60,14 @@ class LifespanError(StartupError):
 class BadRequest(Exception):
     """The peer's fault: answered with `status`, never shown to the application.
 
-    `reason` is for the log and the response body; it quotes nothing the peer sent.
+    `reason` is for the log and the response body; it quotes nothing the peer sent. `fields` go into the response.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, fields: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.fields = fields
 
 
 class ClientDisconnected(OSError):

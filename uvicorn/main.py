@@ -192,6 +192,16 @@ def run(
     limit_worker_memory: str | int | None = None,
     timeout_worker_boot: int | float | None = None,
     shutdown_delay: int | float = 0,
+    limit_request_line: int = 0,
+    limit_request_headers: int | None = None,
+    limit_request_fields: int = 128,
+    limit_request_body: int = 0,
+    limit_body_rate: int | float = 0,
+    limit_queue: int | None = None,
+    timeout_queue: int | float = 5,
+    timeout_request_header: int | float = 30,
+    timeout_request_body: int | float = 60,
+    timeout_write: int | float = 60,
 ) -> None:
     """Serve `app` until asked to stop; the parameters are those of `Config`.
 

@@ -15,6 +15,7 @@ from uvicorn.config import Config
 from uvicorn.errors import BadRequest
 from uvicorn.worker.http.codec_h11 import H11Codec
 from uvicorn.worker.http.h11_connection import H11Connection
+from uvicorn.worker.http.limits import Limits
 from uvicorn.worker.http.reader import Part, RequestReader
 from uvicorn.worker.state import ServerState
 
@@ -54,12 +55,12 @@ def codec_class(request: pytest.FixtureRequest) -> Any:
 Call = tuple[Any, ...]
 
 
-def _calls(codec_class: Any, chunks: Iterable[bytes], max_head: int | None = None) -> list[Call]:
+def _calls(codec_class: Any, chunks: Iterable[bytes], limits: Limits | None = None) -> list[Call]:
     """What a reader makes of these bytes: ("request", …), ("body", whole), ("refused", status).
 
     An unfinished body is left out: how much of it was told before a refusal depends on how the bytes were cut.
     """
-    reader = RequestReader(codec_class()) if max_head is None else RequestReader(codec_class(), max_head)
+    reader = RequestReader(codec_class(), limits)
     calls: list[Call] = []
     body = b""
     for data in chunks:
@@ -118,6 +119,9 @@ class FakeTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         return 1 if self.clogged else 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high is low is None
 
     def unclog(self) -> None:
         """The peer reads again."""
@@ -233,7 +237,8 @@ class Peer:
         if not self.config.loaded:
             self.config.load()
         self.state = state or ServerState()
-        self.state.limit_concurrency = self.config.limit_concurrency
+        if state is None or state.admission is None:
+            self.state.configure(self.config)
         self.loop = asyncio.get_running_loop()
         self.connection = connection_class(self.config, self.state, lifespan_state)
         self.transport = FakeTransport(self.loop, self.connection, {"peername": client, "sockname": server})

@@ -379,6 +379,26 @@ bad("gzip, chunked without Host", get(b"Transfer-Encoding: gzip, chunked", host=
 bad("gzip and a control byte in the target", get(b"Transfer-Encoding: gzip", first=b"POST /\x7f HTTP/1.1"))
 bad("gzip and a bad field", post(b"Transfer-Encoding: gzip", b"X : 1"))
 bad("a space before Transfer-Encoding's colon", post(b"Transfer-Encoding : chunked", body=b"0\r\n\r\n"))
+UPGRADE = (b"Connection: upgrade", b"Upgrade: x")
+for end, status in (
+    (b"\t", 400),
+    (b"\t ", 400),
+    (b" \t", 400),
+    (b"\x0b", 400),
+    (b", gzip", 400),
+    (b", x, chunked", 400),
+):
+    coding = b"Transfer-Encoding: chunked" + end
+    bad(f"chunked and {end!r}", post(coding, body=b"0\r\n\r\n"), status)
+    bad(f"chunked and {end!r} in an upgrade", post(*UPGRADE, coding, body=b"0\r\n\r\n"), status)
+    bad(f"chunked and {end!r} before an upgrade", post(coding, *UPGRADE, body=b"0\r\n\r\n"), status)
+bad("gzip and a tab", post(b"Transfer-Encoding: gzip\t"), 501)
+bad("gzip and a tab in an upgrade", post(*UPGRADE, b"Transfer-Encoding: gzip\t"), 501)
+bad("chunked and a tab without Host in an upgrade", get(*UPGRADE, b"Transfer-Encoding: chunked\t", host=False))
+bad("gzip in an upgrade", post(*UPGRADE, b"Transfer-Encoding: gzip"), 501)
+bad("a length and chunked in an upgrade", post(*UPGRADE, b"Content-Length: 1", b"Transfer-Encoding: chunked"))
+bad("two lengths in an upgrade", post(*UPGRADE, b"Content-Length: 1", b"Content-Length: 1", body=b"a"))
+bad("a length that is none in an upgrade", post(*UPGRADE, b"Content-Length: +1", body=b"a"))
 bad("a vertical tab in the coding", post(b"Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n"))
 
 # -- Connection, Upgrade, Expect -------------------------------------------------------------------------------
@@ -445,3 +465,90 @@ ok("HEAD, then GET", get(first=b"HEAD / HTTP/1.1") + get(), Seen("HEAD"), GET)
 ok("half a head: nothing yet", get()[:-2])
 ok("half a line: nothing yet", b"GE")
 ok("nothing", b"")
+
+# -- request smuggling: what has worked against some pair of servers ---------------------------------------------
+
+HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
+ok("a length hides a request", get(b"Content-Length: %d" % len(HIDDEN)) + HIDDEN, Seen(body=HIDDEN))
+ok("chunks hide a request", chunked(b"%x\r\n%b\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN)), Seen("POST", body=HIDDEN))
+ok("no length: the next request", post() + HIDDEN, POST, Seen(path="/hidden"))
+ok("OPTIONS with a length", get(CL1, first=b"OPTIONS / HTTP/1.1") + b"a" + get(), Seen("OPTIONS", body=b"a"), GET)
+ok("HEAD with a length", get(CL1, first=b"HEAD / HTTP/1.1") + b"a" + get(), Seen("HEAD", body=b"a"), GET)
+ok("DELETE in chunks", get(b"Transfer-Encoding: chunked", first=b"DELETE / HTTP/1.1") + b"0\r\n\r\n", Seen("DELETE"))
+ok("underscores are no hyphens", post(b"Content_Length: 5", b"Transfer_Encoding: chunked") + get(), POST, GET)
+ok("names that only look alike", post(b"X-Content-Length: 5", b"Transfer-Encodings: chunked") + get(), POST, GET)
+ok("TE is no Transfer-Encoding", post(b"TE: chunked") + get(), POST, GET)
+ok("Trailer announces nothing", post(b"Trailer: Content-Length") + get(), POST, GET)
+ok(
+    "a length in a trailer",
+    chunked(b"0\r\nContent-Length: 35\r\n\r\n") + HIDDEN,
+    POST,
+    Seen(path="/hidden"),
+)
+ok(
+    "a coding in a trailer",
+    chunked(b"0\r\nTransfer-Encoding: chunked\r\n\r\n") + HIDDEN,
+    POST,
+    Seen(path="/hidden"),
+)
+ok(
+    "Connection names the length",
+    post(b"Connection: Content-Length", CL1, body=b"a") + get(),
+    Seen("POST", body=b"a"),
+    GET,
+)
+ok(
+    "Connection names Host",
+    get(b"Connection: Host", b"X: 1"),
+    Seen(headers=(HOST, (b"connection", b"Host"), (b"x", b"1"))),
+)
+ok(
+    "Expect and a hidden request",
+    post(b"Expect: 100-continue", b"Content-Length: %d" % len(HIDDEN), body=HIDDEN) + get(),
+    Seen("POST", body=HIDDEN),
+    GET,
+)
+ok("Expect twice", post(b"Expect: 100-continue", b"Expect: 100-continue", CL1, body=b"a"), Seen("POST", body=b"a"))
+ok("a method in another field", get(b"X-HTTP-Method-Override: POST", CL1) + b"a", Seen(body=b"a"))
+bad("a length and a folded coding", post(CL1, b"Transfer-Encoding:", b" chunked", body=b"0\r\n\r\n"))
+bad("a coding with a fold behind", post(b"Transfer-Encoding: chunked", b" x", body=b"0\r\n\r\n"))
+bad("a coding behind a bare LF", post(CL1, b"X: x\nTransfer-Encoding: chunked", body=b"0\r\n\r\n"))
+bad("a coding behind a bare CR", post(CL1, b"X: x\rTransfer-Encoding: chunked", body=b"0\r\n\r\n"))
+bad("a coding behind NUL", post(CL1, b"X: x\x00\r\nTransfer-Encoding: chunked", body=b"0\r\n\r\n"))
+bad("LF before the coding", post(CL1, b"Transfer-Encoding:\nchunked", body=b"0\r\n\r\n"))
+bad("a tab behind the coding's name", post(CL1, b"Transfer-Encoding\t: chunked", body=b"0\r\n\r\n"))
+bad("a vertical tab behind the coding's name", post(CL1, b"Transfer-Encoding\x0b: chunked", body=b"0\r\n\r\n"))
+bad("a space before the coding's name", post(CL1, b" Transfer-Encoding: chunked", body=b"0\r\n\r\n"))
+bad("the coding and its name in one", post(CL1, b"Transfer-Encoding chunked", body=b"0\r\n\r\n"))
+bad("an unknown coding, then chunked", post(b"Transfer-Encoding: x", b"Transfer-Encoding: chunked", CL1), 400)
+bad("chunked, then an unknown coding", post(b"Transfer-Encoding: chunked", b"Transfer-Encoding: x", CL1), 400)
+bad("a quoted coding and a length", post(b'Transfer-Encoding: "chunked"', CL1, body=b"a"))
+bad("a length with a comma at its end", post(b"Content-Length: 1,", body=b"a"))
+bad("a length with a comma before", post(b"Content-Length: ,1", body=b"a"))
+bad("a length with a vertical tab", post(b"Content-Length: 1\x0b", body=b"a"))
+bad("a length with a form feed before", post(b"Content-Length: \x0c1", body=b"a"))
+bad("a length with a no-break space", post(b"Content-Length: 1\xa0", body=b"a"))
+bad("a length in other digits", post("Content-Length: ١".encode(), body=b"a"))
+bad("a length with an exponent", post(b"Content-Length: 1e1", body=b"a"))
+bad("two lengths with other names between", post(CL1, b"X: y", b"CONTENT-LENGTH: 1", body=b"a"))
+bad("a length and an empty one", post(CL1, b"Content-Length:", body=b"a"))
+bad("LF ends a chunk extension", chunked(b"1;\nx\r\na\r\n0\r\n\r\n"))
+bad("CR inside a chunk extension", chunked(b"1;\rx\r\na\r\n0\r\n\r\n"))
+bad("CR CR LF behind a size", chunked(b"1\r\r\na\r\n0\r\n\r\n"))
+bad("two other bytes behind a chunk", chunked(b"1\r\naXX0\r\n\r\n"))
+bad("LF LF behind a chunk", chunked(b"1\r\na\n\n0\r\n\r\n"))
+bad("a size that wraps at 64 bits", chunked(b"10000000000000001\r\na\r\n0\r\n\r\n"))
+bad("a size with a space behind", chunked(b"1 \r\na\r\n0\r\n\r\n"))
+bad("a size with an underscore", chunked(b"1_0\r\n0123456789abcdef\r\n0\r\n\r\n"))
+bad("a size in quotes", chunked(b'"1"\r\na\r\n0\r\n\r\n'))
+bad("an empty line for a size", chunked(b"\r\n1\r\na\r\n0\r\n\r\n"))
+bad("a last chunk with text behind", chunked(b"0x\r\n\r\n"))
+bad("a request in place of a trailer", chunked(b"0\r\nGET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"))
+bad("a Host in the authority and a bad one", get(b"Host: a b", first=b"GET http://b/ HTTP/1.1", host=False))
+bad("a Host folded", get(b"Host: a", b" b", host=False))
+bad("a Host with a tab", get(b"Host: a\tb", host=False))
+bad("a target with a line break", get(first=b"GET /\r\nX: y HTTP/1.1"))
+bad("a target with an escaped space left open", get(first=b"GET /a b HTTP/1.1"))
+bad("a second version in the line", get(first=b"GET / HTTP/1.1 HTTP/1.1"))
+bad("a reply in place of a request", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+bad("a proxy's preamble", b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + get())

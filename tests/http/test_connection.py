@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import ClientDisconnected
-from uvicorn.worker.http.connection import DISCARD_LIMIT, HEADER_DEADLINE, LINGER, TURN
+from uvicorn.worker.http.connection import DISCARD_LIMIT, TURN
+from uvicorn.worker.http.limits import LINGER, Limits
 from uvicorn.worker.http.stream import HIGH_WATER
 from uvicorn.worker.state import ServerState
 
@@ -31,6 +32,9 @@ CHUNKED = get("/", "Transfer-Encoding: chunked", method="POST")
 
 def body(data: bytes = b"", more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+HEADER_DEADLINE = Limits().header_time
 
 
 class Gate:
@@ -422,6 +426,7 @@ async def test_the_whole_scope(make_peer: Any, recorder: Any) -> None:
         "raw_path": b"/a%20b",
         "query_string": b"c=%20",
         "headers": [(b"host", b"a"), (b"x-a", b"1")],
+        "extensions": {"http.response.early_hint": {}},
         "state": {"db": 1},
     }
 
@@ -532,6 +537,103 @@ async def test_bad_response_headers_are_a_500(make_peer: Any, respond: Any, head
     (response,) = peer.responses()
     assert (response.status, response.body, response.headers["connection"]) == (500, b"Internal Server Error", "close")
     assert "Exception in ASGI application" in caplog.text
+
+
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"5")]])
+@pytest.mark.parametrize("more", [False, True])
+async def test_a_205_has_nothing_and_says_so(make_peer: Any, headers: Any, more: bool) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 205, "headers": headers})
+        await send(body(b"hello", more=more))
+        if more:
+            await send(body(b"hello"))
+
+    peer = make_peer(app)
+    peer.send(get() + get())
+    responses = await peer.answered(count=2)
+    assert [(response.headers["content-length"], response.body) for response in responses] == [("0", b"")] * 2
+
+
+async def test_connect_is_told_what_else_there_is(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n")
+    await peer.until(lambda: peer.transport.half_closed)
+    (response,) = peer.responses()
+    assert response.status == 405 and response.headers["allow"].startswith("GET, HEAD, POST")
+    peer.drop()
+
+
+# -- early hints -----------------------------------------------------------------------------------------------
+
+HINT = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload; as=style", b"</b.js>; rel=preload"]}
+
+
+async def test_early_hints_leave_at_once(make_peer: Any, recorder: Any) -> None:
+    go = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["extensions"] == {"http.response.early_hint": {}}
+        await send(dict(HINT))
+        await go.wait()
+        await send({"type": "http.response.early_hint", "links": iter([b"</c>"])})
+        await recorder(scope, receive, send)
+
+    peer = make_peer(app)
+    peer.send(post(b"abc", "Expect: 100-continue") + get())
+    await peer.output(
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload; as=style\r\nlink: </b.js>; rel=preload\r\n\r\n"
+    )
+    go.set()
+    await peer.output(b"\r\nabc")
+    assert peer.take().count(b"103 Early Hints\r\n") == 2
+    await peer.output(b"200 OK")
+    assert not peer.transport.closed
+
+
+@pytest.mark.parametrize("link", [b"a\r\nx: y", b"a\0", "text", 5])
+async def test_a_bad_link_is_told_to_the_application(make_peer: Any, respond: Any, link: Any) -> None:
+    raised: list[Exception] = []
+    answer = respond()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await send({"type": "http.response.early_hint", "links": [link]})
+        except (ValueError, TypeError) as exc:
+            raised.append(exc)
+        await answer(scope, receive, send)
+
+    peer = make_peer(app)
+    peer.send(get())
+    (response,) = await peer.answered()
+    assert (response.status, len(raised)) == (200, 1)
+
+
+async def test_no_early_hints_where_they_do_not_work(make_peer: Any) -> None:
+    """HTTP/1.0 knows no 1xx, and after the start it is too late."""
+    sentences: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["http_version"] == "1.1":
+            await send(dict(START))
+        else:
+            assert scope["extensions"] == {}
+        try:
+            await send(dict(HINT))
+        except RuntimeError as exc:
+            sentences.append(str(exc))
+        if scope["http_version"] == "1.0":
+            await send(dict(START))
+        await send(body())
+
+    for version in ("1.1", "1.0"):
+        peer = make_peer(app)
+        peer.send(get(version=version))
+        (response,) = await peer.answered()
+        assert response.status == 200
+    assert sentences == [
+        "Expected ASGI message 'http.response.body', but got 'http.response.early_hint'.",
+        "Expected ASGI message 'http.response.start', but got 'http.response.early_hint'.",
+    ]
 
 
 # -- the application's faults ----------------------------------------------------------------------------------
@@ -707,10 +809,10 @@ async def test_a_refusal_is_one_answer_one_line_and_no_application(make_peer: An
     (response,) = peer.responses()
     assert (response.status, response.headers["connection"]) == (400, "close")
     assert recorder.seen == []
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO] == [
-        "Invalid HTTP request received."
-    ]
-    assert "\x1b" not in caplog.text
+    (record,) = caplog.records
+    assert (record.levelname, "\x1b" in caplog.text) == ("INFO", False)
+    assert record.getMessage().startswith("Invalid HTTP request received. 192.0.2.1:1234 - '")
+    assert "' (400): b'GET / HTTP/1.1\\r\\nHost : \\x1b[31m\\r\\n\\r\\nGET" in record.getMessage()
 
 
 async def test_a_refusal_behind_a_good_request_waits_for_its_turn(make_peer: Any) -> None:
@@ -916,11 +1018,9 @@ async def test_above_the_concurrency_limit_the_answer_is_503(
     make_peer: Any, connection_class: Any, caplog: Any
 ) -> None:
     state, gate = ServerState(), Gate()
-    first, second = (make_peer(gate, state=state, limit_concurrency=1) for _ in range(2))
+    first, second = (make_peer(gate, state=state, limit_concurrency=1, limit_queue=0) for _ in range(2))
     first.send(get("/0"))
     second.send(post(b"body", path="/1"))
-    await second.until(lambda: second.transport.half_closed)
-    second.send_eof()
     await second.closed()
     (response,) = second.responses()
     assert (response.status, response.headers["connection"], response.headers["retry-after"]) == (503, "close", "1")
@@ -1251,10 +1351,13 @@ async def test_a_slow_reader_gets_the_whole_of_a_last_response(make_peer: Any, r
     peer.send(b"nonsense\r\n\r\n")
     await peer.until(lambda: peer.transport.half_closed)
     peer.transport.clogged = True
-    peer.connection.sweep(peer.connection.active_at + 60, 5)
+    for second in (1, 30, 59):
+        peer.connection.sweep(peer.connection.active_at + second, 5)
     assert not peer.transport.aborted, "there is still something to write"
     peer.transport.clogged = False
     peer.connection.sweep(peer.connection.active_at + 60, 5)
+    assert not peer.transport.aborted, "its moment begins when it has everything"
+    peer.connection.sweep(peer.connection.active_at + 60 + LINGER + 1, 5)
     assert peer.transport.aborted
 
 

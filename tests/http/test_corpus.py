@@ -1,8 +1,11 @@
-"""The corpus through whole connections, and through bare readers cut at every position."""
+"""The corpus through real sockets, through whole connections, and through bare readers cut at every position."""
 
 from __future__ import annotations
 
+import asyncio
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -42,3 +45,44 @@ def test_the_cut_makes_no_difference(case: Any, codec_class: Any, calls: Callabl
 def test_the_codecs_agree(case: Any, codecs: dict[str, Any], calls: Callable[..., list[Any]]) -> None:
     outcomes = [calls(codec, [case.raw]) for codec in codecs.values()]
     assert all(outcome == outcomes[0] for outcome in outcomes)
+
+
+# -- real sockets ----------------------------------------------------------------------------------------------
+
+
+async def outcome(case: Any, port: int, recorder: Any, parse: Callable[..., Any]) -> tuple[Any, ...]:
+    """What the application saw of a case, and the statuses that came back."""
+    recorder.seen.clear()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(case.raw)
+        writer.write_eof()
+        answers = parse(await reader.read(), [seen.method for seen in case.seen])
+    finally:
+        writer.close()
+    seen = [
+        ({key: value for key, value in scope.items() if key not in ("client", "server")}, body)
+        for scope, body in recorder.seen
+    ]
+    return seen, [answer.status for answer in answers if answer.status != 100]
+
+
+async def test_over_real_sockets_the_codecs_do_the_same(
+    loop_factory: Any, serving: Any, recorder: Any, codecs: Any, parse_responses: Any
+) -> None:
+    cases = runpy.run_path(str(Path(__file__).with_name("corpus.py")))["CASES"]
+    assert len({case.name for case in cases}) == len(cases) >= 300
+    outcomes: dict[str, list[Any]] = {}
+    for codec in codecs:
+        async with serving(recorder, lifespan="off", http=codec) as server:
+            outcomes[codec] = [await outcome(case, server.port, recorder, parse_responses) for case in cases]
+    for codec, found in outcomes.items():
+        for case, (seen, statuses) in zip(cases, found, strict=True):
+            told = f"{codec}: {case.name}"
+            assert statuses == [200] * len(case.seen) + ([] if case.status is None else [case.status]), told
+            assert [(scope["method"], scope["path"], scope["query_string"], body) for scope, body in seen] == [
+                (expected.method, expected.path, expected.query, expected.body) for expected in case.seen
+            ], told
+            for expected, (scope, _) in zip(case.seen, seen, strict=True):
+                assert expected.headers in (None, tuple(scope["headers"])), told
+        assert found == next(iter(outcomes.values()))

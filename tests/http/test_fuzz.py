@@ -12,6 +12,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from uvicorn.worker.http.limits import Limits
+
 WANTED = os.environ.get("FUZZ_EXAMPLES", "")
 
 METHODS = [
@@ -75,6 +77,14 @@ NASTY = [bytes([byte]) for byte in range(256)] + [
     b"HTTP/1.1",
 ]
 
+LIMITS = [Limits()] * 4 + [
+    Limits(line=18),
+    Limits(head=60),
+    Limits(fields=2),
+    Limits(body=4),
+    Limits(line=30, head=80, fields=3, body=8),
+]
+
 usual = st.sampled_from
 fields = st.builds(
     lambda name, colon, value: name + colon + value,
@@ -112,14 +122,14 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[int]]:
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(streams())
+@given(streams(), usual(LIMITS))
 def test_codecs_and_cuts_make_no_difference(
-    codecs: dict[str, Any], calls: Callable[..., list[Any]], stream: tuple[bytes, list[int]]
+    codecs: dict[str, Any], calls: Callable[..., list[Any]], stream: tuple[bytes, list[int]], limits: Limits
 ) -> None:
     data, cuts = stream
     pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
     outcomes = {
-        f"{name}, {how}": calls(codec, chunks)
+        f"{name}, {how}": calls(codec, chunks, limits)
         for name, codec in codecs.items()
         for how, chunks in (("whole", [data]), ("cut", pieces))
     }

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http.reader import MAX_CHUNK_LINE, MAX_FIELDS, MAX_HEAD, MAX_TRAILERS, Part, RequestReader
+from uvicorn.worker.http.limits import HEAD_BYTES, HEAD_FIELDS, Limits
+from uvicorn.worker.http.reader import MAX_CHUNK_LINE, MAX_TRAILERS, Part, RequestReader
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -62,37 +63,96 @@ def test_a_chunk_is_handed_on_before_it_is_whole(reader: RequestReader) -> None:
 
 
 def test_a_head_at_its_limit(reader: RequestReader) -> None:
-    rest = MAX_HEAD - len(GET) - len("X: \r\n")
+    rest = HEAD_BYTES - len(GET) - len("X: \r\n")
     reader.pending = GET[:-2] + b"X: " + b"v" * rest + b"\r\n\r\n"
-    assert len(reader.pending) == MAX_HEAD
+    assert len(reader.pending) == HEAD_BYTES
     assert reader.head() is not None
 
 
 def test_a_head_over_its_limit(reader: RequestReader) -> None:
-    rest = MAX_HEAD - len(GET) - len("X: \r\n") + 1
+    rest = HEAD_BYTES - len(GET) - len("X: \r\n") + 1
     assert refused(reader, GET[:-2] + b"X: " + b"v" * rest + b"\r\n\r\n") == 431
 
 
 def test_a_head_that_never_ends(reader: RequestReader) -> None:
-    assert refused(reader, GET[:-2] + b"X: " + b"v" * MAX_HEAD) == 431
+    assert refused(reader, GET[:-2] + b"X: " + b"v" * HEAD_BYTES) == 431
 
 
 def test_a_line_that_never_ends(reader: RequestReader) -> None:
-    assert refused(reader, b"GET /" + b"v" * MAX_HEAD) == 414
+    assert refused(reader, b"GET /" + b"v" * HEAD_BYTES) == 414
 
 
 def test_a_smaller_limit(codec_class: Any) -> None:
-    reader = RequestReader(codec_class(), max_head=600)
+    reader = RequestReader(codec_class(), Limits(head=600))
     assert refused(reader, GET[:-2] + b"X: " + b"v" * 600 + b"\r\n\r\n") == 431
 
 
-def test_no_limit_is_below_a_small_head_however_it_is_cut(codec_class: Any, calls: Any) -> None:
-    whole = calls(codec_class, [GET], 1)
-    assert whole[0][0] == "request"
-    assert calls(codec_class, [GET[:-1], GET[-1:]], 1) == whole
+LINE = b"GET /abcde HTTP/1.1"
 
 
-@pytest.mark.parametrize(("count", "fits"), [(MAX_FIELDS, True), (MAX_FIELDS + 1, False)])
+@pytest.mark.parametrize(
+    ("limits", "data", "outcome"),
+    [
+        (Limits(line=19), LINE + b"\r\nHost: a\r\n\r\n", None),
+        (Limits(line=18), LINE + b"\r\nHost: a\r\n\r\n", 414),
+        (Limits(line=18), LINE + b"\r", 414),
+        (Limits(line=19), LINE + b"\r", None),
+        (Limits(line=19), LINE + b"\rX", 414),
+        (Limits(line=18), b"GET /ab\rcde HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (Limits(line=18), b"BREW / HTTP/1.1\nHost: a\r\n\r\n", 400),
+        (Limits(fields=2), GET[:-2] + b"X: y\r\n\r\n", None),
+        (Limits(fields=2), GET[:-2] + b"X: y\r\nX: z\r\n\r\n", 431),
+        (Limits(fields=2), GET[:-2] + b"X: y\nZ: z\r\nX: z\r\n\r\n", 400),
+        (Limits(head=60), GET[:-2] + b"X: \n" + b"v" * 60 + b"\r\n\r\n", 400),
+        (Limits(head=60), GET[:-2] + b"X: " + b"v" * 60 + b"\n", 431),
+    ],
+)
+def test_small_limits_however_the_bytes_are_cut(
+    codec_class: Any, calls: Any, limits: Limits, data: bytes, outcome: int | None
+) -> None:
+    whole = calls(codec_class, [data], limits)
+    assert [call[1] for call in whole if call[0] == "refused"] == ([outcome] if outcome else [])
+    assert calls(codec_class, [data[i : i + 1] for i in range(len(data))], limits) == whole
+    for cut in range(1, len(data)):
+        assert calls(codec_class, [data[:cut], data[cut:]], limits) == whole, cut
+
+
+@pytest.mark.parametrize(
+    ("data", "outcome"),
+    [
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", None),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nExpect: 100-continue\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nContent-Length: 6\r\n\r\n", 400),
+        (CHUNKED + b"2\r\nab\r\n3\r\ncde\r\n0\r\nX: y\r\n\r\n", None),
+        (CHUNKED + b"2\r\nab\r\n4\r\ncdef\r\n0\r\n\r\n", 413),
+        (CHUNKED + b"2\r\nabX4\r\ncdef\r\n0\r\n\r\n", 400),
+        (CHUNKED + b"fffffffff\r\n", 413),
+    ],
+)
+def test_a_body_over_its_limit(codec_class: Any, calls: Any, data: bytes, outcome: int | None) -> None:
+    whole = calls(codec_class, [data], Limits(body=5))
+    assert [call[1] for call in whole if call[0] == "refused"] == ([outcome] if outcome else [])
+    assert calls(codec_class, [data[i : i + 1] for i in range(len(data))], Limits(body=5)) == whole
+
+
+def test_how_much_of_a_body_was_received(reader: RequestReader) -> None:
+    reader.pending = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel"
+    reader.head()
+    reader.body()
+    assert reader.received == 3
+    reader.pending += b"lo" + CHUNKED
+    reader.body()
+    reader.head()
+    sizes = []
+    for part in (b"3\r\na", b"bc\r\n2", b"\r\nd", b"e\r\n0\r\nX: ", b"y\r\n"):
+        reader.pending += part
+        reader.body()
+        sizes.append(reader.received)
+    assert sizes == [1, 3, 4, 5, 5]
+
+
+@pytest.mark.parametrize(("count", "fits"), [(HEAD_FIELDS, True), (HEAD_FIELDS + 1, False)])
 def test_the_number_of_fields(reader: RequestReader, count: int, fits: bool) -> None:
     data = GET[:-2] + b"X-Abc: d\r\n" * (count - 1) + b"\r\n"
     if fits:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.acceptor import Acceptor
+from uvicorn.worker.acceptor import UNSENT, Acceptor
 
 CROWD = 40
 
@@ -104,6 +104,16 @@ async def test_whoever_comes_is_accepted(loop_factory: Any, queue: socket.socket
         for count in (CROWD, CROWD * 2):
             with crowd(queue):
                 await made.count(count)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the system has no such option")
+async def test_the_kernel_takes_little_for_a_peer_that_reads_nothing(loop_factory: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        async with accepting(sock) as (_, made):
+            with crowd(sock):
+                await made.count(1)
+                accepted = made.transports[0].get_extra_info("socket")
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT
 
 
 async def test_stopping_leaves_the_queue_to_others(loop_factory: Any, queue: socket.socket) -> None:

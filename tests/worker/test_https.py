@@ -467,7 +467,7 @@ async def test_a_slow_reader_gets_its_last_response_to_the_end(
 async def test_a_refusal_reaches_a_client_that_is_still_sending(
     serving: Any, loop_factory: Any, pair: Any, authority: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uvicorn.worker.http.connection.LINGER", 0.5)  # this client uses all of it
+    monkeypatch.setattr("uvicorn.worker.http.limits.LINGER", 0.5)  # this client uses all of it
     async with serving(App(), lifespan="off", **pair) as server, deaf(server, authority.client()) as client:
 
         def upload() -> bytes:
@@ -483,7 +483,7 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(
 async def test_an_answer_before_the_upload_is_over(
     serving: Any, loop_factory: Any, pair: Any, authority: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uvicorn.worker.http.connection.LINGER", 0.5)  # this client uses all of it
+    monkeypatch.setattr("uvicorn.worker.http.limits.LINGER", 0.5)  # this client uses all of it
     async with serving(App(), lifespan="off", **pair) as server, deaf(server, authority.client()) as client:
 
         def upload() -> bytes:

@@ -5,9 +5,10 @@ in Python. Everything else is a reader on the listening socket: asyncio's `Serve
 accepted, the loops' Unix servers unlink the path when any process closes its copy, and no loop's server says which
 TLS handshakes are still on their way.
 
-States: new → accepting → stopped (the queue fills up for others) → closed. Owns: a copy of the socket, and the tasks
-that turn accepted sockets into connections. Must not: know what a connection is. Fails by: what `accept` cannot give
-now (out of descriptors) stays in the queue, is logged once a second at most, and is tried again.
+States: new → accepting ⇄ held (descriptors run out: who comes waits in the queue, `look` goes on) → stopped (the queue
+fills up for others) → closed. Owns: a copy of the socket, and the tasks that turn accepted sockets into connections.
+Must not: know what a connection is. Fails by: what `accept` cannot give now (out of memory, or of descriptors for the
+whole system) stays in the queue, is logged once a second at most, and is tried again.
 """
 
 from __future__ import annotations
@@ -28,10 +29,18 @@ if TYPE_CHECKING:
 else:
     asyncio = Later("asyncio", globals())
 
+from uvicorn.worker.descriptors import Descriptors
+
 ACCEPTS_PER_WAKE = 16
 """Siblings share the queue: a worker that took all of it at once would serve it alone."""
 
+UNSENT = 131072
+"""Bytes that the kernel takes for a connection and cannot send yet. Its own bound is megabytes: a thousand readers that
+take nothing would hold gigabytes of it, and filling them would keep the loop for seconds. Connections inherit it."""
 RETRY_SECONDS = 1.0
+STARVED_SECONDS = 0.05
+QUIET_SECONDS = 10.0
+"""Seconds between two lines that say that descriptors run out."""
 
 SETTLING = 1.0
 """Seconds that a stop waits for connections which are being set up."""
@@ -57,11 +66,18 @@ class Acceptor:
     ) -> None:
         sock.setblocking(False)
         self.given = given  # as a listener's: for the server that decides how this stops
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         self._loop = loop
         self._sock = sock
         self._factory = factory
         self._tls = tls
         self._server: asyncio.AbstractServer | None = None
+        self._descriptors = Descriptors(sock.fileno())
+        self._backlog = 0
+        self._held = self._starved = False
+        self._told_at = 0.0
+        self._resuming: asyncio.Task[None] | None = None
         self._reading = False
         self._retry: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[None]] = set()
@@ -71,16 +87,55 @@ class Acceptor:
         return () if self._sock.fileno() < 0 else (self._sock,)
 
     def is_serving(self) -> bool:
-        return self._reading or self._server is not None
+        return self._reading or self._held or self._server is not None
 
     async def start(self, backlog: int) -> None:
         """Begin to accept. The socket listens already, or begins to with this backlog."""
+        self._backlog = backlog
         on_uvloop = type(self._loop).__module__.startswith("uvloop")
         if on_uvloop and self._tls is None and self._sock.family in (socket.AF_INET, socket.AF_INET6):
-            self._server = await self._loop.create_server(self._factory, sock=self._sock.dup(), backlog=backlog)
+            self._server = await self._loop.create_server(self._watched_factory, sock=self._sock.dup(), backlog=backlog)
         else:
             self._sock.listen(backlog)
             self._read()
+
+    def _watched_factory(self) -> asyncio.Protocol:
+        """uvloop's server accepts one connection in a turn: a hold that is put into the next comes soon enough."""
+        if not self._descriptors.room() and not self._held:
+            self._held = True
+            self._loop.call_soon(self._hold)
+        return self._factory()
+
+    def _hold(self) -> None:
+        """Leave who comes in the kernel's queue."""
+        if self._server is None and not self._reading:  # stopped in between
+            self._held = False
+            return
+        self._held = True
+        self._pause()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        now = time.monotonic()
+        if now - self._told_at > QUIET_SECONDS:
+            _log.warning("The limit of open files is near: new connections wait until others have left (ulimit -n).")
+            self._told_at = now
+
+    def look(self) -> None:
+        """Go on after a hold, if there is room again. Called by the worker's one timer."""
+        if self._held and self._resuming is None and self._descriptors.room():
+            self._resuming = self._loop.create_task(self._resume())
+
+    async def _resume(self) -> None:
+        try:
+            self._held = False
+            await self.start(self._backlog)
+        except OSError as exc:
+            if self._sock.fileno() >= 0:
+                self._held = True
+                _log.error("Cannot accept connections: %s. Trying again.", exc.strerror)
+        finally:
+            self._resuming = None
 
     def _read(self) -> None:
         self._retry = None
@@ -89,10 +144,14 @@ class Acceptor:
 
     def _accept_some(self) -> None:
         for _ in range(ACCEPTS_PER_WAKE):
+            if not self._descriptors.room():
+                self._hold()
+                return
             if not self._accept_one():
                 return
 
     def _accept_one(self) -> bool:
+        self._starved = False
         try:
             sock, peer = self._sock.accept()
         except (BlockingIOError, InterruptedError):
@@ -100,7 +159,8 @@ class Acceptor:
         except ConnectionAbortedError:
             return True  # the peer left while it waited: the next one may still be there
         except OSError as exc:
-            if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM) and self._reading:
+            self._starved = exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+            if self._starved and self._reading:
                 _log.error("Cannot accept a connection: %s. Trying again.", exc.strerror)
                 self._pause()
                 self._retry = self._loop.call_later(RETRY_SECONDS, self._read)
@@ -138,7 +198,11 @@ class Acceptor:
         await self._settle()
 
     async def _stop_reading(self) -> None:
+        self._held = False
         self._pause()
+        if self._resuming is not None:
+            await asyncio.wait({self._resuming})
+            self._pause()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -163,7 +227,9 @@ class Acceptor:
             taken = 0
             while taken < ACCEPTS_PER_WAKE and self._accept_one():
                 taken += 1
-            if not taken:
+            if self._starved:
+                await asyncio.sleep(STARVED_SECONDS)  # some leave while the server drains
+            elif not taken:
                 break
             await asyncio.sleep(0)
         self._sock.close()
@@ -171,6 +237,7 @@ class Acceptor:
 
     def close(self) -> None:
         """Close at once. `stop` or `drain` first, or what was just accepted is lost."""
+        self._held = False
         self._pause()
         if self._server is not None:
             self._server.close()

@@ -49,6 +49,8 @@ SWEEP_TICKS = 5
 """Ticks between two looks at idle and slow connections: half a second."""
 CERTIFICATE_TICKS = 50
 """Ticks between two looks at the certificate's files."""
+LATE = 2.0
+"""Seconds between two ticks that say that the loop stood still."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -268,7 +270,7 @@ class Server(SignalHearing):
         state.draining = False
         state.outbox = Outbox()  # one that waits for a loop which is gone would wait for ever
         state.logs_access = self.config.access_log and access.hasHandlers() and access.isEnabledFor(logging.INFO)
-        state.limit_concurrency = self.config.limit_concurrency
+        state.configure(self.config)
         state.context = contextvars.copy_context() if self.config.reset_contextvars else None
 
     def _log_started_message(self, listeners: list[socket.socket]) -> None:
@@ -347,11 +349,16 @@ class Server(SignalHearing):
 
     def _tick(self) -> None:
         state = self.server_state
-        now = state.now = time.monotonic()
+        now = time.monotonic()
+        if now - state.now > LATE:
+            self._ticks = 0  # the loop stood still: what came meanwhile is read before anybody is judged slow
+        state.now = now
         self._ticks += 1
         self._renew_default_headers()
         if self._ticks % SWEEP_TICKS == 0:
             self._sweep(now)
+        for acceptor in self.servers:
+            acceptor.look()
         if self._ticks % CERTIFICATE_TICKS == 0 and self.config.certificate is not None:
             self.config.certificate.refresh()
         master = self._master

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from uvicorn.worker.admission import Admission
 from uvicorn.worker.http.defaults import DefaultFields
+from uvicorn.worker.http.limits import Limits
 from uvicorn.worker.outbox import Outbox
 
 if TYPE_CHECKING:
     import asyncio
     from contextvars import Context
+
+    from uvicorn.config import Config
 
 
 class ServerState:
@@ -20,8 +24,9 @@ class ServerState:
 
     `connections` holds protocols (each has `shutdown()`), `tasks` the applications' unfinished tasks,
     `total_requests` counts requests begun, `in_flight` those whose application has not returned.
-    `now` is the worker's coarse clock: seconds of `time.monotonic()`, renewed at every tick. `context`: where every
-    call of the application begins anew; None leaves it to the loop.
+    `now` is the worker's coarse clock: seconds of `time.monotonic()`, renewed at every tick. `admission` is None while
+    any number of requests may be in flight. `context`: where every call of the application begins anew; None leaves it
+    to the loop.
     """
 
     def __init__(self) -> None:
@@ -34,8 +39,23 @@ class ServerState:
         self.outbox = Outbox()
         self.draining = False
         self.logs_access = False
-        self.limit_concurrency: int | None = None
         self.context: Context | None = None
+        self.limits = Limits()
+        self.admission: Admission | None = None
+
+    def configure(self, config: Config) -> None:
+        """Take over the limits that the options set."""
+        self.limits = Limits.of(config)
+        limit, places = config.limit_concurrency, config.limit_queue
+        self.admission = None
+        if limit is not None:
+            self.admission = Admission(limit, limit if places is None else places, config.timeout_queue)
+
+    def admit_next(self) -> None:
+        """A request has left: its place is for the first that waits."""
+        waiter = self.admission.next(self.in_flight) if self.admission is not None else None
+        if waiter is not None:
+            waiter.admit()
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:

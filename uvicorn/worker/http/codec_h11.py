@@ -48,7 +48,7 @@ class H11Codec:
         coding = _CODING.search(head)
         if coding is not None:
             if coding[1].endswith(b"\t"):  # llhttp refuses it
-                raise BadRequest(400, "Invalid Transfer-Encoding")
+                raise refusal(head)
             fields = [(name, coding[1] if name == b"transfer-encoding" else value) for name, value in fields]
         return fields
 

@@ -6,7 +6,7 @@ now would reset the connection under the response) → closed.
 
 Owns: the transport, order (the next request is parsed when the one before was answered), flow control both ways, when
 to close, and the task of the application. Time is not kept here: `active_at` is a reading of the worker's coarse clock,
-and the worker's one timer calls `sweep`. Must not: build an ASGI message, or know a header's wire form.
+the worker's one timer calls `sweep`, and `limits` judges. Must not: build an ASGI message, know a header's wire form.
 Fails by: answering the peer's fault with its status, the application's with 500, both logged; never by an exception.
 """
 
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 import sys
 import types
 from collections.abc import Awaitable, Callable
@@ -23,10 +25,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.addresses import address
 from uvicorn.errors import BadRequest, ClientDisconnected
+from uvicorn.worker.admission import Admission
 from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
-from uvicorn.worker.http.reader import MAX_HEAD, Codec, Part, RequestReader
+from uvicorn.worker.http.limits import Verdict, Wait, Watch
+from uvicorn.worker.http.reader import Codec, Part, RequestReader
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, STARTED, WAITING, Stream
 from uvicorn.worker.outbox import GAP
@@ -36,12 +40,8 @@ from uvicorn.worker.tls import all_sent, extension
 if TYPE_CHECKING:
     from uvicorn.config import Config
 
-HEADER_DEADLINE = 30.0
-"""Seconds from the first byte of a head (or from connecting) to its last."""
 STALLED_HEAD = 1.0
 """Seconds after which a drain takes a head that is not complete for nothing."""
-LINGER = 2.0
-"""Seconds that a peer which still sends is listened to after the last response."""
 PARTING = 600.0
 """Seconds for the last response over TLS where the system cannot say whether it was sent."""
 TURN = 16
@@ -82,6 +82,7 @@ class Connection(asyncio.Protocol):
         "_sent",
         "_state",
         "_stream",
+        "_watch",
         "active_at",
         "closing",
         "config",
@@ -110,7 +111,8 @@ class Connection(asyncio.Protocol):
         self._advancing = self._eof = self._lingering = self._refused = self._sent = False
         self._discarded = 0
         self._out = b""
-        self.reader = RequestReader(self.make_codec(), config.h11_max_incomplete_event_size or MAX_HEAD)
+        self._watch: Watch | None = None
+        self.reader = RequestReader(self.make_codec(), server_state.limits)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self.writable = True
         self.closing = server_state.draining
@@ -173,6 +175,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state.connections.discard(self)
+        if self._state.admission is not None:
+            self._state.admission.leave(self)
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.lost()
@@ -229,18 +233,32 @@ class Connection(asyncio.Protocol):
         self._fresh = False
         if request.upgrade is not None and request.upgrade.lower() == b"websocket":
             _log.warning("Unsupported upgrade request.")
-        if state.limit_concurrency is not None and state.in_flight >= state.limit_concurrency:
-            self._unavailable(stream)
-            return
-        state.in_flight += 1
         if not complete:
+            if self._watch is not None:
+                self._watch.new_body()
             self._resume()  # it paused, perhaps, while this request waited behind others
             if self.reader.pending:
                 self._body(stream)
                 if self._stream is not stream:
-                    state.in_flight -= 1
                     return
+        admission = state.admission
+        if admission is not None and not admission.has_room(state.in_flight):
+            if not admission.wait(self, state.now):
+                self._unavailable(stream)
+            return
+        state.in_flight += 1
         self._start(stream)
+
+    def admit(self) -> None:
+        """The request that waited may be served."""
+        if self._stream is not None:
+            self._state.in_flight += 1
+            self._start(self._stream)
+
+    def _make_room(self, admission: Admission) -> None:
+        """A place is free. It is not given away here: the next application would be nested in this one."""
+        if admission.waiting:
+            self._loop.call_soon(self._state.admit_next)
 
     def _start(self, stream: Stream) -> None:
         """Call the application. Where the loop allows it runs at once, and most are done when this returns."""
@@ -258,6 +276,8 @@ class Connection(asyncio.Protocol):
                 task = loop.create_task(coroutine)
         except (Exception, SystemExit) as exc:
             self._state.in_flight -= 1
+            if self._state.admission is not None:
+                self._make_room(self._state.admission)
             self._app_failed(stream, exc)
             return
         tasks = self._state.tasks
@@ -275,8 +295,10 @@ class Connection(asyncio.Protocol):
             return
         if stream.phase == COMPLETE:
             self._discard(len(data))
-        elif data and not stream.feed(data):
-            self._pause()
+        elif data:
+            self.active_at = self._state.now
+            if not stream.feed(data):
+                self._pause()
         if reader.part is _HEAD:
             stream.feed_end()
             if stream.phase == COMPLETE and self._stream is stream:
@@ -315,6 +337,8 @@ class Connection(asyncio.Protocol):
         self.flush()
         if head:
             self.transport.writelines((head, body))
+            # asyncio (3.12, 3.13) forgets to pause its protocol in `writelines`: this makes it look
+            self.transport.set_write_buffer_limits()
         else:
             self.transport.write(body)
 
@@ -325,6 +349,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def body_wanted(self) -> None:
+        self.active_at = self._state.now  # until now the peer was not to blame
         if not self._reading:
             self._resume()
 
@@ -376,11 +401,14 @@ class Connection(asyncio.Protocol):
     # -- the application's end ---------------------------------------------------------------------------------
 
     def _app_done(self, stream: Stream, task: asyncio.Task[Any]) -> None:
-        self._state.in_flight -= 1
+        state = self._state
+        state.in_flight -= 1
+        if state.admission is not None:
+            self._make_room(state.admission)
         try:
             result = task.result()
         except asyncio.CancelledError:
-            if not stream.is_lost and not self._state.draining:
+            if not stream.is_lost and not state.draining:
                 _log.error("ASGI callable was cancelled.")
             self._app_failed(stream, None)
         except BaseException as exc:
@@ -431,14 +459,20 @@ class Connection(asyncio.Protocol):
         if self._refused:
             return
         self._refused = self.closing = True
-        head = self.reader.pending[:64]
-        _log.warning("Invalid HTTP request received.")
-        cause = fault.__cause__ or fault.reason
-        _log.debug("Refused %s: %r (%d): %r", self._ends.client, str(cause), fault.status, head)
+        cause, begin = fault.__cause__ or fault.reason, self.reader.pending[:64]
+        _log.info(
+            "Invalid HTTP request received. %s - %r (%d): %r",
+            _shown(self._ends.client),
+            str(cause),
+            fault.status,
+            begin,
+        )
+        if self._state.admission is not None:
+            self._state.admission.leave(self)
         stream = self._stream
         if stream is None or stream.phase in (WAITING, STARTED):
             request = stream.request if stream is not None else _UNREAD
-            self.write(plain_response(request, fault.status, fault.reason, self._state.default, []))
+            self.write(plain_response(request, fault.status, fault.reason, self._state.default, fault.fields))
         if stream is not None:
             stream.lost()
         self._linger()
@@ -488,25 +522,54 @@ class Connection(asyncio.Protocol):
 
     def sweep(self, now: float, keep_alive: float) -> None:
         """End what was idle or slow for too long. Called by the worker's one timer; `now` and limits in seconds."""
-        quiet = now - self.active_at
         if self._ends.tls is not None and self.transport.is_closing():
-            self._part(quiet)
-        elif self._lingering:
-            if self.transport.get_write_buffer_size():
-                self.active_at = now  # the response is still on its way to a slow reader
-            elif quiet > LINGER and self._ends.tls is not None:
-                self._close()
-            elif quiet > LINGER:
-                self.transport.abort()
-        elif self._stream is not None:
-            if self._stream.phase == COMPLETE and quiet > keep_alive:
-                self._linger()  # the rest of a request's body does not come
+            self._part(now - self.active_at)
+            return
+        state, stream, reader = self._state, self._stream, self.reader
+        if state.admission is not None and stream is not None and state.admission.overdue(self, now):
+            self._unavailable(stream)
+            return
+        watch = self._watch
+        if watch is None:
+            idle = stream is None and self.writable and not (reader.pending or self._lingering)
+            if idle and now - self.active_at <= min(keep_alive, state.limits.header_time):
+                return  # as most are, in most sweeps
+            watch = self._watch = Watch(now)
+        unsent = self.transport.get_write_buffer_size()
+        verdict = watch.judge(now, state.limits, keep_alive, self._waits_for(), self.active_at, unsent, reader.received)
+        if verdict:
+            self._end(verdict)
+
+    def _waits_for(self) -> Wait:
+        stream = self._stream
+        if stream is not None:
+            if stream.body_complete:
+                return Wait.NOBODY
+            if stream.phase == COMPLETE:
+                return Wait.REST
+            return Wait.BODY if self._reading and not stream.continue_due else Wait.NOBODY
+        if self._lingering:
+            return Wait.END
+        if self.transport.is_closing() or not self.writable:
+            return Wait.NOBODY
+        if self.reader.pending and self.reader.pending != b"\r\n":  # an empty line behind a request begins none
+            return Wait.HEAD
+        return Wait.FIRST if self._fresh else Wait.NEXT
+
+    def _end(self, verdict: Verdict) -> None:
+        if verdict is Verdict.CLOSE or (verdict is Verdict.ABORT and self._ends.tls is not None):
+            self._close()
+        elif verdict is Verdict.LINGER:
+            self._linger()
+        elif verdict is Verdict.SLOW_HEAD:
+            self._refuse(BadRequest(408, "Request header not complete in time"))
+        elif verdict is Verdict.SLOW_BODY:
+            self._refuse(BadRequest(408, "Request body too slow"))
         else:
-            if self.reader.pending:
-                if quiet > HEADER_DEADLINE:
-                    self._refuse(BadRequest(408, "Request header not complete in time"))
-            elif quiet > (HEADER_DEADLINE if self._fresh else keep_alive):
-                self._close()
+            if verdict is Verdict.STALLED:
+                _log.info("Closed a connection that takes nothing of its response: %s", _shown(self._ends.client))
+                _forget_unsent(self.transport)
+            self.abort()
 
     def in_work(self, now: float) -> str:
         """The request that is in work, in a line for a person; "" when there is none."""
@@ -539,6 +602,13 @@ class Connection(asyncio.Protocol):
                 self.transport.resume_reading()
 
 
+def _forget_unsent(transport: asyncio.Transport) -> None:
+    """Closing resets the connection. The kernel would keep what it holds for minutes, for a peer that takes nothing."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def _says_disconnected(exc: BaseException | None) -> bool:
     """Whether this is our ClientDisconnected, or what a framework made of it (Starlette: `ClientDisconnect`)."""
     if exc is not None and type(exc).__name__ == "ClientDisconnect":
@@ -548,7 +618,10 @@ def _says_disconnected(exc: BaseException | None) -> bool:
 
 def _peer(stream: Stream) -> str:
     """Who asks, as a trusted proxy says it."""
-    client = stream.scope.get("client")
+    return _shown(stream.scope.get("client"))
+
+
+def _shown(client: tuple[str, Any] | None) -> str:
     return f"{client[0]}:{client[1]}" if client else ""
 
 

@@ -202,7 +202,7 @@ def request_line(line: bytes) -> RequestLine:
     name = METHODS.get(method)
     if name is None:
         if method == b"CONNECT":
-            raise BadRequest(405, "CONNECT is not served")
+            raise BadRequest(405, "CONNECT is not served", ((b"allow", b", ".join(METHODS)),))
         if _TOKEN.fullmatch(method):
             raise BadRequest(501, "Unknown method")
         raise BadRequest(400, "Invalid method")

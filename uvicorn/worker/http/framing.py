@@ -137,12 +137,12 @@ def response_head(
     status_line = _STATUS_LINES.get(status)
     if status_line is None or status < 200:
         raise ValueError(f"Invalid status of a response: {status!r}")
-    bodiless = request.method == "HEAD" or status in (204, 304)
+    bodiless = request.method == "HEAD" or status in (204, 205, 304)
     # An HTTP/1.0 client knows no other end of a body of unknown length.
     unbounded = not bodiless and more and length is None and request.http_version != "1.1"
     keep_alive = keep_alive and not block.close and not unbounded
     dropped = []
-    if status == 204 and length is not None:  # RFC 9110, 8.6: no Content-Length in a 204
+    if status in (204, 205) and length is not None:  # RFC 9110, 8.6: no Content-Length in a 204; 15.3.6: 0 in a 205
         dropped.append(b"content-length")
     if block.has_connection and not (keep_alive or block.close):  # ours says the contrary
         dropped.append(b"connection")
@@ -150,7 +150,9 @@ def response_head(
     ending = LENGTH
     if bodiless:
         ending = BODILESS
-        if length is None and size and not more and status != 204:
+        if status == 205:
+            data += b"content-length: 0\r\n"
+        elif length is None and size and not more and status != 204:
             data += b"content-length: %d\r\n" % size
     elif unbounded:
         ending = UNTIL_CLOSE
@@ -168,6 +170,12 @@ def response_head(
     return status_line + defaults + data + b"\r\n", ending, length or 0, keep_alive
 
 
+def early_hints(links: Iterable[bytes]) -> bytes:
+    """A 103 (RFC 8297) with these Link values. Raises ValueError or TypeError for what cannot be put on the wire."""
+    fields = [(b"link", bytes(memoryview(link))) for link in links]
+    return b"HTTP/1.1 103 Early Hints\r\n" + HeaderBlock(fields).tail
+
+
 def chunk(data: bytes, more: bool) -> bytes:
     """One part of a chunked body, and its end with the last one (RFC 9112, 7.1)."""
     if more:
@@ -176,7 +184,7 @@ def chunk(data: bytes, more: bool) -> bytes:
 
 
 def plain_response(
-    request: Request, status: int, text: str, default: DefaultFields, extra: list[tuple[bytes, bytes]]
+    request: Request, status: int, text: str, default: DefaultFields, extra: Iterable[tuple[bytes, bytes]]
 ) -> bytes:
     """A whole response of our own, a refusal or an error, and the last one of its connection."""
     body = text.encode()

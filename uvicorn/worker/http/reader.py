@@ -22,12 +22,8 @@ from typing import Protocol
 
 from uvicorn.errors import BadRequest
 from uvicorn.worker.http.fields import Fields, Request, known_lines, request_line
+from uvicorn.worker.http.limits import Limits
 
-MAX_HEAD = 65536
-"""Bytes of a request line and its header fields together."""
-_SMALL = 512
-"""Bytes of a head that is within every limit."""
-MAX_FIELDS = 128
 MAX_CHUNK_LINE = 256
 """Bytes of a chunk's size and extensions."""
 MAX_TRAILERS = 8192
@@ -55,25 +51,32 @@ class Part(enum.IntEnum):
 _HEAD = Part.HEAD
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t !-~\x80-\xff]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t !-~\x80-\xff]*")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 _FIRST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: [^\r\n]*\r?)?")
 
 
 class RequestReader:
     """Holds what was received and not consumed yet in `pending`: the connection adds, `head` and `body` take."""
 
-    __slots__ = ("_codec", "_left", "_parse", "_scanned", "max_head", "part", "pending")
+    __slots__ = ("_announced", "_codec", "_left", "_limits", "_parse", "_scanned", "_small", "part", "pending")
 
-    def __init__(self, codec: Codec, max_head: int = MAX_HEAD) -> None:
+    def __init__(self, codec: Codec, limits: Limits | None = None) -> None:
         self._codec = codec
         self._parse = codec.parse
-        self._left = 0
+        self._announced = self._left = 0
         self._scanned = 0
-        self.max_head = max(max_head, _SMALL)
+        self._limits = limits = limits or Limits()
+        self._small = limits.small
         self.pending = b""
         self.part = _HEAD
 
+    @property
+    def received(self) -> int:
+        """Bytes of the body so far, decoded."""
+        return self._announced if self.part is Part.TRAILERS else self._announced - self._left
+
     def head(self) -> Request | None:
-        """The next request, once its head is there; None until then. Raises BadRequest.
+        """The next request, once its head is there; None until then. Raises BadRequest, and leaves what is refused.
 
         Call it when `part` is HEAD. Afterwards `part` says whether a body follows.
         """
@@ -85,25 +88,31 @@ class RequestReader:
             self._check_partial(data)
             return None
         end += 4
-        if end == len(data):
-            self.pending = b""
-        else:
-            self.pending = data[end:]
+        rest = b""
+        if end != len(data):
+            rest = data[end:]
             data = data[:end]
-        self._scanned = 0
-        if end > _SMALL and (end > self.max_head or data.count(b"\r\n") > MAX_FIELDS + 2):
-            self._refuse_size(data)
         first = data[: data.find(b"\r\n")]
+        if end > self._small:
+            self._check_size(data, len(first))
         request = Request(known_lines.get(first) or request_line(first), self._parse(data))
         length = request.content_length
         if length != 0:
             self._codec.expect_body()
-            if length is None:
-                self.part = Part.CHUNK_SIZE
-            else:
-                self.part = Part.LENGTH
-                self._left = length
+            self._expect_body(length)
+        self._scanned = 0
+        self.pending = rest
         return request
+
+    def _expect_body(self, length: int | None) -> None:
+        if length is None:
+            self.part = Part.CHUNK_SIZE
+            self._announced = self._left = 0
+            return
+        if length > self._limits.body:
+            raise BadRequest(413, "Request body too large")
+        self.part = Part.LENGTH
+        self._announced = self._left = length
 
     def body(self) -> bytes:
         """What has arrived of the body, decoded, b"" for nothing. `part` is HEAD once it is complete.
@@ -172,6 +181,9 @@ class RequestReader:
             self._left = int(match[1], 16)
             if self._left:
                 self.part = Part.CHUNK_DATA
+                self._announced += self._left
+                if self._announced > self._limits.body:
+                    raise BadRequest(413, "Request body too large")
             else:
                 self.part = Part.TRAILERS
                 self._left = MAX_TRAILERS
@@ -192,19 +204,45 @@ class RequestReader:
         return data
 
     def _check_partial(self, data: bytes) -> None:
-        """Refuse early what can no longer become a head, so that nobody waits for the rest of it."""
-        if len(data) > self.max_head:
-            self._refuse_size(data)
-        line, newline, _ = data.partition(b"\n")
-        if data not in (b"", b"\r", b"\r\n") and not _FIRST_LINE.fullmatch(line):
-            raise BadRequest(400, "Invalid request line")
-        if newline and len(data.replace(b"\r\n", b"")) != len(data) - 2 * data.count(b"\n"):
+        """Refuse early what can no longer become a head, so that nobody waits for the rest of it.
+
+        The first fault in the order of the bytes is told, however they were cut. What was looked at before is not
+        looked at again, or a head that comes byte by byte would cost its square.
+        """
+        limits = self._limits
+        whole, data = data, data[: limits.head]
+        start = max(0, self._scanned - 1)
+        if data.find(b"\n", 0, start) < 0:
+            self._check_first_line(data)
+        if data.find(b"\n", start) >= 0 and _BARE_LF.search(data, start):
+            line = data[: data.find(b"\n")]
             if line[-1:] == b"\r":
-                request_line(line[:-1])  # a fault in the first line is told first, however the bytes were cut
+                request_line(line[:-1])  # a fault in the first line is told first
             raise BadRequest(400, "Bare LF in the header")
+        if len(whole) > limits.head:
+            self._refuse_size(data)
         self._scanned = max(0, len(data) - 3)
 
+    def _check_first_line(self, data: bytes) -> None:
+        if data in (b"", b"\r", b"\r\n"):  # perhaps the empty line before a request
+            return
+        limit = self._limits.line
+        end = data.find(b"\n")
+        line = data if end < 0 else data[:end]
+        if not _FIRST_LINE.fullmatch(line[: limit + 1]):
+            raise BadRequest(400, "Invalid request line")
+        if len(line) > limit and not (len(line) == limit + 1 and line[-1] == 13):
+            raise BadRequest(414, "Request line too long")
+
+    def _check_size(self, data: bytes, line: int) -> None:
+        """Judge a whole head by its limits: `line` is the size of its first line."""
+        limits = self._limits
+        if len(data) > limits.head or line > limits.line or data.count(b"\r\n") > limits.fields + 2:
+            self._scanned = 0
+            self._check_partial(data)
+            self._refuse_size(data[: limits.head])
+
     def _refuse_size(self, data: bytes) -> None:
-        if data.find(b"\n", 0, self.max_head) < 0:
+        if data.find(b"\n") < 0:
             raise BadRequest(414, "Request line too long")
         raise BadRequest(431, "Header too large, or too many fields")

@@ -14,6 +14,8 @@ from uvicorn.worker.http.fields import Request
 SPEC_VERSION = "2.4"
 """2.4 and later mean: `send` raises OSError once the peer has left."""
 
+EARLY_HINT = "http.response.early_hint"
+
 
 class Endpoints:
     """The facts of a connection that go into every scope: addresses, scheme, mount point, lifespan state.
@@ -59,7 +61,7 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
     if ends.root_path:
         path = ends.root_path + path
         raw_path = ends.root_path_bytes + raw_path
-    scope = {
+    scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": ends.asgi_version, "spec_version": SPEC_VERSION},
         "http_version": request.http_version,
@@ -72,10 +74,11 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
         "raw_path": raw_path,
         "query_string": query_string,
         "headers": request.fields,
+        "extensions": {EARLY_HINT: {}} if request.http_version == "1.1" else {},
         "state": ends.state.copy(),
     }
     if ends.tls is not None:
-        scope["extensions"] = {"tls": ends.tls.copy()}
+        scope["extensions"]["tls"] = ends.tls.copy()
     if request.forwarded and ends.proxies is not None:  # each request: a proxy's connection carries many clients
         proxies.believe(ends.proxies, scope)
     return scope

@@ -20,7 +20,16 @@ from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request
-from uvicorn.worker.http.framing import BODILESS, CHUNKED, LENGTH, UNTIL_CLOSE, chunk, response_head
+from uvicorn.worker.http.framing import (
+    BODILESS,
+    CHUNKED,
+    LENGTH,
+    UNTIL_CLOSE,
+    chunk,
+    early_hints,
+    response_head,
+)
+from uvicorn.worker.http.scope import EARLY_HINT
 
 WAITING, STARTED, SENDING, COMPLETE = range(4)
 _OPEN = (STARTED, SENDING)
@@ -153,6 +162,7 @@ class Stream:
             if self.continue_due:  # RFC 9110, 10.1.1: when the application first asks for the body
                 self.continue_due = False
                 self._outlet.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self._outlet.body_wanted()
             if self._waiter is None:
                 self._waiter = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._waiter)
@@ -173,6 +183,7 @@ class Stream:
     async def send(self, message: Message) -> None:
         """`http.response.start`, then `http.response.body` until `more_body` is false (ASGI specification, HTTP).
 
+        Before the start `http.response.early_hint`, to HTTP/1.1 (ASGI specification, Extensions).
         Raises ClientDisconnected (an OSError) once the peer has left, RuntimeError for a message out of order,
         ValueError for what cannot be put on the wire.
         """
@@ -189,6 +200,9 @@ class Stream:
         elif kind == "http.response.start" and phase == WAITING:
             self._start = message
             self.phase = STARTED
+            return
+        elif kind == EARLY_HINT and phase == WAITING and self.request.http_version == "1.1":
+            self._outlet.write(early_hints(message.get("links", ())))
             return
         raise RuntimeError(_out_of_order(kind, phase))
 

@@ -1,0 +1,357 @@
+"""Slow peers, and the queue above the concurrency limit, on a fake transport and for every codec."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from uvicorn.worker.http.limits import LINGER, RATE_GRACE
+from uvicorn.worker.http.stream import HIGH_WATER
+from uvicorn.worker.state import ServerState
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+START = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+def body(data: bytes = b"", more: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+class Slow:
+    """An application that reads when the test lets it, and keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.go = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.go.wait()
+        while True:
+            message = await receive()
+            self.messages.append(message["type"])
+            if message["type"] == "http.disconnect" or not message["more_body"]:
+                break
+        if message["type"] != "http.disconnect":
+            await send(dict(START))
+            await send(body())
+
+
+def at(peer: Any, seconds: float) -> None:
+    """The worker's clock says so, and its timer sweeps."""
+    peer.state.now = seconds
+    peer.connection.sweep(seconds, 5)
+
+
+def pass_time(peer: Any, begin: float, end: float) -> None:
+    for tick in range(int(begin * 2), int(end * 2) + 1):
+        at(peer, tick / 2)
+
+
+async def ended_with(peer: Any, status: int) -> None:
+    await peer.until(lambda: peer.transport.half_closed)
+    (response,) = peer.responses()
+    assert (response.status, response.headers["connection"]) == (status, "close")
+    pass_time(peer, peer.state.now, peer.state.now + LINGER + 1)
+    await peer.closed()
+
+
+# -- bodies ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_body_that_stops_is_ended(make_peer: Any) -> None:
+    app = Slow()
+    app.go.set()
+    peer = make_peer(app)
+    peer.send(POST + b"x")
+    await peer.turns()
+    pass_time(peer, 0, 59)
+    peer.send(b"x")  # nobody has a turn to read it
+    pass_time(peer, 59, 119)
+    assert not peer.transport.half_closed
+    at(peer, 119.5)
+    await ended_with(peer, 408)
+    await peer.until(lambda: peer.state.in_flight == 0)
+    assert app.messages == ["http.request", "http.disconnect"]
+
+
+async def test_chunks_that_are_cut_in_their_size_lines_are_progress(make_peer: Any) -> None:
+    app = Slow()
+    app.go.set()
+    peer = make_peer(app)
+    peer.send(CHUNKED + b"1")
+    for minute in range(1, 10):
+        peer.send(b"\r\nx\r\n1")
+        pass_time(peer, minute * 50 - 50, minute * 50)
+    assert not peer.transport.half_closed
+    pass_time(peer, 450, 510)
+    await ended_with(peer, 408)
+
+
+async def test_a_body_that_nobody_reads_is_not_the_peers_fault(make_peer: Any) -> None:
+    app = Slow()
+    peer = make_peer(app, limit_body_rate=10**6)
+    peer.send(POST + b"x" * HIGH_WATER)
+    assert not peer.transport.reading
+    pass_time(peer, 0, 1000)
+    assert not peer.transport.half_closed
+    app.go.set()
+    await peer.until(lambda: peer.transport.reading)
+    pass_time(peer, 1000, 1000 + RATE_GRACE - 1)
+    assert not peer.transport.half_closed
+    pass_time(peer, 1000 + RATE_GRACE, 1001 + RATE_GRACE)
+    await ended_with(peer, 408)
+
+
+async def test_a_client_that_waits_for_100_continue_is_not_slow(make_peer: Any) -> None:
+    app = Slow()
+    peer = make_peer(app)
+    peer.send(POST[:-2] + b"Expect: 100-continue\r\n\r\n")
+    pass_time(peer, 0, 1000)
+    assert peer.transport.output == b""
+    app.go.set()
+    await peer.output(b"100 Continue")
+    pass_time(peer, 1000, 1060)
+    assert not peer.transport.half_closed
+    at(peer, 1060.5)
+    await peer.until(lambda: peer.transport.half_closed)
+    assert [response.status for response in peer.responses()] == [100, 408]
+    peer.drop()
+
+
+async def test_a_rate_is_an_average_after_a_grace(make_peer: Any) -> None:
+    app = Slow()
+    app.go.set()
+    peer = make_peer(app, limit_body_rate=1000)
+    peer.send(POST)
+    at(peer, 0)
+    for second in range(1, 30):
+        peer.send(b"x" * 1000)
+        pass_time(peer, second - 0.5, second)
+    assert not peer.transport.half_closed
+    for second in range(30, 60):
+        if not peer.transport.half_closed:
+            peer.send(b"x" * 100)
+            pass_time(peer, second - 0.5, second)
+    await ended_with(peer, 408)
+
+
+async def test_no_second_head_when_the_response_had_begun(make_peer: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        await send(body(b"x", more=True))
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    peer = make_peer(app)
+    peer.send(POST)
+    pass_time(peer, 0, 61)
+    await peer.until(lambda: peer.transport.half_closed)
+    assert peer.transport.output.count(b"HTTP/1.1") == 1
+    peer.drop()
+
+
+@pytest.mark.parametrize(("lines", "data"), [(b"Content-Length: 6", b""), (b"Transfer-Encoding: chunked", b"6\r\n")])
+async def test_a_body_over_its_limit(make_peer: Any, recorder: Any, lines: bytes, data: bytes) -> None:
+    peer = make_peer(recorder, limit_request_body=5)
+    peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + lines + b"\r\n\r\n" + data)
+    await ended_with(peer, 413)
+    assert recorder.seen == []
+
+
+# -- readers ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_reader_that_takes_nothing_is_aborted(make_peer: Any, respond: Any, caplog: Any) -> None:
+    caplog.set_level(logging.INFO, "uvicorn.error")
+    peer = make_peer(respond(b"x" * 1000))
+    peer.transport.clogged = True
+    peer.send(GET)
+    pass_time(peer, 0, 60)
+    assert not peer.transport.closed
+    at(peer, 60.5)
+    assert peer.transport.aborted
+    assert caplog.messages == ["Closed a connection that takes nothing of its response: 192.0.2.1:1234"]
+    await peer.closed()
+
+
+async def test_an_endless_stream_to_it_ends(make_peer: Any) -> None:
+    raised: list[OSError] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(dict(START))
+        try:
+            while True:
+                await send(body(b"x", more=True))
+        except OSError as exc:
+            raised.append(exc)
+
+    peer = make_peer(app)
+    peer.transport.clogged = True
+    peer.send(GET)
+    pass_time(peer, 0, 61)
+    await peer.until(lambda: peer.state.in_flight == 0)
+    assert len(raised) == 1
+
+
+async def test_a_response_under_way_is_no_idle_connection(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.transport.clogged = True
+    peer.send(GET)
+    pass_time(peer, 0, 30)
+    assert not peer.transport.closed
+    peer.transport.unclog()
+    pass_time(peer, 30, 35)
+    assert not peer.transport.closed
+    at(peer, 35.5)
+    await peer.closed()
+
+
+async def test_an_empty_line_behind_a_request_begins_no_head(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(GET + b"\r\n")
+    await peer.answered()
+    pass_time(peer, 0, 6)
+    await peer.closed()
+    assert [response.status for response in peer.responses()] == [200]
+
+
+# -- the queue above the concurrency limit ----------------------------------------------------------------------
+
+
+class Gate:
+    """An application whose requests wait until the test opens them, by path."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.events: dict[str, asyncio.Event] = {}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        self.started.append(path)
+        await self.events.setdefault(path, asyncio.Event()).wait()
+        await send(dict(START))
+        await send(body(path.encode()))
+
+
+def get(path: str) -> bytes:
+    return GET.replace(b"/", path.encode(), 1)
+
+
+@pytest.fixture
+def crowd(make_peer: Any) -> Any:
+    """crowd(app, count, **settings) → peers of one server, each with a request under way to /0, /1, …"""
+
+    def make(app: Any, count: int, **settings: Any) -> list[Any]:
+        state = ServerState()
+        peers = [make_peer(app, state=state, **settings) for _ in range(count)]
+        for number, peer in enumerate(peers):
+            peer.send(get(f"/{number}"))
+        return peers
+
+    return make
+
+
+async def test_requests_wait_their_turn(crowd: Any) -> None:
+    gate = Gate()
+    peers = crowd(gate, 4, limit_concurrency=2, limit_queue=2)
+    await peers[0].turns()
+    assert gate.started == ["/0", "/1"]
+    for number in (1, 0, 2, 3):
+        gate.events[f"/{number}"].set()
+        await peers[number].answered()
+        await peers[number].turns()
+    assert gate.started == ["/0", "/1", "/2", "/3"]
+    assert (peers[0].state.in_flight, peers[0].state.tasks) == (0, set())
+
+
+async def test_many_that_answer_at_once_do_not_nest(crowd: Any, make_peer: Any, respond: Any) -> None:
+    gate, answer = Gate(), respond()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await (gate if scope["path"] == "/0" else answer)(scope, receive, send)
+
+    peers = crowd(app, 200, limit_concurrency=1, limit_queue=1000)
+    gate.events["/0"].set()
+    for peer in peers:
+        await peer.answered()
+    assert peers[0].state.in_flight == 0
+
+
+async def test_a_full_queue_is_503_at_once(crowd: Any) -> None:
+    gate = Gate()
+    peers = crowd(gate, 3, limit_concurrency=1, limit_queue=1)
+    await peers[2].closed()
+    (response,) = peers[2].responses()
+    assert (response.status, response.headers["retry-after"]) == (503, "1")
+    assert peers[1].transport.output == b""
+
+
+async def test_who_waits_too_long_gets_503(crowd: Any) -> None:
+    gate = Gate()
+    peers = crowd(gate, 2, limit_concurrency=1, timeout_queue=3)
+    pass_time(peers[1], 0, 3)
+    assert peers[1].transport.output == b""
+    at(peers[1], 3.5)
+    await peers[1].closed()
+    assert [response.status for response in peers[1].responses()] == [503]
+    gate.events["/0"].set()
+    await peers[0].answered()
+    await peers[0].turns()
+    assert gate.started == ["/0"]
+
+
+async def test_who_leaves_the_queue_makes_room(crowd: Any, make_peer: Any) -> None:
+    gate = Gate()
+    peers = crowd(gate, 2, limit_concurrency=1, limit_queue=1)
+    peers[1].drop()
+    third = make_peer(gate, state=peers[0].state, config=peers[0].config)
+    third.send(get("/2"))
+    gate.events["/0"].set()
+    gate.events["/2"] = asyncio.Event()
+    gate.events["/2"].set()
+    await third.answered()
+    assert gate.started == ["/0", "/2"]
+
+
+async def test_a_body_that_breaks_in_the_queue(crowd: Any, make_peer: Any) -> None:
+    gate = Gate()
+    (first,) = crowd(gate, 1, limit_concurrency=1)
+    second = make_peer(gate, state=first.state, config=first.config)
+    second.send(CHUNKED)
+    second.send(b"nonsense\r\n")
+    await ended_with(second, 400)
+    gate.events["/0"].set()
+    await first.answered()
+    await first.turns()
+    assert (gate.started, first.state.in_flight) == (["/0"], 0)
+
+
+async def test_the_body_of_a_waiting_request_is_kept_with_a_bound(crowd: Any, make_peer: Any, recorder: Any) -> None:
+    gate = Gate()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await (gate if scope["method"] == "GET" else recorder)(scope, receive, send)
+
+    (first,) = crowd(app, 1, limit_concurrency=1)
+    second = make_peer(app, state=first.state, config=first.config)
+    second.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (HIGH_WATER + 3) + b"x" * HIGH_WATER)
+    assert not second.transport.reading
+    gate.events["/0"].set()
+    await second.until(lambda: second.transport.reading)
+    second.send(b"abc")
+    await second.answered()
+    assert recorder.seen[0][1] == b"x" * HIGH_WATER + b"abc"
+
+
+async def test_idle_connections_are_no_load(crowd: Any, make_peer: Any, respond: Any) -> None:
+    peers = [make_peer(respond(), limit_concurrency=1, limit_queue=0)]
+    peers += [make_peer(respond(), state=peers[0].state, config=peers[0].config) for _ in range(5)]
+    for peer in peers:
+        peer.send(GET)
+        assert (await peer.answered())[0].status == 200
+    assert len(peers[0].state.connections) == 6

@@ -1,0 +1,153 @@
+"""Descriptors run out: nobody who connected is lost, and the application still has some."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+import pytest
+
+from uvicorn.worker.descriptors import BATCH, Descriptors, highest_of_next, spare
+
+LIMIT = 200
+
+
+@pytest.fixture
+def few(request: pytest.FixtureRequest) -> Iterator[None]:
+    """This process may have LIMIT descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def sample() -> Iterator[int]:
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def fill(sample: int, until: int) -> list[int]:
+    taken = []
+    while not taken or taken[-1] < until:
+        taken.append(os.dup(sample))
+    return taken
+
+
+def test_room_ends_before_the_descriptors_do(few: None, sample: int) -> None:
+    descriptors, taken = Descriptors(sample), []
+    try:
+        while descriptors.room():
+            taken.append(os.dup(sample))
+        assert LIMIT - spare(LIMIT) - BATCH <= taken[-1] < LIMIT - spare(LIMIT)
+        assert not descriptors.room()
+        os.close(taken.pop(0))
+        assert not descriptors.room(), "one that is free in between does not make a batch"
+        for _ in range(BATCH):
+            os.close(taken.pop(0))
+        assert descriptors.room()
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+def test_without_any_there_is_no_room_and_none_is_leaked(few: None, sample: int) -> None:
+    taken = fill(sample, LIMIT - 4)
+    try:
+        assert not Descriptors(sample).room()
+        assert highest_of_next(3, sample) == LIMIT - 1
+        assert highest_of_next(4, sample) > LIMIT
+        assert highest_of_next(3, sample) == LIMIT - 1
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+def test_how_many_are_kept_back() -> None:
+    assert [spare(limit) for limit in (64, 256, 1024, 20000)] == [16, 32, 128, 256]
+
+
+# -- a real server ---------------------------------------------------------------------------------------------
+
+SERVER = """
+    import resource, sys
+    import uvicorn
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    async def app(scope, receive, send):
+        with open("/dev/null") as file:  # an application needs some for itself
+            assert not file.read(1)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    config = uvicorn.Config(app, port=0, lifespan="off", loop=sys.argv[1], timeout_keep_alive=60, access_log=False)
+    listener = config.bind_socket()
+    uvicorn.Server(config).run([listener])
+"""
+
+CLIENTS = """
+    import socket, sys
+
+    clients = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(250)]
+    print("connected", flush=True)
+    sys.stdin.readline()
+    for client in clients:  # who is served leaves, and makes room for others
+        client.settimeout(30)
+        client.sendall(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+        answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"ok"), answer
+        client.close()
+    print("served", flush=True)
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """start(text, *arguments) → a Python program that runs until the test is over, for a minute at most."""
+    running: list[subprocess.Popen[str]] = []
+    timers: list[threading.Timer] = []
+    pipe = subprocess.PIPE
+
+    def run(text: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", textwrap.dedent(text), *arguments]
+        running.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
+        timers.append(threading.Timer(60, running[-1].kill))
+        timers[-1].start()
+        return running[-1]
+
+    yield run
+    for timer in timers:
+        timer.cancel()
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def line_with(stream: IO[str] | None, words: str) -> str:
+    """The first line that has these words."""
+    assert stream is not None
+    return next(line for line in iter(stream.readline, "") if words in line)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_more_clients_than_descriptors_are_all_served(loop: str, start: Any) -> None:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    server = start(SERVER, loop)
+    port = line_with(server.stderr, "running on").split(":")[-1].split(" ")[0]
+    clients = start(CLIENTS, port)
+    line_with(clients.stdout, "connected")
+    line_with(server.stderr, "The limit of open files is near")
+    assert clients.communicate("go\n", timeout=60) == ("served\n", "")
+    server.send_signal(signal.SIGINT)
+    log = server.communicate(timeout=30)[1]
+    assert "Too many open files" not in log and "The limit of open files is near" not in log, "told once"
