@@ -66,7 +66,6 @@ def test_what_is_said(caplog: pytest.LogCaptureFixture, here: Path) -> None:
     assert [record.getMessage() for record in caplog.records] == [
         "Provided reload directories ['nowhere'] did not contain valid directories,"
         " watching current working directory.",
-        f"Will watch for changes in these directories: {[str(here.resolve())]}",
         "Current configuration will not reload as not all conditions are met, please refer to documentation.",
     ]
 

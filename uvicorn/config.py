@@ -671,7 +671,7 @@ class Config:
     def _resolve_watched(self, dirs: list[str], includes: list[str], excludes: list[str]) -> None:
         found = Watched([], [], [], [])
         if self.should_reload:
-            found = watched(dirs, includes, excludes)
+            found = watched(dirs, includes, excludes, self.app_dir)
         elif dirs or includes or excludes:
             logging.getLogger("uvicorn.error").warning(
                 "Current configuration will not reload as not all conditions are met, please refer to documentation."
@@ -889,7 +889,9 @@ def encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
 
 def _listed(value: list[str] | str | None) -> list[str]:
     """One, several or none, as a list."""
-    return [value] if isinstance(value, str) else [os.fspath(one) for one in value or ()]
+    if isinstance(value, (str, os.PathLike)):
+        value = [os.fspath(value)]
+    return [os.fspath(one) for one in value or ()]
 
 
 def _worker_count(workers: int | str | None) -> int:

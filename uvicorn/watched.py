@@ -30,10 +30,13 @@ class Watched(NamedTuple):
     excludes: list[str]
 
 
-def watched(dirs: list[str], includes: list[str], excludes: list[str]) -> Watched:
-    """What those settings come to; the current folder when they name none."""
+def watched(dirs: list[str], includes: list[str], excludes: list[str], app_dir: str | None = None) -> Watched:
+    """What those settings come to; the current folder and the application's when they name none."""
     include_patterns, wanted = resolve_reload_patterns(includes, dirs)
     exclude_patterns, unwanted = resolve_reload_patterns(excludes, [])
+    missing = [name for name in dirs if not is_dir(pathlib.Path(name))]
+    if wanted and missing:
+        _log.warning("Not watched, because there is no such directory: %s.", ", ".join(map(repr, missing)))
     wanted = [folder for folder in wanted if not any(folder.is_relative_to(other) for other in unwanted)]
     if not wanted:
         if dirs:
@@ -42,7 +45,9 @@ def watched(dirs: list[str], includes: list[str], excludes: list[str]) -> Watche
                 dirs,
             )
         wanted = [pathlib.Path.cwd()]
-    _log.info("Will watch for changes in these directories: %s", [str(folder) for folder in wanted])
+        extra = pathlib.Path(app_dir or ".").resolve()
+        if is_dir(extra) and wanted[0] not in (extra, *extra.parents):
+            wanted.append(extra)
     return Watched(wanted, unwanted, include_patterns, exclude_patterns)
 
 

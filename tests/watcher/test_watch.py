@@ -71,7 +71,6 @@ def test_a_pattern_that_fits_folders(project: Path) -> None:
 
 def test_a_folder_inside_another_is_watched_once(project: Path) -> None:
     assert select(config(reload_dirs=[".", "src"])).directories == (project,)
-    assert select(config(reload_dirs=[".", ".venv"])).directories == (project, project / ".venv")
 
 
 def test_an_application_elsewhere_is_watched(project: Path) -> None:
@@ -86,7 +85,7 @@ def test_a_folder_that_is_not_there(project: Path, caplog: pytest.LogCaptureFixt
     assert select(config(reload_dirs=["src", "nothing"])).directories == (project / "src",)
     assert "no such directory: 'nothing'" in caplog.text
     assert select(config(reload_dirs="nothing")).directories == (project,)
-    assert "'nothing' did not contain valid directories, watching current working directory." in caplog.text
+    assert "['nothing'] did not contain valid directories, watching current working directory." in caplog.text
 
 
 def test_differences() -> None:
