@@ -460,4 +460,4 @@ async def test_the_master_asks_for_new_files(
 
 
 def test_the_message() -> None:
-    assert channel.decode(channel.encode(channel.Reopen())) == channel.Reopen()
+    assert isinstance(channel.decode(channel.encode(channel.Reopen())), channel.Reopen)

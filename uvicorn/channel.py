@@ -26,7 +26,6 @@ import mmap
 import select
 import socket
 import struct
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from uvicorn._later import Later
@@ -54,34 +53,29 @@ class DrainMode(enum.Enum):
 _URGENCY = {mode: rank for rank, mode in enumerate(DrainMode)}
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """The lifespan's startup completed and the worker accepts connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """The worker cannot start; it leaves with `exit_code`. `cause` is text for a person, traceback included."""
 
     exit_code: int
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Drained:
+class Drained(NamedTuple):
     """A worker that stops for good, or unasked, has closed its copy of every listener; no order of its master's made it
     leave the queue to others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(NamedTuple):
     """The worker has reached a limit of its own and asks to be replaced; `cause` completes "Worker 1 …"."""
 
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(NamedTuple):
     """Files that count are new, gone or changed: `total` of them, the first `paths` by name. `by` is who saw it."""
 
     by: str
@@ -89,8 +83,7 @@ class Changed:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(NamedTuple):
     """Leave. `deadline` is when the drain must be over, in seconds of `time.monotonic()`."""
 
     mode: DrainMode
@@ -102,8 +95,7 @@ class Drain:
         return Drain(mode, min(self.deadline, other.deadline))
 
 
-@dataclass(frozen=True, slots=True)
-class Reopen:
+class Reopen(NamedTuple):
     """Open the log files anew."""
 
 
@@ -116,7 +108,7 @@ _KINDS: dict[str, type[Message]] = {
 
 def encode(message: Message) -> bytes:
     """One JSON line: the message's class name and its fields."""
-    fields = asdict(message)
+    fields = message._asdict()
     if isinstance(message, Drain):
         fields["mode"] = message.mode.value
     return json.dumps([type(message).__name__, fields]).encode() + b"\n"
@@ -236,7 +228,6 @@ class Heartbeat:
         self._page.close()
 
 
-@dataclass(slots=True)
 class WorkerLink:
     """What a worker holds of its master. `drain` is the merged order to leave, once one has arrived.
 
@@ -245,14 +236,23 @@ class WorkerLink:
     opened anew, until somebody has done it and clears it.
     """
 
-    endpoint: Endpoint
-    heartbeat: Heartbeat
-    slot: int
-    generation: int
-    report_signal: int = 0
-    report_fd: int = -1
-    drain: Drain | None = None
-    reopen: bool = False
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        heartbeat: Heartbeat,
+        slot: int,
+        generation: int,
+        report_signal: int = 0,
+        report_fd: int = -1,
+    ) -> None:
+        self.endpoint = endpoint
+        self.heartbeat = heartbeat
+        self.slot = slot
+        self.generation = generation
+        self.report_signal = report_signal
+        self.report_fd = report_fd
+        self.drain: Drain | None = None
+        self.reopen = False
 
     def poll(self) -> bool:
         """Take in what the master said. True while it lives, False once it is gone."""

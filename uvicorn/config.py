@@ -10,10 +10,8 @@ Fails by: `ConfigError` for a value that cannot work; for an application that ca
 
 from __future__ import annotations
 
-import inspect
 import logging.config
 import os
-import random
 import re
 import socket
 import sys
@@ -22,7 +20,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from uvicorn import logfiles, proxies, sockets, tls
+from uvicorn import logfiles, sockets, tls
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.environment import EnvironmentFile
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
@@ -35,6 +33,8 @@ from uvicorn.watched import Watched, is_dir, resolve_reload_patterns, watched
 if TYPE_CHECKING:
     import asyncio
     import ssl
+
+    from uvicorn import proxies
 
 __all__ = ["Config", "is_dir", "options", "resolve_reload_patterns"]
 
@@ -520,6 +520,8 @@ class Config:
             from uvicorn import sizes
 
             sizes.parse(self.limit_worker_memory)
+        from uvicorn import proxies
+
         for text in proxies.TrustedProxies(self.forwarded_allow_ips).misspelt():
             raise ConfigError(f"--forwarded-allow-ips: {text!r} is no address and no network.")
         if self.http2:
@@ -554,13 +556,6 @@ class Config:
         if self.environment is not None:
             self.environment.apply()
         return self
-
-    @property
-    def max_requests(self) -> int:
-        """Requests after which a worker is to be replaced, its share of the jitter drawn; 0 for no limit."""
-        limit = self.limit_max_requests or 0
-        jitter = limit // 10 if self.limit_max_requests_jitter is None else self.limit_max_requests_jitter
-        return limit and limit + random.randint(0, jitter)
 
     @property
     def worker_memory(self) -> int:
@@ -696,6 +691,8 @@ class Config:
             self.get_loop_factory()
         self.lifespan_class = import_from_string(LIFESPAN[self.lifespan])
         if self.proxy_headers:
+            from uvicorn import proxies
+
             self.proxies = proxies.TrustedProxies(self.forwarded_allow_ips)
         if self.is_ssl and self.ssl_context_factory is None:
             self._load_certificate()
@@ -907,6 +904,8 @@ def _worker_count(workers: int | str | None) -> int:
 
 
 def _trusted_list(hosts: list[str] | str | None) -> list[str] | str:
+    from uvicorn import proxies
+
     return os.environ.get("FORWARDED_ALLOW_IPS", proxies.DEFAULT) if hosts is None else hosts
 
 
@@ -919,6 +918,8 @@ def is_double_callable(app: Any) -> bool:
     Told by what can be called with: a class or function that needs exactly one argument is ASGI 2.
     What cannot be inspected is taken for ASGI 3.
     """
+    import inspect  # costs what the rest of this module costs
+
     target = app
     if not inspect.isclass(app) and not inspect.isroutine(app) and not isinstance(app, partial):
         target = getattr(app, "__call__", app)  # noqa: B004  # its signature is wanted, not whether it is callable
@@ -932,6 +933,8 @@ def _takes_nothing(app: Any) -> bool:
 
 
 def _fits(target: Any, arguments: int) -> bool:
+    import inspect
+
     try:
         inspect.signature(target).bind(*range(arguments))
     except (TypeError, ValueError):

@@ -9,7 +9,6 @@ Owns: that derivation, and whether a value fits its declaration. Must not: know 
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -103,12 +102,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def declarations(function: Callable[..., Any]) -> dict[str, Declared]:
     """Every parameter of `function` that is annotated with an `Option`, in the order of the signature."""
+    import inspect  # not for those who only name us
+
     found: dict[str, Declared] = {}
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
         annotation, spec = _annotation(hints.get(name))
         if isinstance(spec, Option):
-            found[name] = _declare(name, spec, annotation, parameter.default)
+            default = None if parameter.default is parameter.empty else parameter.default
+            found[name] = _declare(name, spec, annotation, default)
     return found
 
 
@@ -138,7 +140,7 @@ def _declare(name: str, spec: Option, annotation: Any, default: Any) -> Declared
         many=list in origins and bool(spec.flags),
         optional=type(None) in members,
         any_text=str in plain,
-        default=None if default is inspect.Parameter.empty else default,
+        default=default,
         types=tuple(kind for kind in _KINDS if kind in types),
     )
 

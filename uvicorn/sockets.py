@@ -14,12 +14,10 @@ import socket
 import stat
 import sys
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 
 from uvicorn.errors import BindError
 
 
-@dataclass(slots=True)
 class Listener:
     """A listening socket and what its owner must know to let go of it.
 
@@ -28,10 +26,17 @@ class Listener:
     `given`: by whoever started us, who gives it to the next process as well, with the queue that we leave behind.
     """
 
-    sock: socket.socket
-    path: str | None = None
-    identity: tuple[int, int] | None = None
-    given: bool = False
+    def __init__(
+        self,
+        sock: socket.socket,
+        path: str | None = None,
+        identity: tuple[int, int] | None = None,
+        given: bool = False,
+    ) -> None:
+        self.sock = sock
+        self.path = path
+        self.identity = identity
+        self.given = given
 
     @property
     def url(self) -> str:

@@ -17,13 +17,13 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.errors import StartupError
 
 if TYPE_CHECKING:
     import ssl
+    from datetime import datetime
 
     from uvicorn.config import Config
 
@@ -227,6 +227,7 @@ class CertificateFiles:
         if found is None:
             return None
         import ssl
+        from datetime import datetime, timezone
 
         pem = found[0].decode("ascii", "replace") + "\n"
         end = not_after(ssl.PEM_cert_to_DER_cert(pem))
@@ -242,6 +243,8 @@ def _absolute(path: Path | None) -> str | None:
 
 def not_after(der: bytes) -> datetime | None:
     """When a certificate expires (RFC 5280, 4.1.2.5); None where it cannot be read."""
+    from datetime import datetime, timezone
+
     try:
         inside = _elements(_elements(_elements(der)[0][1])[0][1])  # Certificate → TBSCertificate
         if inside[0][0] == 0xA0:  # an explicit version

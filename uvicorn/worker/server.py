@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import signal
 import socket
 import sys
@@ -105,6 +104,8 @@ class Server(SignalHearing):
         limit, jitter = self.config.limit_max_requests, self.config.limit_max_requests_jitter
         if not limit:
             return None
+        import random
+
         # Not the shared generator: an application that seeds it while it is imported does so in every worker.
         return limit + random.SystemRandom().randint(0, limit // 10 if jitter is None else jitter)
 
