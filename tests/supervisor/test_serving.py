@@ -86,15 +86,21 @@ class Serving:
         self.watchdog = threading.Timer(PATIENCE, self.kill)
         self.watchdog.start()
         self.text = ""
+        self.unmatched: list[str] = []
         self.port = int(self.expect(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")[1])
 
     def expect(self, pattern: str) -> re.Match[str]:
-        """Read until a line matches."""
+        """Read until a line matches that has not matched before: processes that end and begin write in any order."""
         assert self.process.stdout is not None
+        for index, line in enumerate(self.unmatched):
+            if found := re.search(pattern, line):
+                del self.unmatched[index]
+                return found
         for line in self.process.stdout:
             self.text += line
             if found := re.search(pattern, line):
                 return found
+            self.unmatched.append(line)
         raise AssertionError(f"{pattern!r} never came:\n{self.text}")
 
     def ask(self, path: str = "/") -> http.client.HTTPConnection:
