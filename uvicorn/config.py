@@ -43,6 +43,13 @@ HTTP_PROTOCOLS: dict[str, str] = {
     "h11": "uvicorn.worker.http.h11_connection:H11Connection",
     "httptools": "uvicorn.worker.http.httptools_connection:HttptoolsConnection",
 }
+WS_PROTOCOLS: dict[str, str | None] = {
+    "auto": "uvicorn.worker.websockets.auto:AutoSession",
+    "none": None,
+    "websockets": "uvicorn.worker.websockets.websockets_session:WebsocketsSession",
+    "websockets-sansio": "uvicorn.worker.websockets.websockets_session:WebsocketsSession",
+    "wsproto": "uvicorn.worker.websockets.wsproto_session:WsprotoSession",
+}
 LIFESPAN: dict[str, str] = {
     "auto": "uvicorn.worker.lifespan:LifespanOn",
     "on": "uvicorn.worker.lifespan:LifespanOn",
@@ -389,6 +396,7 @@ class Config:
         self.loaded = False
         self.loaded_app: ASGI3Application
         self.http_protocol_class: type[asyncio.Protocol]
+        self.ws_protocol_class: type[asyncio.Protocol] | None = None
         self.lifespan_class: type[Any]
         self._check()
         self.configure_logging()
@@ -497,6 +505,15 @@ class Config:
                     f"--http {self.http}: the package {self.http} is not installed."
                     " Run: pip install 'uvicorn[standard]'"
                 ) from None
+        self.ws_protocol_class = None
+        target = WS_PROTOCOLS.get(self.ws)
+        if target is not None:
+            try:
+                self.ws_protocol_class = import_from_string(target)
+            except ImportFromStringError:
+                raise StartupError(
+                    f"--ws {self.ws}: the package {self.ws} is not installed. Run: pip install {self.ws}"
+                ) from None
         if self.loop in LOOP_FACTORIES:
             self.get_loop_factory()
         self.lifespan_class = import_from_string(LIFESPAN[self.lifespan])
@@ -508,6 +525,9 @@ class Config:
         if self.http not in HTTP_PROTOCOLS:
             self._extend_path()
             self.http_protocol_class = import_from_string(self.http)
+        if self.ws not in WS_PROTOCOLS:
+            self._extend_path()
+            self.ws_protocol_class = import_from_string(self.ws)
         self.loaded_app = self.load_app()
         self.loaded = True
 

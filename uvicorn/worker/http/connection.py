@@ -29,6 +29,8 @@ from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, STARTED, WAITING, Stream
 from uvicorn.worker.outbox import GAP
 from uvicorn.worker.state import ServerState
+from uvicorn.worker.websockets.handshake import Refused, wants_websocket
+from uvicorn.worker.websockets.upgrade import take_over
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -45,6 +47,8 @@ DISCARD_LIMIT = 1 << 20
 """Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
 
 EAGER = sys.version_info >= (3, 12)
+
+NO_WEBSOCKETS = "Run: pip install 'uvicorn[standard]', or leave out --ws none."
 
 _UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
 """Stands for a request whose head could not be read."""
@@ -206,12 +210,12 @@ class Connection(asyncio.Protocol):
         state = self._state
         state.total_requests += 1
         complete = self.reader.part is _HEAD
+        if request.upgrade is not None and complete and wants_websocket(request) and self._upgrade(request):
+            return
         scope = http_scope(request, self._ends)
         stream = Stream(self, request, scope, state.default, complete)
         self._stream = stream
         self._fresh = False
-        if request.upgrade is not None and request.upgrade.lower() == b"websocket":
-            _log.warning("Unsupported upgrade request.")
         if state.limit_concurrency is not None and state.in_flight >= state.limit_concurrency:
             self._unavailable(stream)
             return
@@ -224,6 +228,23 @@ class Connection(asyncio.Protocol):
                     state.in_flight -= 1
                     return
         self._start(stream)
+
+    def _upgrade(self, request: Request) -> bool:
+        """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like any other."""
+        if self.config.ws_protocol_class is None:
+            _log.warning("Unsupported upgrade request: no WebSocket library is in use. %s", NO_WEBSOCKETS)
+            return False
+        self.flush()
+        early, self.reader.pending = self.reader.pending, b""
+        try:
+            take_over(self.transport, request, early, self.config, self._state, self._ends, self._loop)
+        except Refused as exc:
+            self.closing = True
+            self.write(plain_response(request, exc.status, exc.reason, self._state.default, exc.headers))
+            self._linger()
+        else:
+            self._state.connections.discard(self)
+        return True
 
     def _start(self, stream: Stream) -> None:
         """Call the application. Where the loop allows it runs at once, and most are done when this returns."""

@@ -19,19 +19,17 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.fields import Request
-from uvicorn.worker.http.framing import CHUNKED, LENGTH, chunk, response_head
+from uvicorn.worker.http.framing import CHUNKED, LENGTH, chunk, response_head, switching_head
 from uvicorn.worker.http.scope import SPEC_VERSION, Endpoints, http_scope
 from uvicorn.worker.outbox import GAP
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.websockets.handshake import Offer, accept_fields
-from uvicorn.worker.websockets.sink import NO_STATUS
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -267,7 +265,7 @@ class Session(asyncio.Protocol):
             answer, extension = self.codec.negotiate(self._offer.extensions)
         own = accept_fields(self._offer, subprotocol, answer)
         extra = [(name, value) for name, value in headers if name.lower() not in _OURS]
-        head, *_ = response_head(self._request, 101, [*own, *extra], self._state.default, True, 0, False)
+        head = switching_head([*own, *extra], self._state.default)
         self._codec = self.codec.Codec(self, config.ws_max_size, extension)
         self._phase = OPEN
         self._pinged_at = self._state.now
@@ -455,7 +453,9 @@ class Session(asyncio.Protocol):
                 self.transport.resume_reading()
 
 
-_OURS = frozenset((b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions"))
+_OURS = frozenset(
+    (b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions")
+)
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
