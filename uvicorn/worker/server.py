@@ -239,7 +239,7 @@ class Server:
         if second != self._date_second:
             self._date_second = second
             state.default_headers = self._default_headers(second)
-        if self._ticks % SWEEP_TICKS == 0:
+        if self._ticks % SWEEP_TICKS == 0 or state.draining:  # the drain's moments are short
             self._sweep(now)
         if self._max_requests and state.total_requests >= self._max_requests:
             self._spent()

@@ -30,6 +30,7 @@ class ServerState:
         self.outbox = Outbox()
         self.draining = False
         self.logs_access = False
+        self.told_no_websockets = False
         self.limit_concurrency: int | None = None
 
     @property

@@ -231,19 +231,26 @@ class Connection(asyncio.Protocol):
 
     def _upgrade(self, request: Request) -> bool:
         """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like any other."""
+        state = self._state
         if self.config.ws_protocol_class is None:
-            _log.warning("Unsupported upgrade request: no WebSocket library is in use. %s", NO_WEBSOCKETS)
+            if not state.told_no_websockets:
+                state.told_no_websockets = True
+                _log.warning("Unsupported upgrade request: no WebSocket library is in use. %s", NO_WEBSOCKETS)
             return False
         self.flush()
+        self._resume()  # it paused, perhaps, while this request waited behind others
         early, self.reader.pending = self.reader.pending, b""
         try:
-            take_over(self.transport, request, early, self.config, self._state, self._ends, self._loop)
+            if state.limit_concurrency is not None and state.in_flight >= state.limit_concurrency:
+                _log.warning("Exceeded concurrency limit.")
+                raise Refused(503, "Service Unavailable", [(b"retry-after", b"1")])
+            take_over(self.transport, request, early, self.config, state, self._ends, self._loop)
         except Refused as exc:
-            self.closing = True
-            self.write(plain_response(request, exc.status, exc.reason, self._state.default, exc.headers))
+            _log.info("connection rejected (%d %s)", exc.status, exc.reason)
+            self.write(plain_response(request, exc.status, exc.reason, state.default, exc.headers))
             self._linger()
         else:
-            self._state.connections.discard(self)
+            state.connections.discard(self)
         return True
 
     def _start(self, stream: Stream) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from uvicorn.worker.websockets.session import Session
 
-AutoSession: type[Session] | None
+AutoSession: type[Session] | None = None
+
 try:
-    from uvicorn.worker.websockets.websockets_session import WebsocketsSession as AutoSession
+    from uvicorn.worker.websockets.websockets_session import WebsocketsSession
 except ImportError:
     try:
-        from uvicorn.worker.websockets.wsproto_session import WsprotoSession as AutoSession
+        from uvicorn.worker.websockets.wsproto_session import WsprotoSession
     except ImportError:
-        AutoSession = None
+        pass  # an upgrade is then a request like any other
+    else:
+        AutoSession = WsprotoSession
+else:
+    AutoSession = WebsocketsSession

@@ -1,8 +1,8 @@
 """Frames by the package websockets: its sans-I/O core, and a short way for the frame that makes up nearly all traffic.
 
-A whole, unfragmented data frame is unmasked and handed on here. Every other frame (fragments, control frames, what is
-malformed or too large) goes to the library's `Protocol`, one whole frame at a time, so that it is always at a frame's
-boundary and both ways can alternate. It is made when it is first needed: an idle connection has neither it nor a
+A whole, unfragmented data frame is unmasked and handed on here, and so are pings and pongs. Every other frame (fragments,
+close, what is malformed or too large) goes to the library's `Protocol`, one whole frame at a time, so that it is always at a
+frame's boundary and both ways can alternate. It is made when it is first needed: an idle connection has neither it nor a
 decompressor. A differential test compares this codec with the library alone.
 
 Owns: the bytes of frames that are not complete, and the library's state. Must not: know asyncio or ASGI, or read a clock.
@@ -14,88 +14,61 @@ from __future__ import annotations
 import codecs
 import logging
 import zlib
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
-from websockets.exceptions import InvalidHeader, NegotiationError
-from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
-from websockets.frames import Opcode
-from websockets.headers import build_extension, parse_extension
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.extensions.base import Extension
+from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
-from websockets.typing import ExtensionHeader
 
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # the package was installed without its C part
     from websockets.utils import apply_mask
 
-from uvicorn.worker.websockets.sink import NO_STATUS, check_close
+from uvicorn.worker.websockets.deflate import Deflate, TooBig
+from uvicorn.worker.websockets.sink import NO_STATUS, check_close, data_frame
 
 if TYPE_CHECKING:
     from uvicorn.worker.websockets.sink import Sink
 
-_TEXT, _BINARY, _COMPRESSED, _FIN, _MASKED = 0x1, 0x2, 0x40, 0x80, 0x80
-_PONG = _FIN | 0xA
-_PLAIN = frozenset((_FIN | _TEXT, _FIN | _BINARY))
-_DEFLATED = frozenset((_FIN | _COMPRESSED | _TEXT, _FIN | _COMPRESSED | _BINARY))
-_TAIL = b"\x00\x00\xff\xff"
+_TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x1, 0x2, 0x88, 0x89, 0x8A
+_FIN, _COMPRESSED = 0x80, 0x40
+_WHOLE_TEXT, _WHOLE_BINARY = _FIN | _TEXT, _FIN | _BINARY
+_CONTROL_SIZE = 125
+_LENGTH_16, _LENGTH_64 = Struct("!H").unpack_from, Struct("!Q").unpack_from
+_head_16 = Struct("!BBH").pack
+
 _silent = logging.getLogger("uvicorn.asgi.frames")
 _silent.setLevel(logging.CRITICAL)
 """What the library would say of a fault, the session says."""
 
-_WINDOW_BITS = 12
-_FACTORY = ServerPerMessageDeflateFactory(
-    server_max_window_bits=_WINDOW_BITS,
-    client_max_window_bits=_WINDOW_BITS,
-    compress_settings={"memLevel": 5},
-)
-"""Windows of 4 KiB: a connection that compresses costs a tenth of what zlib would take by default."""
 
+class _Inflating(Extension):
+    """What the library asks to inflate a fragmented message; frames that leave are compressed without it."""
 
-class Deflate(PerMessageDeflate):
-    """permessage-deflate (RFC 7692) as negotiated, without a compressor or decompressor until it is used."""
+    def __init__(self, deflate: Deflate) -> None:
+        self._deflate = deflate
+        self._inside = False
 
-    def __init__(self, negotiated: PerMessageDeflate) -> None:
-        self.remote_no_context_takeover = negotiated.remote_no_context_takeover
-        self.local_no_context_takeover = negotiated.local_no_context_takeover
-        self.remote_max_window_bits = negotiated.remote_max_window_bits
-        self.local_max_window_bits = negotiated.local_max_window_bits
-        self.compress_settings = negotiated.compress_settings
-        self.decode_cont_data = False
-
-    def __getattr__(self, name: str) -> Any:
-        """`encoder` and `decoder` are made when they are first asked for."""
-        if name == "decoder":
-            self.decoder = zlib.decompressobj(wbits=-self.remote_max_window_bits)
-            return self.decoder
-        if name == "encoder":
-            self.encoder = zlib.compressobj(wbits=-self.local_max_window_bits, **self.compress_settings)
-            return self.encoder
-        raise AttributeError(name)
-
-    def compress(self, data: bytes) -> bytes:
-        """The payload of one message."""
-        encoder = self.encoder
-        packed: bytes = encoder.compress(data) + encoder.flush(zlib.Z_SYNC_FLUSH)
-        if self.local_no_context_takeover:
-            del self.encoder
-        return packed[:-4]
-
-
-def negotiate(offers: str) -> tuple[str | None, Deflate | None]:
-    """(the value of the answer's Sec-WebSocket-Extensions, what it stands for); what cannot be served is passed over."""
-    try:
-        parsed = parse_extension(offers) if offers else []
-    except InvalidHeader:
-        return None, None
-    for name, parameters in parsed:
-        if name == _FACTORY.name:
-            try:
-                answer, extension = _FACTORY.process_request_params(parameters, [])
-            except NegotiationError:
-                continue
-            header: list[ExtensionHeader] = [(name, answer)]
-            return build_extension(header), Deflate(extension)
-    return None, None
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        if frame.opcode >= 0x8 or (frame.opcode is Opcode.CONT and not self._inside):
+            return frame
+        if frame.opcode is Opcode.CONT:
+            if frame.rsv1:
+                raise ProtocolError("RSV1 bit set in continuation frame")
+        elif not frame.rsv1:
+            return frame
+        self._inside = not frame.fin
+        assert max_size is not None
+        try:
+            data = self._deflate.inflate(bytes(frame.data), frame.fin, max_size)
+        except TooBig:
+            raise PayloadTooBig(None, max_size) from None
+        except zlib.error as exc:
+            raise ProtocolError("decompression failed") from exc
+        return Frame(frame.opcode, data, frame.fin, False, frame.rsv2, frame.rsv3)
 
 
 class Codec:
@@ -108,61 +81,77 @@ class Codec:
         self._max_size = max_size
         self._deflate = deflate
         self._library: Protocol | None = None
-        self._buffer = bytearray()
+        self._buffer: bytearray | None = None
         self._needed = 0
         self._kind = 0
         self._parts: list[Any] = []
         self._utf8: codecs.IncrementalDecoder | None = None
         self.over = False
 
+    @property
+    def pending(self) -> int:
+        """Bytes that were received and are no message yet."""
+        return 0 if self._buffer is None else len(self._buffer)
+
     # -- in ----------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
-        """Take in bytes of the peer; the sink hears of every message that is complete."""
+        """Take in bytes of the peer; the sink hears of every message that is complete, until it is full."""
+        sink = self._sink
         buffer = self._buffer
         view: bytes | bytearray = data
-        if buffer:
+        if buffer is not None:
             buffer += data
             if len(buffer) < self._needed:
                 return
             view = buffer
-        self._needed = 0
+            self._needed = 0
         at, size = 0, len(view)
-        while not self.over and size - at >= 2:
-            length = view[at + 1] & 0x7F
-            head = 2
-            if length >= 126:
-                head = 4 if length == 126 else 10
-                if size - at < head:
-                    self._needed = head
+        while size - at >= 2 and not sink.full:
+            first, length = view[at], view[at + 1] - 0x80
+            body = at + 6
+            if length == 126:
+                body = at + 8
+                if body > size:
                     break
-                length = int.from_bytes(view[at + 2 : at + head], "big")
-            if view[at + 1] & _MASKED:
-                head += 4
-            end = at + head + length
-            if length > self._max_size or not view[at + 1] & _MASKED:
-                self._pass_on(bytes(view[at:]))  # the head alone is a fault
-                at = size
-                break
+                (length,) = _LENGTH_16(view, at + 2)
+            elif length == 127:
+                body = at + 14
+                if body > size:
+                    break
+                (length,) = _LENGTH_64(view, at + 2)
+            if not 0 <= length <= self._max_size:
+                self._pass_on(bytes(view[at:]))  # not masked, or too long: the head alone is a fault
+                return
+            end = body + length
             if end > size:
                 self._needed = end - at
                 break
-            first = view[at]
-            if first in _PLAIN and not self._kind:
-                self._message(first & 0xF, apply_mask(view[at + head : end], view[at + head - 4 : at + head]))
-            elif first in _DEFLATED and not self._kind and self._deflate is not None:
-                self._inflate(first & 0xF, apply_mask(view[at + head : end], view[at + head - 4 : at + head]))
-            elif first == _PONG and length <= 125:
-                self._sink.ponged(bytes(apply_mask(view[at + head : end], view[at + head - 4 : at + head])))
+            if first == _WHOLE_TEXT and not self._kind:
+                self._text(apply_mask(view[body:end], view[body - 4 : body]))
+            elif first == _WHOLE_BINARY and not self._kind:
+                sink.message(None, apply_mask(view[body:end], view[body - 4 : body]))
+            elif first & 0xBF in (_WHOLE_TEXT, _WHOLE_BINARY) and not self._kind and self._deflate is not None:
+                self._inflate(first & 0xF, bytes(apply_mask(view[body:end], view[body - 4 : body])))
+            elif first in (_PING, _PONG) and length <= _CONTROL_SIZE:
+                payload = bytes(apply_mask(view[body:end], view[body - 4 : body]))
+                if first == _PING:
+                    sink.pinged(payload)
+                else:
+                    sink.ponged(payload)
             else:
                 self._pass_on(bytes(view[at:end]))
             at = end
-        self._buffer = bytearray(view[at:]) if at < size and not self.over else bytearray()
+            if self.over:
+                return
+        if at == size:
+            self._buffer = None
+        elif buffer is not None:
+            del buffer[:at]
+        else:
+            self._buffer = bytearray(view[at:])
 
-    def _message(self, kind: int, payload: bytes) -> None:
-        if kind == _BINARY:
-            self._sink.message(None, bytes(payload))
-            return
+    def _text(self, payload: bytes) -> None:
         try:
             text = str(payload, "utf-8")
         except UnicodeDecodeError:
@@ -171,48 +160,41 @@ class Codec:
         self._sink.message(text, None)
 
     def _inflate(self, kind: int, payload: bytes) -> None:
-        deflate = self._deflate
-        assert deflate is not None
-        decoder = deflate.decoder
+        assert self._deflate is not None
         try:
-            data = decoder.decompress(bytes(payload) + _TAIL, self._max_size + 1)
+            data = self._deflate.inflate(payload, True, self._max_size)
         except zlib.error:
             self.fail(1002, "decompression failed")
-            return
-        if len(data) > self._max_size:
+        except TooBig:
             self.fail(1009, f"over size limit of {self._max_size} bytes")
-            return
-        if deflate.remote_no_context_takeover:
-            del deflate.decoder
-        self._message(kind, data)
+        else:
+            if kind == _TEXT:
+                self._text(data)
+            else:
+                self._sink.message(None, data)
 
     def _pass_on(self, frame: bytes) -> None:
         """A frame that needs the whole protocol."""
         library = self._protocol()
         library.receive_data(frame)
         for event in library.events_received():
-            self._hear(event.opcode, event.data, event.fin)
+            self._fragment(event.opcode, event.data, event.fin)
             if self.over:
                 return
-        self._write_out(library)
-        closed = library.close_rcvd
-        if closed is not None:
-            self._end(int(closed.code), closed.reason)
-        elif library.parser_exc is not None:
-            sent = library.close_sent
-            self._end(int(sent.code) if sent is not None else 1006, sent.reason if sent is not None else "")
+        if library.parser_exc is not None:
+            code, reason = 1006, ""
+            if library.close_sent is not None:
+                code, reason = int(library.close_sent.code), library.close_sent.reason
+            self._end(code, reason, failed=True)
+        elif library.close_rcvd is not None:
+            self._end(int(library.close_rcvd.code), library.close_rcvd.reason, failed=False)
 
-    def _hear(self, opcode: Opcode, data: Any, fin: bool) -> None:
-        if opcode is Opcode.PONG:
-            self._sink.ponged(bytes(data))
-        elif opcode in (Opcode.TEXT, Opcode.BINARY):
+    def _fragment(self, opcode: Opcode, data: Any, fin: bool) -> None:
+        if opcode is Opcode.CLOSE:
+            return
+        if opcode is not Opcode.CONT:
             self._kind = int(opcode)
             self._utf8 = codecs.getincrementaldecoder("utf-8")() if opcode is Opcode.TEXT else None
-            self._fragment(data, fin)
-        elif opcode is Opcode.CONT:
-            self._fragment(data, fin)
-
-    def _fragment(self, data: Any, fin: bool) -> None:
         try:
             self._parts.append(self._utf8.decode(bytes(data), fin) if self._utf8 is not None else bytes(data))
         except UnicodeDecodeError:
@@ -228,26 +210,25 @@ class Codec:
     # -- out ---------------------------------------------------------------------------------------------------
 
     def text(self, text: str) -> bytes:
-        return self._frame(_TEXT, text.encode())
+        return self._frame(_WHOLE_TEXT, text.encode())
 
     def binary(self, data: bytes) -> bytes:
-        return self._frame(_BINARY, data)
+        return self._frame(_WHOLE_BINARY, data)
 
-    def _frame(self, kind: int, data: bytes) -> bytes:
-        first = _FIN | kind
+    def _frame(self, first: int, data: bytes) -> bytes:
         if self._deflate is not None:
-            first |= _COMPRESSED
-            data = self._deflate.compress(data)
+            return data_frame(first | _COMPRESSED, self._deflate.compress(data))
         size = len(data)
-        if size < 126:
-            return bytes((first, size)) + data
-        if size < 65536:
-            return bytes((first, 126)) + size.to_bytes(2, "big") + data
-        return bytes((first, 127)) + size.to_bytes(8, "big") + data
+        if 126 <= size < 65536:
+            return _head_16(first, 126, size) + data
+        return data_frame(first, data)
 
     def ping(self, payload: bytes) -> bytes:
         """A ping frame; the payload has 125 bytes at most."""
-        return bytes((_FIN | 0x9, len(payload))) + payload
+        return data_frame(_PING, payload)
+
+    def pong(self, payload: bytes) -> bytes:
+        return data_frame(_PONG, payload)
 
     def close(self, code: int, reason: str) -> bytes:
         """The close frame; b"" when one was sent already. Messages of the peer are heard until its own arrives.
@@ -266,10 +247,8 @@ class Codec:
 
     def fail(self, code: int, reason: str) -> None:
         """End the connection for a fault: the close frame, and nothing is heard any more."""
-        library = self._protocol()
-        library.fail(code, reason)
-        self._write_out(library)
-        self._end(code, reason)
+        self._protocol().fail(code, reason)
+        self._end(code, reason, failed=True)
 
     # -- the library -------------------------------------------------------------------------------------------
 
@@ -277,15 +256,12 @@ class Codec:
         if self._library is None:
             self._library = Protocol(Side.SERVER, max_size=self._max_size, logger=_silent)
             if self._deflate is not None:
-                self._library.extensions = [self._deflate]
+                self._library.extensions = [_Inflating(self._deflate)]
         return self._library
 
-    def _write_out(self, library: Protocol) -> None:
-        data = b"".join(library.data_to_send())
-        if data:
-            self._sink.write(data)
-
-    def _end(self, code: int, reason: str) -> None:
-        if not self.over:
-            self.over = True
-            self._sink.ended(code, reason)
+    def _end(self, code: int, reason: str, failed: bool) -> None:
+        self.over = True
+        self._buffer = None
+        self._parts = []
+        answer = b"".join(self._protocol().data_to_send())
+        self._sink.ended(code, reason, answer, failed)

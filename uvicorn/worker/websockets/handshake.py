@@ -18,6 +18,12 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
+OURS = frozenset(
+    (b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions")
+)
+"""Fields of a 101 that an application does not set by itself."""
+
+
 class Refused(Exception):
     """The request asks for a WebSocket in a way that cannot be served."""
 

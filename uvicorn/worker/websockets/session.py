@@ -5,8 +5,9 @@ States: CONNECTING ──accept──▶ OPEN ──our close──▶ CLOSING �
         OPEN ──the peer's close, a fault, EOF──▶ CLOSED
 
 A connection hands its transport over when a request asks for a WebSocket; from there on this is its protocol. Messages wait
-in a bounded queue: above it reading pauses, and it resumes when half of them are taken. Nothing is allocated until something
-must wait. Time comes from the worker's one timer (`sweep`): pings, missed pongs, the close handshake, the spread of a drain.
+in a bounded queue. When it is `full` the codec keeps what follows as bytes, and only when there are many of those does the
+transport pause. Nothing is allocated until something must wait. Time comes from the worker's one timer (`sweep`): pings,
+missed pongs, the close handshake, the spread of a drain.
 
 Owns: the session's ASGI messages, its transport and the application's task. Must not: know a frame's wire form, or parse
 a request. Fails by: close codes for the peer, `RuntimeError` and `ClientDisconnected` for the application.
@@ -15,21 +16,25 @@ a request. Fails by: close codes for the peer, `RuntimeError` and `ClientDisconn
 from __future__ import annotations
 
 import asyncio
+import http
 import logging
 import random
 from collections import deque
-from collections.abc import Awaitable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.fields import Request
-from uvicorn.worker.http.framing import CHUNKED, LENGTH, chunk, response_head, switching_head
-from uvicorn.worker.http.scope import SPEC_VERSION, Endpoints, http_scope
+from uvicorn.worker.http.framing import plain_response, switching_head
+from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.outbox import GAP
 from uvicorn.worker.state import ServerState
-from uvicorn.worker.websockets.handshake import Offer, accept_fields
+from uvicorn.worker.tasks import begin
+from uvicorn.worker.websockets.deflate import Deflate, negotiate
+from uvicorn.worker.websockets.denial import Denial
+from uvicorn.worker.websockets.handshake import OURS, Offer, accept_fields
+from uvicorn.worker.websockets.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -37,11 +42,17 @@ if TYPE_CHECKING:
 CONNECTING, OPEN, CLOSING, DENYING, CLOSED = range(5)
 
 CLOSE_SECONDS = 10.0
-"""What the peer gets to answer a close frame."""
-SPREAD_SECONDS = 2.0
-"""The clients of a worker that drains are sent away over this time, so that they do not come back at once."""
+"""What the peer gets to answer a close frame, and a transport to write what is left."""
+STALLED_SECONDS = 60.0
+"""What the reader of a denial gets to take a part of it."""
+SPREAD_SECONDS, SPREAD_PACE = 2.0, 500
+"""A drain sends its clients away over this time at most, so that they do not come back at once: so many a second."""
 QUEUED_BYTES = 1 << 20
-"""Bytes of messages that wait for the application, above which reading pauses."""
+"""Bytes of messages that wait for the application, above which the queue is full."""
+UNREAD_BYTES = 1 << 16
+"""Bytes that wait behind a full queue, above which reading pauses."""
+JOIN_LIMIT = 1 << 15
+"""Bytes of frames that are collected before they are written."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -49,75 +60,117 @@ _log = logging.getLogger("uvicorn.error")
 class Session(asyncio.Protocol):
     """Serves one WebSocket. Subclasses name the codec."""
 
-    codec: Any
-    """The module with `Codec` and `negotiate`."""
+    codec_class: ClassVar[type[Any]]
 
     __slots__ = (
-        "_app", "_close_at", "_closed", "_codec", "_default", "_early", "_ending", "_ends", "_extension", "_left",
-        "_loop", "_messages", "_offer", "_out", "_phase", "_pinged_at", "_pong", "_queued", "_reading", "_request",
-        "_size", "_start", "_state", "_told", "_waiter", "_writable", "_write_waiter", "active_at", "config",
+        "_app",
+        "_close_at",
+        "_closed",
+        "_codec",
+        "_counted",
+        "_deaf",
+        "_denial",
+        "_early",
+        "_ends",
+        "_lost",
+        "_messages",
+        "_offer",
+        "_out",
+        "_owed_pong",
+        "_phase",
+        "_ping",
+        "_pinged_at",
+        "_queued",
+        "_reading",
+        "_request",
+        "_state",
+        "_told",
+        "_wakeup",
+        "_writable",
+        "_write_waiter",
+        "active_at",
+        "config",
+        "full",
+        "loop",
         "transport",
-    )  # fmt: skip
+    )
 
     def __init__(
-        self, config: Config, state: ServerState, request: Request, offer: Offer, ends: Endpoints,
+        self,
+        config: Config,
+        state: ServerState,
+        request: Request,
+        offer: Offer,
+        ends: Endpoints,
         loop: asyncio.AbstractEventLoop,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.config = config
+        self.loop = loop
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until take_over
         self.active_at = state.now
+        self.full = False
         self._app = config.loaded_app
         self._state = state
         self._request = request
-        self._offer = offer
+        self._offer: Offer | None = offer
         self._ends = ends
-        self._loop = loop
         self._phase = CONNECTING
         self._codec: Any = None
-        self._extension: tuple[str | None, Any] = (None, None)
+        self._denial: Denial | None = None
         self._messages: deque[Message] = deque()
         self._queued = 0
         self._early = b""
-        self._told = False
+        self._told = self._lost = self._deaf = False
         self._closed: tuple[int, str] | None = None
         self._reading = self._writable = True
         self._out = b""
-        self._waiter: asyncio.Future[None] | None = None
+        self._wakeup = Wakeup(loop)
         self._write_waiter: asyncio.Future[None] | None = None
-        self._pinged_at = 0.0
-        self._pong: bytes | None = None
-        self._close_at = 0.0
-        self._start: Message | None = None
-        self._ending = self._left = 0
+        self._ping: bytes | None = None
+        self._owed_pong: bytes | None = None
+        self._pinged_at = self._close_at = 0.0
+        self._counted = False
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
     def take_over(self, transport: asyncio.Transport, early: bytes) -> None:
         """Become the protocol of `transport`; `early` is what the peer sent behind its request already."""
+        state = self._state
         self.transport = transport
         self._early = early
-        self._state.connections.add(self)
+        state.connections.add(self)
         transport.set_protocol(self)
-        scope = self._scope()
+        if state.draining:
+            self.retire()
+        state.in_flight += 1  # until the handshake is answered: a WebSocket that is open is not load
+        self._counted = True
         try:
-            awaitable = self._app(scope, self.receive, self.send)
-            task = self._loop.create_task(_awaited(awaitable))
-        except Exception as exc:
+            task = begin(self._app(self._scope(), self.receive, self.send), self.loop)
+        except (Exception, SystemExit) as exc:
             self._failed(exc)
             return
-        self._state.tasks.add(task)
-        task.add_done_callback(self._state.tasks.discard)
+        if task.done():
+            self._app_done(task)
+            return
+        state.tasks.add(task)
+        task.add_done_callback(state.tasks.discard)
         task.add_done_callback(self._app_done)
 
     def _scope(self) -> dict[str, Any]:
+        assert self._offer is not None
         scope = http_scope(self._request, self._ends)
         del scope["method"]
         scope["type"] = "websocket"
-        scope["asgi"]["spec_version"] = SPEC_VERSION
         scope["scheme"] = "wss" if scope["scheme"] in ("https", "wss") else "ws"
         scope["subprotocols"] = list(self._offer.subprotocols)
         scope["extensions"] = {**scope.get("extensions", {}), "websocket.http.response": {}}
         return scope
+
+    def _answered(self) -> None:
+        """The handshake is over."""
+        if self._counted:
+            self._counted = False
+            self._state.in_flight -= 1
 
     # -- the transport's calls ---------------------------------------------------------------------------------
 
@@ -125,34 +178,54 @@ class Session(asyncio.Protocol):
         """The transport was connected before it was ours."""
 
     def data_received(self, data: bytes) -> None:
-        if self._phase == CONNECTING:  # before the answer: kept, and not without bound
+        codec = self._codec
+        if codec is None:  # before the answer: kept, and not without bound
             self._early += data
-            if len(self._early) > QUEUED_BYTES:
+            if len(self._early) > UNREAD_BYTES:
                 self._pause()
-        elif self._codec is not None and not self._codec.over:
-            self._codec.receive(data)
-            if self._queued > QUEUED_BYTES or len(self._messages) > self.config.ws_max_queue:
-                self._pause()
+            return
+        if codec.over:
+            return
+        if self._early:
+            data, self._early = self._early + data, b""
+        codec.receive(data)
+        if self._messages:
+            self._wakeup.wake()
+        if self.full and codec.pending > UNREAD_BYTES:
+            self._pause()
 
     def eof_received(self) -> bool:
         return False  # a WebSocket has no half-closed state: the transport closes
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state.connections.discard(self)
-        if self._phase in (OPEN, CLOSING):
-            _log.info("connection closed")
+        self._answered()
+        self._log_closed()
         self._phase = CLOSED
-        self._out = b""
+        self._lost = True
+        self._out = self._early = b""
+        if not self.full:
+            self._finish()
+        self._wakeup.wake()
+        self._wake_writer()
+
+    def _finish(self) -> None:
+        """Nothing more will come: what the application hears at the end, unless a close frame said it."""
         if self._closed is None:
-            self._closed = (1006, "")
-        self._wake()
-        self.resume_writing()
+            self._closed = (1012 if self._close_at else 1006, "")
 
     def pause_writing(self) -> None:
         self._writable = False
 
     def resume_writing(self) -> None:
         self._writable = True
+        self.active_at = self._state.now
+        pong, self._owed_pong = self._owed_pong, None
+        if pong is not None:
+            self.pinged(pong)
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
         waiter, self._write_waiter = self._write_waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -160,98 +233,149 @@ class Session(asyncio.Protocol):
     # -- the codec's calls -------------------------------------------------------------------------------------
 
     def message(self, text: str | None, data: bytes | None) -> None:
+        if self._deaf:
+            return
         if text is not None:
-            self._queued += len(text)
+            size = len(text)
             self._messages.append({"type": "websocket.receive", "text": text})
         else:
             assert data is not None
-            self._queued += len(data)
+            size = len(data)
             self._messages.append({"type": "websocket.receive", "bytes": data})
-        if self._waiter is not None:
-            self._wake()
+        self._queued += size
+        if self._queued > QUEUED_BYTES or len(self._messages) >= self.config.ws_max_queue:
+            self.full = True
+
+    def pinged(self, payload: bytes) -> None:
+        """Answer, or the latest of many when the peer does not read (RFC 6455, 5.5.3)."""
+        if not self._writable:
+            self._owed_pong = payload
+        elif self._phase in (OPEN, CLOSING):
+            self.write(self._codec.pong(payload))
 
     def ponged(self, payload: bytes) -> None:
-        if payload == self._pong:
-            self._pong = None
+        if payload == self._ping:
+            self._ping = None
 
-    def ended(self, code: int, reason: str) -> None:
-        self._closed = (code, reason)
+    def ended(self, code: int, reason: str, answer: bytes, failed: bool) -> None:
+        self._log_closed()
         self._phase = CLOSED
-        _log.info("connection closed")
-        self._wake()
-        self.resume_writing()
+        self.active_at = self._state.now
+        if self._closed is None:
+            self._closed = (code, reason)
         self.flush()
-        self.transport.close()
+        if self.transport.is_closing():
+            failed = False
+        elif answer:
+            self.transport.write(answer)
+        if failed and self.transport.can_write_eof():
+            # The peer still sends: closing now would reset the connection under the close frame.
+            self.transport.write_eof()
+            self._resume()
+        else:
+            self.transport.close()
+        self._wakeup.wake()
+        self._wake_writer()
+
+    def _log_closed(self) -> None:
+        if self._phase in (OPEN, CLOSING):
+            _log.info("connection closed")
 
     # -- what the application calls ----------------------------------------------------------------------------
 
     async def receive(self) -> Message:
         """`websocket.connect`, then `websocket.receive` for each message, then `websocket.disconnect`."""
-        if not self._told:
-            self._told = True
-            return {"type": "websocket.connect"}
+        messages = self._messages
         while True:
-            if self._messages:
-                return self._take()
+            if messages:
+                message = messages.popleft()
+                if not messages:
+                    self._queued = 0
+                if self.full:
+                    self._refill()
+                return message
             if self._closed is not None:
                 code, reason = self._closed
                 return {"type": "websocket.disconnect", "code": code, "reason": reason}
-            if self._waiter is None:
-                self._waiter = self._loop.create_future()
-            await asyncio.shield(self._waiter)
+            if not self._told:
+                self._told = True
+                return {"type": "websocket.connect"}
+            await self._wait()
 
-    def _take(self) -> Message:
-        message = self._messages.popleft()
-        if self._reading:
-            text = message.get("text")
-            self._queued -= len(text if text is not None else message["bytes"])
-            return message
-        text = message.get("text")
-        self._queued -= len(text if text is not None else message["bytes"])
-        if len(self._messages) <= self.config.ws_max_queue // 2 and self._queued <= QUEUED_BYTES // 2:
+    async def _wait(self) -> None:
+        wakeup = self._wakeup
+        while wakeup.waiting:  # more than one `receive` at the same time
+            wakeup = wakeup.following()
+        await wakeup
+
+    def _refill(self) -> None:
+        """Half of the queue was taken: parse on, and read on when little is left."""
+        messages = self._messages
+        if len(messages) > self.config.ws_max_queue // 2:
+            return
+        self._queued = sum([len(message.get("text") or message.get("bytes") or b"") for message in messages])
+        if self._queued > QUEUED_BYTES // 2:
+            return
+        self.full = False
+        self._pinged_at = self._state.now  # a pong may wait among what was not parsed
+        if not self._codec.over:
+            self._codec.receive(b"")
+        if self.full:
+            if self._codec.pending < UNREAD_BYTES:
+                self._resume()
+        elif self._lost:
+            self._finish()
+        else:
             self._resume()
-        return message
 
     async def send(self, message: Message) -> None:
         """`websocket.accept` or a denial, then `websocket.send` and `websocket.close`.
 
-        Raises ClientDisconnected (an OSError) once the peer has left, RuntimeError for a message out of order,
-        ValueError for what cannot be put on the wire.
+        Raises ClientDisconnected (an OSError) once the peer has left or is sent away, RuntimeError for a message out
+        of order, ValueError or TypeError for what cannot be put on the wire.
         """
         kind = message["type"]
-        phase = self._phase
-        if phase == OPEN and kind == "websocket.send":
+        if self._phase == OPEN and kind == "websocket.send":
             text = message.get("text")
             if text is not None:
                 self.write(self._codec.text(text))
             else:
-                self.write(self._codec.binary(_as_bytes(message.get("bytes"))))
+                data = message.get("bytes")
+                self.write(self._codec.binary(data if type(data) is bytes else _as_bytes(data)))
             if not self._writable:
                 await self._drained()
-            return
-        if phase == CLOSED and self._start is None:
-            raise ClientDisconnected("The client has closed the connection.")
+        else:
+            self._send_other(kind, message)
+            if not self._writable and self._phase == DENYING:
+                await self._drained()
+
+    def _send_other(self, kind: str, message: Message) -> None:
+        phase = self._phase
         if phase == OPEN and kind == "websocket.close":
-            self._close(message.get("code", 1000), message.get("reason") or "")
+            code, reason = message.get("code", 1000), message.get("reason") or ""
+            self._close(code, reason)
+            self._deaf = True
+            self._messages.clear()
+            self._closed = (code, reason)
+            self._unblock()
+            self._wakeup.wake()
         elif phase == CONNECTING and kind == "websocket.accept":
             self._accept(message.get("subprotocol"), message.get("headers", ()))
         elif phase == CONNECTING and kind == "websocket.close":
-            self._refuse()
+            self._deny_plainly(403, "")
         elif phase == CONNECTING and kind == "websocket.http.response.start":
-            self._start = message
+            self._denial = Denial(self._request, message, self._state.default)
             self._phase = DENYING
         elif phase == DENYING and kind == "websocket.http.response.body":
-            self._deny(message.get("body", b""), message.get("more_body", False))
-            if not self._writable and self._phase == DENYING:
-                await self._drained()
-        elif phase == CLOSING and self._closed is None and self._close_at:
-            raise ClientDisconnected("The server is closing the connection.")
+            self._deny(_as_bytes(message.get("body", b"")), message.get("more_body", False))
+        elif phase in (CLOSING, CLOSED) and not self._deaf:
+            raise ClientDisconnected("The client has closed the connection, or is sent away.")
         else:
             raise RuntimeError(_out_of_order(kind, phase))
 
     async def _drained(self) -> None:
         if self._write_waiter is None:
-            self._write_waiter = self._loop.create_future()
+            self._write_waiter = self.loop.create_future()
         await asyncio.shield(self._write_waiter)
         if self._phase == CLOSED:
             raise ClientDisconnected("The client has closed the connection.")
@@ -259,66 +383,54 @@ class Session(asyncio.Protocol):
     # -- answers to the handshake ------------------------------------------------------------------------------
 
     def _accept(self, subprotocol: str | None, headers: Any) -> None:
-        config = self.config
-        answer, extension = None, None
-        if config.ws_per_message_deflate:
-            answer, extension = self.codec.negotiate(self._offer.extensions)
-        own = accept_fields(self._offer, subprotocol, answer)
-        extra = [(name, value) for name, value in headers if name.lower() not in _OURS]
+        config, offer = self.config, self._offer
+        assert offer is not None
+        answer, agreed = negotiate(offer.extensions) if config.ws_per_message_deflate else (None, None)
+        own = accept_fields(offer, subprotocol, answer)
+        extra = [(name, value) for name, value in headers if name.lower() not in OURS]
         head = switching_head([*own, *extra], self._state.default)
-        self._codec = self.codec.Codec(self, config.ws_max_size, extension)
+        if subprotocol is not None and subprotocol not in offer.subprotocols:
+            _log.warning("The client did not offer the subprotocol %r, and will probably leave.", subprotocol)
+        self._codec = self.codec_class(self, config.ws_max_size, Deflate(agreed) if agreed is not None else None)
         self._phase = OPEN
+        self._offer = None
         self._pinged_at = self._state.now
+        self._answered()
         _log.info('%s - "WebSocket %s" [accepted]', self._peer(), self._path())
         _log.info("connection open")
         self.write(head)
-        early, self._early = self._early, b""
-        if early:
-            self._loop.call_soon(self.data_received, early)
-        if not self._reading:
-            self._resume()
+        if self._early:
+            self.loop.call_soon(self.data_received, b"")
+        self._resume()
 
-    def _refuse(self) -> None:
-        _log.info('%s - "WebSocket %s" 403', self._peer(), self._path())
-        self._plain(403, "Forbidden")
-
-    def _plain(self, status: int, text: str) -> None:
+    def _deny_plainly(self, status: int, text: str) -> None:
         """A whole response of ours in place of the handshake."""
-        body = text.encode()
-        headers = [(b"content-type", b"text/plain; charset=utf-8")]
-        head, *_ = response_head(self._request, status, headers, self._state.default, False, len(body), False)
-        self.write(head + body)
-        self._finish_denial()
+        self.write(plain_response(self._request, status, text, self._state.default, []))
+        self._denied(status)
 
     def _deny(self, body: bytes, more: bool) -> None:
-        body = _as_bytes(body)
-        start = self._start
-        assert start is not None
-        head = b""
-        if not self._ending:
-            status = start["status"]
-            head, self._ending, self._left, _ = response_head(
-                self._request, status, start.get("headers", ()), self._state.default, False, len(body), more
-            )
-            _log.info('%s - "WebSocket %s" %d', self._peer(), self._path(), status)
-            self._ending += 1  # 0 says that the head is not sent
-        ending = self._ending - 1
-        if ending == CHUNKED:
-            body = chunk(body, more)
-        elif ending == LENGTH:
-            self._left -= len(body)
-            if self._left < 0:
-                raise RuntimeError("Response content longer than Content-Length")
-        self.write(head + body)
-        if not more:
-            self._finish_denial()
+        denial = self._denial
+        assert denial is not None
+        self.active_at = self._state.now
+        self.write(denial.part(body, more))
+        if more:
+            return
+        if denial.short:
+            _log.error("Response content shorter than Content-Length: closing the connection.")
+        self._denied(denial.status)
 
-    def _finish_denial(self) -> None:
+    def _denied(self, status: int) -> None:
         self._phase = CLOSED
+        self._deaf = True
+        self.active_at = self._state.now
+        self._answered()
+        if status != 500:
+            _log.info('%s - "WebSocket %s" %d', self._peer(), self._path(), status)
+        _log.info("connection rejected (%s)", _status_text(status))
         self._closed = (1006, "")
-        self._wake()
         self.flush()
         self.transport.close()
+        self._wakeup.wake()
 
     # -- closing -----------------------------------------------------------------------------------------------
 
@@ -326,8 +438,7 @@ class Session(asyncio.Protocol):
         data = self._codec.close(code, reason)
         self._phase = CLOSING
         self.active_at = self._state.now
-        if data:
-            self.write(data)
+        self.write(data)
 
     def _app_done(self, task: asyncio.Task[Any]) -> None:
         try:
@@ -337,65 +448,89 @@ class Session(asyncio.Protocol):
         except BaseException as exc:
             self._failed(exc)
         else:
-            if self._phase == CONNECTING:
-                _log.error("ASGI callable returned without sending handshake.")
-                self._plain(500, "Internal Server Error")
-            elif self._phase == DENYING:
-                _log.error("ASGI callable returned without completing response.")
-                self.transport.abort()
-            else:
-                if result is not None:
-                    _log.error("ASGI callable should return None, but returned '%s'.", result)
-                if self._phase == OPEN:
-                    self._close(1000, "")
+            if result is not None:
+                _log.error("ASGI callable should return None, but returned '%s'.", result)
+            if self._phase in (CONNECTING, DENYING):
+                _log.error("ASGI callable returned without completing handshake.")
+            self._end(1000)
 
     def _failed(self, exc: BaseException | None) -> None:
-        if isinstance(exc, ClientDisconnected) and self._phase in (CLOSED, CLOSING):
+        if self._phase in (CLOSED, CLOSING) and _says_disconnected(exc):
             _log.debug("The client left before the application did.")
         elif exc is not None:
             _log.error("Exception in ASGI application\n", exc_info=exc)
-        if self._phase == CONNECTING:
-            self._plain(500, "Internal Server Error")
-        elif self._phase == DENYING:
+        self._end(1012 if self._state.draining else 1011)
+
+    def _end(self, code: int) -> None:
+        """The application has returned: nobody will take what still comes."""
+        phase = self._phase
+        if phase == CONNECTING or (phase == DENYING and self._denial is not None and not self._denial.begun):
+            self._deny_plainly(500, "Internal Server Error")
+        elif phase == DENYING:
             self.transport.abort()
-        elif self._phase == OPEN:
-            self._close(1012 if self._state.draining else 1011, "")
+        elif phase == OPEN:
+            self._close(code, "")
+        self._deaf = True
+        self._messages.clear()
+        self._unblock()
+
+    def _unblock(self) -> None:
+        """The queue is not used any more: what still comes is read only to find the peer's close frame."""
+        if self.full:
+            self.full = False
+            self.loop.call_soon(self.data_received, b"")
+        self._resume()
 
     # -- what the server calls ---------------------------------------------------------------------------------
 
     def sweep(self, now: float, keep_alive: float) -> None:
         """Pings and what is overdue. Called by the worker's one timer, seconds of its coarse clock."""
-        if self._phase == OPEN:
+        phase = self._phase
+        if phase == OPEN:
             if self._close_at and now >= self._close_at:
                 self._close(1012, "")
             else:
-                self._keep_alive(now)
-        elif self._phase == CLOSING and now - self.active_at > CLOSE_SECONDS:
+                self._ping_or_fail(now)
+        elif phase in (CLOSING, CLOSED):
+            if now - self.active_at > CLOSE_SECONDS:
+                self.transport.abort()
+        elif phase == DENYING and not self._writable and now - self.active_at > STALLED_SECONDS:
             self.transport.abort()
 
-    def _keep_alive(self, now: float) -> None:
+    def _ping_or_fail(self, now: float) -> None:
         interval, timeout = self.config.ws_ping_interval, self.config.ws_ping_timeout
-        if self._pong is not None:
-            if timeout and now - self._pinged_at > timeout:
-                _log.info("%s - keepalive ping timeout", self._peer())
-                self._codec.fail(1011, "keepalive ping timeout")
-        elif interval and now - self._pinged_at >= interval:
-            self._pinged_at = now
-            self._pong = random.randbytes(4)
-            self.write(self._codec.ping(self._pong))
+        if not interval:
+            return
+        since = now - self._pinged_at
+        if self._ping is None:
+            if since >= interval:
+                self._pinged_at = now
+                self._ping = random.randbytes(4)
+                self.write(self._codec.ping(self._ping))
+        elif timeout and since > timeout and not self.full:  # else the pong may wait among what was not parsed
+            _log.info("%s - keepalive ping timeout", self._peer())
+            self._codec.fail(1011, "keepalive ping timeout")
+        elif not timeout and since >= interval:
+            self._ping = None
 
     def retire(self) -> None:
         """The server drains: the peer is sent away within a moment."""
         if not self._close_at:
-            self._close_at = self._state.now + random.random() * SPREAD_SECONDS
+            spread = min(SPREAD_SECONDS, len(self._state.connections) / SPREAD_PACE)
+            self._close_at = monotonic() + random.random() * spread
 
     def shutdown(self) -> None:
+        """The peer is sent away: now, or when its turn comes in a drain."""
+        if not self._close_at:
+            self.disconnect()
+
+    def disconnect(self) -> None:
         """The peer is sent away now."""
-        self._close_at = self._close_at or self._state.now
+        self._close_at = self._close_at or monotonic()
         if self._phase == OPEN:
             self._close(1012, "")
-
-    disconnect = shutdown
+        elif self._phase == CONNECTING:
+            self._deny_plainly(503, "Service Unavailable")
 
     def abort(self) -> None:
         """Close without waiting for anything."""
@@ -418,28 +553,23 @@ class Session(asyncio.Protocol):
         """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
         if self._out:
             self._out += data
-            if len(self._out) > QUEUED_BYTES // 16:
+            if len(self._out) > JOIN_LIMIT:
                 self.flush()
             return
         outbox = self._state.outbox
         before, outbox.last = outbox.last, monotonic()
-        if outbox.last - before > GAP or len(data) > QUEUED_BYTES // 16:
+        if outbox.last - before > GAP or len(data) > JOIN_LIMIT:
             outbox.flush()
             self.transport.write(data)
         else:
             self._out = data
-            outbox.add(self, self._loop.call_soon)
+            outbox.add(self, self.loop.call_soon)
 
     def flush(self) -> None:
         """Write what was held back."""
         data, self._out = self._out, b""
         if data and not self.transport.is_closing():
             self.transport.write(data)
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
     def _pause(self) -> None:
         if self._reading and not self.transport.is_closing():
@@ -453,20 +583,23 @@ class Session(asyncio.Protocol):
                 self.transport.resume_reading()
 
 
-_OURS = frozenset(
-    (b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions")
-)
-
-
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
-
-
 def _as_bytes(data: Any) -> bytes:
     """Raises TypeError for what is no bytes, before a byte is on the wire."""
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
     raise TypeError(f"A WebSocket message is text or bytes, not {type(data).__name__}.")
+
+
+def _says_disconnected(exc: BaseException | None) -> bool:
+    """Whether this is our ClientDisconnected, or what a framework made of a disconnect (Starlette)."""
+    return isinstance(exc, ClientDisconnected) or type(exc).__name__ == "WebSocketDisconnect"
+
+
+def _status_text(status: int) -> str:
+    try:
+        return f"{status} {http.HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def _out_of_order(kind: str, phase: int) -> str:

@@ -13,18 +13,20 @@ _ASSIGNED = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015)))
 class Sink(Protocol):
     """The methods that a codec calls while it takes in bytes."""
 
+    full: bool
+    """Whether messages wait that nobody took: the codec keeps what follows as bytes until it is asked again."""
+
     def message(self, text: str | None, data: bytes | None) -> None:
         """A whole message: one of both is None."""
+
+    def pinged(self, payload: bytes) -> None:
+        """The peer wants a pong."""
 
     def ponged(self, payload: bytes) -> None:
         """The peer answers a ping, or says that it is there."""
 
-    def write(self, data: bytes) -> None:
-        """Control frames that answer what came in."""
-
-    def ended(self, code: int, reason: str) -> None:
-        """Nothing more is heard: the peer's close frame arrived, or the connection failed. What has to be sent was
-        written."""
+    def ended(self, code: int, reason: str, answer: bytes, failed: bool) -> None:
+        """Nothing more is heard: the peer's close frame arrived, or the connection `failed`. `answer` has to be sent."""
 
 
 def check_close(code: int, reason: str) -> None:
@@ -33,3 +35,13 @@ def check_close(code: int, reason: str) -> None:
         raise ValueError(f"A WebSocket cannot be closed with code {code}.")
     if len(reason.encode()) > 123:
         raise ValueError("The reason of a WebSocket close has at most 123 bytes in UTF-8.")
+
+
+def data_frame(first: int, data: bytes) -> bytes:
+    """A whole, unmasked frame (RFC 6455, 5.2): `first` is its first byte."""
+    size = len(data)
+    if size < 126:
+        return b"%c%c%b" % (first, size, data)
+    if size < 65536:
+        return b"%c\x7e%b%b" % (first, size.to_bytes(2, "big"), data)
+    return b"%c\x7f%b%b" % (first, size.to_bytes(8, "big"), data)

@@ -1,4 +1,4 @@
-"""A session over the package websockets."""
+"""A session over the package websockets: the default where it is installed."""
 
 from __future__ import annotations
 
@@ -7,4 +7,5 @@ from uvicorn.worker.websockets.session import Session
 
 
 class WebsocketsSession(Session):
-    codec = codec_websockets
+    __slots__ = ()
+    codec_class = codec_websockets.Codec
