@@ -176,6 +176,8 @@ class Codec:
     def _pass_on(self, frame: bytes) -> None:
         """A frame that needs the whole protocol."""
         library = self._protocol()
+        if frame[0] == _CLOSE:  # it may come between fragments (RFC 6455, 5.4); the library minds
+            library.current_size = None
         library.receive_data(frame)
         for event in library.events_received():
             self._fragment(event.opcode, event.data, event.fin)
@@ -210,12 +212,9 @@ class Codec:
     # -- out ---------------------------------------------------------------------------------------------------
 
     def text(self, text: str) -> bytes:
-        return self._frame(_WHOLE_TEXT, text.encode())
+        return self.binary(text.encode(), _WHOLE_TEXT)
 
-    def binary(self, data: bytes) -> bytes:
-        return self._frame(_WHOLE_BINARY, data)
-
-    def _frame(self, first: int, data: bytes) -> bytes:
+    def binary(self, data: bytes, first: int = _WHOLE_BINARY) -> bytes:
         if self._deflate is not None:
             return data_frame(first | _COMPRESSED, self._deflate.compress(data))
         size = len(data)

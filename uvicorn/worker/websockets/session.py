@@ -28,7 +28,6 @@ from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.fields import Request
 from uvicorn.worker.http.framing import plain_response, switching_head
 from uvicorn.worker.http.scope import Endpoints, http_scope
-from uvicorn.worker.outbox import GAP
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
@@ -51,8 +50,6 @@ QUEUED_BYTES = 1 << 20
 """Bytes of messages that wait for the application, above which the queue is full."""
 UNREAD_BYTES = 1 << 16
 """Bytes that wait behind a full queue, above which reading pauses."""
-JOIN_LIMIT = 1 << 15
-"""Bytes of frames that are collected before they are written."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -67,12 +64,14 @@ class Session(asyncio.Protocol):
         "_close_at",
         "_closed",
         "_codec",
+        "_corked",
         "_counted",
         "_deaf",
         "_denial",
         "_early",
         "_ends",
         "_lost",
+        "_max_queue",
         "_messages",
         "_offer",
         "_out",
@@ -123,7 +122,9 @@ class Session(asyncio.Protocol):
         self._told = self._lost = self._deaf = False
         self._closed: tuple[int, str] | None = None
         self._reading = self._writable = True
-        self._out = b""
+        self._corked = False
+        self._out: list[bytes] = []
+        self._max_queue = config.ws_max_queue
         self._wakeup = Wakeup(loop)
         self._write_waiter: asyncio.Future[None] | None = None
         self._ping: bytes | None = None
@@ -188,9 +189,13 @@ class Session(asyncio.Protocol):
             return
         if self._early:
             data, self._early = self._early + data, b""
+        self._corked = True  # what the application answers at once leaves in one write
         codec.receive(data)
         if self._messages:
             self._wakeup.wake()
+        self._corked = False
+        if self._out:
+            self.flush()
         if self.full and codec.pending > UNREAD_BYTES:
             self._pause()
 
@@ -203,7 +208,8 @@ class Session(asyncio.Protocol):
         self._log_closed()
         self._phase = CLOSED
         self._lost = True
-        self._out = self._early = b""
+        self._early = b""
+        self._out.clear()
         if not self.full:
             self._finish()
         self._wakeup.wake()
@@ -236,14 +242,13 @@ class Session(asyncio.Protocol):
         if self._deaf:
             return
         if text is not None:
-            size = len(text)
             self._messages.append({"type": "websocket.receive", "text": text})
+            self._queued += len(text)
         else:
             assert data is not None
-            size = len(data)
             self._messages.append({"type": "websocket.receive", "bytes": data})
-        self._queued += size
-        if self._queued > QUEUED_BYTES or len(self._messages) >= self.config.ws_max_queue:
+            self._queued += len(data)
+        if self._queued > QUEUED_BYTES or len(self._messages) >= self._max_queue:
             self.full = True
 
     def pinged(self, payload: bytes) -> None:
@@ -258,6 +263,8 @@ class Session(asyncio.Protocol):
             self._ping = None
 
     def ended(self, code: int, reason: str, answer: bytes, failed: bool) -> None:
+        if self._messages:  # what came before is answered before
+            self._wakeup.wake()
         self._log_closed()
         self._phase = CLOSED
         self.active_at = self._state.now
@@ -300,18 +307,15 @@ class Session(asyncio.Protocol):
             if not self._told:
                 self._told = True
                 return {"type": "websocket.connect"}
-            await self._wait()
-
-    async def _wait(self) -> None:
-        wakeup = self._wakeup
-        while wakeup.waiting:  # more than one `receive` at the same time
-            wakeup = wakeup.following()
-        await wakeup
+            wakeup = self._wakeup
+            while wakeup.waiting:  # more than one `receive` at the same time
+                wakeup = wakeup.following()
+            await wakeup
 
     def _refill(self) -> None:
         """Half of the queue was taken: parse on, and read on when little is left."""
         messages = self._messages
-        if len(messages) > self.config.ws_max_queue // 2:
+        if len(messages) > self._max_queue // 2:
             return
         self._queued = sum([len(message.get("text") or message.get("bytes") or b"") for message in messages])
         if self._queued > QUEUED_BYTES // 2:
@@ -438,7 +442,8 @@ class Session(asyncio.Protocol):
         data = self._codec.close(code, reason)
         self._phase = CLOSING
         self.active_at = self._state.now
-        self.write(data)
+        if data:
+            self.write(data)
 
     def _app_done(self, task: asyncio.Task[Any]) -> None:
         try:
@@ -550,24 +555,17 @@ class Session(asyncio.Protocol):
     # -- bytes -------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
-        if self._out:
-            self._out += data
-            if len(self._out) > JOIN_LIMIT:
-                self.flush()
-            return
-        outbox = self._state.outbox
-        before, outbox.last = outbox.last, monotonic()
-        if outbox.last - before > GAP or len(data) > JOIN_LIMIT:
-            outbox.flush()
-            self.transport.write(data)
+        """Write now, or when the bytes that arrived are dealt with."""
+        if self._corked:
+            self._out.append(data)
         else:
-            self._out = data
-            outbox.add(self, self.loop.call_soon)
+            self.transport.write(data)
 
     def flush(self) -> None:
         """Write what was held back."""
-        data, self._out = self._out, b""
+        out = self._out
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
         if data and not self.transport.is_closing():
             self.transport.write(data)
 

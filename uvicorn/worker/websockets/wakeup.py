@@ -15,9 +15,9 @@ from typing import Any
 
 
 class Wakeup:
-    """Awaited by one task at a time."""
+    """Awaited by one task at a time: `waiting` says whether there is one."""
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_following", "_loop")
+    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_following", "_loop", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -26,15 +26,11 @@ class Wakeup:
         self._cancelled: tuple[Any, ...] | None = None
         self._asyncio_future_blocking = False
         self._following: Wakeup | None = None
+        self.waiting = False
 
     def __await__(self) -> Generator[Any, None, None]:
         self._asyncio_future_blocking = True
         yield self
-
-    @property
-    def waiting(self) -> bool:
-        """Whether somebody waits."""
-        return self._callback is not None
 
     def following(self) -> Wakeup:
         """For one more task that waits for the same: woken after this one."""
@@ -46,11 +42,11 @@ class Wakeup:
         """Resume whoever waits: at once, or in the next turn when this is called from a task."""
         if self._following is not None:
             self._loop.call_soon(self._following.wake)
-        callback, self._callback = self._callback, None
-        if callback is None:
+        if not self.waiting:
             return
-        context, self._context = self._context, None
-        assert context is not None
+        self.waiting = False
+        callback, context = self._callback, self._context
+        assert callback is not None and context is not None
         if asyncio.current_task(self._loop) is None:
             context.run(callback, self)
         else:
@@ -62,28 +58,28 @@ class Wakeup:
         return self._loop
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context) -> None:
+        self.waiting = True
         self._callback = callback
         self._context = context
 
     def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
-        self._callback = None
+        self.waiting = False
         return 1
 
     def done(self) -> bool:
-        return self._callback is None
+        return not self.waiting
 
     def result(self) -> None:
-        cancelled, self._cancelled = self._cancelled, None
-        if cancelled is not None:
+        if self._cancelled is not None:
+            cancelled, self._cancelled = self._cancelled, None
             raise asyncio.CancelledError(*cancelled)
 
     def cancel(self, msg: Any = None) -> bool:
         """The task that waits is cancelled. It hears of it in the next turn: whoever cancels is a task, perhaps."""
-        callback, self._callback = self._callback, None
-        if callback is None:
+        if not self.waiting:
             return False
+        self.waiting = False
         self._cancelled = () if msg is None else (msg,)
-        assert self._context is not None
-        self._loop.call_soon(callback, self, context=self._context)
-        self._context = None
+        assert self._callback is not None
+        self._loop.call_soon(self._callback, self, context=self._context)
         return True
