@@ -52,6 +52,9 @@ class _Inflating(Extension):
         self._deflate = deflate
         self._inside = False
 
+    def encode(self, frame: Frame) -> Frame:
+        return frame  # a close frame: no other is sent by the library
+
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
         if frame.opcode >= 0x8 or (frame.opcode is Opcode.CONT and not self._inside):
             return frame

@@ -163,7 +163,9 @@ class Codec:
         if self.over or self._library.state is not ConnectionState.OPEN:
             return b""
         check_close(code, reason)
-        return self._library.send(CloseConnection(code=code, reason=None if code == NO_STATUS else reason))
+        if code == NO_STATUS:
+            return self._library.send(CloseConnection(code=CloseReason.NO_STATUS_RCVD))
+        return self._library.send(CloseConnection(code=code, reason=reason))
 
     def fail(self, code: int, reason: str) -> None:
         """End the connection for a fault: the close frame, and nothing is heard any more."""
