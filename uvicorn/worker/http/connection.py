@@ -210,7 +210,7 @@ class Connection(asyncio.Protocol):
         state = self._state
         state.total_requests += 1
         complete = self.reader.part is _HEAD
-        if request.upgrade is not None and complete and wants_websocket(request) and self._upgrade(request):
+        if request.upgrade is not None and wants_websocket(request) and self._upgrade(request):
             return
         scope = http_scope(request, self._ends)
         stream = Stream(self, request, scope, state.default, complete)
