@@ -40,6 +40,9 @@ _CONTROL_SIZE = 125
 _LENGTH_16, _LENGTH_64 = Struct("!H").unpack_from, Struct("!Q").unpack_from
 _head_16 = Struct("!BBH").pack
 
+_SIZE_SO_FAR = ("current_size", "cur_size")
+"""How the library calls what it has of a fragmented message: since its version 16, and before."""
+
 _silent = logging.getLogger("uvicorn.asgi.frames")
 _silent.setLevel(logging.CRITICAL)
 """What the library would say of a fault, the session says."""
@@ -180,7 +183,8 @@ class Codec:
         """A frame that needs the whole protocol."""
         library = self._protocol()
         if frame[0] == _CLOSE:  # it may come between fragments (RFC 6455, 5.4); the library minds
-            library.current_size = None
+            for name in _SIZE_SO_FAR:
+                setattr(library, name, None)
         library.receive_data(frame)
         for event in library.events_received():
             self._fragment(event.opcode, event.data, event.fin)

@@ -1,0 +1,1 @@
+"""Doors: the protocols are in `uvicorn.worker`."""
