@@ -119,3 +119,19 @@ async def failing_lifespan(scope: Message, receive: Receive, send: Send) -> None
         await receive()
         return await send({"type": "lifespan.startup.failed", "message": "broken on purpose"})
     await drill(scope, receive, send)
+
+
+async def websocket_echo(scope: Message, receive: Receive, send: Send) -> None:
+    if scope["type"] != "websocket":
+        return await hello(scope, receive, send)
+    await receive()
+    await send({"type": "websocket.accept"})
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        text = message.get("text")
+        if text is not None:
+            await send({"type": "websocket.send", "text": text})
+        else:
+            await send({"type": "websocket.send", "bytes": message["bytes"]})

@@ -95,7 +95,9 @@ async def flood(client: Any, data: bytes, most: int) -> int:
 
 
 @pytest.mark.parametrize("payload", [b"", b"x" * 100, b"y" * 5000])
-async def test_a_flood_that_nobody_reads(serving: Any, peer: Any, wire: Any, ws: str, payload: bytes, memory: Any) -> None:
+async def test_a_flood_that_nobody_reads(
+    serving: Any, peer: Any, wire: Any, ws: str, payload: bytes, memory: Any
+) -> None:
     app = Held()
     async with serving(app, ws=ws, timeout_graceful_shutdown=0) as server, peer(server) as client:
         await client.shake_hands("/held")
@@ -127,9 +129,10 @@ async def test_a_flood_of_pings_that_reads_no_pong(
 
 async def test_a_reader_that_takes_nothing(serving: Any, peer: Any, ws: str, memory: Any) -> None:
     app = Held()
-    async with serving(
-        app, ws=ws, ws_ping_interval=0.2, ws_ping_timeout=0.2, timeout_graceful_shutdown=0
-    ) as server, peer(server) as client:
+    async with (
+        serving(app, ws=ws, ws_ping_interval=0.2, ws_ping_timeout=0.2, timeout_graceful_shutdown=0) as server,
+        peer(server) as client,
+    ):
         await client.shake_hands("/push")
         client.writer.transport.pause_reading()
         before = memory()[0]

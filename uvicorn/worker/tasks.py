@@ -1,7 +1,8 @@
 """How an application's coroutine becomes a task: at once where that is possible.
 
-On 3.12 and later, and where the loop has no task factory of somebody else's, the task runs before this returns, up to where it
-must wait; most are done then. Must not: keep the task (the caller does), or catch what calling the application raises.
+On 3.12 and later, and where the loop has no task factory of somebody else's, the task runs before this returns, up to
+where it must wait; most are done then. Must not: keep the task (the caller does), or catch what calling the
+application raises.
 """
 
 from __future__ import annotations

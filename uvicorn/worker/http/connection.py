@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-import types
-from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +26,7 @@ from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, STARTED, WAITING, Stream
 from uvicorn.worker.outbox import GAP
 from uvicorn.worker.state import ServerState
+from uvicorn.worker.tasks import begin
 from uvicorn.worker.websockets.handshake import Refused, wants_websocket
 from uvicorn.worker.websockets.upgrade import take_over
 
@@ -46,15 +44,11 @@ TURN = 16
 DISCARD_LIMIT = 1 << 20
 """Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
 
-EAGER = sys.version_info >= (3, 12)
-
 NO_WEBSOCKETS = "Run: pip install 'uvicorn[standard]', or leave out --ws none."
 
 _UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
 """Stands for a request whose head could not be read."""
 
-_Coroutine = types.CoroutineType
-_Task: Callable[..., asyncio.Task[Any]] = asyncio.Task  # a type checker for 3.11 does not know `eager_start`
 _HEAD = Part.HEAD
 
 _log = logging.getLogger("uvicorn.error")
@@ -230,7 +224,7 @@ class Connection(asyncio.Protocol):
         self._start(stream)
 
     def _upgrade(self, request: Request) -> bool:
-        """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like any other."""
+        """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
         state = self._state
         if self.config.ws_protocol_class is None:
             if not state.told_no_websockets:
@@ -255,21 +249,14 @@ class Connection(asyncio.Protocol):
 
     def _start(self, stream: Stream) -> None:
         """Call the application. Where the loop allows it runs at once, and most are done when this returns."""
-        loop = self._loop
         try:
-            coroutine = self._app(stream.scope, stream.receive, stream.send)
-            if type(coroutine) is not _Coroutine:
-                coroutine = _awaited(coroutine)
-            if EAGER and loop.get_task_factory() is None:
-                task = _Task(coroutine, loop=loop, eager_start=True)
-                if task.done():
-                    self._app_done(stream, task)
-                    return
-            else:
-                task = loop.create_task(coroutine)
+            task = begin(self._app(stream.scope, stream.receive, stream.send), self._loop)
         except (Exception, SystemExit) as exc:
             self._state.in_flight -= 1
             self._app_failed(stream, exc)
+            return
+        if task.done():
+            self._app_done(stream, task)
             return
         tasks = self._state.tasks
         tasks.add(task)
@@ -542,10 +529,6 @@ def _says_disconnected(exc: BaseException | None) -> bool:
     if exc is not None and type(exc).__name__ == "ClientDisconnect":
         exc = exc.__cause__ or exc.__context__
     return isinstance(exc, ClientDisconnected)
-
-
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
 
 
 def _address(name: Any) -> tuple[str, Any] | None:

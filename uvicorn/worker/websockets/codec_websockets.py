@@ -1,12 +1,12 @@
 """Frames by the package websockets: its sans-I/O core, and a short way for the frame that makes up nearly all traffic.
 
-A whole, unfragmented data frame is unmasked and handed on here, and so are pings and pongs. Every other frame (fragments,
-close, what is malformed or too large) goes to the library's `Protocol`, one whole frame at a time, so that it is always at a
-frame's boundary and both ways can alternate. It is made when it is first needed: an idle connection has neither it nor a
-decompressor. A differential test compares this codec with the library alone.
+A whole, unfragmented data frame is unmasked and handed on here, and so are pings and pongs. Every other frame
+(fragments, close, what is malformed or too large) goes to the library's `Protocol`, one whole frame at a time, so
+that it is always at a frame's boundary and both ways can alternate. It is made when it is first needed: an idle
+connection has neither it nor a decompressor. A differential test compares this codec with the library alone.
 
-Owns: the bytes of frames that are not complete, and the library's state. Must not: know asyncio or ASGI, or read a clock.
-Fails by: telling its sink that the connection is over, with the close code.
+Owns: the bytes of frames that are not complete, and the library's state. Must not: know asyncio or ASGI, or read a
+clock. Fails by: telling its sink that the connection is over, with the close code.
 """
 
 from __future__ import annotations
@@ -186,6 +186,7 @@ class Codec:
             for name in _SIZE_SO_FAR:
                 setattr(library, name, None)
         library.receive_data(frame)
+        event: Any  # always a frame: the handshake's events are not this protocol's
         for event in library.events_received():
             self._fragment(event.opcode, event.data, event.fin)
             if self.over:

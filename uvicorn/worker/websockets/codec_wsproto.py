@@ -1,10 +1,10 @@
 """Frames by the package wsproto: for whoever prefers it, several times slower than the other one.
 
-The whole stream goes through its `Connection`. What it lacks is added around it: a bound for messages, counted as they come in
-(inflated, if they are compressed), and the extension's own state, which is ours (`deflate`).
+The whole stream goes through its `Connection`. What it lacks is added around it: a bound for messages, counted as
+they come in (inflated, if they are compressed), and the extension's own state, which is ours (`deflate`).
 
-Owns: the library's state and the parts of a message. Must not: know asyncio or ASGI, or read a clock. Fails by: telling its
-sink that the connection is over, with the close code.
+Owns: the library's state and the parts of a message. Must not: know asyncio or ASGI, or read a clock. Fails by:
+telling its sink that the connection is over, with the close code.
 """
 
 from __future__ import annotations

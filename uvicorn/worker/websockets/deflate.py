@@ -1,11 +1,11 @@
 """permessage-deflate (RFC 7692): what is agreed with the client, and the compressor and decompressor of one connection.
 
-Windows are small (4 KiB, a tenth of the memory that zlib would take by default) unless the client insists, and neither side
-is made before its first compressed message. What a message may inflate to is bounded while it inflates: a bomb costs no more
-than the limit.
+Windows are small (4 KiB, a tenth of the memory that zlib would take by default) unless the client insists, and
+neither side is made before its first compressed message. What a message may inflate to is bounded while it inflates:
+a bomb costs no more than the limit.
 
-Owns: the extension's negotiation and its zlib state, once for every codec. Must not: know a frame. Fails by: `TooBig`, and
-`zlib.error` for what is no deflated data.
+Owns: the extension's negotiation and its zlib state, once for every codec. Must not: know a frame. Fails by:
+`TooBig`, and `zlib.error` for what is no deflated data.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Agreed(NamedTuple):
 
 
 def negotiate(offers: str) -> tuple[str | None, Agreed | None]:
-    """(the value of the answer's Sec-WebSocket-Extensions, what it stands for); what cannot be served is passed over."""
+    """(the answer's Sec-WebSocket-Extensions, what it stands for). What cannot be served is passed over."""
     for offer in offers.split(",")[:_OFFERS]:
         name, *words = offer.split(";")
         if name.strip() != NAME:

@@ -1,7 +1,7 @@
 """An HTTP response in place of the handshake (ASGI specification, WebSocket denial response).
 
-Owns: the bytes of that response, one body part after the other. Must not: write, or know asyncio. Fails by: what `framing`
-raises for what cannot be put on the wire.
+Owns: the bytes of that response, one body part after the other. Must not: write, or know asyncio. Fails by: what
+`framing` raises for what cannot be put on the wire.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ States: CONNECTING ──accept──▶ OPEN ──our close──▶ CLOSING �
         CONNECTING ──http.response.start──▶ DENYING ──last body──▶ CLOSED
         OPEN ──the peer's close, a fault, EOF──▶ CLOSED
 
-A connection hands its transport over when a request asks for a WebSocket; from there on this is its protocol. Messages wait
-in a bounded queue. When it is `full` the codec keeps what follows as bytes, and only when there are many of those does the
-transport pause. Nothing is allocated until something must wait. Time comes from the worker's one timer (`sweep`): pings,
-missed pongs, the close handshake, the spread of a drain.
+A connection hands its transport over when a request asks for a WebSocket; from there on this is its protocol.
+Messages wait in a bounded queue. When it is `full` the codec keeps what follows as bytes, and only when there are
+many of those does the transport pause. Nothing is allocated until something must wait. Time comes from the worker's
+one timer (`sweep`): pings, missed pongs, the close handshake, the spread of a drain.
 
-Owns: the session's ASGI messages, its transport and the application's task. Must not: know a frame's wire form, or parse
-a request. Fails by: close codes for the peer, `RuntimeError` and `ClientDisconnected` for the application.
+Owns: the session's ASGI messages, its transport and the application's task. Must not: know a frame's wire form, or
+parse a request. Fails by: close codes for the peer, `RuntimeError` and `ClientDisconnected` for the application.
 """
 
 from __future__ import annotations

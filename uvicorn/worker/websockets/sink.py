@@ -26,7 +26,7 @@ class Sink(Protocol):
         """The peer answers a ping, or says that it is there."""
 
     def ended(self, code: int, reason: str, answer: bytes, failed: bool) -> None:
-        """Nothing more is heard: the peer's close frame arrived, or the connection `failed`. `answer` has to be sent."""
+        """Nothing more is heard: the peer's close frame arrived, or the connection `failed`. `answer` is to be sent."""
 
 
 def check_close(code: int, reason: str) -> None:

@@ -1,7 +1,7 @@
 """From an HTTP connection to a WebSocket: who takes the transport over.
 
-Our own sessions get the request as it was parsed. A foreign class (`ws=`) is an asyncio protocol that expects to read the
-handshake itself: its bytes are made again for it here, and nowhere else.
+Our own sessions get the request as it was parsed. A foreign class (`ws=`) is an asyncio protocol that expects to read
+the handshake itself: its bytes are made again for it here, and nowhere else.
 
 Owns: that choice. Must not: parse, or know a frame. Fails by: `Refused`.
 """
@@ -30,7 +30,7 @@ def take_over(
     ends: Endpoints,
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Give `transport` to the configured class; `early` came behind the request. Raises Refused before anything is done."""
+    """Give `transport` to the configured class; `early` came behind the request. Raises Refused before that."""
     made: type[Any] | None = config.ws_protocol_class
     assert made is not None
     if issubclass(made, Session):

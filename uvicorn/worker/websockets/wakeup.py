@@ -1,9 +1,10 @@
 """What a `receive` that must wait waits for.
 
-Owns: one waiting task, resumed in the caller's stack. A future would resume it in the next turn of the loop, at the cost of an
-object, a handle and a turn for every message. This one is made once per session and speaks the protocol by which asyncio knows
-future-like objects (`asyncio.isfuture`): the task adds its wake-up as a callback and asks for the result when it is called.
-Must not: be woken from inside a task (one task cannot run in another): `wake` then leaves it to the loop.
+Owns: one waiting task, resumed in the caller's stack. A future would resume it in the next turn of the loop, at the
+cost of an object, a handle and a turn for every message. This one is made once per session and speaks the protocol by
+which asyncio knows future-like objects (`asyncio.isfuture`): the task adds its wake-up as a callback and asks for the
+result when it is called. Must not: be woken from inside a task (one task cannot run in another): `wake` then leaves
+it to the loop.
 """
 
 from __future__ import annotations
