@@ -175,3 +175,19 @@ async def slow_lifespan(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         time.sleep(BOOT)
     await drill(scope, receive, send)
+
+
+async def websocket_echo(scope: Message, receive: Receive, send: Send) -> None:
+    if scope["type"] != "websocket":
+        return await hello(scope, receive, send)
+    await receive()
+    await send({"type": "websocket.accept"})
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return None
+        text = message.get("text")
+        if text is not None:
+            await send({"type": "websocket.send", "text": text})
+        else:
+            await send({"type": "websocket.send", "bytes": message["bytes"]})

@@ -26,7 +26,7 @@ REQUIREMENTS = [
     "httptools",
     "fastapi",
 ]
-OPTIONAL = ["fastpysgi==0.6.*"]
+OPTIONAL = ["fastpysgi==0.6.*", "socketify", "wsproto"]
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,13 @@ def build_fastpysgi(python: Path, wish: Wish) -> list[str] | None:
     return [str(python), "-c", code]
 
 
+def build_socketify(python: Path, wish: Wish) -> list[str] | None:
+    if wish.pure or wish.workers > 1 or wish.access_log or wish.hang_limit or wish.max_requests:
+        return None
+    command = [str(python), "-m", "socketify", wish.app, "--interface", "asgi", "--ws-per-message-deflate", "true"]
+    return [*command, "--host", HOST, "--port", str(wish.port), *wish.extra]
+
+
 BUILDERS: dict[str, tuple[str, Callable[[Path, Wish], list[str] | None]]] = {
     "ours": ("uvicorn", build_uvicorn),
     "uvicorn": ("uvicorn", build_uvicorn),
@@ -155,6 +162,7 @@ BUILDERS: dict[str, tuple[str, Callable[[Path, Wish], list[str] | None]]] = {
     "granian": ("granian", build_granian),
     "hypercorn": ("hypercorn", build_hypercorn),
     "fastpysgi": ("fastpysgi", build_fastpysgi),
+    "socketify": ("socketify", build_socketify),
 }
 
 

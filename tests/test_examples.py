@@ -178,3 +178,19 @@ def test_starlette_upload(serve: Serve) -> None:
     expected = {"bytes": len(whole), "sha256": hashlib.sha256(whole).hexdigest()}
     assert json.loads(client.read("POST", "/upload", whole)) == expected
     assert json.loads(client.read("POST", "/upload", iter(parts))) == expected
+
+
+def test_chat(serve: Serve) -> None:
+    client = pytest.importorskip("websockets.sync.client")
+    pages = serve("chat:app")()
+    page = pages.read("GET", "/")
+    assert b"new WebSocket(" in page and pages.ask("GET", "/nothing").status == 404
+    url = f"ws://127.0.0.1:{pages.connection.port}/room"
+    with client.connect(url, subprotocols=["chat.example"]) as one, client.connect(url) as two:
+        assert (one.subprotocol, two.subprotocol) == ("chat.example", None)
+        two.send(json.dumps({"name": "two", "text": "hello"}))
+        for member in (one, two):
+            assert json.loads(member.recv(timeout=PATIENCE)) == {"name": "two", "text": "hello"}
+    with pytest.raises(client.InvalidStatus) as denied:
+        client.connect(url + "s")
+    assert denied.value.response.status_code == 403

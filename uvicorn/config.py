@@ -50,6 +50,13 @@ HTTP_PROTOCOLS: dict[str, str] = {
     "h11": "uvicorn.worker.http.h11_connection:H11Connection",
     "httptools": "uvicorn.worker.http.httptools_connection:HttptoolsConnection",
 }
+WS_PROTOCOLS: dict[str, str | None] = {
+    "auto": "uvicorn.worker.websockets.auto:AutoSession",
+    "none": None,
+    "websockets": "uvicorn.worker.websockets.websockets_session:WebsocketsSession",
+    "websockets-sansio": "uvicorn.worker.websockets.websockets_session:WebsocketsSession",
+    "wsproto": "uvicorn.worker.websockets.wsproto_session:WsprotoSession",
+}
 LIFESPAN: dict[str, str] = {
     "auto": "uvicorn.worker.lifespan:LifespanOn",
     "on": "uvicorn.worker.lifespan:LifespanOn",
@@ -62,8 +69,6 @@ LOOP_FACTORIES: dict[str, str | None] = {
     "uvloop": "uvicorn.worker.loops:uvloop_loop_factory",
     "zuvloop": "uvicorn.worker.loops:zuvloop_loop_factory",
 }
-WS_PROTOCOLS: dict[str, str | None] = dict.fromkeys(["auto", "none", "websockets", "websockets-sansio", "wsproto"])
-"""No implementation yet: a handshake is answered as a plain request, whichever is asked for."""
 INTERFACES: list[str] = ["auto", "asgi3", "asgi2", "wsgi"]
 SSL_PROTOCOL_VERSION = 17
 """`ssl.PROTOCOL_TLS_SERVER`; the module ssl is not imported for its name."""
@@ -491,7 +496,7 @@ class Config:
         self.certificate: tls.CertificateFiles | None = None
         self.proxies: proxies.TrustedProxies | None = None
         self.http_protocol_class: type[asyncio.Protocol]
-        self.ws_protocol_class: type[asyncio.Protocol] | None
+        self.ws_protocol_class: type[asyncio.Protocol] | None = None
         self.lifespan_class: type[Any]
         self.encoded_headers: list[tuple[bytes, bytes]] = []
         self._raising = False
@@ -687,6 +692,16 @@ class Config:
                     f"--http {self.http}: the package {self.http} is not installed."
                     " Run: pip install 'uvicorn[standard]'"
                 ) from None
+        self.ws_protocol_class = None
+        target = WS_PROTOCOLS.get(self.ws) if isinstance(self.ws, str) else None
+        if target is not None:
+            try:
+                self.ws_protocol_class = import_from_string(target)
+            except ImportFromStringError:
+                package = str(self.ws).removesuffix("-sansio")
+                raise StartupError(
+                    f"--ws {self.ws}: the package {package} is not installed. Run: pip install {package}"
+                ) from None
         if self.loop in LOOP_FACTORIES:
             self.get_loop_factory()
         self.lifespan_class = import_from_string(LIFESPAN[self.lifespan])
@@ -729,7 +744,8 @@ class Config:
             self._extend_path()
             if self.http not in HTTP_PROTOCOLS:
                 self.http_protocol_class = import_from_string(self.http)
-            self.ws_protocol_class = None if self.ws in WS_PROTOCOLS else import_from_string(self.ws)
+            if self.ws not in WS_PROTOCOLS:
+                self.ws_protocol_class = import_from_string(self.ws)
             if self.ssl is not None:
                 tls.offer(self, self.ssl)
             elif self.is_ssl:

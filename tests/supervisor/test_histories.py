@@ -1,7 +1,8 @@
 """Random histories: the machine against a simulated fleet with spawn latency, and what must hold in every
 one.
 
-`UVICORN_TEST_HISTORIES` sets how many are played (1000; ten times as many with the system tests). A failure names its seed; `play(seed)` repeats it
+`UVICORN_TEST_HISTORIES` sets how many are played (1000; ten times as many with
+the system tests). A failure names its seed; `play(seed)` repeats it
 exactly.
 """
 

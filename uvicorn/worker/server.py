@@ -356,7 +356,7 @@ class Server(SignalHearing):
         state.now = now
         self._ticks += 1
         self._renew_default_headers()
-        if self._ticks % SWEEP_TICKS == 0:
+        if self._ticks % SWEEP_TICKS == 0 or state.draining:  # the drain's moments are short
             self._sweep(now)
         for acceptor in self.servers:
             acceptor.look()

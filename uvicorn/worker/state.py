@@ -42,6 +42,7 @@ class ServerState:
         self.context: Context | None = None
         self.limits = Limits()
         self.admission: Admission | None = None
+        self.told_no_websockets = False
 
     def configure(self, config: Config) -> None:
         """Take over the limits that the options set."""

@@ -16,9 +16,6 @@ import asyncio
 import logging
 import socket
 import struct
-import sys
-import types
-from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -35,7 +32,10 @@ from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, STARTED, WAITING, Stream
 from uvicorn.worker.outbox import GAP
 from uvicorn.worker.state import ServerState
+from uvicorn.worker.tasks import begin
 from uvicorn.worker.tls import all_sent, extension
+from uvicorn.worker.websockets.handshake import Refused, wants_websocket
+from uvicorn.worker.websockets.upgrade import take_over
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -49,13 +49,11 @@ TURN = 16
 DISCARD_LIMIT = 1 << 20
 """Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
 
-EAGER = sys.version_info >= (3, 12)
+NO_WEBSOCKETS = "Run: pip install 'uvicorn[standard]', or leave out --ws none."
 
 _UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
 """Stands for a request whose head could not be read."""
 
-_Coroutine = types.CoroutineType
-_Task: Callable[..., asyncio.Task[Any]] = asyncio.Task  # a type checker for 3.11 does not know `eager_start`
 _HEAD = Part.HEAD
 
 _log = logging.getLogger("uvicorn.error")
@@ -227,12 +225,12 @@ class Connection(asyncio.Protocol):
         state = self._state
         state.total_requests += 1
         complete = self.reader.part is _HEAD
+        if request.upgrade is not None and wants_websocket(request) and self._upgrade(request):
+            return
         scope = http_scope(request, self._ends)
         stream = Stream(self, request, scope, state.default, complete)
         self._stream = stream
         self._fresh = False
-        if request.upgrade is not None and request.upgrade.lower() == b"websocket":
-            _log.warning("Unsupported upgrade request.")
         if not complete:
             if self._watch is not None:
                 self._watch.new_body()
@@ -260,25 +258,42 @@ class Connection(asyncio.Protocol):
         if admission.waiting:
             self._loop.call_soon(self._state.admit_next)
 
+    def _upgrade(self, request: Request) -> bool:
+        """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
+        state = self._state
+        if self.config.ws_protocol_class is None:
+            if not state.told_no_websockets:
+                state.told_no_websockets = True
+                _log.warning("Unsupported upgrade request: no WebSocket library is in use. %s", NO_WEBSOCKETS)
+            return False
+        self.flush()
+        self._resume()  # it paused, perhaps, while this request waited behind others
+        early, self.reader.pending = self.reader.pending, b""
+        try:
+            if state.admission is not None and not state.admission.has_room(state.in_flight):
+                _log.warning("Exceeded concurrency limit.")
+                raise Refused(503, "Service Unavailable", [(b"retry-after", b"1")])
+            take_over(self.transport, request, early, self.config, state, self._ends, self._loop)
+        except Refused as exc:
+            _log.info("connection rejected (%d %s)", exc.status, exc.reason)
+            self.write(plain_response(request, exc.status, exc.reason, state.default, exc.headers))
+            self._linger()
+        else:
+            state.connections.discard(self)
+        return True
+
     def _start(self, stream: Stream) -> None:
         """Call the application. Where the loop allows it runs at once, and most are done when this returns."""
-        loop = self._loop
         try:
-            coroutine = self._app(stream.scope, stream.receive, stream.send)
-            if type(coroutine) is not _Coroutine:
-                coroutine = _awaited(coroutine)
-            if EAGER and loop.get_task_factory() is None:
-                task = _Task(coroutine, loop=loop, eager_start=True)
-                if task.done():
-                    self._app_done(stream, task)
-                    return
-            else:
-                task = loop.create_task(coroutine)
+            task = begin(self._app(stream.scope, stream.receive, stream.send), self._loop)
         except (Exception, SystemExit) as exc:
             self._state.in_flight -= 1
             if self._state.admission is not None:
                 self._make_room(self._state.admission)
             self._app_failed(stream, exc)
+            return
+        if task.done():
+            self._app_done(stream, task)
             return
         tasks = self._state.tasks
         tasks.add(task)
@@ -489,7 +504,10 @@ class Connection(asyncio.Protocol):
             return
         if self.transport.can_write_eof() and not self._eof:
             self.flush()
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except OSError:
+                self.transport.abort()  # the peer is gone, and the loop has not heard of it yet
             self._resume()
         elif self._ends.tls is not None:  # it has no half to close: `sweep` closes the whole
             self.flush()
@@ -623,7 +641,3 @@ def _peer(stream: Stream) -> str:
 
 def _shown(client: tuple[str, Any] | None) -> str:
     return f"{client[0]}:{client[1]}" if client else ""
-
-
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable

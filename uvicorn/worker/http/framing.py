@@ -176,6 +176,12 @@ def early_hints(links: Iterable[bytes]) -> bytes:
     return b"HTTP/1.1 103 Early Hints\r\n" + HeaderBlock(fields).tail
 
 
+def switching_head(headers: Headers, default: DefaultFields) -> bytes:
+    """The head of a 101: there is no body, and the connection is no longer HTTP's (RFC 9110, 15.2.2)."""
+    block = header_block(tuple(headers))
+    return b"HTTP/1.1 101 Switching Protocols\r\n" + default.without(block.has_date, block.has_server) + block.tail
+
+
 def chunk(data: bytes, more: bool) -> bytes:
     """One part of a chunked body, and its end with the last one (RFC 9112, 7.1)."""
     if more:

@@ -1,0 +1,64 @@
+"""The Autobahn test suite's fuzzing client against an echo: every codec of frames and of heads, no case may fail.
+
+Its program is installed by scripts/install-autobahn (Python 2.7). Groups 9, 12 and 13 take minutes each.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+ECHO = """
+async def app(scope, receive, send):
+    assert scope["type"] == "websocket"
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({**message, "type": "websocket.send"})
+"""
+GROUPS = {
+    "protocol": ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"],
+    "limits": ["9.*"],
+    "compression": ["12.*", "13.*"],
+}
+NOT_STRICT = {
+    "websockets": {"6.4.3", "6.4.4"},  # letters are judged when their frame is complete, not before
+    "wsproto": set(),
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+@pytest.mark.parametrize("ws", ["websockets", "wsproto"])
+def test_autobahn(
+    tmp_path: Path, started: Any, installed: Callable[..., str], ws: str, http: str, group: str, record_property: Any
+) -> None:
+    wstest = installed("install-autobahn")
+    (tmp_path / "echo.py").write_text(ECHO)
+    with started(tmp_path, "echo:app", "--ws", ws, "--http", http, "--lifespan", "off") as port:
+        spec = {"outdir": "reports", "servers": [{"url": f"ws://127.0.0.1:{port}"}], "cases": GROUPS[group]}
+        (tmp_path / "spec.json").write_text(json.dumps(spec))
+        subprocess.run(
+            [wstest, "-m", "fuzzingclient", "-s", "spec.json"],
+            cwd=tmp_path,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=1800,
+        )
+    [cases] = json.loads((tmp_path / "reports" / "index.json").read_text()).values()
+    counts = Counter(case["behavior"] for case in cases.values())
+    record_property("autobahn", dict(counts))
+    print(f"{ws} {http} {group}: {dict(counts)}")
+    fine = ("OK", "INFORMATIONAL")
+    closed = [name for name, case in cases.items() if case["behaviorClose"] not in fine]
+    assert closed == []
+    assert {name for name, case in cases.items() if case["behavior"] not in fine} <= NOT_STRICT[ws]
+    assert not counts["FAILED"]

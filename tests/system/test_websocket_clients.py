@@ -1,0 +1,128 @@
+"""Clients that people use: Chromium on the chat example, Socket.IO in JavaScript over both transports, aiohttp.
+
+They are installed by scripts/install-websocket-clients.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+BROWSER = """
+const {chromium} = require("playwright-core");
+(async () => {
+  const browser = await chromium.launch({executablePath: "/usr/bin/chromium", args: [
+    "--no-sandbox", "--disable-background-networking", "--disable-sync", "--no-first-run"]});
+  try {
+    const [one, two] = [await browser.newPage(), await browser.newPage()];
+    for (const page of [one, two]) {
+      await page.goto(process.argv[2]);
+      await page.getByText("connected", {exact: true}).waitFor();
+    }
+    await one.fill("#text", "hello from one");
+    await one.keyboard.press("Enter");
+    await two.getByText("guest: hello from one").waitFor();
+    const facts = await two.evaluate(() => [socket.protocol, socket.extensions]);
+    console.log(JSON.stringify(facts));
+  } finally {
+    await browser.close();
+  }
+})().catch((error) => { console.error(error); process.exit(1); });
+"""
+
+SOCKET_IO = """
+import socketio
+server = socketio.AsyncServer(async_mode="asgi")
+app = socketio.ASGIApp(server)
+
+@server.event
+async def add(sid, first, second):
+    await server.emit("told", {"by": first}, room=sid)
+    return first + second
+"""
+SOCKET_IO_CLIENT = """
+const {io} = require("socket.io-client");
+const socket = io(process.argv[2], {transports: process.argv[3].split(",")});
+const told = new Promise((resolve) => socket.on("told", resolve));
+socket.on("connect_error", (error) => { console.error(error); process.exit(1); });
+socket.on("connect", async () => {
+  const sum = await socket.emitWithAck("add", 2, 3);
+  const upgraded = () => socket.io.engine.transport.name;
+  if (process.argv[3].includes("websocket") && upgraded() != "websocket")
+    await new Promise((resolve) => socket.io.engine.once("upgrade", resolve));
+  const again = await socket.emitWithAck("add", "x".repeat(50000), "y");
+  console.log(JSON.stringify([sum, await told, again.length, upgraded()]));
+  socket.close();
+});
+"""
+
+AIOHTTP = """
+import asyncio, sys
+import aiohttp
+
+async def main():
+    async with aiohttp.ClientSession() as session:
+        async with session.ws_connect(sys.argv[1], compress=15, protocols=["chat.example"]) as socket:
+            await socket.send_json({"name": "a", "text": "b"})
+            print(socket.protocol, socket.compress, await socket.receive_json())
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="session")
+def clients(installed: Callable[..., str]) -> Path:
+    return Path(installed("install-websocket-clients", sys.executable))
+
+
+def node(folder: Path, clients: Path, script: str, *arguments: str) -> str:
+    (folder / "client.js").write_text(script)
+    done = subprocess.run(
+        ["node", "client.js", *arguments],
+        cwd=folder,
+        env={**os.environ, "NODE_PATH": str(clients / "node_modules"), "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("ws", ["websockets", "wsproto"])
+def test_chromium(tmp_path: Path, started: Any, clients: Path, ws: str) -> None:
+    with started(EXAMPLES, "chat:app", "--ws", ws) as port:
+        said = node(tmp_path, clients, BROWSER, f"http://127.0.0.1:{port}/")
+    assert said.startswith('["chat.example","permessage-deflate')
+
+
+@pytest.mark.parametrize("ws", ["websockets", "wsproto"])
+@pytest.mark.parametrize("transports", ["polling", "websocket", "polling,websocket"])
+def test_socket_io(tmp_path: Path, started: Any, clients: Path, ws: str, transports: str) -> None:
+    (tmp_path / "rooms.py").write_text(SOCKET_IO)
+    with started(tmp_path, "rooms:app", "--ws", ws, path=str(clients / "site")) as port:
+        said = node(tmp_path, clients, SOCKET_IO_CLIENT, f"http://127.0.0.1:{port}", transports)
+    assert said == f'[5,{{"by":2}},50001,"{transports.split(",")[-1]}"]'
+
+
+@pytest.mark.parametrize("ws", ["websockets", "wsproto"])
+def test_aiohttp(started: Any, clients: Path, ws: str) -> None:
+    with started(EXAMPLES, "chat:app", "--ws", ws) as port:
+        done = subprocess.run(
+            [sys.executable, "-c", AIOHTTP, f"http://127.0.0.1:{port}/room"],
+            env={**os.environ, "PYTHONPATH": str(clients / "site")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.stdout.strip() == "chat.example 12 {'name': 'a', 'text': 'b'}", done.stderr

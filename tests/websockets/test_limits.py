@@ -1,0 +1,175 @@
+"""Slow readers, floods, bombs and dead peers: bounded memory, the right close code, neighbours unharmed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+ACCEPT = {"type": "websocket.accept"}
+MEBIBYTE = 1 << 20
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """memory() → bytes that Python allocated since the test began, and the most there were."""
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+
+class Held:
+    """On /held it reads nothing until the gate opens, on /push it sends without end, elsewhere it echoes."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.taken = 0
+        self.sent = 0
+        self.code = 0
+        self.over = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "websocket":
+            return
+        await receive()
+        await send(ACCEPT)
+        if scope["path"] == "/push":
+            await self.push(send)
+            return
+        while True:
+            if scope["path"] == "/held":
+                await self.gate.wait()
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                if scope["path"] != "/neighbour":
+                    self.code = message["code"]
+                    self.over.set()
+                return
+            self.taken += 1
+            if scope["path"] in ("/echo", "/neighbour"):
+                await send({"type": "websocket.send", "text": message["text"]})
+
+    async def push(self, send: Any) -> None:
+        try:
+            while True:
+                await send({"type": "websocket.send", "bytes": bytes(65536)})
+                self.sent += 1
+        except OSError:
+            self.over.set()
+
+
+async def neighbour(server: Any, peer: Any) -> None:
+    async with peer(server) as client:
+        assert await client.shake_hands("/neighbour") == 101
+        client.text("hello")
+        assert await client.message() == "hello"
+
+
+async def flood(client: Any, data: bytes, most: int) -> int:
+    """Send until nobody takes any more, `most` bytes at the utmost."""
+    sock = client.writer.get_extra_info("socket")
+    sent = 0
+    loop = asyncio.get_running_loop()
+    client.writer.transport.pause_reading()
+    raw = socket.socket(fileno=sock.fileno())
+    try:
+        raw.setblocking(False)
+        quiet, rest = 0, data
+        while sent < most and quiet < 20:
+            try:
+                taken = raw.send(rest)  # perhaps not all of it: the next one goes on in the middle of a frame
+                sent, quiet, rest = sent + taken, 0, rest[taken:] or data
+            except BlockingIOError:
+                quiet += 1
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+    finally:
+        raw.detach()
+    assert loop is asyncio.get_running_loop()
+    return sent
+
+
+@pytest.mark.parametrize("payload", [b"", b"x" * 100, b"y" * 5000])
+async def test_a_flood_that_nobody_reads(
+    serving: Any, peer: Any, wire: Any, ws: str, payload: bytes, memory: Any
+) -> None:
+    app = Held()
+    async with serving(app, ws=ws, timeout_graceful_shutdown=0) as server, peer(server) as client:
+        await client.shake_hands("/held")
+        one = wire.frame(wire.TEXT, payload)
+        many = one * (60_000 // len(one))
+        before = memory()[0]
+        await flood(client, many, (16 if len(one) > 1000 else 1) * MEBIBYTE)  # who left is still heard to the end
+        assert memory()[0] - before < 4 * MEBIBYTE
+        assert app.taken == 0
+        await neighbour(server, peer)
+        client.writer.transport.abort()
+        app.gate.set()
+        await app.over.wait()
+        assert app.code == 1006 and app.taken >= 32
+
+
+@pytest.mark.parametrize("size", [2, 125])
+async def test_a_flood_of_pings_that_reads_no_pong(
+    serving: Any, peer: Any, wire: Any, ws: str, size: int, memory: Any
+) -> None:
+    async with serving(Held(), ws=ws, timeout_graceful_shutdown=0) as server, peer(server) as client:
+        await client.shake_hands("/held")
+        ping = wire.frame(wire.PING, bytes(size))
+        before = memory()[0]
+        await flood(client, ping * (60_000 // len(ping)), MEBIBYTE)
+        assert memory()[0] - before < 3 * MEBIBYTE
+        await neighbour(server, peer)
+
+
+async def test_a_reader_that_takes_nothing(serving: Any, peer: Any, ws: str, memory: Any) -> None:
+    app = Held()
+    async with (
+        serving(app, ws=ws, ws_ping_interval=0.2, ws_ping_timeout=0.2, timeout_graceful_shutdown=0) as server,
+        peer(server) as client,
+    ):
+        await client.shake_hands("/push")
+        client.writer.transport.pause_reading()
+        before = memory()[0]
+        await neighbour(server, peer)
+        await app.over.wait()  # the missed pong ends it: 1011, and `send` raises
+        assert memory()[0] - before < 2 * MEBIBYTE
+        [session] = [one for one in server.server_state.connections if one._path() == "/push"]
+        session.sweep(session.active_at + 10.1, 5.0)
+        assert session.transport.is_closing()
+
+
+async def test_a_bomb_of_a_gigabyte(serving: Any, peer: Any, wire: Any, ws: str, memory: Any) -> None:
+    compressor = zlib.compressobj(9, wbits=-15)
+    zeros = bytes(16 * MEBIBYTE)
+    bomb = b"".join(compressor.compress(zeros) for _ in range(64)) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    assert len(bomb) < 2 * MEBIBYTE
+    app = Held()
+    async with serving(app, ws=ws, ws_max_size=4 * MEBIBYTE) as server, peer(server) as client:
+        await client.shake_hands("/echo", "Sec-WebSocket-Extensions: permessage-deflate")
+        frame = wire.frame(wire.BINARY, bomb, rsv=4)
+        tracemalloc.reset_peak()
+        before = memory()[0]
+        client.send(frame)
+        assert (await client.frame()).code == 1009
+        assert memory()[1] - before < 24 * MEBIBYTE
+        await app.over.wait()
+        assert app.code == 1009
+        await neighbour(server, peer)
+
+
+async def test_idle_sockets_that_agreed_to_compress_are_small(serving: Any, peer: Any, ws: str, memory: Any) -> None:
+    async with serving(Held(), ws=ws, timeout_graceful_shutdown=0) as server:
+        import contextlib
+
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(peer(server)) for _ in range(100)]
+            before = memory()[0]
+            for client in clients:
+                await client.shake_hands("/held", "Sec-WebSocket-Extensions: permessage-deflate")
+            assert (memory()[0] - before) / 100 < 20_000

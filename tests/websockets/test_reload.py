@@ -1,0 +1,157 @@
+"""A reload under load: every message that a client sent before it answered the close frame reaches the application."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import uvicorn
+
+connection = pytest.importorskip("websockets.sync.client")
+closed = pytest.importorskip("websockets.exceptions").ConnectionClosed
+
+if sys.platform == "win32":
+    pytest.skip("there is no master without fork", allow_module_level=True)
+
+PATIENCE = 60.0
+CLIENTS = 6
+APP = """
+import os
+record = os.open("record", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+async def app(scope, receive, send):
+    if scope["type"] != "websocket":
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        os.write(record, message["text"].encode() + b"\\n")
+        try:
+            await send({"type": "websocket.send", "text": message["text"]})
+        except OSError:
+            pass
+"""
+
+
+class Master:
+    """The command with two workers, and the lines it logs."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        (folder / "collect.py").write_text(APP)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", "collect:app", "--port", "0", "--workers", "2", *options],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(Path(uvicorn.__file__).parents[1]), "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: queue.Queue[str | None] = queue.Queue()
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                self.lines.put(line)
+        self.lines.put(None)
+
+    def line(self, pattern: str) -> re.Match[str]:
+        seen = ""
+        while (line := self.lines.get(timeout=PATIENCE)) is not None:
+            seen += line
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"no line with {pattern!r}:\n{seen}")
+
+    def end(self) -> None:
+        try:
+            if self.process.poll() is None:
+                self.process.terminate()
+                self.process.wait(PATIENCE)
+        finally:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+            self.reader.join(PATIENCE)
+
+
+@pytest.fixture
+def master(tmp_path: Path, ws: str) -> Iterator[Master]:
+    made = Master(tmp_path, "--ws", ws)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+class Talker(threading.Thread):
+    """Sends numbered messages ten by ten, connects again when it is sent away, and notes what it got rid of."""
+
+    def __init__(self, name: str, url: str) -> None:
+        super().__init__()
+        self.label, self.url = name, url
+        self.sent: list[str] = []
+        self.codes: list[int] = []
+        self.stop, self.sent_away = threading.Event(), threading.Event()
+        self.fault: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self.stop.is_set():
+                with connection.connect(self.url, open_timeout=PATIENCE) as socket:
+                    self.talk(socket)
+        except BaseException as exc:
+            self.fault = exc
+
+    def talk(self, socket: Any) -> None:
+        try:
+            while not self.stop.is_set():
+                text = f"{self.label} {len(self.sent)}"
+                socket.send(text)
+                self.sent.append(text)
+                if len(self.sent) % 10 == 0:
+                    for _ in range(10):
+                        socket.recv(timeout=PATIENCE)
+        except closed as exc:
+            self.sent_away.set()
+            self.codes.append(exc.rcvd.code if exc.rcvd is not None else 1006)
+
+
+def test_no_message_is_lost(master: Master, tmp_path: Path) -> None:
+    port = master.line(r"running on http://127\.0\.0\.1:(\d+)")[1]
+    talkers = [Talker(str(number), f"ws://127.0.0.1:{port}/") for number in range(CLIENTS)]
+    for talker in talkers:
+        talker.start()
+    try:
+        for generation in (2, 3):
+            master.process.send_signal(signal.SIGHUP)
+            master.line(rf"reloaded: 2 workers, generation {generation}")
+            for talker in talkers:
+                assert talker.sent_away.wait(PATIENCE)
+                talker.sent_away.clear()
+    finally:
+        for talker in talkers:
+            talker.stop.set()
+        for talker in talkers:
+            talker.join(PATIENCE)
+    assert [talker.fault for talker in talkers] == [None] * CLIENTS
+    assert {code for talker in talkers for code in talker.codes} == {1012}
+    master.end()
+    record = (tmp_path / "record").read_text().splitlines()
+    assert len(record) > 100
+    for talker in talkers:
+        mine = [line for line in record if line.startswith(talker.label + " ")]
+        assert mine == talker.sent

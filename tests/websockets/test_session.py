@@ -1,0 +1,505 @@
+"""One session over real sockets: what the application is told and may say, what the client sees, what is logged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import websockets
+
+from uvicorn.errors import ClientDisconnected
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+ACCEPT = {"type": "websocket.accept"}
+
+
+class Script:
+    """An application whose websocket part is a function; what it notes is compared later."""
+
+    def __init__(self, part: Callable[[Receive, Send], Awaitable[None]] | None = None) -> None:
+        self.part = part
+        self.scope: dict[str, Any] = {}
+        self.noted: list[Any] = []
+        self.over = asyncio.Event()
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            scope["state"]["shared"] = "from the lifespan"
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        elif scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"plain " + scope["type"].encode()})
+        else:
+            self.scope = scope
+            try:
+                assert self.part is not None
+                await self.part(receive, send)
+            finally:
+                self.over.set()
+
+
+async def echo(receive: Receive, send: Send) -> None:
+    assert (await receive())["type"] == "websocket.connect"
+    await send(ACCEPT)
+    while (message := await receive())["type"] == "websocket.receive":
+        if "text" in message:
+            await send({"type": "websocket.send", "text": message["text"]})
+        else:
+            await send({"type": "websocket.send", "bytes": message["bytes"]})
+
+
+@pytest.mark.usefixtures("loop_factory")
+async def test_echo(serving: Any, peer: Any, wire: Any, http: str, ws: str) -> None:
+    async with serving(Script(echo), http=http, ws=ws) as server, peer(server) as client:
+        client.send(wire.handshake("/") + wire.frame(wire.TEXT, b"early"))
+        assert await client.answer() == 101
+        assert await client.message() == "early"
+        for message in ("é" * 100, b"\x00\xff", "x" * 70_000, ""):
+            kind, data = (wire.TEXT, message.encode()) if isinstance(message, str) else (wire.BINARY, message)
+            client.send(wire.frame(kind, data))
+            assert await client.message() == message
+        client.send(wire.frame(wire.PING, b"here?"))
+        assert await client.frame() == (wire.PONG, b"here?", 0x8A)
+        client.send(wire.close(4001, b"done"))
+        assert await client.frame() == (wire.CLOSE, b"\x0f\xa1done", 0x88)
+        assert await client.ended() == b""
+
+
+async def test_the_scope(serving: Any, peer: Any, http: str) -> None:
+    script = Script(echo)
+    async with serving(script, http=http, root_path="/mount", headers=[("x-a", "b")]) as server, peer(server) as client:
+        await client.shake_hands("/a%20b?c=d", "Sec-WebSocket-Protocol: one, two", "X-Thing: 1")
+        scope = script.scope
+        assert scope["type"] == "websocket" and scope["scheme"] == "ws" and scope["http_version"] == "1.1"
+        assert scope["asgi"] == {"version": "3.0", "spec_version": "2.4"}
+        assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/mount/a b", b"/mount/a%20b", b"c=d")
+        assert scope["root_path"] == "/mount" and "method" not in scope
+        assert scope["subprotocols"] == ["one", "two"]
+        assert scope["extensions"] == {"websocket.http.response": {}}
+        assert scope["state"] == {"shared": "from the lifespan"}
+        assert (b"x-thing", b"1") in scope["headers"]
+        assert scope["client"][0] == "127.0.0.1" and scope["server"] == ("127.0.0.1", server.port)
+
+
+async def test_accept_with_subprotocol_and_headers(serving: Any, peer: Any, http: str, lines: Any) -> None:
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        headers = [(b"Set-Cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"Sec-WebSocket-Accept", b"forged")]
+        await send({**ACCEPT, "subprotocol": "two", "headers": headers})
+        await receive()
+
+    async with serving(Script(part), http=http) as server, peer(server) as client:
+        assert await client.shake_hands("/x?y=z", "Sec-WebSocket-Protocol: one, two") == 101
+        assert client.values("set-cookie") == ["a=1", "b=2"]
+        assert client.values("sec-websocket-protocol") == ["two"]
+        assert len(client.values("sec-websocket-accept")) == 1 and len(client.values("date")) == 1
+        port = client.writer.get_extra_info("sockname")[1]
+    assert f'127.0.0.1:{port} - "WebSocket /x?y=z" [accepted]' in lines()
+    assert lines().count("connection open") == lines().count("connection closed") == 1
+
+
+@pytest.mark.parametrize("headers", [[(b"x", b"a\r\nb: c")], [(b"a b", b"c")], [("x", b"c")]])
+async def test_a_bad_accept_may_be_repaired(serving: Any, peer: Any, headers: Any) -> None:
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        with pytest.raises((ValueError, AttributeError)):
+            await send({**ACCEPT, "headers": headers})
+        with pytest.raises(ValueError, match="subprotocol"):
+            await send({**ACCEPT, "subprotocol": "a\r\nb"})
+        await send(ACCEPT)
+        await receive()
+
+    async with serving(Script(part)) as server, peer(server) as client:
+        assert await client.shake_hands() == 101
+
+
+async def test_denied(serving: Any, peer: Any, http: str, lines: Any) -> None:
+    script = Script()
+
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.close", "code": 4000})
+        script.noted.append(await receive())
+        with pytest.raises(RuntimeError):
+            await send(ACCEPT)
+
+    script.part = part
+    async with serving(script, http=http) as server, peer(server) as client:
+        assert await client.shake_hands("/secret") == 403
+        assert await client.ended() == b""
+        await script.over.wait()
+    assert script.noted == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
+    assert any(line.endswith('"WebSocket /secret" 403') for line in lines())
+    assert "connection rejected (403 Forbidden)" in lines() and "connection open" not in lines()
+
+
+@pytest.mark.parametrize("length", [None, b"8"])
+async def test_denied_with_a_response(serving: Any, peer: Any, http: str, length: bytes | None) -> None:
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        headers = [(b"x-why", b"because")] + ([(b"content-length", length)] if length else [])
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": b"go ", "more_body": True})
+        await send({"type": "websocket.http.response.body", "body": b"away!"})
+
+    async with serving(Script(part), http=http) as server, peer(server) as client:
+        assert await client.shake_hands() == 401
+        assert client.values("x-why") == ["because"] and client.values("connection") == ["close"]
+        rest = await client.ended()
+        assert rest == (b"go away!" if length else b"3\r\ngo \r\n5\r\naway!\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("lacking", ["raises", "returns", "starts"])
+async def test_no_answer_is_500(serving: Any, peer: Any, lacking: str, lines: Any) -> None:
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        if lacking == "raises":
+            raise ValueError("no")
+        if lacking == "starts":
+            await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+
+    async with serving(Script(part)) as server, peer(server) as client:
+        assert await client.shake_hands() == 500
+        assert await client.ended() == b"Internal Server Error"
+        assert server.server_state.in_flight == 0
+    assert "connection rejected (500 Internal Server Error)" in lines()
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("Sec-WebSocket-Version: 12", 426), ("Sec-WebSocket-Key: short", 400), ("Content-Length: 2", 400)],
+)
+async def test_no_proper_upgrade(serving: Any, peer: Any, http: str, line: str, status: int) -> None:
+    script = Script(echo)
+    async with serving(script, http=http) as server, peer(server) as client:
+        assert await client.shake_hands("/", line) == status
+        assert client.values("sec-websocket-version") == (["13"] if status == 426 else [])
+        assert script.scope == {}
+
+
+async def test_without_websockets_it_is_a_request(serving: Any, peer: Any, http: str, lines: Any) -> None:
+    async with serving(Script(), http=http, ws="none") as server, peer(server) as client:
+        for _ in range(2):
+            assert await client.shake_hands() == 200
+            assert await client.reader.readuntil(b"http") == b"plain http"
+    warnings = [line for line in lines() if "upgrade" in line]
+    assert len(warnings) == 1 and "--ws none" in warnings[0]
+
+
+async def test_after_a_request_on_the_same_connection(serving: Any, peer: Any, wire: Any, http: str) -> None:
+    async with serving(Script(echo), http=http) as server, peer(server) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + wire.handshake() + wire.frame(wire.TEXT, b"behind"))
+        assert await client.answer() == 200
+        await client.reader.readexactly(len(b"plain http"))
+        assert await client.answer() == 101
+        assert await client.message() == "behind"
+        assert server.server_state.total_requests == 2 and server.server_state.in_flight == 0
+
+
+async def test_an_open_websocket_is_no_load(serving: Any, peer: Any) -> None:
+    go = asyncio.Event()
+
+    async def part(receive: Receive, send: Send) -> None:
+        await go.wait()
+        await echo(receive, send)
+
+    async with serving(Script(part), limit_concurrency=1) as server, peer(server) as one, peer(server) as two:
+        one.text("x")
+        one.writer.transport.abort()
+        async with peer(server) as three, peer(server) as four:
+            task = asyncio.create_task(three.shake_hands())
+            while server.server_state.in_flight < 1:
+                await asyncio.sleep(0)
+            assert await four.shake_hands() == 503
+            assert four.values("retry-after") == ["1"]
+            go.set()
+            assert await task == 101
+            assert await two.shake_hands() == 101
+
+
+# -- the end ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_applications_close(serving: Any, peer: Any, wire: Any, ws: str) -> None:
+    script = Script()
+
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        with pytest.raises(ValueError, match="1006"):
+            await send({"type": "websocket.close", "code": 1006})
+        await send({"type": "websocket.close", "code": 3001, "reason": "enough"})
+        script.noted.append(await receive())
+        for message in ({"type": "websocket.send", "text": "x"}, {"type": "websocket.close"}):
+            with pytest.raises(RuntimeError, match="after sending 'websocket"):
+                await send(message)
+
+    script.part = part
+    async with serving(script, ws=ws) as server, peer(server) as client:
+        await client.shake_hands()
+        assert await client.frame() == (wire.CLOSE, b"\x0b\xb9enough", 0x88)
+        client.send(wire.frame(wire.TEXT, b"too late") * 100 + wire.close(3001))
+        assert await client.ended() == b""
+        await script.over.wait()
+    assert script.noted == [{"type": "websocket.disconnect", "code": 3001, "reason": "enough"}]
+
+
+@pytest.mark.parametrize("how", ["close", "nothing said", "lost"])
+async def test_the_peers_end(serving: Any, peer: Any, wire: Any, ws: str, how: str, lines: Any) -> None:
+    script = Script()
+
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        while (message := await receive())["type"] != "websocket.disconnect":
+            script.noted.append(message["text"])
+        script.noted += [message, await receive()]
+        for late in ({"type": "websocket.send", "text": "x"}, {"type": "websocket.close"}):
+            with pytest.raises(ClientDisconnected):
+                await send(late)
+
+    script.part = part
+    async with serving(script, ws=ws) as server, peer(server) as client:
+        await client.shake_hands()
+        end = {"close": wire.close(1001, b"bye"), "nothing said": wire.frame(wire.CLOSE), "lost": b""}[how]
+        client.send(wire.frame(wire.TEXT, b"m") * 100 + end)
+        if how == "lost":
+            client.writer.close()
+        await script.over.wait()
+    code, reason = {"close": (1001, "bye"), "nothing said": (1005, ""), "lost": (1006, "")}[how]
+    assert script.noted == ["m"] * 100 + [{"type": "websocket.disconnect", "code": code, "reason": reason}] * 2
+    assert lines().count("connection closed") == 1
+
+
+async def test_a_peer_that_leaves_before_the_answer(serving: Any, peer: Any) -> None:
+    script = Script()
+
+    async def part(receive: Receive, send: Send) -> None:
+        script.noted += [await receive(), await receive()]
+        with pytest.raises(ClientDisconnected):
+            await send(ACCEPT)
+
+    script.part = part
+    async with serving(script) as server:
+        async with peer(server) as client:
+            client.send((await asyncio.sleep(0)) or b"")
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n")
+            client.send(b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n")
+            while not script.scope:
+                await asyncio.sleep(0)
+        await script.over.wait()
+        assert server.server_state.in_flight == 0
+    assert [message["type"] for message in script.noted] == ["websocket.connect", "websocket.disconnect"]
+
+
+async def test_an_error_is_1011(serving: Any, peer: Any, ws: str, lines: Any) -> None:
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        await receive()
+        raise ValueError("no")
+
+    async with serving(Script(part), ws=ws) as server, peer(server) as client:
+        await client.shake_hands()
+        client.text("go")
+        assert (await client.frame()).code == 1011
+    assert any("Exception in ASGI application" in line for line in lines())
+
+
+async def test_the_application_returns(serving: Any, peer: Any) -> None:
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+
+    async with serving(Script(part)) as server, peer(server) as client:
+        await client.shake_hands()
+        assert (await client.frame()).code == 1000
+
+
+@pytest.mark.parametrize(("payload", "code"), [(b"\xff", 1007), (b"x" * 101, 1009)])
+async def test_faults_of_the_peer(serving: Any, peer: Any, wire: Any, ws: str, payload: bytes, code: int) -> None:
+    script = Script()
+
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        message = await receive()
+        await send({"type": "websocket.send", "text": message["text"]})
+        script.noted.append((await receive())["code"])
+
+    script.part = part
+    async with serving(script, ws=ws, ws_max_size=100) as server, peer(server) as client:
+        await client.shake_hands()
+        client.send(wire.frame(wire.TEXT, b"before") + wire.frame(wire.TEXT, payload) + bytes(100_000))
+        assert await client.message() == "before"
+        assert (await client.frame()).code == code
+        assert await client.ended() == b""
+        await script.over.wait()
+        assert script.noted == [code]
+
+
+async def test_messages_out_of_order(serving: Any, peer: Any) -> None:
+    script = Script()
+
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        for wrong in ("websocket.send", "websocket.http.response.body", "http.response.start"):
+            with pytest.raises(RuntimeError, match="Expected ASGI message"):
+                await send({"type": wrong, "text": "x"})
+        await send(ACCEPT)
+        for wrong in ("websocket.accept", "websocket.http.response.start"):
+            with pytest.raises(RuntimeError, match="Expected ASGI message"):
+                await send({"type": wrong, "status": 200})
+        with pytest.raises(TypeError):
+            await send({"type": "websocket.send", "bytes": "text"})
+        await send({"type": "websocket.send", "bytes": bytearray(b"ok")})
+        script.noted.append("through")
+
+    script.part = part
+    async with serving(script) as server, peer(server) as client:
+        await client.shake_hands()
+        assert await client.message() == b"ok"
+        await script.over.wait()
+    assert script.noted == ["through"]
+
+
+async def test_receive_may_be_cancelled_and_shared(serving: Any, peer: Any) -> None:
+    script = Script()
+
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(receive(), 0.01)
+        readers = [asyncio.ensure_future(receive()) for _ in range(3)]
+        await asyncio.sleep(0)
+        readers[0].cancel()
+        await send({"type": "websocket.send", "text": "ready"})
+        done = await asyncio.gather(*readers[1:])
+        script.noted += [message["text"] for message in done]
+        await send({"type": "websocket.close"})
+
+    script.part = part
+    async with serving(script) as server, peer(server) as client:
+        await client.shake_hands()
+        assert await client.message() == "ready"
+        client.text("one")
+        client.text("two")
+        await script.over.wait()
+    assert sorted(script.noted) == ["one", "two"]
+
+
+# -- pings -----------------------------------------------------------------------------------------------------
+
+
+async def test_pings_and_a_missed_pong(serving: Any, peer: Any, wire: Any, ws: str) -> None:
+    script = Script(echo)
+    async with serving(script, ws=ws, ws_ping_interval=0.1, ws_ping_timeout=0.3) as server, peer(server) as client:
+        await client.shake_hands()
+        for _ in range(2):
+            ping = await client.frame()
+            assert ping.opcode == wire.PING and len(ping.payload) == 4
+            client.send(wire.frame(wire.PONG, ping.payload))
+        client.send(wire.frame(wire.PONG, b"unasked"))
+        assert (await client.frame()).opcode == wire.PING
+        assert (await client.frame()).code == 1011
+        assert await client.ended() == b""
+        await script.over.wait()
+
+
+@pytest.mark.parametrize("settings", [{"ws_ping_interval": None}, {"ws_ping_interval": 0}])
+async def test_no_pings(serving: Any, peer: Any, settings: Any) -> None:
+    async with serving(Script(echo), ws_ping_timeout=0.1, **settings) as server, peer(server) as client:
+        await client.shake_hands()
+        [session] = server.server_state.connections
+        session.sweep(server.server_state.now + 1000, 5.0)
+        client.text("still here")
+        assert await client.message() == "still here"
+
+
+async def test_the_close_handshake_has_its_time(serving: Any, peer: Any) -> None:
+    script = Script()
+
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+
+    script.part = part
+    async with serving(script) as server, peer(server) as client:
+        await client.shake_hands()
+        assert (await client.frame()).code == 1000
+        [session] = server.server_state.connections
+        session.sweep(session.active_at + 9.9, 5.0)
+        assert not session.transport.is_closing()
+        session.sweep(session.active_at + 10.1, 5.0)
+        assert session.transport.is_closing()
+
+
+# -- a real client ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("loop_factory")
+@pytest.mark.parametrize("compression", [None, "deflate"])
+async def test_the_client_of_websockets(serving: Any, ws: str, http: str, compression: Any) -> None:
+    async with serving(Script(echo), ws=ws, http=http) as server:
+        url = f"ws://127.0.0.1:{server.port}/"
+        async with websockets.connect(url, compression=compression, max_size=None) as client:
+            for message in ("short", "é" * 50_000, bytes(range(256)) * 500, b""):
+                await client.send(message)
+                assert await client.recv() == message
+            await client.send(["in ", "several ", "parts"])
+            assert await client.recv() == "in several parts"
+            await (await client.ping())
+        assert client.close_code == 1000
+
+
+async def test_compression_may_be_refused(serving: Any, peer: Any) -> None:
+    async with serving(Script(echo), ws_per_message_deflate=False) as server, peer(server) as client:
+        await client.shake_hands("/", "Sec-WebSocket-Extensions: permessage-deflate")
+        assert client.values("sec-websocket-extensions") == []
+
+
+# -- somebody else's class -------------------------------------------------------------------------------------
+
+
+class Foreign(asyncio.Protocol):
+    """What `ws=` may name: an asyncio protocol that reads the handshake itself."""
+
+    seen: bytes = b""
+
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        self.state = server_state
+        self.app_state = app_state
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.state.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        Foreign.seen += data
+        self.transport.write(b"HTTP/1.1 418 I'm a teapot\r\n\r\n")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.state.connections.discard(self)
+
+    def shutdown(self) -> None:
+        self.transport.close()
+
+
+async def test_a_foreign_class(serving: Any, peer: Any, wire: Any, http: str) -> None:
+    Foreign.seen = b""
+    async with serving(Script(echo), http=http, ws=Foreign) as server, peer(server) as client:
+        assert await client.shake_hands("/a?b=c", "X-Thing: 1") == 418
+        head = Foreign.seen.lower()
+        assert head.startswith(b"get /a?b=c http/1.1\r\n") and head.endswith(b"\r\n\r\n")
+        for line in wire.handshake("/", "X-Thing: 1").lower().split(b"\r\n")[1:]:
+            assert line in head
+        server.should_exit = True
+        assert await client.ended() == b""

@@ -1,0 +1,1 @@
+"""Doors: WebSockets are in `uvicorn.worker.websockets`."""

@@ -1,0 +1,31 @@
+"""How an application's coroutine becomes a task: at once where that is possible.
+
+On 3.12 and later, and where the loop has no task factory of somebody else's, the task runs before this returns, up to
+where it must wait; most are done then. Must not: keep the task (the caller does), or catch what calling the
+application raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import types
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+EAGER = sys.version_info >= (3, 12)
+
+_Coroutine = types.CoroutineType
+_Task: Callable[..., asyncio.Task[Any]] = asyncio.Task  # a type checker for 3.11 does not know `eager_start`
+
+
+def begin(awaitable: Any, loop: asyncio.AbstractEventLoop) -> asyncio.Task[Any]:
+    if type(awaitable) is not _Coroutine:
+        awaitable = _awaited(awaitable)
+    if EAGER and loop.get_task_factory() is None:
+        return _Task(awaitable, loop=loop, eager_start=True)
+    return loop.create_task(awaitable)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable

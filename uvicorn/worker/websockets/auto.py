@@ -1,0 +1,19 @@
+"""What --ws auto means: the package websockets, else wsproto, else none."""
+
+from __future__ import annotations
+
+from uvicorn.worker.websockets.session import Session
+
+AutoSession: type[Session] | None = None
+
+try:
+    from uvicorn.worker.websockets.websockets_session import WebsocketsSession
+except ImportError:
+    try:
+        from uvicorn.worker.websockets.wsproto_session import WsprotoSession
+    except ImportError:
+        pass  # an upgrade is then a request like any other
+    else:
+        AutoSession = WsprotoSession
+else:
+    AutoSession = WebsocketsSession

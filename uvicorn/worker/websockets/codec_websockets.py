@@ -1,0 +1,274 @@
+"""Frames by the package websockets: its sans-I/O core, and a short way for the frame that makes up nearly all traffic.
+
+A whole, unfragmented data frame is unmasked and handed on here, and so are pings and pongs. Every other frame
+(fragments, close, what is malformed or too large) goes to the library's `Protocol`, one whole frame at a time, so
+that it is always at a frame's boundary and both ways can alternate. It is made when it is first needed: an idle
+connection has neither it nor a decompressor. A differential test compares this codec with the library alone.
+
+Owns: the bytes of frames that are not complete, and the library's state. Must not: know asyncio or ASGI, or read a
+clock. Fails by: telling its sink that the connection is over, with the close code.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import zlib
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.extensions.base import Extension
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN, Protocol, Side
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # the package was installed without its C part
+    from websockets.utils import apply_mask
+
+from uvicorn.worker.websockets.deflate import Deflate, TooBig
+from uvicorn.worker.websockets.sink import NO_STATUS, check_close, data_frame
+
+if TYPE_CHECKING:
+    from uvicorn.worker.websockets.sink import Sink
+
+_TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x1, 0x2, 0x88, 0x89, 0x8A
+_FIN, _COMPRESSED = 0x80, 0x40
+_WHOLE_TEXT, _WHOLE_BINARY = _FIN | _TEXT, _FIN | _BINARY
+_CONTROL_SIZE = 125
+_LENGTH_16, _LENGTH_64 = Struct("!H").unpack_from, Struct("!Q").unpack_from
+_head_16 = Struct("!BBH").pack
+
+_SIZE_SO_FAR = ("current_size", "cur_size")
+"""How the library calls what it has of a fragmented message: since its version 16, and before."""
+
+_silent = logging.getLogger("uvicorn.asgi.frames")
+_silent.setLevel(logging.CRITICAL)
+"""What the library would say of a fault, the session says."""
+
+
+class _Inflating(Extension):
+    """What the library asks to inflate a fragmented message; frames that leave are compressed without it."""
+
+    def __init__(self, deflate: Deflate) -> None:
+        self._deflate = deflate
+        self._inside = False
+
+    def encode(self, frame: Frame) -> Frame:
+        return frame  # a close frame: no other is sent by the library
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        if frame.opcode >= 0x8 or (frame.opcode is Opcode.CONT and not self._inside):
+            return frame
+        if frame.opcode is Opcode.CONT:
+            if frame.rsv1:
+                raise ProtocolError("RSV1 bit set in continuation frame")
+        elif not frame.rsv1:
+            return frame
+        self._inside = not frame.fin
+        assert max_size is not None
+        try:
+            data = self._deflate.inflate(bytes(frame.data), frame.fin, max_size)
+        except TooBig:
+            raise PayloadTooBig(None, max_size) from None
+        except zlib.error as exc:
+            raise ProtocolError("decompression failed") from exc
+        return Frame(frame.opcode, data, frame.fin, False, frame.rsv2, frame.rsv3)
+
+
+class Codec:
+    """Frames of one connection, both ways. `max_size` bounds a message in bytes, inflated if it is compressed."""
+
+    __slots__ = ("_buffer", "_deflate", "_kind", "_library", "_max_size", "_needed", "_parts", "_sink", "_utf8", "over")
+
+    def __init__(self, sink: Sink, max_size: int, deflate: Deflate | None) -> None:
+        self._sink = sink
+        self._max_size = max_size
+        self._deflate = deflate
+        self._library: Protocol | None = None
+        self._buffer: bytearray | None = None
+        self._needed = 0
+        self._kind = 0
+        self._parts: list[Any] = []
+        self._utf8: codecs.IncrementalDecoder | None = None
+        self.over = False
+
+    @property
+    def pending(self) -> int:
+        """Bytes that were received and are no message yet."""
+        return 0 if self._buffer is None else len(self._buffer)
+
+    # -- in ----------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Take in bytes of the peer; the sink hears of every message that is complete, until it is full."""
+        sink = self._sink
+        buffer = self._buffer
+        view: bytes | bytearray = data
+        if buffer is not None:
+            buffer += data
+            if len(buffer) < self._needed:
+                return
+            view = buffer
+            self._needed = 0
+        at, size = 0, len(view)
+        while size - at >= 2 and not sink.full:
+            first, length = view[at], view[at + 1] - 0x80
+            body = at + 6
+            if length == 126:
+                body = at + 8
+                if body > size:
+                    break
+                (length,) = _LENGTH_16(view, at + 2)
+            elif length == 127:
+                body = at + 14
+                if body > size:
+                    break
+                (length,) = _LENGTH_64(view, at + 2)
+            if not 0 <= length <= self._max_size:
+                self._pass_on(bytes(view[at:]))  # not masked, or too long: the head alone is a fault
+                return
+            end = body + length
+            if end > size:
+                self._needed = end - at
+                break
+            if first == _WHOLE_TEXT and not self._kind:
+                self._text(apply_mask(view[body:end], view[body - 4 : body]))
+            elif first == _WHOLE_BINARY and not self._kind:
+                sink.message(None, apply_mask(view[body:end], view[body - 4 : body]))
+            elif first & 0xBF in (_WHOLE_TEXT, _WHOLE_BINARY) and not self._kind and self._deflate is not None:
+                self._inflate(first & 0xF, bytes(apply_mask(view[body:end], view[body - 4 : body])))
+            elif first in (_PING, _PONG) and length <= _CONTROL_SIZE:
+                payload = bytes(apply_mask(view[body:end], view[body - 4 : body]))
+                if first == _PING:
+                    sink.pinged(payload)
+                else:
+                    sink.ponged(payload)
+            else:
+                self._pass_on(bytes(view[at:end]))
+            at = end
+            if self.over:
+                return
+        if at == size:
+            self._buffer = None
+        elif buffer is not None:
+            del buffer[:at]
+        else:
+            self._buffer = bytearray(view[at:])
+
+    def _text(self, payload: bytes) -> None:
+        try:
+            text = str(payload, "utf-8")
+        except UnicodeDecodeError:
+            self.fail(1007, "invalid UTF-8")
+            return
+        self._sink.message(text, None)
+
+    def _inflate(self, kind: int, payload: bytes) -> None:
+        assert self._deflate is not None
+        try:
+            data = self._deflate.inflate(payload, True, self._max_size)
+        except zlib.error:
+            self.fail(1002, "decompression failed")
+        except TooBig:
+            self.fail(1009, f"over size limit of {self._max_size} bytes")
+        else:
+            if kind == _TEXT:
+                self._text(data)
+            else:
+                self._sink.message(None, data)
+
+    def _pass_on(self, frame: bytes) -> None:
+        """A frame that needs the whole protocol."""
+        library = self._protocol()
+        if frame[0] == _CLOSE:  # it may come between fragments (RFC 6455, 5.4); the library minds
+            for name in _SIZE_SO_FAR:
+                setattr(library, name, None)
+        library.receive_data(frame)
+        event: Any  # always a frame: the handshake's events are not this protocol's
+        for event in library.events_received():
+            self._fragment(event.opcode, event.data, event.fin)
+            if self.over:
+                return
+        if library.parser_exc is not None:
+            code, reason = 1006, ""
+            if library.close_sent is not None:
+                code, reason = int(library.close_sent.code), library.close_sent.reason
+            self._end(code, reason, failed=True)
+        elif library.close_rcvd is not None:
+            self._end(int(library.close_rcvd.code), library.close_rcvd.reason, failed=False)
+
+    def _fragment(self, opcode: Opcode, data: Any, fin: bool) -> None:
+        if opcode is Opcode.CLOSE:
+            return
+        if opcode is not Opcode.CONT:
+            self._kind = int(opcode)
+            self._utf8 = codecs.getincrementaldecoder("utf-8")() if opcode is Opcode.TEXT else None
+        try:
+            self._parts.append(self._utf8.decode(bytes(data), fin) if self._utf8 is not None else bytes(data))
+        except UnicodeDecodeError:
+            self.fail(1007, "invalid UTF-8")
+            return
+        if fin:
+            parts, self._parts, kind, self._kind = self._parts, [], self._kind, 0
+            if kind == _TEXT:
+                self._sink.message("".join(parts), None)
+            else:
+                self._sink.message(None, b"".join(parts))
+
+    # -- out ---------------------------------------------------------------------------------------------------
+
+    def text(self, text: str) -> bytes:
+        return self.binary(text.encode(), _WHOLE_TEXT)
+
+    def binary(self, data: bytes, first: int = _WHOLE_BINARY) -> bytes:
+        if self._deflate is not None:
+            return data_frame(first | _COMPRESSED, self._deflate.compress(data))
+        size = len(data)
+        if 126 <= size < 65536:
+            return _head_16(first, 126, size) + data
+        return data_frame(first, data)
+
+    def ping(self, payload: bytes) -> bytes:
+        """A ping frame; the payload has 125 bytes at most."""
+        return data_frame(_PING, payload)
+
+    def pong(self, payload: bytes) -> bytes:
+        return data_frame(_PONG, payload)
+
+    def close(self, code: int, reason: str) -> bytes:
+        """The close frame; b"" when one was sent already. Messages of the peer are heard until its own arrives.
+
+        Raises ValueError for a code that may not be sent, or a reason that is too long (RFC 6455, 5.5 and 7.4).
+        """
+        library = self._protocol()
+        if self.over or library.state is not OPEN:
+            return b""
+        check_close(code, reason)
+        if code == NO_STATUS:
+            library.send_close()
+        else:
+            library.send_close(code, reason)
+        return b"".join(library.data_to_send())
+
+    def fail(self, code: int, reason: str) -> None:
+        """End the connection for a fault: the close frame, and nothing is heard any more."""
+        self._protocol().fail(code, reason)
+        self._end(code, reason, failed=True)
+
+    # -- the library -------------------------------------------------------------------------------------------
+
+    def _protocol(self) -> Protocol:
+        if self._library is None:
+            self._library = Protocol(Side.SERVER, max_size=self._max_size, logger=_silent)
+            if self._deflate is not None:
+                self._library.extensions = [_Inflating(self._deflate)]
+        return self._library
+
+    def _end(self, code: int, reason: str, failed: bool) -> None:
+        self.over = True
+        self._buffer = None
+        self._parts = []
+        answer = b"".join(self._protocol().data_to_send())
+        self._sink.ended(code, reason, answer, failed)

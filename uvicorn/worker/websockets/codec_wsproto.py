@@ -1,0 +1,177 @@
+"""Frames by the package wsproto: for whoever prefers it, several times slower than the other one.
+
+The whole stream goes through its `Connection`. What it lacks is added around it: a bound for messages, counted as
+they come in (inflated, if they are compressed), and the extension's own state, which is ours (`deflate`).
+
+Owns: the library's state and the parts of a message. Must not: know asyncio or ASGI, or read a clock. Fails by:
+telling its sink that the connection is over, with the close code.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
+
+from uvicorn.worker.websockets.deflate import Deflate, TooBig
+from uvicorn.worker.websockets.sink import NO_STATUS, check_close, data_frame
+
+if TYPE_CHECKING:
+    from uvicorn.worker.websockets.sink import Sink
+
+_WHOLE_TEXT, _WHOLE_BINARY, _COMPRESSED = 0x81, 0x82, 0x40
+
+
+class _Bounded(Extension):
+    """permessage-deflate where it was agreed, and the bound on a message before its payload is taken in."""
+
+    name = "bounded"
+
+    def __init__(self, deflate: Deflate | None, max_size: int) -> None:
+        self._deflate = deflate
+        self._max_size = max_size
+        self._size = 0
+        self._compressed = self._control = False
+        self._inside = False
+
+    def enabled(self) -> bool:
+        return True
+
+    def offer(self) -> bool | str:
+        return False
+
+    def frame_inbound_header(self, proto: Any, opcode: Opcode, rsv: RsvBits, payload_length: int) -> Any:
+        self._control = opcode.iscontrol()
+        if self._control:
+            return RsvBits(False, False, False)
+        if not self._inside:  # (called again for the same header when its mask is still missing)
+            self._size = 0
+            self._compressed = rsv.rsv1 and self._deflate is not None
+        elif rsv.rsv1:
+            return CloseReason.PROTOCOL_ERROR
+        if payload_length > self._max_size - (0 if self._compressed else self._size):
+            return CloseReason.MESSAGE_TOO_BIG
+        return RsvBits(self._deflate is not None, False, False)
+
+    def frame_inbound_payload_data(self, proto: Any, data: bytes) -> Any:
+        if self._control:
+            return data
+        self._inside = True
+        return self._inflate(data, last=False) if self._compressed and data else self._count(data)
+
+    def frame_inbound_complete(self, proto: Any, fin: bool) -> Any:
+        if self._control or not fin:
+            return None
+        self._inside = False
+        return self._inflate(b"", last=True) if self._compressed else None
+
+    def _inflate(self, data: bytes, last: bool) -> bytes | CloseReason:
+        assert self._deflate is not None
+        try:
+            return self._count(self._deflate.inflate(data, last, self._max_size - self._size))
+        except zlib.error:
+            return CloseReason.PROTOCOL_ERROR
+        except TooBig:
+            return CloseReason.MESSAGE_TOO_BIG
+
+    def _count(self, data: bytes) -> bytes:
+        self._size += len(data)
+        return data
+
+
+class Codec:
+    """Frames of one connection, both ways. `max_size` bounds a message in bytes, inflated if it is compressed."""
+
+    __slots__ = ("_deflate", "_library", "_parts", "_sink", "over")
+
+    def __init__(self, sink: Sink, max_size: int, deflate: Deflate | None) -> None:
+        self._sink = sink
+        self._deflate = deflate
+        self._library = Connection(ConnectionType.SERVER, [_Bounded(deflate, max_size)])
+        self._parts: list[Any] = []
+        self.over = False
+
+    @property
+    def pending(self) -> int:
+        """Bytes that were received and are no message yet. (The library does not tell.)"""
+        return len(self._library._proto._frame_decoder.buffer)
+
+    # -- in ----------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Take in bytes of the peer; the sink hears of every message that is complete, until it is full."""
+        self._library.receive_data(data)
+        if self._sink.full:
+            return
+        for event in self._library.events():
+            self._hear(event)
+            if self.over or self._sink.full:
+                return
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Message):
+            self._parts.append(event.data)
+            if event.message_finished:
+                parts, self._parts = self._parts, []
+                if isinstance(event, TextMessage):
+                    self._sink.message("".join(parts), None)
+                elif isinstance(event, BytesMessage):
+                    self._sink.message(None, b"".join(parts))
+        elif isinstance(event, Ping):
+            self._sink.pinged(bytes(event.payload))
+        elif isinstance(event, Pong):
+            self._sink.ponged(bytes(event.payload))
+        elif isinstance(event, CloseConnection):
+            code, reason = int(event.code), event.reason or ""
+            state = self._library.state
+            if state is ConnectionState.REMOTE_CLOSING:
+                self._end(code, reason, self._library.send(event.response()), failed=False)
+            elif state is ConnectionState.CLOSED:
+                self._end(code, reason, b"", failed=False)
+            else:  # the library's way to say that it cannot go on
+                self.fail(code, "")
+
+    # -- out ---------------------------------------------------------------------------------------------------
+
+    def text(self, text: str) -> bytes:
+        return self._frame(_WHOLE_TEXT, text.encode())
+
+    def binary(self, data: bytes) -> bytes:
+        return self._frame(_WHOLE_BINARY, data)
+
+    def _frame(self, first: int, data: bytes) -> bytes:
+        if self._deflate is not None:
+            return data_frame(first | _COMPRESSED, self._deflate.compress(data))
+        return data_frame(first, data)
+
+    def ping(self, payload: bytes) -> bytes:
+        """A ping frame; the payload has 125 bytes at most."""
+        return data_frame(0x89, payload)
+
+    def pong(self, payload: bytes) -> bytes:
+        return data_frame(0x8A, payload)
+
+    def close(self, code: int, reason: str) -> bytes:
+        """The close frame; b"" when one was sent already. Messages of the peer are heard until its own arrives.
+
+        Raises ValueError for a code that may not be sent, or a reason that is too long (RFC 6455, 5.5 and 7.4).
+        """
+        if self.over or self._library.state is not ConnectionState.OPEN:
+            return b""
+        check_close(code, reason)
+        if code == NO_STATUS:
+            return self._library.send(CloseConnection(code=CloseReason.NO_STATUS_RCVD))
+        return self._library.send(CloseConnection(code=code, reason=reason))
+
+    def fail(self, code: int, reason: str) -> None:
+        """End the connection for a fault: the close frame, and nothing is heard any more."""
+        self._end(code, reason, self.close(code, reason), failed=True)
+
+    def _end(self, code: int, reason: str, answer: bytes, failed: bool) -> None:
+        self.over = True
+        self._parts = []
+        self._sink.ended(code, reason, answer, failed)

@@ -1,0 +1,53 @@
+"""An HTTP response in place of the handshake (ASGI specification, WebSocket denial response).
+
+Owns: the bytes of that response, one body part after the other. Must not: write, or know asyncio. Fails by: what
+`framing` raises for what cannot be put on the wire.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from uvicorn.worker.http.defaults import DefaultFields
+from uvicorn.worker.http.fields import Request
+from uvicorn.worker.http.framing import CHUNKED, LENGTH, chunk, response_head
+
+
+class Denial:
+    """Begun by `websocket.http.response.start`; it is the last response of its connection."""
+
+    __slots__ = ("_default", "_ending", "_left", "_request", "_start", "status")
+
+    def __init__(self, request: Request, start: Any, default: DefaultFields) -> None:
+        self._request = request
+        self._start: Any = start
+        self._default = default
+        self._ending = self._left = 0
+        self.status: int = start["status"]
+
+    @property
+    def begun(self) -> bool:
+        """Whether its head is on the wire."""
+        return self._start is None
+
+    def part(self, body: bytes, more: bool) -> bytes:
+        head = b""
+        if self._start is not None:
+            headers = self._start.get("headers", ())
+            head, self._ending, self._left, _ = response_head(
+                self._request, self.status, headers, self._default, False, len(body), more
+            )
+            self._start = None
+        if self._ending == CHUNKED:
+            return head + chunk(body, more)
+        if self._ending != LENGTH:
+            return head
+        self._left -= len(body)
+        if self._left < 0:
+            raise RuntimeError("Response content longer than Content-Length")
+        return head + body
+
+    @property
+    def short(self) -> bool:
+        """Whether less was given than Content-Length announced."""
+        return self._ending == LENGTH and self._left > 0

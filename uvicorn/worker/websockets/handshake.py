@@ -1,0 +1,105 @@
+"""The opening handshake, from a request that is parsed already (RFC 6455, 4.2).
+
+Owns: whether a request may become a WebSocket, what it offers, and the head that accepts it. Must not: know asyncio,
+ASGI or a frame. Fails by: `Refused`, which carries the status and the fields that the answer needs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import NamedTuple
+
+from uvicorn.worker.http.fields import Request
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+OURS = frozenset(
+    (b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions")
+)
+"""Fields of a 101 that an application does not set by itself."""
+
+
+class Refused(Exception):
+    """The request asks for a WebSocket in a way that cannot be served."""
+
+    def __init__(self, status: int, reason: str, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.headers = headers or []
+
+
+class Offer(NamedTuple):
+    """What the client asks for. `extensions` is the joined value of Sec-WebSocket-Extensions, "" for none."""
+
+    key: bytes
+    subprotocols: list[str]
+    extensions: str
+
+
+def wants_websocket(request: Request) -> bool:
+    """Whether the request asks for an upgrade to a WebSocket at all. HTTP/1.0 knows no Upgrade (RFC 9110, 7.8)."""
+    if request.upgrade is None or request.http_version != "1.1":
+        return False
+    return b"websocket" in [word.strip().lower() for word in request.upgrade.split(b",")]
+
+
+def offer_of(request: Request) -> Offer:
+    """Check the handshake request. Raises Refused."""
+    if request.method != "GET":
+        raise Refused(400, "A WebSocket handshake is a GET request")
+    if request.content_length != 0:
+        raise Refused(400, "A WebSocket handshake has no body")
+    versions, keys, protocols, extensions = [], [], [], []
+    for name, value in request.fields:
+        if name.startswith(b"sec-websocket-"):
+            if name == b"sec-websocket-version":
+                versions.append(value)
+            elif name == b"sec-websocket-key":
+                keys.append(value)
+            elif name == b"sec-websocket-protocol":
+                protocols.append(value)
+            elif name == b"sec-websocket-extensions":
+                extensions.append(value)
+    if versions != [b"13"]:
+        raise Refused(426, "Only version 13 of the WebSocket protocol is served", [(b"sec-websocket-version", b"13")])
+    if len(keys) != 1 or not _is_key(keys[0]):
+        raise Refused(400, "Invalid Sec-WebSocket-Key")
+    return Offer(keys[0], _subprotocols(protocols), b", ".join(extensions).decode("latin-1"))
+
+
+def _is_key(key: bytes) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        return False
+
+
+def _subprotocols(values: list[bytes]) -> list[str]:
+    words = [word.strip(b" \t") for value in values for word in value.split(b",")]
+    if not all(_TOKEN.fullmatch(word) for word in words):
+        raise Refused(400, "Invalid Sec-WebSocket-Protocol")
+    return [word.decode("ascii") for word in words]
+
+
+def accept_fields(offer: Offer, subprotocol: str | None, extension: str | None) -> list[tuple[bytes, bytes]]:
+    """The fields of a 101 that are ours. Raises ValueError for a subprotocol that is no token."""
+    digest = hashlib.sha1(offer.key + _GUID, usedforsecurity=False).digest()
+    fields = [
+        (b"upgrade", b"websocket"),
+        (b"connection", b"Upgrade"),
+        (b"sec-websocket-accept", base64.b64encode(digest)),
+    ]
+    if subprotocol is not None:
+        name = subprotocol.encode("latin-1", "replace")
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"Invalid subprotocol: {subprotocol!r}")
+        fields.append((b"sec-websocket-protocol", name))
+    if extension is not None:
+        fields.append((b"sec-websocket-extensions", extension.encode("latin-1")))
+    return fields

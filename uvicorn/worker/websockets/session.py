@@ -1,0 +1,617 @@
+"""ONE ASGI WebSocket session (ASGI specification, WebSocket 2.4), and the asyncio protocol that carries it.
+
+States: CONNECTING ──accept──▶ OPEN ──our close──▶ CLOSING ──the peer's close, or its time is over──▶ CLOSED
+        CONNECTING ──http.response.start──▶ DENYING ──last body──▶ CLOSED
+        OPEN ──the peer's close, a fault, EOF──▶ CLOSED
+
+A connection hands its transport over when a request asks for a WebSocket; from there on this is its protocol.
+Messages wait in a bounded queue. When it is `full` the codec keeps what follows as bytes, and only when there are
+many of those does the transport pause. Nothing is allocated until something must wait. Time comes from the worker's
+one timer (`sweep`): pings, missed pongs, the close handshake, the spread of a drain.
+
+Owns: the session's ASGI messages, its transport and the application's task. Must not: know a frame's wire form, or
+parse a request. Fails by: close codes for the peer, `RuntimeError` and `ClientDisconnected` for the application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+import random
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from uvicorn._types import Message
+from uvicorn.errors import ClientDisconnected
+from uvicorn.worker.http.fields import Request
+from uvicorn.worker.http.framing import plain_response, switching_head
+from uvicorn.worker.http.scope import Endpoints, http_scope
+from uvicorn.worker.state import ServerState
+from uvicorn.worker.tasks import begin
+from uvicorn.worker.websockets.deflate import Deflate, negotiate
+from uvicorn.worker.websockets.denial import Denial
+from uvicorn.worker.websockets.handshake import OURS, Offer, accept_fields
+from uvicorn.worker.websockets.wakeup import Wakeup
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+CONNECTING, OPEN, CLOSING, DENYING, CLOSED = range(5)
+
+CLOSE_SECONDS = 10.0
+"""What the peer gets to answer a close frame, and a transport to write what is left."""
+STALLED_SECONDS = 60.0
+"""What the reader of a denial gets to take a part of it."""
+SPREAD_SECONDS, SPREAD_PACE = 2.0, 500
+"""A drain sends its clients away over this time at most, so that they do not come back at once: so many a second."""
+QUEUED_BYTES = 1 << 20
+"""Bytes of messages that wait for the application, above which the queue is full."""
+UNREAD_BYTES = 1 << 16
+"""Bytes that wait behind a full queue, above which reading pauses."""
+
+_log = logging.getLogger("uvicorn.error")
+
+
+class Session(asyncio.Protocol):
+    """Serves one WebSocket. Subclasses name the codec."""
+
+    codec_class: ClassVar[type[Any]]
+
+    __slots__ = (
+        "_app",
+        "_close_at",
+        "_closed",
+        "_codec",
+        "_corked",
+        "_counted",
+        "_deaf",
+        "_denial",
+        "_early",
+        "_ends",
+        "_lost",
+        "_max_queue",
+        "_messages",
+        "_offer",
+        "_out",
+        "_owed_pong",
+        "_phase",
+        "_ping",
+        "_pinged_at",
+        "_queued",
+        "_reading",
+        "_request",
+        "_state",
+        "_told",
+        "_wakeup",
+        "_writable",
+        "_write_waiter",
+        "active_at",
+        "config",
+        "full",
+        "loop",
+        "transport",
+    )
+
+    def __init__(
+        self,
+        config: Config,
+        state: ServerState,
+        request: Request,
+        offer: Offer,
+        ends: Endpoints,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.config = config
+        self.loop = loop
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until take_over
+        self.active_at = state.now
+        self.full = False
+        self._app = config.loaded_app
+        self._state = state
+        self._request = request
+        self._offer: Offer | None = offer
+        self._ends = ends
+        self._phase = CONNECTING
+        self._codec: Any = None
+        self._denial: Denial | None = None
+        self._messages: deque[Message] = deque()
+        self._queued = 0
+        self._early = b""
+        self._told = self._lost = self._deaf = False
+        self._closed: tuple[int, str] | None = None
+        self._reading = self._writable = True
+        self._corked = False
+        self._out: list[bytes] = []
+        self._max_queue = config.ws_max_queue
+        self._wakeup = Wakeup(loop)
+        self._write_waiter: asyncio.Future[None] | None = None
+        self._ping: bytes | None = None
+        self._owed_pong: bytes | None = None
+        self._pinged_at = self._close_at = 0.0
+        self._counted = False
+
+    # -- beginning ---------------------------------------------------------------------------------------------
+
+    def take_over(self, transport: asyncio.Transport, early: bytes) -> None:
+        """Become the protocol of `transport`; `early` is what the peer sent behind its request already."""
+        state = self._state
+        self.transport = transport
+        self._early = early
+        state.connections.add(self)
+        transport.set_protocol(self)
+        if state.draining:
+            self.retire()
+        state.in_flight += 1  # until the handshake is answered: a WebSocket that is open is not load
+        self._counted = True
+        try:
+            task = begin(self._app(self._scope(), self.receive, self.send), self.loop)
+        except (Exception, SystemExit) as exc:
+            self._failed(exc)
+            return
+        if task.done():
+            self._app_done(task)
+            return
+        state.tasks.add(task)
+        task.add_done_callback(state.tasks.discard)
+        task.add_done_callback(self._app_done)
+
+    def _scope(self) -> dict[str, Any]:
+        assert self._offer is not None
+        scope = http_scope(self._request, self._ends)
+        del scope["method"]
+        scope["type"] = "websocket"
+        scope["scheme"] = "wss" if scope["scheme"] in ("https", "wss") else "ws"
+        scope["subprotocols"] = list(self._offer.subprotocols)
+        extensions: dict[str, Any] = {"websocket.http.response": {}}
+        if "tls" in scope["extensions"]:  # the others are for responses
+            extensions["tls"] = scope["extensions"]["tls"]
+        scope["extensions"] = extensions
+        return scope
+
+    def _answered(self) -> None:
+        """The handshake is over."""
+        if self._counted:
+            self._counted = False
+            self._state.in_flight -= 1
+
+    # -- the transport's calls ---------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport was connected before it was ours."""
+
+    def data_received(self, data: bytes) -> None:
+        codec = self._codec
+        if codec is None:  # before the answer: kept, and not without bound
+            self._early += data
+            if len(self._early) > UNREAD_BYTES:
+                self._pause()
+            return
+        if codec.over:
+            return
+        if self._early:
+            data, self._early = self._early + data, b""
+        self._corked = True  # what the application answers at once leaves in one write
+        codec.receive(data)
+        if self._messages:
+            self._wakeup.wake()
+        self._corked = False
+        if self._out:
+            self.flush()
+        if self.full and codec.pending > UNREAD_BYTES:
+            self._pause()
+
+    def eof_received(self) -> bool:
+        return False  # a WebSocket has no half-closed state: the transport closes
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._state.connections.discard(self)
+        self._answered()
+        self._log_closed()
+        self._phase = CLOSED
+        self._lost = True
+        self._early = b""
+        self._out.clear()
+        if not self.full:
+            self._finish()
+        self._wakeup.wake()
+        self._wake_writer()
+
+    def _finish(self) -> None:
+        """Nothing more will come: what the application hears at the end, unless a close frame said it."""
+        if self._closed is None:
+            self._closed = (1012 if self._close_at else 1006, "")
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self.active_at = self._state.now
+        pong, self._owed_pong = self._owed_pong, None
+        if pong is not None:
+            self.pinged(pong)
+        self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        waiter, self._write_waiter = self._write_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # -- the codec's calls -------------------------------------------------------------------------------------
+
+    def message(self, text: str | None, data: bytes | None) -> None:
+        if self._deaf:
+            return
+        if text is not None:
+            self._messages.append({"type": "websocket.receive", "text": text})
+            self._queued += len(text)
+        else:
+            assert data is not None
+            self._messages.append({"type": "websocket.receive", "bytes": data})
+            self._queued += len(data)
+        if self._queued > QUEUED_BYTES or len(self._messages) >= self._max_queue:
+            self.full = True
+
+    def pinged(self, payload: bytes) -> None:
+        """Answer, or the latest of many when the peer does not read (RFC 6455, 5.5.3)."""
+        if not self._writable:
+            self._owed_pong = payload
+        elif self._phase in (OPEN, CLOSING):
+            self.write(self._codec.pong(payload))
+
+    def ponged(self, payload: bytes) -> None:
+        if payload == self._ping:
+            self._ping = None
+
+    def ended(self, code: int, reason: str, answer: bytes, failed: bool) -> None:
+        if self._messages:  # what came before is answered before
+            self._wakeup.wake()
+        self._log_closed()
+        self._phase = CLOSED
+        self.active_at = self._state.now
+        if self._closed is None:
+            self._closed = (code, reason)
+        self.flush()
+        if self.transport.is_closing():
+            failed = False
+        elif answer:
+            self.transport.write(answer)
+        if failed and self.transport.can_write_eof():
+            # The peer still sends: closing now would reset the connection under the close frame.
+            try:
+                self.transport.write_eof()
+            except OSError:
+                self.transport.abort()  # the peer is gone, and the loop has not heard of it yet
+            self._resume()
+        else:
+            self.transport.close()
+        self._wakeup.wake()
+        self._wake_writer()
+
+    def _log_closed(self) -> None:
+        if self._phase in (OPEN, CLOSING):
+            _log.info("connection closed")
+
+    # -- what the application calls ----------------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """`websocket.connect`, then `websocket.receive` for each message, then `websocket.disconnect`."""
+        messages = self._messages
+        while True:
+            if messages:
+                message = messages.popleft()
+                if not messages:
+                    self._queued = 0
+                if self.full:
+                    self._refill()
+                return message
+            if self._closed is not None:
+                code, reason = self._closed
+                return {"type": "websocket.disconnect", "code": code, "reason": reason}
+            if not self._told:
+                self._told = True
+                return {"type": "websocket.connect"}
+            wakeup = self._wakeup
+            while wakeup.waiting:  # more than one `receive` at the same time
+                wakeup = wakeup.following()
+            await wakeup
+
+    def _refill(self) -> None:
+        """Half of the queue was taken: parse on, and read on when little is left."""
+        messages = self._messages
+        if len(messages) > self._max_queue // 2:
+            return
+        self._queued = sum([len(message.get("text") or message.get("bytes") or b"") for message in messages])
+        if self._queued > QUEUED_BYTES // 2:
+            return
+        self.full = False
+        self._pinged_at = self._state.now  # a pong may wait among what was not parsed
+        if not self._codec.over:
+            self._codec.receive(b"")
+        if self.full:
+            if self._codec.pending < UNREAD_BYTES:
+                self._resume()
+        elif self._lost:
+            self._finish()
+        else:
+            self._resume()
+
+    async def send(self, message: Message) -> None:
+        """`websocket.accept` or a denial, then `websocket.send` and `websocket.close`.
+
+        Raises ClientDisconnected (an OSError) once the peer has left or is sent away, RuntimeError for a message out
+        of order, ValueError or TypeError for what cannot be put on the wire.
+        """
+        kind = message["type"]
+        if self._phase == OPEN and kind == "websocket.send":
+            text = message.get("text")
+            if text is not None:
+                self.write(self._codec.text(text))
+            else:
+                data = message.get("bytes")
+                self.write(self._codec.binary(data if type(data) is bytes else _as_bytes(data)))
+            if not self._writable:
+                await self._drained()
+        else:
+            self._send_other(kind, message)
+            if not self._writable and self._phase == DENYING:
+                await self._drained()
+
+    def _send_other(self, kind: str, message: Message) -> None:
+        phase = self._phase
+        if phase == OPEN and kind == "websocket.close":
+            code, reason = message.get("code", 1000), message.get("reason") or ""
+            self._close(code, reason)
+            self._deaf = True
+            self._messages.clear()
+            self._closed = (code, reason)
+            self._unblock()
+            self._wakeup.wake()
+        elif phase == CONNECTING and kind == "websocket.accept":
+            self._accept(message.get("subprotocol"), message.get("headers", ()))
+        elif phase == CONNECTING and kind == "websocket.close":
+            self._deny_plainly(403, "")
+        elif phase == CONNECTING and kind == "websocket.http.response.start":
+            self._denial = Denial(self._request, message, self._state.default)
+            self._phase = DENYING
+        elif phase == DENYING and kind == "websocket.http.response.body":
+            self._deny(_as_bytes(message.get("body", b"")), message.get("more_body", False))
+        elif phase in (CLOSING, CLOSED) and not self._deaf:
+            raise ClientDisconnected("The client has closed the connection, or is sent away.")
+        else:
+            raise RuntimeError(_out_of_order(kind, phase))
+
+    async def _drained(self) -> None:
+        if self._write_waiter is None:
+            self._write_waiter = self.loop.create_future()
+        await asyncio.shield(self._write_waiter)
+        if self._phase == CLOSED:
+            raise ClientDisconnected("The client has closed the connection.")
+
+    # -- answers to the handshake ------------------------------------------------------------------------------
+
+    def _accept(self, subprotocol: str | None, headers: Any) -> None:
+        config, offer = self.config, self._offer
+        assert offer is not None
+        answer, agreed = negotiate(offer.extensions) if config.ws_per_message_deflate else (None, None)
+        own = accept_fields(offer, subprotocol, answer)
+        extra = [(name, value) for name, value in headers if name.lower() not in OURS]
+        head = switching_head([*own, *extra], self._state.default)
+        if subprotocol is not None and subprotocol not in offer.subprotocols:
+            _log.warning("The client did not offer the subprotocol %r, and will probably leave.", subprotocol)
+        self._codec = self.codec_class(self, config.ws_max_size, Deflate(agreed) if agreed is not None else None)
+        self._phase = OPEN
+        self._offer = None
+        self._pinged_at = self._state.now
+        self._answered()
+        _log.info('%s - "WebSocket %s" [accepted]', self._peer(), self._path())
+        _log.info("connection open")
+        self.write(head)
+        if self._early:
+            self.loop.call_soon(self.data_received, b"")
+        self._resume()
+
+    def _deny_plainly(self, status: int, text: str) -> None:
+        """A whole response of ours in place of the handshake."""
+        self.write(plain_response(self._request, status, text, self._state.default, []))
+        self._denied(status)
+
+    def _deny(self, body: bytes, more: bool) -> None:
+        denial = self._denial
+        assert denial is not None
+        self.active_at = self._state.now
+        self.write(denial.part(body, more))
+        if more:
+            return
+        if denial.short:
+            _log.error("Response content shorter than Content-Length: closing the connection.")
+        self._denied(denial.status)
+
+    def _denied(self, status: int) -> None:
+        self._phase = CLOSED
+        self._deaf = True
+        self.active_at = self._state.now
+        self._answered()
+        if status != 500:
+            _log.info('%s - "WebSocket %s" %d', self._peer(), self._path(), status)
+        _log.info("connection rejected (%s)", _status_text(status))
+        self._closed = (1006, "")
+        self.flush()
+        self.transport.close()
+        self._wakeup.wake()
+
+    # -- closing -----------------------------------------------------------------------------------------------
+
+    def _close(self, code: int, reason: str) -> None:
+        data = self._codec.close(code, reason)
+        self._phase = CLOSING
+        self.active_at = self._state.now
+        if data:
+            self.write(data)
+
+    def _app_done(self, task: asyncio.Task[Any]) -> None:
+        try:
+            result = task.result()
+        except asyncio.CancelledError:
+            self._failed(None)
+        except BaseException as exc:
+            self._failed(exc)
+        else:
+            if result is not None:
+                _log.error("ASGI callable should return None, but returned '%s'.", result)
+            if self._phase in (CONNECTING, DENYING):
+                _log.error("ASGI callable returned without completing handshake.")
+            self._end(1000)
+
+    def _failed(self, exc: BaseException | None) -> None:
+        if self._phase in (CLOSED, CLOSING) and _says_disconnected(exc):
+            _log.debug("The client left before the application did.")
+        elif exc is not None:
+            _log.error("Exception in ASGI application\n", exc_info=exc)
+        self._end(1012 if self._state.draining else 1011)
+
+    def _end(self, code: int) -> None:
+        """The application has returned: nobody will take what still comes."""
+        phase = self._phase
+        if phase == CONNECTING or (phase == DENYING and self._denial is not None and not self._denial.begun):
+            self._deny_plainly(500, "Internal Server Error")
+        elif phase == DENYING:
+            self.transport.abort()
+        elif phase == OPEN:
+            self._close(code, "")
+        self._deaf = True
+        self._messages.clear()
+        self._unblock()
+
+    def _unblock(self) -> None:
+        """The queue is not used any more: what still comes is read only to find the peer's close frame."""
+        if self.full:
+            self.full = False
+            self.loop.call_soon(self.data_received, b"")
+        self._resume()
+
+    # -- what the server calls ---------------------------------------------------------------------------------
+
+    def sweep(self, now: float, keep_alive: float) -> None:
+        """Pings and what is overdue. Called by the worker's one timer, seconds of its coarse clock."""
+        phase = self._phase
+        if phase == OPEN:
+            if self._close_at and now >= self._close_at:
+                self._close(1012, "")
+            else:
+                self._ping_or_fail(now)
+        elif phase in (CLOSING, CLOSED):
+            if now - self.active_at > CLOSE_SECONDS:
+                self.transport.abort()
+        elif phase == DENYING and not self._writable and now - self.active_at > STALLED_SECONDS:
+            self.transport.abort()
+
+    def _ping_or_fail(self, now: float) -> None:
+        interval, timeout = self.config.ws_ping_interval, self.config.ws_ping_timeout
+        if not interval:
+            return
+        since = now - self._pinged_at
+        if self._ping is None:
+            if since >= interval:
+                self._pinged_at = now
+                self._ping = random.randbytes(4)
+                self.write(self._codec.ping(self._ping))
+        elif timeout and since > timeout and not self.full:  # else the pong may wait among what was not parsed
+            _log.info("%s - keepalive ping timeout", self._peer())
+            self._codec.fail(1011, "keepalive ping timeout")
+        elif not timeout and since >= interval:
+            self._ping = None
+
+    def retire(self) -> None:
+        """The server drains: the peer is sent away within a moment."""
+        if not self._close_at:
+            spread = min(SPREAD_SECONDS, len(self._state.connections) / SPREAD_PACE)
+            self._close_at = monotonic() + random.random() * spread
+
+    def shutdown(self) -> None:
+        """The peer is sent away: now, or when its turn comes in a drain."""
+        if not self._close_at:
+            self.disconnect()
+
+    def disconnect(self) -> None:
+        """The peer is sent away now."""
+        self._close_at = self._close_at or monotonic()
+        if self._phase == OPEN:
+            self._close(1012, "")
+        elif self._phase == CONNECTING:
+            self._deny_plainly(503, "Service Unavailable")
+
+    def abort(self) -> None:
+        """Close without waiting for anything."""
+        self.transport.abort()
+
+    def in_work(self, now: float) -> str:
+        """What a report of a hang says of this session."""
+        return f"WebSocket {self._path()} from {self._peer()}" if self._phase == OPEN else ""
+
+    def _peer(self) -> str:
+        client = self._ends.client
+        return f"{client[0]}:{client[1]}" if client else ""
+
+    def _path(self) -> str:
+        return self._ends.root_path + self._request.line.target.decode("ascii")
+
+    # -- bytes -------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Write now, or when the bytes that arrived are dealt with."""
+        if self._corked:
+            self._out.append(data)
+        else:
+            self.transport.write(data)
+
+    def flush(self) -> None:
+        """Write what was held back."""
+        out = self._out
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        if data and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def _pause(self) -> None:
+        if self._reading and not self.transport.is_closing():
+            self._reading = False
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self._reading:
+            self._reading = True
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+
+def _as_bytes(data: Any) -> bytes:
+    """Raises TypeError for what is no bytes, before a byte is on the wire."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"A WebSocket message is text or bytes, not {type(data).__name__}.")
+
+
+def _says_disconnected(exc: BaseException | None) -> bool:
+    """Whether this is our ClientDisconnected, or what a framework made of a disconnect (Starlette)."""
+    return isinstance(exc, ClientDisconnected) or type(exc).__name__ == "WebSocketDisconnect"
+
+
+def _status_text(status: int) -> str:
+    try:
+        return f"{status} {http.HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _out_of_order(kind: str, phase: int) -> str:
+    if phase in (CLOSING, CLOSED):
+        return f"Unexpected ASGI message '{kind}', after sending 'websocket.close' or response already completed."
+    wanted = {
+        CONNECTING: "'websocket.accept', 'websocket.close' or 'websocket.http.response.start'",
+        DENYING: "'websocket.http.response.body'",
+        OPEN: "'websocket.send' or 'websocket.close'",
+    }[phase]
+    return f"Expected ASGI message {wanted}, but got '{kind}'."

@@ -1,0 +1,11 @@
+"""A session over the package wsproto."""
+
+from __future__ import annotations
+
+from uvicorn.worker.websockets import codec_wsproto
+from uvicorn.worker.websockets.session import Session
+
+
+class WsprotoSession(Session):
+    __slots__ = ()
+    codec_class = codec_wsproto.Codec
