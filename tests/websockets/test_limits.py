@@ -102,10 +102,15 @@ async def flood(client: Any, data: bytes, most: int) -> int:
     return sent
 
 
-@pytest.mark.parametrize("payload", [b"", b"x" * 100, b"y" * 5000])
+@pytest.mark.parametrize(
+    ("ws", "payload"),
+    [("websockets", b""), ("websockets", b"y" * 5000), ("wsproto", b"x" * 100), ("wsproto", b"y" * 5000)],
+    ids=["websockets-empty", "websockets", "wsproto-small", "wsproto"],
+)
 async def test_a_flood_that_nobody_reads(
     serving: Any, peer: Any, wire: Any, ws: str, payload: bytes, memory: Any
 ) -> None:
+    pytest.importorskip(ws)
     app = Held()
     async with serving(app, ws=ws, timeout_graceful_shutdown=0) as server, peer(server) as client:
         await client.shake_hands("/held")
@@ -122,9 +127,9 @@ async def test_a_flood_that_nobody_reads(
         assert app.code == 1006 and app.taken >= 32
 
 
-async def test_a_flood_of_pings_that_reads_no_pong(serving: Any, peer: Any, wire: Any, ws: str, memory: Any) -> None:
+async def test_a_flood_of_pings_that_reads_no_pong(serving: Any, peer: Any, wire: Any, memory: Any) -> None:
     app = Held()
-    async with serving(app, ws=ws, timeout_graceful_shutdown=0) as server, peer(server, 4096) as client:
+    async with serving(app, timeout_graceful_shutdown=0) as server, peer(server, 4096) as client:
         await client.shake_hands("/held")
         before = memory()[0]
         await flood(client, wire.frame(wire.PING, bytes(125)) * 400, 6 * MEBIBYTE)  # far more than the kernel holds

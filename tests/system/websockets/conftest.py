@@ -14,7 +14,7 @@ import pytest
 
 import uvicorn
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 Started = contextlib.AbstractContextManager[int]
 
