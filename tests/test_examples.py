@@ -182,6 +182,7 @@ def test_starlette_upload(serve: Serve) -> None:
 
 def test_chat(serve: Serve) -> None:
     client = pytest.importorskip("websockets.sync.client")
+    exceptions = pytest.importorskip("websockets.exceptions")
     pages = serve("chat:app")()
     page = pages.read("GET", "/")
     assert b"new WebSocket(" in page and pages.ask("GET", "/nothing").status == 404
@@ -191,6 +192,6 @@ def test_chat(serve: Serve) -> None:
         two.send(json.dumps({"name": "two", "text": "hello"}))
         for member in (one, two):
             assert json.loads(member.recv(timeout=PATIENCE)) == {"name": "two", "text": "hello"}
-    with pytest.raises(client.InvalidStatus) as denied:
+    with pytest.raises(exceptions.InvalidStatus) as denied:
         client.connect(url + "s")
     assert denied.value.response.status_code == 403

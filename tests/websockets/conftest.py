@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import logging
 import runpy
+import socket
 import types
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -107,8 +108,13 @@ class Peer:
 
 
 @contextlib.asynccontextmanager
-async def _peer(server: Any) -> AsyncIterator[Peer]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+async def _peer(server: Any, receive_buffer: int = 0) -> AsyncIterator[Peer]:
+    sock = socket.socket()
+    if receive_buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", server.port))
+    reader, writer = await asyncio.open_connection(sock=sock)
     try:
         yield Peer(reader, writer)
     finally:

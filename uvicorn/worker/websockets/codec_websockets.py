@@ -37,6 +37,8 @@ _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x1, 0x2, 0x88, 0x89, 0x8A
 _FIN, _COMPRESSED = 0x80, 0x40
 _WHOLE_TEXT, _WHOLE_BINARY = _FIN | _TEXT, _FIN | _BINARY
 _CONTROL_SIZE = 125
+_COPIED = 4096
+"""Bytes of a payload above which a view of it is cheaper than a copy."""
 _LENGTH_16, _LENGTH_64 = Struct("!H").unpack_from, Struct("!Q").unpack_from
 _head_16 = Struct("!BBH").pack
 
@@ -133,14 +135,15 @@ class Codec:
             if end > size:
                 self._needed = end - at
                 break
+            masked = view[body:end] if length < _COPIED else memoryview(view)[body:end]
             if first == _WHOLE_TEXT and not self._kind:
-                self._text(apply_mask(view[body:end], view[body - 4 : body]))
+                self._text(apply_mask(masked, view[body - 4 : body]))
             elif first == _WHOLE_BINARY and not self._kind:
-                sink.message(None, apply_mask(view[body:end], view[body - 4 : body]))
+                sink.message(None, apply_mask(masked, view[body - 4 : body]))
             elif first & 0xBF in (_WHOLE_TEXT, _WHOLE_BINARY) and not self._kind and self._deflate is not None:
-                self._inflate(first & 0xF, bytes(apply_mask(view[body:end], view[body - 4 : body])))
+                self._inflate(first & 0xF, apply_mask(masked, view[body - 4 : body]))
             elif first in (_PING, _PONG) and length <= _CONTROL_SIZE:
-                payload = bytes(apply_mask(view[body:end], view[body - 4 : body]))
+                payload = apply_mask(masked, view[body - 4 : body])
                 if first == _PING:
                     sink.pinged(payload)
                 else:
@@ -148,6 +151,7 @@ class Codec:
             else:
                 self._pass_on(bytes(view[at:end]))
             at = end
+            del masked
             if self.over:
                 return
         if at == size:

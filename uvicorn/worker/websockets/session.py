@@ -50,6 +50,8 @@ QUEUED_BYTES = 1 << 20
 """Bytes of messages that wait for the application, above which the queue is full."""
 UNREAD_BYTES = 1 << 16
 """Bytes that wait behind a full queue, above which reading pauses."""
+JOIN_LIMIT = 1 << 15
+"""Bytes of answers to one read that are held back to be written together."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -70,6 +72,7 @@ class Session(asyncio.Protocol):
         "_denial",
         "_early",
         "_ends",
+        "_held",
         "_lost",
         "_max_queue",
         "_messages",
@@ -123,6 +126,7 @@ class Session(asyncio.Protocol):
         self._closed: tuple[int, str] | None = None
         self._reading = self._writable = True
         self._corked = False
+        self._held = 0
         self._out: list[bytes] = []
         self._max_queue = config.ws_max_queue
         self._wakeup = Wakeup(loop)
@@ -564,6 +568,9 @@ class Session(asyncio.Protocol):
         """Write now, or when the bytes that arrived are dealt with."""
         if self._corked:
             self._out.append(data)
+            self._held += len(data)
+            if self._held > JOIN_LIMIT:
+                self.flush()
         else:
             self.transport.write(data)
 
@@ -572,6 +579,7 @@ class Session(asyncio.Protocol):
         out = self._out
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
+        self._held = 0
         if data and not self.transport.is_closing():
             self.transport.write(data)
 

@@ -16,7 +16,7 @@ import pytest
 
 pytestmark = pytest.mark.system
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 BROWSER = """
 const {chromium} = require("playwright-core");
