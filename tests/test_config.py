@@ -53,6 +53,8 @@ def test_every_option_says_what_it_is_for() -> None:
     [
         ({"port": 70000}, "--port must be at most 65535, not 70000."),
         ({"port": -1}, "--port must be at least 0, not -1."),
+        ({"timeout_keep_alive": float("nan")}, "--timeout-keep-alive must be a number, not nan."),
+        ({"shutdown_delay": float("inf")}, "--shutdown-delay must be a number, not inf."),
         ({"workers": 0}, "--workers must be at least 1, not 0."),
         ({"backlog": 0}, "--backlog must be at least 1, not 0."),
         ({"timeout_keep_alive": -1}, "--timeout-keep-alive must be at least 0, not -1."),

@@ -615,7 +615,7 @@ class Config:
         if self.log_config is not None:
             try:
                 self._apply_log_config(self.log_config)
-            except (ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, OSError) as exc:
+            except Exception as exc:  # whatever a parser, a handler's class or a formatter makes of it
                 source = "dictionary" if isinstance(self.log_config, dict) else os.fspath(self.log_config)
                 reason = f"there is no {exc}" if isinstance(exc, KeyError) else str(exc.__cause__ or exc)
                 where = f": {exc}" if exc.__cause__ is not None else ""

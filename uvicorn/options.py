@@ -9,6 +9,7 @@ Owns: that derivation, and whether a value fits its declaration. Must not: know 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -39,6 +40,8 @@ class Option(NamedTuple):
         """Raises ConfigError when a number is out of bounds."""
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             return
+        if not math.isfinite(value):
+            raise ConfigError(f"{name} must be a number, not {value:g}.")
         if self.minimum is not None and value < self.minimum:
             raise ConfigError(f"{name} must be at least {self.minimum:g}, not {value:g}.")
         if self.maximum is not None and value > self.maximum:

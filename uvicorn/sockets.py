@@ -85,6 +85,8 @@ def bind_tcp(host: str, port: int, backlog: int) -> list[Listener]:
     """
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError:
+        raise BindError(f"Cannot resolve --host {host!r}: it is no name.") from None
     except OSError as exc:
         raise BindError(f"Cannot resolve --host {host!r}: {exc.strerror or exc}.") from None
     listeners: list[Listener] = []

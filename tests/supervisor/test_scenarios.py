@@ -10,6 +10,7 @@ about it.
     drained 2 · exit 2 status 0 · exit 2 signal SIGKILL · no fork 1 text
     beat 1 at 29.5 [flight 3 [requests 10]] · beat 1 held at 29.5 · spent 1 text · memory 1 600000000
     settings read · settings failed text · settings target 3 · settings limits drain 5
+    settings both 3 drain 5
     changed a.py b.py
     → …                        exactly what is done, in this order (debug lines are left out, and STATUS mostly)
     wake 31.5 · wake never     what `deadline()` says now
@@ -74,6 +75,8 @@ def parse_event(words: list[str]) -> ev.Event:
             return ev.SettingsRead()
         case ["settings", "target", count]:
             return ev.SettingsRead(target=int(count))
+        case ["settings", "both", count, "drain", seconds]:
+            return ev.SettingsRead(limits=Limits(drain=float(seconds), hang=0), target=int(count))
         case ["settings", "limits", *pairs]:
             return ev.SettingsRead(limits=Limits(**{k: float(v) for k, v in pairwise(pairs)}))
         case ["beat", serial, "held", "at", at]:

@@ -41,6 +41,11 @@ def guilty(kind):
         sys.settrace(None)
 
 async def app(scope, receive, send):
+    if scope["type"] == "lifespan" and os.environ.get("APP") == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        return await send({"type": "lifespan.shutdown.complete"})
     assert scope["type"] == "http"
     _, what, *rest = scope["path"].split("/")
     if what == "block":
@@ -292,6 +297,46 @@ def test_a_reload_reads_the_environment_file_again(serve: Serve, tmp_path: Path)
     server.expect("Finished server process")
     assert server.get()[1] == ""
     assert server.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('http = "served:nothing"', 'Attribute "nothing" not found'),
+        ("timeout-worker-healthcheck = inf", "must be a number, not inf"),
+        ('ssl-certfile = "a\\u0000b"', "null"),
+        ("[", "uvicorn.toml"),
+    ],
+)
+def test_settings_that_cannot_serve_change_nothing(serve: Serve, tmp_path: Path, line: str, reason: str) -> None:
+    """Neither what serves, nor what replaces it."""
+    file = tmp_path / "uvicorn.toml"
+    file.write_text("workers = 2\n")
+    server = serve("--config", "uvicorn.toml")
+    for _ in range(2):
+        server.expect("Application startup complete")
+    file.write_text(f"workers = 1\n{line}\n")
+    server.signal("SIGHUP")
+    server.expect(f"reload failed, still serving generation 1: .*{re.escape(reason)}")
+    server.signal("SIGKILL", int(server.get()[0]))
+    server.expect("was killed by SIGKILL from outside")
+    server.expect("Application startup complete")
+    file.write_text("workers = 3\n")
+    server.signal("SIGHUP")
+    server.expect(r"reloaded: 3 workers, generation \d")
+    assert server.end() == 0
+
+
+@pytest.mark.parametrize("options", [("--supervise",), ()], ids=["master", "alone"])
+def test_stop_now_has_no_word_about_itself(serve: Serve, options: tuple[str, ...]) -> None:
+    server = serve(*options, "--lifespan", "on", APP="lifespan")
+    connection = server.ask("/wait")
+    server.expect("waiting")
+    server.signal("SIGTERM")
+    server.expect("Shutting down")
+    assert server.end("SIGQUIT") == 0
+    assert "Traceback" not in server.text
+    connection.close()
 
 
 @pytest.mark.parametrize("options", [("--supervise",), ()], ids=["master", "alone"])

@@ -66,6 +66,11 @@ class Effects:
     def __init__(self, limits: Limits, target: int, table: Table) -> None:
         self.limits = limits
         self.target = target
+        self._settled = (limits, target)
+        """What a roll that fails goes back to."""
+        self._configured = target
+        self._wanted: int | None = None
+        """How many workers the settings of the running roll want, if that is another number than before."""
         self.epoch = Epoch()
         self.service = Service.RUNNING
         self.code: int = Code.OK
@@ -232,6 +237,8 @@ class Effects:
     def reload_failed(self, reason: str) -> None:
         """End the roll: what serves is what is wanted, and the one line that says so."""
         self.epoch.give_up(self.workers.values())
+        self.limits, self.target = self._settled
+        self._wanted = None
         self.say_reload_failed(reason)
 
     def say_reload_failed(self, reason: str) -> None:

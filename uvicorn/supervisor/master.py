@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -64,6 +65,10 @@ class Watch(Protocol):
     def __call__(self) -> int: ...
 
 
+KEPT_GENERATIONS = 16
+"""Of so many generations the settings are kept: a worker of one that still serves may have to be replaced."""
+
+
 class Master:
     """Supervises `config.workers` processes that each call `run_worker(config, listeners)`.
 
@@ -96,6 +101,7 @@ class Master:
         self._machine: Machine = (
             Supervisor(self._limits(config), config.workers) if watch is None else Development(self._limits(config))
         )
+        self._settings: dict[int, tuple[Config, dict[str, str]]] = {}
         self._kernel: KernelLike
 
     def run(self) -> int:
@@ -139,7 +145,7 @@ class Master:
         match action:
             case do.Spawn(serial, slot, generation):
                 title = f"uvicorn: worker {slot} [{self._app}]"
-                return [self._kernel.spawn(serial, slot, generation, title, self._work)]
+                return [self._kernel.spawn(serial, slot, generation, title, self._work_of(generation))]
             case do.SpawnWatcher():
                 assert self._watch is not None
                 return [self._kernel.spawn(WATCHER, -1, 0, f"uvicorn: watcher [{self._app}]", self._watch)]
@@ -181,16 +187,30 @@ class Master:
             return ev.SettingsRead(failure=str(exc))
         except StartupError as exc:
             return ev.SettingsRead(failure=describe_failure(exc))
-        target = fresh.workers if fresh.workers != self._config.workers else None
+        except Exception as exc:  # whatever is wrong with new settings must not cost the service
+            logger.debug("The settings cannot be read.", exc_info=True)
+            return ev.SettingsRead(failure=describe_failure(exc))
         self._config = fresh
-        return ev.SettingsRead(limits=self._limits(fresh), target=target)
+        return ev.SettingsRead(limits=self._limits(fresh), target=fresh.workers)
 
     def _limits(self, config: Config) -> Limits:
         return limits(config)._replace(watchdog=self._notifier.watchdog)
 
-    def _work(self) -> int:
-        """Runs in the worker."""
-        return self._run_worker(self._config, self._listeners)
+    def _work_of(self, generation: int) -> Callable[[], int]:
+        """What a worker of that generation runs: with the settings that it began with, whatever was read since."""
+        if generation not in self._settings:
+            self._settings[generation] = (self._config, dict(os.environ))
+            for old in sorted(self._settings)[:-KEPT_GENERATIONS]:
+                del self._settings[old]
+        config, environ = self._settings[generation]
+
+        def work() -> int:
+            if dict(os.environ) != environ:
+                os.environ.clear()
+                os.environ.update(environ)
+            return self._run_worker(config, self._listeners)
+
+        return work
 
     def _close_listeners(self) -> None:
         sockets.close_all(self._listeners)

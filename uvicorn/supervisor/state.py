@@ -193,9 +193,13 @@ class Supervisor(Effects):
         if settings.failure:  # a roll that is under way goes on with the settings it has
             self.say_reload_failed(settings.failure)
             return
+        if not self.epoch.rolling:
+            self._settled = (self.limits, self.target)
         self.epoch.begin(now)
         self.limits = settings.limits or self.limits
-        self.target = settings.target or self.target
+        if settings.target is not None and settings.target != self._configured:
+            self._wanted = settings.target
+            self.target = max(self.target, settings.target)  # fewer only when the new ones have shown that they serve
         self._measure_at = now + MEASURE_SECONDS if self.limits.memory else None
         for record in self.slots.values():
             record.not_before = now  # somebody may have mended what the slot is waiting for
@@ -254,9 +258,7 @@ class Supervisor(Effects):
             self._send_home(now)
 
     def _keep_fleet(self, now: float) -> None:
-        for w in self.epoch.superfluous(self.active(), self.target):
-            if (w.state, Input.STOP) in self._table:
-                self.feed(w, Input.STOP, now)
+        self._retire(now)
         if self.verdict is not None:
             return
         for index in self._vacant():
@@ -271,6 +273,11 @@ class Supervisor(Effects):
             self._announced = True
             self._notify(Status.READY)
 
+    def _retire(self, now: float) -> None:
+        for w in self.epoch.superfluous(self.active(), self.target):
+            if (w.state, Input.STOP) in self._table:
+                self.feed(w, Input.STOP, now)
+
     def _roll(self, now: float) -> None:
         fleet = self.active()
         if not self.epoch.done(fleet, self.target):
@@ -280,6 +287,10 @@ class Supervisor(Effects):
             return
         took = 0.0 if self.epoch.since is None else now - self.epoch.since
         self.epoch.complete()
+        if self._wanted is not None:
+            self._configured = self.target = self._wanted
+            self._wanted = None
+            self._retire(now)
         who, generation = wording.workers(self.target), self.epoch.generation
         self._log(Level.INFO, f"reloaded: {who}, generation {generation}, {took:.1f} s")
         if self._announced:

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from uvicorn import channel
+from uvicorn import channel, logfiles
 from uvicorn.channel import Changed, ChannelClosed
 from uvicorn.config import Config
 from uvicorn.watcher.files import differences, snapshot
@@ -133,8 +133,14 @@ def forget_compiled(path: str) -> None:
 def _watch_lifeline(master: channel.Endpoint) -> None:
     poller = polling.poll()
     poller.register(master, polling.POLLIN)
-    poller.poll()  # the master says nothing to a watcher, so this is the end of it
-    os._exit(0)
+    while True:
+        poller.poll()
+        try:
+            messages = master.receive()
+        except ChannelClosed:
+            os._exit(0)
+        if any(isinstance(message, channel.Reopen) for message in messages):
+            logfiles.reopen()
 
 
 def shown(path: str) -> str:

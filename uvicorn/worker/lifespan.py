@@ -90,6 +90,8 @@ class LifespanOn:
     def _raised(self, exc: BaseException) -> None:
         if self.failure is not None:
             return  # it said so before it raised
+        if self._startup_done and isinstance(exc, asyncio.CancelledError):
+            return  # the server ends without asking: stop now
         if self._startup_done and not self._shutdown_done:
             self.logger.error("Exception in 'lifespan' protocol\n", exc_info=exc)
             self.failure = LifespanError("The application raised in its lifespan.")

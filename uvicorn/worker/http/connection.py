@@ -534,8 +534,10 @@ class Connection(asyncio.Protocol):
             self._stream.hang_up()
 
     def abort(self) -> None:
-        """Close without waiting for anything."""
+        """Close without waiting for anything. The application hears of it at once: its next `send` may be soon."""
         self.closing = True
+        if self._stream is not None:
+            self._stream.lost()
         self.transport.abort()
 
     def sweep(self, now: float, keep_alive: float) -> None:
