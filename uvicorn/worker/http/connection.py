@@ -305,7 +305,7 @@ class Connection(asyncio.Protocol):
         before, outbox.last = outbox.last, monotonic()
         if outbox.last - before > GAP:
             outbox.flush()
-            self.transport.write(data)
+            self._write(data)
         else:
             self._out = data
             outbox.add(self, self._loop.call_soon)
@@ -313,17 +313,26 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Write what was held back."""
         data, self._out = self._out, b""
-        if data and not self.transport.is_closing():
+        if data:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        """A transport that closes takes everything and tells nobody before a turn of the loop, for which a stream that
+        always finds room would never wait: so it finds none.
+        """
+        if self.transport.is_closing():
+            self.writable = False
+        else:
             self.transport.write(data)
 
     def write_large(self, head: bytes, body: bytes) -> None:
         self.flush()
-        if head:
-            self.transport.writelines((head, body))
-            # asyncio (3.12, 3.13) forgets to pause its protocol in `writelines`: this makes it look
-            self.transport.set_write_buffer_limits()
-        else:
-            self.transport.write(body)
+        if not head or self.transport.is_closing():
+            self._write(body)
+            return
+        self.transport.writelines((head, body))
+        # asyncio forgets to pause its protocol in `writelines` (3.12, 3.13): this makes it look.
+        self.transport.set_write_buffer_limits()
 
     def _close(self) -> None:
         """Close once everything is written."""
