@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -120,3 +121,36 @@ async def test_pipelined_large_answers_to_a_peer_that_does_not_read_stay_few(
             while server.server_state.connections:
                 await server._pulse.beat()
         assert server.server_state.total_requests == 1
+
+
+@pytest.mark.parametrize("size", [100, 10_000, 100_000])
+@pytest.mark.parametrize("work", [0.0, 0.001])
+async def test_a_stream_that_never_waits_ends_when_its_client_leaves(
+    loop_factory: Any, serving: Any, size: int, work: float
+) -> None:
+    """The client takes everything until it goes, so `send` never waits, and the loop could not tell it of the end."""
+    outcome: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        end = time.monotonic() + 10
+        try:
+            while time.monotonic() < end:
+                await send({"type": "http.response.body", "body": b"x" * size, "more_body": True})
+                if work:
+                    time.sleep(work)  # blocks the loop, as applications do
+            outcome.append("went on")
+        except OSError:
+            outcome.append("ended")
+
+    def client(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            for _ in range(20):
+                sock.recv(4096)
+
+    async with serving(app, lifespan="off") as server:
+        await asyncio.to_thread(client, server.port)
+        while not outcome:
+            await server._pulse.beat()
+    assert outcome == ["ended"]

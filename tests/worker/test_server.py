@@ -18,7 +18,7 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.errors import BindError, ExitCode
 from uvicorn.sockets import bind_unix
-from uvicorn.worker.server import Server
+from uvicorn.worker.server import SWEEP_TICKS, Server
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -471,3 +471,27 @@ async def test_the_lines_name_every_address(serving: Any, tmp_path: Path, caplog
     async with serving(app, uds=str(tmp_path / "x.sock")):
         pass
     assert f"Uvicorn running on unix:{tmp_path}/x.sock (Press CTRL+C to quit)" in caplog.text
+
+
+async def test_nobody_is_judged_slow_right_after_the_loop_stood_still(make_server: Any) -> None:
+    """What came meanwhile has not been read yet."""
+    swept: list[float] = []
+
+    class Held:
+        def sweep(self, now: float, keep_alive: float) -> None:
+            swept.append(now)
+
+        def shutdown(self) -> None: ...
+
+    server = make_server("x:y")
+    server.server_state.connections.add(Held())
+    for _ in range(SWEEP_TICKS + 1):
+        server._tick()
+    assert len(swept) == 1
+    for _ in range(SWEEP_TICKS - 2):
+        server._tick()
+    server.server_state.now -= 100
+    for _ in range(SWEEP_TICKS):  # the next one would have been a sweep
+        assert len(swept) == 1
+        server._tick()
+    assert len(swept) == 2

@@ -337,7 +337,7 @@ class Connection(asyncio.Protocol):
         before, outbox.last = outbox.last, monotonic()
         if outbox.last - before > GAP:
             outbox.flush()
-            self.transport.write(data)
+            self._write(data)
         else:
             self._out = data
             outbox.add(self, self._loop.call_soon)
@@ -345,17 +345,26 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Write what was held back."""
         data, self._out = self._out, b""
-        if data and not self.transport.is_closing():
+        if data:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        """A transport that closes takes everything and tells nobody before a turn of the loop, for which a stream that
+        always finds room would never wait: so it finds none.
+        """
+        if self.transport.is_closing():
+            self.writable = False
+        else:
             self.transport.write(data)
 
     def write_large(self, head: bytes, body: bytes) -> None:
         self.flush()
-        if head:
-            self.transport.writelines((head, body))
-            # asyncio (3.12, 3.13) forgets to pause its protocol in `writelines`: this makes it look
-            self.transport.set_write_buffer_limits()
-        else:
-            self.transport.write(body)
+        if not head or self.transport.is_closing():
+            self._write(body)
+            return
+        self.transport.writelines((head, body))
+        # asyncio forgets to pause its protocol in `writelines` (3.12, 3.13): this makes it look.
+        self.transport.set_write_buffer_limits()
 
     def _close(self) -> None:
         """Close once everything is written."""
@@ -534,10 +543,8 @@ class Connection(asyncio.Protocol):
             self._stream.hang_up()
 
     def abort(self) -> None:
-        """Close without waiting for anything. The application hears of it at once: its next `send` may be soon."""
+        """Close without waiting for anything."""
         self.closing = True
-        if self._stream is not None:
-            self._stream.lost()
         self.transport.abort()
 
     def sweep(self, now: float, keep_alive: float) -> None:
