@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
+from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request
 from uvicorn.worker.http.framing import plain_response, switching_head
 from uvicorn.worker.http.scope import Endpoints, http_scope
@@ -112,6 +113,8 @@ class Session(asyncio.Protocol):
         self.active_at = state.now
         self.full = False
         self._app = config.loaded_app
+        if state.context is not None:
+            self._app = InFreshContext(self._app, state.context)
         self._state = state
         self._request = request
         self._offer: Offer | None = offer
