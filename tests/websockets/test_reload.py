@@ -119,12 +119,12 @@ class Talker(threading.Thread):
     def talk(self, socket: Any) -> None:
         try:
             while not self.stop.is_set():
-                text = f"{self.label} {len(self.sent)}"
-                socket.send(text)
-                self.sent.append(text)
-                if len(self.sent) % 10 == 0:
-                    for _ in range(10):
-                        socket.recv(timeout=PATIENCE)
+                for _ in range(10):
+                    text = f"{self.label} {len(self.sent)}"
+                    socket.send(text)
+                    self.sent.append(text)
+                for _ in range(10):
+                    socket.recv(timeout=PATIENCE)
         except closed as exc:
             self.sent_away.set()
             self.codes.append(exc.rcvd.code if exc.rcvd is not None else 1006)
