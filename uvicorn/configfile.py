@@ -8,7 +8,9 @@ Fails by: `ConfigError`, one sentence with the file and the key.
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,22 +38,20 @@ def read(path: str, declared: Declarations) -> dict[str, Any]:
 
 def _parse(path: str) -> dict[str, Any]:
     try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        try:
-            import tomli as tomllib  # type: ignore[no-redef]  # the same module under its older name
-        except ImportError:
-            raise ConfigError(
-                f"{path}: Python 3.10 reads TOML with the package tomli. Run: pip install 'uvicorn[standard]'"
-            ) from None
+        toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    except ImportError:
+        raise ConfigError(
+            f"{path}: Python 3.10 reads TOML with the package tomli. Run: pip install 'uvicorn[standard]'"
+        ) from None
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            values: dict[str, Any] = toml.load(file)
+            return values
     except OSError as exc:
         raise ConfigError(f"Cannot read the configuration file {path}: {exc.strerror}.") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: a TOML file is UTF-8.") from None
-    except tomllib.TOMLDecodeError as exc:
+    except toml.TOMLDecodeError as exc:
         raise ConfigError(f"{path} is no TOML: {exc}.") from None
 
 
