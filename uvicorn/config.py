@@ -128,7 +128,7 @@ class Config:
         http2: Annotated[bool, Option("Speak HTTP/2 (not available yet).", _IMPL)] = False,
         ws: Annotated[
             type[Any] | WSProtocolType | str,
-            Option("WebSocket implementation (not available yet), or <module>:<class> of an asyncio protocol.", _WS),
+            Option("WebSocket implementation, or <module>:<class> of an asyncio protocol.", _WS),
         ] = "auto",
         ws_max_size: Annotated[
             int, Option("Largest WebSocket message that is accepted, in bytes.", _WS, minimum=1)
