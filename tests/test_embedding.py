@@ -99,6 +99,7 @@ def test_a_target_that_is_a_function(start: Start) -> None:
         "config = uvicorn.Config(app, port=0, workers=2)\n"
         "def target(sockets):\n"
         "    uvicorn.Server(config).run(sockets=sockets)\n"
+        "    os.kill(os.getpid(), 15)  # the master's, when it comes late\n"
         "    print('target is over', flush=True)\n"
         "Multiprocess(config, target, [config.bind_socket()]).run()"
     )
