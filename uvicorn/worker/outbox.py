@@ -10,7 +10,6 @@ Owns: which connections hold something back. Must not: know bytes or transports.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 GAP = 0.0005
@@ -24,22 +23,20 @@ class Holder(Protocol):
 
 
 class Outbox:
-    """`last` is when somebody last wrote, in seconds of the monotonic clock."""
+    """`last` is when somebody last wrote, in seconds of the monotonic clock.
 
-    __slots__ = ("_holders", "last")
+    `holders` is for the connections alone: who adds itself to an empty list has `flush` called at the end of this turn
+    of the loop.
+    """
+
+    __slots__ = ("holders", "last")
 
     def __init__(self) -> None:
-        self._holders: list[Holder] = []
+        self.holders: list[Holder] = []
         self.last = 0.0
-
-    def add(self, holder: Holder, call_soon: Callable[[Callable[[], None]], object]) -> None:
-        """Have `holder.flush()` called at the end of this turn of the loop, once."""
-        if not self._holders:
-            call_soon(self.flush)
-        self._holders.append(holder)
 
     def flush(self) -> None:
         """Let everybody write now."""
-        holders, self._holders = self._holders, []
+        holders, self.holders = self.holders, []
         for holder in holders:
             holder.flush()

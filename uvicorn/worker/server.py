@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -255,10 +255,7 @@ class Server(SignalHearing):
         config, state, lifespan_state = self.config, self.server_state, self.lifespan.state
         protocol: Any = config.http_protocol_class
 
-        def factory() -> asyncio.Protocol:
-            made: asyncio.Protocol = protocol(config=config, server_state=state, app_state=lifespan_state, _loop=loop)
-            return made
-
+        factory = partial(protocol, config=config, server_state=state, app_state=lifespan_state, _loop=loop)
         self.servers = []
         for listener in listeners:
             acceptor = Acceptor(loop, listener.sock, factory, config.ssl, given=listener.given)

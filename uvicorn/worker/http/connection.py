@@ -27,7 +27,7 @@ from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
 from uvicorn.worker.http.limits import Verdict, Wait, Watch
-from uvicorn.worker.http.reader import Codec, Part, RequestReader
+from uvicorn.worker.http.reader import Part, RequestReader, Shared
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, STARTED, WAITING, Stream
 from uvicorn.worker.outbox import GAP
@@ -110,17 +110,15 @@ class Connection(asyncio.Protocol):
         self._discarded = 0
         self._out = b""
         self._watch: Watch | None = None
-        self.reader = RequestReader(self.make_codec(), server_state.limits)
+        shared = server_state.shared
+        if shared is None or type(shared.codec) is not self.codec_class:
+            shared = server_state.shared = Shared(self.codec_class(), server_state.limits)
+        self.reader = RequestReader(shared)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self.writable = True
         self.closing = server_state.draining
         self.logs_access = server_state.logs_access
         self.active_at = server_state.now
-
-    @classmethod
-    def make_codec(cls) -> Codec:
-        codec: Codec = cls.codec_class()
-        return codec
 
     # -- the transport's calls ---------------------------------------------------------------------------------
 
@@ -178,6 +176,7 @@ class Connection(asyncio.Protocol):
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.lost()
+        self.reader.forget()
         self.reader.pending = self._out = b""
         if self._ends.tls is not None:
             self.transport.close()  # asyncio 3.10 warns of a TLS transport that only its peer has closed
@@ -338,14 +337,18 @@ class Connection(asyncio.Protocol):
         if outbox.last - before > GAP:
             outbox.flush()
             self._write(data)
-        else:
-            self._out = data
-            outbox.add(self, self._loop.call_soon)
+            return
+        self._out = data
+        holders = outbox.holders
+        if not holders:
+            self._loop.call_soon(outbox.flush)
+        holders.append(self)
 
     def flush(self) -> None:
         """Write what was held back."""
-        data, self._out = self._out, b""
+        data = self._out
         if data:
+            self._out = b""
             self._write(data)
 
     def _write(self, data: bytes) -> None:
@@ -390,7 +393,7 @@ class Connection(asyncio.Protocol):
 
     def response_complete(self, stream: Stream) -> None:
         """The last byte of the response was handed to the transport."""
-        if stream.short:
+        if stream.left:
             _log.error("Response content shorter than Content-Length: closing the connection.")
             self._close()
         elif not stream.keep_alive or self.closing:
@@ -560,6 +563,7 @@ class Connection(asyncio.Protocol):
         if watch is None:
             idle = stream is None and self.writable and not (reader.pending or self._lingering)
             if idle and now - self.active_at <= min(keep_alive, state.limits.header_time):
+                reader.forget()
                 return  # as most are, in most sweeps
             watch = self._watch = Watch(now)
         unsent = self.transport.get_write_buffer_size()
