@@ -6,7 +6,9 @@ The examples are the same in every run. `FUZZ_EXAMPLES` raises their number and 
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -77,6 +79,8 @@ NASTY = [bytes([byte]) for byte in range(256)] + [
     b"chunked",
     b"HTTP/1.1",
 ]
+
+CASES = [case.raw for case in runpy.run_path(str(Path(__file__).with_name("corpus.py")))["CASES"]]
 
 LIMITS = [Limits()] * 4 + [
     Limits(line=18),
@@ -152,7 +156,7 @@ def test_what_was_seen_before_makes_no_difference(
 
 
 @fuzzed
-@given(st.lists(requests(), min_size=2, max_size=4))
+@given(st.lists(usual(CASES) | requests(), min_size=2, max_size=5))
 def test_what_one_connection_said_makes_no_difference_to_another(
     codecs: dict[str, Any], calls: Callable[..., list[Any]], messages: list[bytes]
 ) -> None:
