@@ -31,7 +31,7 @@ class FakeOutlet:
     def write(self, data: bytes) -> None:
         self.writes.append(data)
 
-    def write_large(self, head: bytes, body: bytes) -> None:
+    def write_large(self, head: bytes, body: bytes, more: bool) -> None:
         self.writes += [head, body] if head else [body]
 
     def body_wanted(self) -> None:

@@ -10,6 +10,8 @@ Owns: which connections hold something back. Must not: know bytes or transports.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 GAP = 0.0005
@@ -23,20 +25,31 @@ class Holder(Protocol):
 
 
 class Outbox:
-    """`last` is when somebody last wrote, in seconds of the monotonic clock.
+    """`last` is when somebody last wrote, in seconds of the monotonic clock."""
 
-    `holders` is for the connections alone: who adds itself to an empty list has `flush` called at the end of this turn
-    of the loop.
-    """
-
-    __slots__ = ("holders", "last")
+    __slots__ = ("_holders", "last")
 
     def __init__(self) -> None:
-        self.holders: list[Holder] = []
+        self._holders: list[Holder] = []
         self.last = 0.0
+
+    def takes(self, holder: Holder, call_soon: Callable[[Callable[[], None]], object]) -> bool:
+        """Whether `holder`, who has something to write, should wait for `flush()` at the end of this turn of the loop.
+
+        If not, everybody else has been flushed, and it writes now.
+        """
+        before, self.last = self.last, monotonic()
+        if self.last - before > GAP:
+            self.flush()
+            return False
+        holders = self._holders
+        if not holders:
+            call_soon(self.flush)
+        holders.append(holder)
+        return True
 
     def flush(self) -> None:
         """Let everybody write now."""
-        holders, self.holders = self.holders, []
+        holders, self._holders = self._holders, []
         for holder in holders:
             holder.flush()

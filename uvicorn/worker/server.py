@@ -31,7 +31,7 @@ from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
 from uvicorn.worker.hanging import in_flight
 from uvicorn.worker.http.defaults import http_date
-from uvicorn.worker.loops import run_in_loop
+from uvicorn.worker.loops import is_uvloop, run_in_loop
 from uvicorn.worker.outbox import Outbox
 from uvicorn.worker.pulse import INTERVAL, Pulse
 from uvicorn.worker.signals import SignalHearing
@@ -266,6 +266,7 @@ class Server(SignalHearing):
         state = self.server_state
         access = logging.getLogger("uvicorn.access")
         state.draining = False
+        state.on_uvloop = is_uvloop(asyncio.get_running_loop())
         state.outbox = Outbox()  # one that waits for a loop which is gone would wait for ever
         state.logs_access = self.config.access_log and access.hasHandlers() and access.isEnabledFor(logging.INFO)
         state.configure(self.config)

@@ -38,6 +38,7 @@ class ServerState:
         self.default = DefaultFields([])
         self.now = 0.0
         self.outbox = Outbox()
+        self.on_uvloop = False
         self.draining = False
         self.logs_access = False
         self.context: Context | None = None

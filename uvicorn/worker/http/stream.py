@@ -52,7 +52,7 @@ class Outlet(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
-    def write_large(self, head: bytes, body: bytes) -> None: ...
+    def write_large(self, head: bytes, body: bytes, more: bool) -> None: ...
 
     def body_wanted(self) -> None: ...
 
@@ -230,7 +230,7 @@ class Stream:
         if len(body) < JOIN_LIMIT:
             outlet.write(head + body)
         else:
-            outlet.write_large(head, body)
+            outlet.write_large(head, body, more)
         if more:
             self.phase = SENDING
         else:
