@@ -29,6 +29,7 @@ from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request
 from uvicorn.worker.http.framing import plain_response, switching_head
 from uvicorn.worker.http.scope import Endpoints, http_scope
+from uvicorn.worker.outbox import GAP
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
@@ -67,7 +68,6 @@ class Session(asyncio.Protocol):
         "_close_at",
         "_closed",
         "_codec",
-        "_corked",
         "_counted",
         "_deaf",
         "_denial",
@@ -77,6 +77,7 @@ class Session(asyncio.Protocol):
         "_lost",
         "_max_queue",
         "_messages",
+        "_more",
         "_offer",
         "_out",
         "_owed_pong",
@@ -128,9 +129,9 @@ class Session(asyncio.Protocol):
         self._told = self._lost = self._deaf = False
         self._closed: tuple[int, str] | None = None
         self._reading = self._writable = True
-        self._corked = False
         self._held = 0
-        self._out: list[bytes] = []
+        self._out = b""
+        self._more: list[bytes] = []
         self._max_queue = config.ws_max_queue
         self._wakeup = Wakeup(loop)
         self._write_waiter: asyncio.Future[None] | None = None
@@ -189,6 +190,20 @@ class Session(asyncio.Protocol):
         """The transport was connected before it was ours."""
 
     def data_received(self, data: bytes) -> None:
+        wakeup = self._wakeup
+        if wakeup.waiting and self._phase == OPEN and not self._early:
+            content = self._codec.whole(data)
+            if content is not None:  # nearly always: one message at a time, and the application waits for it
+                if type(content) is str:
+                    self._messages.append({"type": "websocket.receive", "text": content})
+                else:
+                    self._messages.append({"type": "websocket.receive", "bytes": content})
+                wakeup.wake()
+                return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Bytes of any kind, at any time."""
         codec = self._codec
         if codec is None:  # before the answer: kept, and not without bound
             self._early += data
@@ -199,17 +214,14 @@ class Session(asyncio.Protocol):
             return
         if self._early:
             data, self._early = self._early + data, b""
-        self._corked = True  # what the application answers at once leaves in one write
         codec.receive(data)
         if self._messages:
             self._wakeup.wake()
-        self._corked = False
-        if self._out:
-            self.flush()
         if self.full and codec.pending > UNREAD_BYTES:
             self._pause()
 
     def eof_received(self) -> bool:
+        self.flush()
         return False  # a WebSocket has no half-closed state: the transport closes
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -219,7 +231,8 @@ class Session(asyncio.Protocol):
         self._phase = CLOSED
         self._lost = True
         self._early = b""
-        self._out.clear()
+        self._out = b""
+        self._more.clear()
         if not self.full:
             self._finish()
         self._wakeup.wake()
@@ -306,14 +319,7 @@ class Session(asyncio.Protocol):
     async def receive(self) -> Message:
         """`websocket.connect`, then `websocket.receive` for each message, then `websocket.disconnect`."""
         messages = self._messages
-        while True:
-            if messages:
-                message = messages.popleft()
-                if not messages:
-                    self._queued = 0
-                if self.full:
-                    self._refill()
-                return message
+        while not messages:
             if self._closed is not None:
                 code, reason = self._closed
                 return {"type": "websocket.disconnect", "code": code, "reason": reason}
@@ -324,6 +330,12 @@ class Session(asyncio.Protocol):
             while wakeup.waiting:  # more than one `receive` at the same time
                 wakeup = wakeup.following()
             await wakeup
+        message = messages.popleft()
+        if not messages:
+            self._queued = 0
+        if self.full:
+            self._refill()
+        return message
 
     def _refill(self) -> None:
         """Half of the queue was taken: parse on, and read on when little is left."""
@@ -355,10 +367,11 @@ class Session(asyncio.Protocol):
         if self._phase == OPEN and kind == "websocket.send":
             text = message.get("text")
             if text is not None:
-                self.write(self._codec.text(text))
+                frame = self._codec.text(text)
             else:
                 data = message.get("bytes")
-                self.write(self._codec.binary(data if type(data) is bytes else _as_bytes(data)))
+                frame = self._codec.binary(data if type(data) is bytes else _as_bytes(data))
+            self.write(frame)
             if not self._writable:
                 await self._drained()
         else:
@@ -568,22 +581,41 @@ class Session(asyncio.Protocol):
     # -- bytes -------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write now, or when the bytes that arrived are dealt with."""
-        if self._corked:
-            self._out.append(data)
+        """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
+        if self._out:
+            self._more.append(data)
             self._held += len(data)
             if self._held > JOIN_LIMIT:
                 self.flush()
+            return
+        outbox = self._state.outbox
+        before, outbox.last = outbox.last, monotonic()
+        if outbox.last - before > GAP:
+            outbox.flush()
+            self._write(data)
+        elif len(data) > JOIN_LIMIT:
+            self._write(data)
         else:
-            self.transport.write(data)
+            self._out = data
+            outbox.add(self, self.loop.call_soon)
 
     def flush(self) -> None:
         """Write what was held back."""
-        out = self._out
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
-        self._held = 0
-        if data and not self.transport.is_closing():
+        data = self._out
+        if not data:
+            return
+        self._out = b""
+        if self._more:
+            data = b"".join((data, *self._more))
+            self._more.clear()
+            self._held = 0
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        """A transport that closes takes everything: a `send` that always finds room would never let it be gone."""
+        if self.transport.is_closing():
+            self._writable = False
+        else:
             self.transport.write(data)
 
     def _pause(self) -> None:
