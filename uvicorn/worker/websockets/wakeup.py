@@ -15,22 +15,17 @@ from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import Any
 
-_nowhere = Context()
-
-
-def _nobody(wakeup: Any) -> None:
-    """Stands for the callback of a task before there was one."""
-
 
 class Wakeup:
-    """Awaited by one task at a time: `waiting` says whether there is one."""
+    """Awaited by one task at a time: `waiting` says whether there is one, which has a callback and a context then."""
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_following", "_loop", "waiting")
 
+    _callback: Callable[[Any], object]
+    _context: Context
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._callback: Callable[[Any], object] = _nobody
-        self._context = _nowhere
         self._cancelled: tuple[Any, ...] | None = None
         self._asyncio_future_blocking = False
         self._following: Wakeup | None = None
