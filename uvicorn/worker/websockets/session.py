@@ -9,8 +9,8 @@ Messages wait in a bounded queue. When it is `full` the codec keeps what follows
 many of those does the transport pause. Nothing is allocated until something must wait. Time comes from the worker's
 one timer (`sweep`): pings, missed pongs, the close handshake, the spread of a drain.
 
-Owns: the session's ASGI messages, its transport and the application's task. Must not: know a frame's wire form, or
-parse a request. Fails by: close codes for the peer, `RuntimeError` and `ClientDisconnected` for the application.
+Owns: the session's ASGI messages and the application's task (`carrier` has the transport). Must not: know a frame's
+wire form, or parse a request. Fails by: close codes for the peer, `RuntimeError` and `ClientDisconnected` for the application.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request
 from uvicorn.worker.http.framing import plain_response, switching_head
 from uvicorn.worker.http.scope import Endpoints, http_scope
-from uvicorn.worker.outbox import GAP
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
+from uvicorn.worker.websockets.carrier import Carrier
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
 from uvicorn.worker.websockets.denial import Denial
 from uvicorn.worker.websockets.handshake import OURS, Offer, accept_fields
@@ -52,13 +52,11 @@ QUEUED_BYTES = 1 << 20
 """Bytes of messages that wait for the application, above which the queue is full."""
 UNREAD_BYTES = 1 << 16
 """Bytes that wait behind a full queue, above which reading pauses."""
-JOIN_LIMIT = 1 << 15
-"""Bytes of answers to one read that are held back to be written together."""
 
 _log = logging.getLogger("uvicorn.error")
 
 
-class Session(asyncio.Protocol):
+class Session(Carrier):
     """Serves one WebSocket. Subclasses name the codec."""
 
     codec_class: ClassVar[type[Any]]
@@ -73,30 +71,20 @@ class Session(asyncio.Protocol):
         "_denial",
         "_early",
         "_ends",
-        "_held",
         "_lost",
         "_max_queue",
         "_messages",
-        "_more",
         "_offer",
-        "_out",
         "_owed_pong",
         "_phase",
         "_ping",
         "_pinged_at",
         "_queued",
-        "_reading",
         "_request",
-        "_state",
         "_told",
         "_wakeup",
-        "_writable",
-        "_write_waiter",
-        "active_at",
         "config",
         "full",
-        "loop",
-        "transport",
     )
 
     def __init__(
@@ -108,15 +96,12 @@ class Session(asyncio.Protocol):
         ends: Endpoints,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        super().__init__(state, loop)
         self.config = config
-        self.loop = loop
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until take_over
-        self.active_at = state.now
         self.full = False
         self._app = config.loaded_app
         if state.context is not None:
             self._app = InFreshContext(self._app, state.context)
-        self._state = state
         self._request = request
         self._offer: Offer | None = offer
         self._ends = ends
@@ -128,13 +113,8 @@ class Session(asyncio.Protocol):
         self._early = b""
         self._told = self._lost = self._deaf = False
         self._closed: tuple[int, str] | None = None
-        self._reading = self._writable = True
-        self._held = 0
-        self._out = b""
-        self._more: list[bytes] = []
         self._max_queue = config.ws_max_queue
         self._wakeup = Wakeup(loop)
-        self._write_waiter: asyncio.Future[None] | None = None
         self._ping: bytes | None = None
         self._owed_pong: bytes | None = None
         self._pinged_at = self._close_at = 0.0
@@ -231,33 +211,21 @@ class Session(asyncio.Protocol):
         self._phase = CLOSED
         self._lost = True
         self._early = b""
-        self._out = b""
-        self._more.clear()
+        self._drop()
         if not self.full:
             self._finish()
         self._wakeup.wake()
-        self._wake_writer()
 
     def _finish(self) -> None:
         """Nothing more will come: what the application hears at the end, unless a close frame said it."""
         if self._closed is None:
             self._closed = (1012 if self._close_at else 1006, "")
 
-    def pause_writing(self) -> None:
-        self._writable = False
-
     def resume_writing(self) -> None:
-        self._writable = True
-        self.active_at = self._state.now
         pong, self._owed_pong = self._owed_pong, None
+        super().resume_writing()
         if pong is not None:
             self.pinged(pong)
-        self._wake_writer()
-
-    def _wake_writer(self) -> None:
-        waiter, self._write_waiter = self._write_waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
     # -- the codec's calls -------------------------------------------------------------------------------------
 
@@ -373,11 +341,11 @@ class Session(asyncio.Protocol):
                 frame = self._codec.binary(data if type(data) is bytes else _as_bytes(data))
             self.write(frame)
             if not self._writable:
-                await self._drained()
+                await self._room()
         else:
             self._send_other(kind, message)
             if not self._writable and self._phase == DENYING:
-                await self._drained()
+                await self._room()
 
     def _send_other(self, kind: str, message: Message) -> None:
         phase = self._phase
@@ -403,10 +371,8 @@ class Session(asyncio.Protocol):
         else:
             raise RuntimeError(_out_of_order(kind, phase))
 
-    async def _drained(self) -> None:
-        if self._write_waiter is None:
-            self._write_waiter = self.loop.create_future()
-        await asyncio.shield(self._write_waiter)
+    async def _room(self) -> None:
+        await self._drained()
         if self._phase == CLOSED:
             raise ClientDisconnected("The client has closed the connection.")
 
@@ -577,57 +543,6 @@ class Session(asyncio.Protocol):
 
     def _path(self) -> str:
         return self._ends.root_path + self._request.line.target.decode("ascii")
-
-    # -- bytes -------------------------------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
-        if self._out:
-            self._more.append(data)
-            self._held += len(data)
-            if self._held > JOIN_LIMIT:
-                self.flush()
-            return
-        outbox = self._state.outbox
-        before, outbox.last = outbox.last, monotonic()
-        if outbox.last - before > GAP:
-            outbox.flush()
-            self._write(data)
-        elif len(data) > JOIN_LIMIT:
-            self._write(data)
-        else:
-            self._out = data
-            outbox.add(self, self.loop.call_soon)
-
-    def flush(self) -> None:
-        """Write what was held back."""
-        data = self._out
-        if not data:
-            return
-        self._out = b""
-        if self._more:
-            data = b"".join((data, *self._more))
-            self._more.clear()
-            self._held = 0
-        self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        """A transport that closes takes everything: a `send` that always finds room would never let it be gone."""
-        if self.transport.is_closing():
-            self._writable = False
-        else:
-            self.transport.write(data)
-
-    def _pause(self) -> None:
-        if self._reading and not self.transport.is_closing():
-            self._reading = False
-            self.transport.pause_reading()
-
-    def _resume(self) -> None:
-        if not self._reading:
-            self._reading = True
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
 
 
 def _as_bytes(data: Any) -> bytes:
