@@ -10,7 +10,8 @@ many of those does the transport pause. Nothing is allocated until something mus
 one timer (`sweep`): pings, missed pongs, the close handshake, the spread of a drain.
 
 Owns: the session's ASGI messages and the application's task (`carrier` has the transport). Must not: know a frame's
-wire form, or parse a request. Fails by: close codes for the peer, `RuntimeError` and `ClientDisconnected` for the application.
+wire form, or parse a request. Fails by: close codes for the peer, `RuntimeError` and `ClientDisconnected` for the
+application.
 """
 
 from __future__ import annotations
