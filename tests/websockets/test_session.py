@@ -531,11 +531,10 @@ async def test_an_access_log_that_follows_requests_has_the_handshake(
 
     script, path = Script(part), tmp_path / "a"
     async with (
-        serving(script, http=http, ws=ws, access_log_file=path, access_log_format="json") as server,
+        serving(script, http=http, ws=ws, access_log_file=path, access_log_format="json", log_level="info") as server,
         peer(server) as client,
     ):
         assert await client.shake_hands("/chat?a=b") == told[0]
-        await client.ended()
     line = json.loads(path.read_text())
     assert (line["status"], line["bytes"]) == told and (line["path"], line["query"]) == ("/chat", "a=b")
     assert script.scope["extensions"]["uvicorn.request_id"]["id"] == line["request_id"]
