@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -533,3 +534,37 @@ async def test_a_foreign_class(serving: Any, peer: Any, wire: Any, http: str) ->
             assert line in head
         server.should_exit = True
         assert await client.ended() == b""
+
+
+@pytest.mark.usefixtures("loop_factory")
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ([ACCEPT], (101, 0)),
+        ([{"type": "websocket.close"}], (403, 0)),
+        (
+            [
+                {"type": "websocket.http.response.start", "status": 402, "headers": []},
+                {"type": "websocket.http.response.body", "body": b"pay"},
+            ],
+            (402, 3),
+        ),
+    ],
+)
+async def test_an_access_log_that_follows_requests_has_the_handshake(
+    serving: Any, peer: Any, http: str, ws: str, tmp_path: Any, answer: Any, told: Any
+) -> None:
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        for message in answer:
+            await send(message)
+
+    script, path = Script(part), tmp_path / "a"
+    async with (
+        serving(script, http=http, ws=ws, access_log_file=path, access_log_format="json", log_level="info") as server,
+        peer(server) as client,
+    ):
+        assert await client.shake_hands("/chat?a=b") == told[0]
+    line = json.loads(path.read_text())
+    assert (line["status"], line["bytes"]) == told and (line["path"], line["query"]) == ("/chat", "a=b")
+    assert script.scope["extensions"]["uvicorn.request_id"]["id"] == line["request_id"]

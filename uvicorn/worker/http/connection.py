@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.addresses import address
 from uvicorn.errors import BadRequest, ClientDisconnected
+from uvicorn.worker.access import shown, shown_target
 from uvicorn.worker.admission import Admission
 from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
@@ -55,7 +56,6 @@ _UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
 _HEAD = Part.HEAD
 
 _log = logging.getLogger("uvicorn.error")
-_access_log = logging.getLogger("uvicorn.access")
 
 
 class Connection(asyncio.Protocol):
@@ -73,6 +73,7 @@ class Connection(asyncio.Protocol):
         "_large",
         "_lingering",
         "_loop",
+        "_new_stream",
         "_out",
         "_reading",
         "_refused",
@@ -117,6 +118,7 @@ class Connection(asyncio.Protocol):
         self.writable = True
         self.closing = server_state.draining
         self.logs_access = server_state.logs_access
+        self._new_stream = server_state.access.new_stream or Stream
         self.active_at = server_state.now
 
     # -- the transport's calls ---------------------------------------------------------------------------------
@@ -226,7 +228,7 @@ class Connection(asyncio.Protocol):
         if request.upgrade is not None and wants_websocket(request) and self._upgrade(request):
             return
         scope = http_scope(request, self._ends)
-        stream = Stream(self, request, scope, state.default, complete)
+        stream = self._new_stream(self, request, scope, state.default, complete)
         self._stream = stream
         self._fresh = False
         if not complete:
@@ -274,6 +276,9 @@ class Connection(asyncio.Protocol):
             take_over(self.transport, request, early, self.config, state, self._ends, self._loop)
         except Refused as exc:
             _log.info("connection rejected (%d %s)", exc.status, exc.reason)
+            entry = state.access.follow(request, http_scope(request, self._ends), self.trusted)
+            if entry is not None:
+                entry.answered(exc.status, len(exc.reason))
             self.write(plain_response(request, exc.status, exc.reason, state.default, exc.headers))
             self._linger()
         else:
@@ -387,16 +392,14 @@ class Connection(asyncio.Protocol):
         if not self._reading:
             self._resume()
 
+    @property
+    def trusted(self) -> bool:
+        return self._ends.proxies is not None
+
     def log_access(self, stream: Stream, status: int) -> None:
         request = stream.request
-        _access_log.info(
-            '%s - "%s %s HTTP/%s" %d',
-            _peer(stream),
-            request.method,
-            self._ends.root_path + request.line.target.decode("ascii"),
-            request.http_version,
-            status,
-        )
+        path = shown_target(self._ends.root_path, request.line.target)
+        self._state.access.line(_peer(stream), request.method, path, request.http_version, status)
 
     def response_complete(self, stream: Stream) -> None:
         """The last byte of the response was handed to the transport."""
@@ -480,8 +483,7 @@ class Connection(asyncio.Protocol):
         if self.logs_access:
             self.log_access(stream, status)
         self.write(plain_response(stream.request, status, text, self._state.default, extra))
-        stream.phase = COMPLETE
-        stream.hang_up()
+        stream.answered(status, len(text))
         self.response_complete(stream)
 
     def _unavailable(self, stream: Stream) -> None:
@@ -496,7 +498,7 @@ class Connection(asyncio.Protocol):
         cause, begin = fault.__cause__ or fault.reason, self.reader.pending[:64]
         _log.info(
             "Invalid HTTP request received. %s - %r (%d): %r",
-            _shown(self._ends.client),
+            shown(self._ends.client),
             str(cause),
             fault.status,
             begin,
@@ -507,6 +509,10 @@ class Connection(asyncio.Protocol):
         if stream is None or stream.phase in (WAITING, STARTED):
             request = stream.request if stream is not None else _UNREAD
             self.write(plain_response(request, fault.status, fault.reason, self._state.default, fault.fields))
+            if stream is not None:
+                stream.answered(fault.status, len(fault.reason))
+            else:
+                self._state.access.refused(self._ends.client, self.reader.pending, fault.status, len(fault.reason))
         if stream is not None:
             stream.lost()
         self._linger()
@@ -605,7 +611,7 @@ class Connection(asyncio.Protocol):
             self._refuse(BadRequest(408, "Request body too slow"))
         else:
             if verdict is Verdict.STALLED:
-                _log.info("Closed a connection that takes nothing of its response: %s", _shown(self._ends.client))
+                _log.info("Closed a connection that takes nothing of its response: %s", shown(self._ends.client))
                 _forget_unsent(self.transport)
             self.abort()
 
@@ -614,7 +620,7 @@ class Connection(asyncio.Protocol):
         stream = self._stream
         if stream is None or stream.phase == COMPLETE:
             return ""
-        target = self._ends.root_path + stream.request.line.target.decode("ascii")
+        target = shown_target(self._ends.root_path, stream.request.line.target)
         return f"{stream.request.method} {target} from {_peer(stream)}, {now - self.active_at:.1f} s"
 
     def _part(self, quiet: float) -> None:
@@ -656,8 +662,4 @@ def _says_disconnected(exc: BaseException | None) -> bool:
 
 def _peer(stream: Stream) -> str:
     """Who asks, as a trusted proxy says it."""
-    return _shown(stream.scope.get("client"))
-
-
-def _shown(client: tuple[str, Any] | None) -> str:
-    return f"{client[0]}:{client[1]}" if client else ""
+    return shown(stream.scope.get("client"))

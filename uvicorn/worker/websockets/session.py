@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
+from uvicorn.worker.access import shown, shown_target
 from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request
 from uvicorn.worker.http.framing import plain_response, switching_head
@@ -40,6 +41,7 @@ from uvicorn.worker.websockets.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
+    from uvicorn.worker.http.followed import Entry
 
 CONNECTING, OPEN, CLOSING, DENYING, CLOSED = range(5)
 
@@ -72,6 +74,7 @@ class Session(Carrier):
         "_denial",
         "_early",
         "_ends",
+        "_entry",
         "_lost",
         "_max_queue",
         "_messages",
@@ -82,6 +85,7 @@ class Session(Carrier):
         "_pinged_at",
         "_queued",
         "_request",
+        "_sent",
         "_told",
         "_wakeup",
         "config",
@@ -114,12 +118,14 @@ class Session(Carrier):
         self._early = b""
         self._told = self._lost = self._deaf = False
         self._closed: tuple[int, str] | None = None
+        self._sent = 0
         self._max_queue = config.ws_max_queue
         self._wakeup = Wakeup(loop)
         self._ping: bytes | None = None
         self._owed_pong: bytes | None = None
         self._pinged_at = self._close_at = 0.0
         self._counted = False
+        self._entry: Entry | None = None
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
@@ -134,8 +140,10 @@ class Session(Carrier):
             self.retire()
         state.in_flight += 1  # until the handshake is answered: a WebSocket that is open is not load
         self._counted = True
+        scope = self._scope()
+        self._entry = state.access.follow(self._request, scope, self._ends.proxies is not None)
         try:
-            task = begin(self._app(self._scope(), self.receive, self.send), self.loop)
+            task = begin(self._app(scope, self.receive, self.send), self.loop)
         except (Exception, SystemExit) as exc:
             self._failed(exc)
             return
@@ -209,6 +217,8 @@ class Session(Carrier):
         self._state.connections.discard(self)
         self._answered()
         self._log_closed()
+        if self._entry is not None:
+            self._entry.end(whole=False)
         self._phase = CLOSED
         self._lost = True
         self._early = b""
@@ -395,6 +405,8 @@ class Session(Carrier):
         self._answered()
         _log.info('%s - "WebSocket %s" [accepted]', self._peer(), self._path())
         _log.info("connection open")
+        if self._entry is not None:
+            self._entry.answered(101, 0, head)
         self.write(head)
         if self._early:
             self.loop.call_soon(self.data_received, b"")
@@ -403,21 +415,24 @@ class Session(Carrier):
     def _deny_plainly(self, status: int, text: str) -> None:
         """A whole response of ours in place of the handshake."""
         self.write(plain_response(self._request, status, text, self._state.default, []))
-        self._denied(status)
+        self._denied(status, len(text))
 
     def _deny(self, body: bytes, more: bool) -> None:
         denial = self._denial
         assert denial is not None
         self.active_at = self._state.now
         self.write(denial.part(body, more))
+        self._sent += len(body)
         if more:
             return
         if denial.short:
             _log.error("Response content shorter than Content-Length: closing the connection.")
-        self._denied(denial.status)
+        self._denied(denial.status, self._sent)
 
-    def _denied(self, status: int) -> None:
+    def _denied(self, status: int, sent: int) -> None:
         self._phase = CLOSED
+        if self._entry is not None:
+            self._entry.answered(status, sent)
         self._deaf = True
         self.active_at = self._state.now
         self._answered()
@@ -539,11 +554,10 @@ class Session(Carrier):
         return f"WebSocket {self._path()} from {self._peer()}" if self._phase == OPEN else ""
 
     def _peer(self) -> str:
-        client = self._ends.client
-        return f"{client[0]}:{client[1]}" if client else ""
+        return shown(self._ends.client)
 
     def _path(self) -> str:
-        return self._ends.root_path + self._request.line.target.decode("ascii")
+        return shown_target(self._ends.root_path, self._request.line.target)
 
 
 def _as_bytes(data: Any) -> bytes:
