@@ -1,0 +1,177 @@
+"""The frameworks, each served by both servers in each mode, and whether the answers were the same.
+
+Owns: which frameworks and modes there are, the decisions that explain differences, and the section that is written.
+Must not: know bytes or processes. Fails by: what starting a server fails by; differences are a result, not a failure.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compatibility.cases import Account, Case, cases_of
+from compatibility.comparing import Decision, Difference, differences, sort_out
+from compatibility.document import Section, table, version_of
+from compatibility.environments import Pair, pair
+from compatibility.servers import Server, StartFailed
+
+REQUIREMENTS = (
+    "starlette==1.10.*",
+    "fastapi==0.165.*",
+    "python-multipart",
+    "django==6.1.*",
+    "channels==4.3.*",
+    "quart==0.23.*",
+    "litestar==2.25.*",
+    "python-socketio==5.18.*",
+)
+"""Django 6.1 wants Python 3.12."""
+
+FRAMEWORKS = {
+    "starlette": ("Starlette", ("starlette",)),
+    "fastapi": ("FastAPI", ("fastapi",)),
+    "django": ("Django, Channels", ("django", "channels")),
+    "quart": ("Quart", ("quart",)),
+    "litestar": ("Litestar", ("litestar",)),
+    "socketio": ("Socket.IO", ("python-socketio", "python-engineio")),
+}
+MODES = {
+    "httptools": ("--http", "httptools", "--loop", "uvloop"),
+    "h11": ("--http", "h11", "--loop", "asyncio"),
+    "two workers": ("--workers", "2"),
+}
+KINDS = (
+    "requests",
+    "forms",
+    "uploads",
+    "streams",
+    "server-sent events",
+    "WebSockets",
+    "background tasks",
+    "lifespan",
+    "errors",
+    "disconnects",
+)
+DECISIONS: list[Decision] = []
+NO_LIFESPAN = ("django",)
+
+
+@dataclass
+class Result:
+    """What was compared, and where it differed."""
+
+    checks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many accounts were compared, by framework and kind."""
+    differing: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    left: list[Difference] = field(default_factory=list)
+    explained: dict[Decision, list[Difference]] = field(default_factory=dict)
+
+    def compare(self, framework: str, mode: str, case: Case, theirs: Account, ours: Account) -> None:
+        self.checks[framework, case.kind] += 1
+        found = list(differences(f"{framework} ({mode})", f"{case.kind}: {case.name}", theirs, ours))
+        left, explained = sort_out(found, DECISIONS)
+        self.left += left
+        for decision, those in explained.items():
+            self.explained.setdefault(decision, []).extend(those)
+        if left:
+            self.differing.setdefault((framework, case.kind), set()).add(f"{mode}, {case.name}")
+
+
+def boot(python: Path, framework: str, options: Sequence[str], **environment: str) -> Callable[[Path], Server]:
+    return lambda folder: Server(python, f"{framework}_app:app", folder, *options, **environment)
+
+
+def accounts(make: Callable[[Path], Server], cases: Sequence[Case], notes: int) -> dict[str, Account]:
+    """What every case saw of one server, which says so many notes when it starts and when it stops."""
+    seen: dict[str, Account] = {}
+    with tempfile.TemporaryDirectory() as folder, make(Path(folder)) as server:
+        seen["start-up"] = [{"note": server.note()} for _ in range(notes)]
+        for case in cases:
+            try:
+                seen[f"{case.kind}: {case.name}"] = case.run(server)
+            except (OSError, EOFError, ValueError, KeyError) as error:
+                seen[f"{case.kind}: {case.name}"] = [{"failed": f"{type(error).__name__}: {error}"}]
+        code = server.stop()
+        seen["shutdown"] = [{"note": server.note()} for _ in range(notes)]
+        seen["shutdown"].append({"exit code": str(code)})
+    return seen
+
+
+def refusal(make: Callable[[Path], Server]) -> Account:
+    """What a server does whose application cannot start."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with make(Path(folder)):
+                return [{"started": "although the application failed"}]
+        except StartFailed as failed:
+            return [{"exit code": str(failed.code)}]
+
+
+def examine(framework: str, mode: str, environments: Pair, result: Result) -> None:
+    """One framework in one mode: both servers are asked everything, one after the other."""
+    options = MODES[mode]
+    cases = cases_of(framework)
+    notes = 0 if framework in NO_LIFESPAN else 2 if mode == "two workers" else 1
+    theirs, ours = (
+        accounts(boot(environment.python, framework, options), cases, notes)
+        for environment in (environments.peer, environments.ours)
+    )
+    for case in cases:
+        name = f"{case.kind}: {case.name}"
+        result.compare(framework, mode, case, theirs[name], ours[name])
+    for name in ("start-up", "shutdown"):
+        result.compare(framework, mode, Case("lifespan", name, lambda _: []), theirs[name], ours[name])
+    if mode != "two workers":  # there the other server goes on for ever
+        failing = Case("lifespan", "start-up fails", lambda _: [])
+        theirs_failing, ours_failing = (
+            refusal(boot(environment.python, framework, options, COMPATIBILITY_FAIL="1"))
+            for environment in (environments.peer, environments.ours)
+        )
+        result.compare(framework, mode, failing, theirs_failing, ours_failing)
+
+
+def run(only: Sequence[str] = ()) -> Section:
+    environments = pair("frameworks", REQUIREMENTS)
+    result = Result()
+    for framework in only or FRAMEWORKS:
+        for mode in MODES:
+            print(f"{framework}, {mode} …", file=sys.stderr)
+            examine(framework, mode, environments, result)
+    return section(result, environments)
+
+
+def section(result: Result, environments: Pair) -> Section:
+    theirs, ours = environments.peer.versions(), environments.ours.versions()
+    rows = []
+    for kind in KINDS:
+        cells = []
+        for framework in FRAMEWORKS:
+            asked, differing = result.checks[framework, kind], len(result.differing.get((framework, kind), ()))
+            cells.append(f"{asked - differing} of {asked}" if asked else "–")
+        rows.append([kind, *cells])
+    heads = ["", *(name for name, _ in FRAMEWORKS.values())]
+    packages = [" ".join(version_of(package, ours) for package in packages) for _, packages in FRAMEWORKS.values()]
+    text = [
+        f"Ours is {ours['uvicorn']}, the other {theirs['uvicorn']}; each in an environment of its own, with the same"
+        " versions of everything else.",
+        "",
+        *table(heads, [["version", *packages], *rows]),
+    ]
+    if result.explained:
+        text += ["", "Differences that are meant, and not counted above:", ""]
+        text += table(
+            ["what", "why", "seen with"],
+            [[one.what, one.why, seen_with(result.explained[one])] for one in DECISIONS if one in result.explained],
+        )
+    failures = [str(difference) for difference in result.left]
+    stale = [f"no difference is explained by the decision {one.what!r}" for one in DECISIONS if one not in result.explained]
+    return Section("frameworks", "\n".join(text), failures, stale)
+
+
+def seen_with(those: Sequence[Difference]) -> str:
+    names = {difference.framework.partition(" (")[0] for difference in those}
+    return ", ".join(FRAMEWORKS[name][0] for name in FRAMEWORKS if name in names)

@@ -1,0 +1,2 @@
+from compatibility.document import Section
+def run(only): return Section("suites", "")
