@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -53,6 +54,41 @@ async def echo(receive: Receive, send: Send) -> None:
             await send({"type": "websocket.send", "text": message["text"]})
         else:
             await send({"type": "websocket.send", "bytes": message["bytes"]})
+
+
+class Open:
+    """Something an application holds; `closed` is set when nobody does any more."""
+
+    def __init__(self, closed: asyncio.Event) -> None:
+        self.closed = closed
+
+    def __del__(self) -> None:
+        self.closed.set()
+
+
+@pytest.mark.usefixtures("loop_factory")
+async def test_what_an_application_held_is_let_go_when_its_client_leaves(
+    serving: Any, peer: Any, http: str, ws: str
+) -> None:
+    """At once, not when the garbage collector comes by."""
+    closed = asyncio.Event()
+
+    async def talks_on(receive: Receive, send: Send) -> None:
+        held = Open(closed)
+        await send(ACCEPT)
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        await send({"type": "websocket.send", "text": type(held).__name__})
+
+    gc.disable()
+    try:
+        async with serving(Script(talks_on), http=http, ws=ws) as server:
+            async with peer(server) as client:
+                await client.shake_hands()
+                client.writer.transport.abort()
+            await closed.wait()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("loop_factory")

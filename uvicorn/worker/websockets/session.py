@@ -464,6 +464,7 @@ class Session(asyncio.Protocol):
         except asyncio.CancelledError:
             self._failed(None)
         except BaseException as exc:
+            del task  # or this frame, which is in the traceback, would keep task and exception alive
             self._failed(exc)
         else:
             if result is not None:
@@ -490,6 +491,7 @@ class Session(asyncio.Protocol):
             self._close(code, "")
         self._deaf = True
         self._messages.clear()
+        self._wakeup.let_go()
         self._unblock()
 
     def _unblock(self) -> None:

@@ -46,12 +46,17 @@ class Wakeup:
         if not self.waiting:
             return
         self.waiting = False
-        callback, context = self._callback, self._context
-        assert callback is not None and context is not None
+        # Not by local variables: this frame is below the task's, and an exception that ends the task keeps both.
+        assert self._callback is not None and self._context is not None
         if asyncio.current_task(self._loop) is None:
-            context.run(callback, self)
+            self._context.run(self._callback, self)
         else:
-            self._loop.call_soon(callback, self, context=context)
+            self._loop.call_soon(self._callback, self, context=self._context)
+
+    def let_go(self) -> None:
+        """Keep the task that waited last, and what it had open, no longer alive than others do."""
+        if not self.waiting:
+            self._callback = self._context = None
 
     # -- what a task calls -------------------------------------------------------------------------------------
 
