@@ -59,9 +59,7 @@ def normal(value: str) -> str:
     return value
 
 
-def differences(
-    framework: str, case: str, theirs: Sequence[Fact], ours: Sequence[Fact]
-) -> Iterator[Difference]:
+def differences(framework: str, case: str, theirs: Sequence[Fact], ours: Sequence[Fact]) -> Iterator[Difference]:
     for number in range(max(len(theirs), len(ours))):
         there = theirs[number] if number < len(theirs) else {}
         here = ours[number] if number < len(ours) else {}

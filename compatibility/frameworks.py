@@ -168,7 +168,9 @@ def section(result: Result, environments: Pair) -> Section:
             [[one.what, one.why, seen_with(result.explained[one])] for one in DECISIONS if one in result.explained],
         )
     failures = [str(difference) for difference in result.left]
-    stale = [f"no difference is explained by the decision {one.what!r}" for one in DECISIONS if one not in result.explained]
+    stale = [
+        f"no difference is explained by the decision {one.what!r}" for one in DECISIONS if one not in result.explained
+    ]
     return Section("frameworks", "\n".join(text), failures, stale)
 
 

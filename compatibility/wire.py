@@ -64,7 +64,7 @@ class Connection:
         return self.exactly(self.data.index(mark) + len(mark))
 
     def ended(self) -> str:
-        """"closed" when the peer closes and has nothing more to say; waits for it."""
+        """ "closed" when the peer closes and has nothing more to say; waits for it."""
         while self.more():
             pass
         return "closed" if not self.data else f"closed after {self.data[:80]!r}"
