@@ -166,6 +166,12 @@ def events(server: Server) -> Account:
     return [head, {"note": server.note()}]
 
 
+@case("background tasks", "a dependency is closed after the response")
+def dependency(server: Server) -> Account:
+    with Connection(server.port) as connection:
+        return [connection.ask("GET", "/session"), {"note": server.note()}, connection.ask("GET", "/")]
+
+
 @case("background tasks", "does not hold up its connection")
 def background(server: Server) -> Account:
     with Connection(server.port) as connection:
@@ -267,7 +273,7 @@ def polling(server: Server) -> Account:
     with Connection(server.port) as connection:
         fact, sid = opened(connection)
         account = [fact, *polled(connection, sid, b"40"), {"note": server.note()}]
-        account += polled(connection, sid, b'420["echo",{"a":"\xc3\xa9"}]')
+        account += polled(connection, sid, b'42["echo",{"a":"\xc3\xa9"}]')
         account += polled(connection, sid, b'42["leave"]')
         return [*account, {"note": server.note()}]
 
@@ -325,22 +331,18 @@ def lost(server: Server) -> Account:
     return [*account, {"note": server.note()}]
 
 
-NO_MODELS = "models that requests are checked against are FastAPI's"
+ITS_OWN = "it is FastAPI's"
+FASTAPI_ONLY = {
+    "JSON to a model": ITS_OWN,
+    "validation": ITS_OWN,
+    "a dependency is closed after the response": ITS_OWN,
+}
 NO_LIFESPAN = "it takes no part in the lifespan"
 LACKING: dict[str, dict[str, str]] = {
-    "starlette": {"JSON to a model": NO_MODELS, "validation": NO_MODELS},
-    "quart": {"JSON to a model": NO_MODELS, "validation": NO_MODELS},
-    "litestar": {
-        "JSON to a model": NO_MODELS,
-        "validation": NO_MODELS,
-        "denied with a response": "it has no call for it",
-    },
-    "django": {
-        "JSON to a model": NO_MODELS,
-        "validation": NO_MODELS,
-        "denied with a response": "Channels has no call for it",
-        "state": NO_LIFESPAN,
-    },
+    "starlette": FASTAPI_ONLY,
+    "quart": FASTAPI_ONLY,
+    "litestar": {**FASTAPI_ONLY, "denied with a response": "it has no call for it"},
+    "django": {**FASTAPI_ONLY, "denied with a response": "Channels has no call for it", "state": NO_LIFESPAN},
 }
 """For each framework the cases that it is not asked."""
 

@@ -56,7 +56,98 @@ KINDS = (
     "errors",
     "disconnects",
 )
-DECISIONS: list[Decision] = []
+DECISIONS = (
+    Decision(
+        "An HTTP/1.0 client that asks for `keep-alive` gets it.",
+        "The other server closes after every HTTP/1.0 response. RFC 9112, 9.3, allows both.",
+        case="requests: HTTP/1.0 kept alive",
+        where="1 connection|2 .*",
+    ),
+    Decision(
+        "A stream to an HTTP/1.0 client ends with the connection.",
+        "The other server sends it in chunks, which HTTP/1.0 does not know (RFC 9112, 6.1).",
+        case="streams: HTTP/1.0",
+        where="1 (transfer-encoding|connection|body|end)",
+    ),
+    Decision(
+        "The authority of an absolute request target is the host, its path the path.",
+        "With httptools the other server takes the whole target for the path and finds no route (RFC 9112, 3.2.2).",
+        case="requests: absolute target",
+        where="1 .*",
+    ),
+    Decision(
+        "A body of one piece and of no announced length gets a Content-Length.",
+        "The other server sends it in chunks; a length costs fewer bytes, and clients can show progress.",
+        where=r"\d+ (content-length|transfer-encoding)",
+        theirs="–|chunked",
+        ours=r"\d+|–",
+    ),
+    Decision(
+        "No Content-Length in a 204.",
+        "RFC 9110, 8.6, forbids it; the other server passes on what the framework wrote.",
+        case="requests: 204",
+        where="1 content-length",
+        theirs="0",
+        ours="–",
+    ),
+    Decision(
+        "`asgi.spec_version` is 2.4.",
+        "`send` raises an `OSError` once the client has left, as 2.4 has it; streams end by that, without a task that"
+        " listens.",
+        case="requests: .*",
+        where=r"\d+ body",
+        theirs=r".*\"spec_version\":\"2\.3\".*",
+        ours=r".*\"spec_version\":\"2\.4\".*",
+    ),
+    Decision(
+        "The connection goes on after a 500 that the framework has sent itself.",
+        "The answer is complete, and so is the request; the other server closes without saying so before.",
+        case="errors: before the start",
+        where="2 .*",
+        theirs="–|closed.*",
+    ),
+    Decision(
+        "Responses that deny a WebSocket have a `Server` field like all others.",
+        "The other server leaves it out there.",
+        case="WebSockets: .*",
+        where="1 server",
+        theirs="–",
+        ours="uvicorn",
+    ),
+    Decision(
+        "A WebSocket whose application fails is closed with 1011.",
+        "The other server drops the connection, which looks like a fault of the network.",
+        case="WebSockets: fails after the accept",
+        where=r"2 frame \d",
+        theirs="closed",
+        ours="0x88 1011 ",
+    ),
+    Decision(
+        "A client that is lost without a close frame is 1006.",
+        "RFC 6455, 7.1.5. The other server says 1005, which means a close frame without a code.",
+        case="WebSockets: the client is lost",
+        where=r"\d note",
+        theirs="websocket left 1005.*",
+        ours="websocket left 1006.*",
+    ),
+    Decision(
+        "Exit code 0 after SIGTERM.",
+        "It was asked to stop and has drained. The other server ends by the signal.",
+        case="lifespan: shutdown",
+        where=r"\d exit code",
+        theirs="-15",
+        ours="0",
+    ),
+    Decision(
+        "Exit code 3 for an application that cannot be imported.",
+        "One code for whatever the application cannot start from. The other server ends with 1 and a traceback.",
+        case="lifespan: start-up fails",
+        where="1 exit code",
+        theirs="1",
+        ours="3",
+    ),
+)
+"""Every difference there may be. One that explains nothing any more is told."""
 NO_LIFESPAN = ("django",)
 
 

@@ -165,7 +165,7 @@ def large(request: HttpRequest) -> HttpResponse:
     return HttpResponse(bytes(range(256)) * 40_960, content_type="application/octet-stream")
 
 
-class Echo(AsyncWebsocketConsumer):  # type: ignore[misc, unused-ignore]  # Channels has no types
+class Echo(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         await self.accept(headers=[(b"x-greeting", b"hello")])
 
@@ -176,7 +176,7 @@ class Echo(AsyncWebsocketConsumer):  # type: ignore[misc, unused-ignore]  # Chan
         note("websocket left", code)
 
 
-class Subprotocol(WebsocketConsumer):  # type: ignore[misc, unused-ignore]
+class Subprotocol(WebsocketConsumer):
     def connect(self) -> None:
         offered = self.scope["subprotocols"]
         self.accept("chat.v2" if "chat.v2" in offered else None)
@@ -184,24 +184,24 @@ class Subprotocol(WebsocketConsumer):  # type: ignore[misc, unused-ignore]
         self.close()
 
 
-class Denied(AsyncWebsocketConsumer):  # type: ignore[misc, unused-ignore]
+class Denied(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         raise DenyConnection
 
 
-class Closes(AsyncWebsocketConsumer):  # type: ignore[misc, unused-ignore]
+class Closes(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         await self.accept()
         await self.close(4001, "enough")
 
 
-class Fails(AsyncWebsocketConsumer):  # type: ignore[misc, unused-ignore]
+class Fails(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         await self.accept()
         raise RuntimeError("in a WebSocket")
 
 
-class FailsEarly(AsyncWebsocketConsumer):  # type: ignore[misc, unused-ignore]
+class FailsEarly(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         raise RuntimeError("before the accept")
 
@@ -236,7 +236,7 @@ CONSUMERS: dict[str, Any] = {
     "ws/fails": Fails,
     "ws/fails-early": FailsEarly,
 }
-urlpatterns = [path(route, view) for route, view in VIEWS.items()]  # type: ignore[arg-type, unused-ignore]
+urlpatterns = [path(route, view) for route, view in VIEWS.items()]
 
 sockets = URLRouter([path(route, consumer.as_asgi()) for route, consumer in CONSUMERS.items()])
 app = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": sockets})

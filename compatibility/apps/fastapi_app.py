@@ -80,8 +80,13 @@ async def body(request: Request) -> dict[str, Any]:
 
 
 @app.post("/items", status_code=201)
-async def item(item: Item, with_session: Annotated[str, Depends(session)]) -> dict[str, Any]:
-    return {**item.model_dump(), "with": with_session}
+async def item(item: Item) -> Item:
+    return item
+
+
+@app.get("/session")
+async def with_session(opened: Annotated[str, Depends(session)]) -> str:
+    return opened
 
 
 @app.post("/form")
@@ -236,7 +241,7 @@ async def denial(websocket: WebSocket) -> None:
 
 
 @app.websocket("/ws/closes")
-async def closes(websocket: WebSocket, with_session: Annotated[str, Depends(session)]) -> None:
+async def closes(websocket: WebSocket) -> None:
     await websocket.accept()
     await websocket.close(4001, "enough")
 
