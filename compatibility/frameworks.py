@@ -95,9 +95,9 @@ DECISIONS = (
         "`send` raises an `OSError` once the client has left, as 2.4 has it; streams end by that, without a task that"
         " listens.",
         case="requests: .*",
-        where=r"\d+ body",
-        theirs=r".*\"spec_version\":\"2\.3\".*",
-        ours=r".*\"spec_version\":\"2\.4\".*",
+        where=r"\d+ x-asgi",
+        theirs="spec_version=2.3 version=3.0",
+        ours="spec_version=2.4 version=3.0",
     ),
     Decision(
         "The connection goes on after a 500 that the framework has sent itself.",

@@ -37,8 +37,9 @@ class Server:
         self.output = folder / "output.log"
         self.command = [str(python), "-m", "uvicorn", app, "--host", HOST, "--no-access-log", *options]
         env = {name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)}
-        self.env = {**env, **environment, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(APPS)}
-        self.env["PYTHONHASHSEED"] = "0"  # some frameworks show a set in its order
+        env |= {"PYTHONPATH": str(APPS), "PYTHONDONTWRITEBYTECODE": "1"}
+        env["PYTHONHASHSEED"] = "0"  # some frameworks show a set in its order
+        self.env = env | environment
         self.port = 0
 
     def __enter__(self) -> Server:

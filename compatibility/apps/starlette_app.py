@@ -49,8 +49,8 @@ async def described(request: Request) -> Response:
     facts["query"] = scope["query_string"].decode("latin-1")
     facts["fields"] = sorted((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
     facts["client"], facts["server"] = scope["client"][0], scope["server"][0]
-    facts["asgi"] = scope["asgi"]
-    return JSONResponse(facts)
+    versions = " ".join(f"{name}={scope['asgi'][name]}" for name in sorted(scope["asgi"]))
+    return JSONResponse(facts, headers={"x-asgi": versions})
 
 
 async def body(request: Request) -> Response:
