@@ -6,6 +6,7 @@ Must not: know bytes or processes. Fails by: what starting a server fails by; di
 
 from __future__ import annotations
 
+import platform
 import sys
 import tempfile
 from collections import Counter
@@ -246,9 +247,10 @@ def section(result: Result, environments: Pair) -> Section:
         rows.append([kind, *cells])
     heads = ["", *(name for name, _ in FRAMEWORKS.values())]
     packages = [" ".join(version_of(package, ours) for package in packages) for _, packages in FRAMEWORKS.values()]
+    parts = ", ".join(f"{name} {ours[name]}" for name in ("httptools", "h11", "uvloop", "websockets"))
+    python = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
     text = [
-        f"Ours is {ours['uvicorn']}, the other {theirs['uvicorn']}; each in an environment of its own, with the same"
-        " versions of everything else.",
+        f"Ours is {ours['uvicorn']}, the other {theirs['uvicorn']}; {python}; {parts}.",
         "",
         *table(heads, [["version", *packages], *rows]),
     ]

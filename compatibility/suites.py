@@ -185,7 +185,7 @@ def run(only: Sequence[str] = ()) -> Section:
             print(f"{suite.project}, {name} …", file=sys.stderr)
             outcome[name] = examine(suite, environment)
         theirs, ours = outcome["theirs"], outcome["ours"]
-        rows.append([f"{suite.project} {suite.version}", str(ours.servers), str(theirs), str(ours), suite.left_out])
+        rows.append([f"{suite.project} {suite.version}", str(ours.servers), str(theirs), str(ours), suite.left_out or "–"])
         failures += [f"{suite.project}: {name} passes with the other server only" for name in worse(theirs, ours)]
         failures += [f"{suite.project}: no server was started"] * (not theirs.servers or not ours.servers)
         for name, what in theirs.tests.items():
