@@ -18,7 +18,7 @@ SECTIONS: dict[str, Callable[[list[str]], Section]] = {"frameworks": frameworks.
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="compatibility", description="What is served as by the other package.")
-    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="by default all")
+    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--check", action="store_true", help="leave docs/compatibility.md as it is")
     parser.add_argument("--only", default=[], action="append", help="part of a section; implies --check")
     chosen = parser.parse_args()
