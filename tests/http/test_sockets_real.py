@@ -195,6 +195,28 @@ async def test_what_an_application_had_open_is_closed_when_its_client_leaves(
         await closed.wait()
 
 
+@pytest.mark.parametrize("turns", [0, 1], ids=["at once", "after a turn"])
+async def test_what_a_failed_application_held_is_let_go(
+    turns: int, serve: Any, connect: Any, loop_factory: Any, without_collector: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)  # pytest keeps what is logged
+    closed = asyncio.Event()
+
+    class Open:
+        def __del__(self) -> None:
+            closed.set()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        held = Open()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        raise RuntimeError(f"with {type(held).__name__}")
+
+    async with serve(app, lifespan="off") as server, connect(server) as client:
+        assert (await client.get()).status == 500
+        await closed.wait()
+
+
 async def test_receive_says_disconnect_when_the_client_leaves(serve: Any, connect: Any, loop_factory: Any) -> None:
     begun, heard = asyncio.Event(), asyncio.Event()
 

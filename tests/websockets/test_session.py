@@ -145,7 +145,7 @@ async def test_accept_with_subprotocol_and_headers(serving: Any, peer: Any, http
 async def test_a_bad_accept_may_be_repaired(serving: Any, peer: Any, headers: Any) -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
-        with pytest.raises((ValueError, AttributeError)):
+        with pytest.raises((ValueError, TypeError, AttributeError)):
             await send({**ACCEPT, "headers": headers})
         with pytest.raises(ValueError, match="subprotocol"):
             await send({**ACCEPT, "subprotocol": "a\r\nb"})

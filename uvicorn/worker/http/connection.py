@@ -294,6 +294,7 @@ class Connection(asyncio.Protocol):
             return
         if task.done():
             self._app_done(stream, task)
+            del task  # as there: this frame is below the application's
             return
         tasks = self._state.tasks
         tasks.add(task)

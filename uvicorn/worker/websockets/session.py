@@ -159,6 +159,7 @@ class Session(asyncio.Protocol):
             return
         if task.done():
             self._app_done(task)
+            del task  # as there: this frame is below the application's
             return
         state.tasks.add(task)
         task.add_done_callback(state.tasks.discard)
