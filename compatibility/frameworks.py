@@ -165,6 +165,10 @@ class Result:
     def compare(self, framework: str, mode: str, case: Case, theirs: Account, ours: Account) -> None:
         self.checks[framework, case.kind] += 1
         found = list(differences(f"{framework} ({mode})", f"{case.kind}: {case.name}", theirs, ours))
+        for side, account in (("there", theirs), ("here", ours)):  # equal accounts of a failure prove nothing
+            found += [
+                Difference(framework, case.name, "failed", side, one["failed"]) for one in account if "failed" in one
+            ]
         left, explained = sort_out(found, DECISIONS)
         self.left += left
         for decision, those in explained.items():
