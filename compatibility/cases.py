@@ -346,8 +346,11 @@ LACKING: dict[str, dict[str, str]] = {
 }
 """For each framework the cases that it is not asked."""
 
+ONE_PROCESS = ("upgrade from polling",)
+"""Cases whose connections have to reach the same process, because it remembers the client."""
 
-def cases_of(framework: str) -> list[Case]:
+
+def cases_of(framework: str, workers: int = 1) -> list[Case]:
     if framework == "socketio":
-        return SOCKETIO
+        return [case for case in SOCKETIO if workers == 1 or case.name not in ONE_PROCESS]
     return [case for case in CASES if case.name not in LACKING.get(framework, {})]

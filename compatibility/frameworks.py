@@ -210,8 +210,9 @@ def refusal(make: Callable[[Path], Server]) -> Account:
 def examine(framework: str, mode: str, environments: Pair, result: Result) -> None:
     """One framework in one mode: both servers are asked everything, one after the other."""
     options = MODES[mode]
-    cases = cases_of(framework)
-    notes = 0 if framework in NO_LIFESPAN else 2 if mode == "two workers" else 1
+    workers = 2 if mode == "two workers" else 1
+    cases = cases_of(framework, workers)
+    notes = 0 if framework in NO_LIFESPAN else workers
     theirs, ours = (
         accounts(boot(environment.python, framework, options), cases, notes)
         for environment in (environments.peer, environments.ours)
@@ -221,7 +222,7 @@ def examine(framework: str, mode: str, environments: Pair, result: Result) -> No
         result.compare(framework, mode, case, theirs[name], ours[name])
     for name in ("start-up", "shutdown"):
         result.compare(framework, mode, Case("lifespan", name, lambda _: []), theirs[name], ours[name])
-    if mode != "two workers":  # there the other server goes on for ever
+    if workers == 1:  # with more, the other server goes on for ever
         failing = Case("lifespan", "start-up fails", lambda _: [])
         theirs_failing, ours_failing = (
             refusal(boot(environment.python, framework, options, COMPATIBILITY_FAIL="1"))
