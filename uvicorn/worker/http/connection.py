@@ -297,6 +297,7 @@ class Connection(asyncio.Protocol):
             return
         if task.done():
             self._app_done(stream, task)
+            del task  # as there: this frame is below the application's
             return
         tasks = self._state.tasks
         tasks.add(task)
@@ -449,6 +450,9 @@ class Connection(asyncio.Protocol):
                 _log.error("ASGI callable was cancelled.")
             self._app_failed(stream, None)
         except BaseException as exc:
+            # This frame is in the traceback now. If it held the task, the exception and the task would keep each other,
+            # and what the application had open with them: a generator's `finally` would wait for the garbage collector.
+            del task
             self._app_failed(stream, exc)
         else:
             if stream.phase != COMPLETE:

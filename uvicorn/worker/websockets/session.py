@@ -149,6 +149,7 @@ class Session(Carrier):
             return
         if task.done():
             self._app_done(task)
+            del task  # as there: this frame is below the application's
             return
         state.tasks.add(task)
         task.add_done_callback(state.tasks.discard)
@@ -459,6 +460,7 @@ class Session(Carrier):
         except asyncio.CancelledError:
             self._failed(None)
         except BaseException as exc:
+            del task  # or this frame, which is in the traceback, would keep task and exception alive
             self._failed(exc)
         else:
             if result is not None:
@@ -485,6 +487,7 @@ class Session(Carrier):
             self._close(code, "")
         self._deaf = True
         self._messages.clear()
+        self._wakeup.let_go()
         self._unblock()
 
     def _unblock(self) -> None:
