@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from uvicorn import logfiles
 
@@ -42,12 +42,23 @@ def leave(code: int) -> NoReturn:
 def leave_if_held_up(code: int) -> None:
     """Return if nothing would keep the interpreter from ending; else leave, and say what was left running."""
     deadline = time.monotonic() + PATIENCE
+    _dismiss_idle_pools()
     for thread in _others():
         thread.join(max(0.0, deadline - time.monotonic()))
     left = _others()
     if left:
         _log.warning("Leaving without waiting for these threads: %s.", ", ".join(thread.name for thread in left))
         leave(code)
+
+
+def _dismiss_idle_pools() -> None:
+    """The threads of a pool wait for more work, and no event loop ends those it has started. What the interpreter
+    would do next is done here, but for waiting without bound: so only a thread that is at work is left behind."""
+    pools: Any = sys.modules.get("concurrent.futures.thread")
+    if pools is not None:
+        pools._shutdown = True
+        for queue in list(pools._threads_queues.values()):
+            queue.put(None)
 
 
 def _others() -> list[threading.Thread]:

@@ -81,8 +81,13 @@ class SignalHearing:
             raise KeyboardInterrupt
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; a second call stops now (not the master's signal, which repeats itself to be more urgent)."""
+        """Stop; a second call stops now (not the master's signal, which repeats itself to be more urgent).
+
+        A program that is called back (`callback_notify`) is a master of its own: gunicorn's repeats its TERM all the
+        time until the worker has left.
+        """
         self._captured.append(sig)
-        if self.should_exit and not self._supervised:
+        repeated = sig == signal.SIGTERM and self.config.callback_notify is not None
+        if self.should_exit and not self._supervised and not repeated:
             self.force_exit = True
         self.should_exit = True
