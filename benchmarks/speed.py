@@ -1,9 +1,9 @@
 """Requests per second and server CPU time per request, as ratios between two servers.
 
-Owns: the workloads, the check that every server sends the very same answer, the rounds, and the table. One
+Owns: the workloads, the check that every server sends the very same answer, and the rounds. One
 server runs at a time, alone on one core, started afresh for each of its rounds; the load generator has the
-other core; rounds interleave, and what is shown is the median of the ratios of each round, with the
-smallest and the largest. Absolute figures go into `--json` only.
+other core; rounds interleave, and what is shown is the median of the ratios of each round, with its
+interval (see `report`). Absolute figures go into `--json` only.
 A round in which somebody else used a tenth of either core is taken again, a few times, and counted if it stays so.
 Must not: show a round in which an answer was not a 200, a socket failed or the number of bytes was another
 than the verified one.
@@ -18,7 +18,6 @@ import re
 import resource
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from pathlib import Path
 from benchmarks import apps, peers
 from benchmarks.peers import Peer, Wish
 from benchmarks.processes import HOST, StartFailed, Tree, core_seconds, free_port
+from benchmarks.report import Row, markdown, plot
 
 CONNECTIONS = 64
 WARM_UP = 1
@@ -52,7 +52,9 @@ BROWSER = {
 
 @dataclass(frozen=True)
 class Work:
-    """One workload: what is asked, and the body that must come back."""
+    """One workload: what is asked, and the body that must come back. With `variants` no request is like the one before:
+    so many paths and cookies take turns.
+    """
 
     name: str
     app: str
@@ -61,6 +63,7 @@ class Work:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     depth: int = 1
+    variants: int = 1
     access_log: bool = False
     pure: bool = False
     needs: str = ""
@@ -76,12 +79,27 @@ class Work:
         """For wrk. A `response` function would cost the load generator a copy of each answer, so there is
         none.
         """
-        lines = [f"wrk.headers[{json.dumps(k)}] = {json.dumps(v)}" for k, v in self.headers.items()]
+        lines = [f"wrk.headers[{wrk_string(k)}] = {wrk_string(v)}" for k, v in self.headers.items()]
         lines.append('wrk.headers["Host"] = "localhost"')
         if self.body:
             lines += [
                 'wrk.method = "POST"',
                 f"wrk.body = string.rep({self.body[:1].decode()!r}, {len(self.body)})",
+            ]
+        if self.variants > 1:
+            cookie = wrk_string(self.headers["Cookie"])
+            lines += [
+                "local made, at = {}, 0",
+                "function init(args)",
+                f"  for i = 1, {self.variants} do",
+                f'    wrk.headers["Cookie"] = {cookie} .. "; visit=" .. i',
+                '    made[i] = wrk.format(nil, "/items/" .. i)',
+                "  end",
+                "end",
+                "function request()",
+                "  at = at % #made + 1",
+                "  return made[at]",
+                "end",
             ]
         if self.depth > 1:
             lines += [
@@ -102,6 +120,10 @@ class Work:
         return "\n".join(lines) + "\n"
 
 
+def wrk_string(text: str) -> str:
+    return json.dumps(text)
+
+
 HELLO, POSTED = apps.HELLO, b"x" * 16384
 JSON = b'{"hello":"world","items":[1,2,3]}'
 WORKS = {
@@ -109,6 +131,9 @@ WORKS = {
     for work in [
         Work("get", "apps:hello", HELLO, "GET, 13 bytes"),
         Work("headers", "apps:hello", HELLO, "GET with a browser's 13 headers", headers=BROWSER),
+        Work(
+            "varied", "apps:hello", HELLO, "the same, each with another path and cookie", headers=BROWSER, variants=997
+        ),
         Work("large", "apps:large", apps.LARGE, "GET, 64 KiB body"),
         Work("post", "apps:echo", POSTED, "POST and echo 16 KiB", body=POSTED),
         Work("chunks", "apps:chunks", apps.CHUNK * apps.CHUNKS, "ten streamed chunks of 1 KiB"),
@@ -291,10 +316,6 @@ class Bench:
         return Round(requests, seconds, cpu, answer.size, max(server_others, load_others) / seconds), answer
 
 
-def ratio(values: list[float], digits: int = 2) -> str:
-    return f"**{statistics.median(values):.{digits}f}** ({min(values):.{digits}f}–{max(values):.{digits}f})"
-
-
 def run_work(bench: Bench, work: Work, servers: list[Peer], rounds: int) -> dict[str, list[Round]]:
     """Interleaved rounds of every server that can do it; one that cannot is named on stderr and left out."""
     taken: dict[str, list[Round]] = {peer.name: [] for peer in servers}
@@ -329,28 +350,26 @@ def run_work(bench: Bench, work: Work, servers: list[Peer], rounds: int) -> dict
     return taken
 
 
-def print_table(subject: str, table: dict[str, dict[str, list[Round]]]) -> None:
-    print(
-        f"\n{subject} against each peer: median (smallest–largest) of the per-round ratios; "
-        f"above 1, {subject} is better\n"
-    )
-    print("| work | peer | requests/s | CPU time per request | bytes per answer |")
-    print("|---|---|---|---|---|")
+def results(subject: str, table: dict[str, dict[str, list[Round]]]) -> list[Row]:
+    """The ratios of each round, by work and peer. Works whose subject was left out are not among them."""
+    rows = []
     for name, taken in table.items():
         own = taken.get(subject)
-        if not own:
-            print(f"| {WORKS[name].title} | | {subject} was left out | | |")
-            continue
         for peer, other in taken.items():
-            if peer == subject:
-                continue
-            rate = ratio([a.rate / b.rate for a, b in zip(own, other, strict=True)])
-            cost = ratio([b.cost / a.cost for a, b in zip(own, other, strict=True)])
-            sizes = f"{own[0].answer} : {other[0].answer}"
-            print(f"| {WORKS[name].title} | {peer} | {rate} | {cost} | {sizes} |")
+            if own and peer != subject:
+                pairs = list(zip(own, other, strict=True))
+                rate = [a.rate / b.rate for a, b in pairs]
+                cost = [b.cost / a.cost for a, b in pairs]
+                rows.append(Row(WORKS[name].title, peer, rate, cost, f"{own[0].answer} : {other[0].answer}"))
+    return rows
+
+
+def disturbances(table: dict[str, dict[str, list[Round]]]) -> str:
     every = [taken for servers in table.values() for rounds in servers.values() for taken in rounds]
-    if disturbed := sum(taken.others >= DISTURBED for taken in every):
-        print(f"\n{disturbed} of {len(every)} rounds were disturbed: other processes used {DISTURBED:.0%} of a core")
+    disturbed = sum(taken.others >= DISTURBED for taken in every)
+    if not disturbed:
+        return f"None of {len(every)} rounds was disturbed."
+    return f"{disturbed} of {len(every)} rounds were disturbed: other processes used {DISTURBED:.0%} of a core."
 
 
 def parse() -> argparse.Namespace:
@@ -365,6 +384,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cores", default="0,1", help="the server's core and the load generator's")
     parser.add_argument("--attempts", type=int, default=3, help="at a round, while others use the cores")
     parser.add_argument("--json", type=Path, help="write every round here")
+    parser.add_argument("--plot", type=Path, help="write a plot of the CPU time ratios here, as SVG")
     return parser.parse_args()
 
 
@@ -382,10 +402,15 @@ def main() -> None:
         bench = Bench(Path(name), arguments.seconds, (server_core, load_core), arguments.attempts)
         names = arguments.servers.split(",")
         servers = peers.present(peers.find(names, ours=arguments.ours, peers_env=arguments.peers_env), bench.folder)
+        versions = {peer.name: peer.version(bench.folder) or "" for peer in servers}
         if arguments.subject not in {peer.name for peer in servers}:
             raise SystemExit(f"{arguments.subject} is not there")
         table = {name: run_work(bench, WORKS[name], servers, arguments.rounds) for name in works}
-    print_table(arguments.subject, table)
+    rows = results(arguments.subject, table)
+    print(markdown(arguments.subject, rows, versions))
+    print(f"\n{disturbances(table)}")
+    if arguments.plot:
+        arguments.plot.write_text(plot(arguments.subject, rows, versions))
     if arguments.json:
         plain = {w: {s: [asdict(r) for r in rounds] for s, rounds in taken.items()} for w, taken in table.items()}
         arguments.json.write_text(json.dumps(plain, indent=1))

@@ -116,54 +116,47 @@ def one_echo(sock: socket.socket, sent: bytes, payload: bytes, deflate: bool) ->
         raise ValueError("another echo than what was sent")
 
 
-def size_of_frame(view: bytes) -> int:
-    """Bytes of the frame that `view` begins with, 0 while its head is not complete."""
-    if len(view) < 2:
-        return 0
+def size_of_frame(view: bytes | bytearray) -> int:
+    """Bytes of the frame that `view` begins with. (Heads are never split in practice: they come with their payload.)"""
     if view[1] < 126:
         return 2 + view[1]
     head = 4 if view[1] == 126 else 10
-    return head + int.from_bytes(view[2:head], "big") if len(view) >= head else 0
+    return head + int.from_bytes(view[2:head], "big")
 
 
 class Socket:
-    """One connection with one message in flight: `heard` counts bytes of the echo, `wanted` is its size once known."""
+    """One connection with one message in flight: `missing` counts the bytes of its echo that did not come yet."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.heard = self.wanted = 0
-
-    def take(self, data: bytes) -> bool:
-        """Whether the echo is complete. (Heads are never split in practice: they come with their payload.)"""
-        if not self.heard:
-            self.wanted = size_of_frame(data)
-        self.heard += len(data)
-        if self.heard < self.wanted or not self.wanted:
-            return False
-        self.heard = 0
-        return True
+        sock.settimeout(None)  # else every call would ask the kernel first whether it can be made
+        self.receive = sock.recv_into
+        self.send = sock.sendall
+        self.missing = 0
 
 
 def echo_for(seconds: float, sockets: dict[int, Socket], poll: select.epoll, sent: bytes) -> tuple[int, float]:
     """(echoes, seconds): each connection sends again when its echo is there."""
     for each in sockets.values():
-        each.sock.sendall(sent)
+        each.send(sent)
     count, left = 0, len(sockets)
+    room = bytearray(1 << 20)
     begin = time.monotonic()
     end = begin + seconds
     while left:
         going = time.monotonic() < end
         for number, _ in poll.poll(20):
             each = sockets[number]
-            data = each.sock.recv(1 << 20)
-            if not data:
+            got = each.receive(room)
+            if not got:
                 raise ValueError("closed")
-            if each.take(data):
-                count += 1
-                if going:
-                    each.sock.sendall(sent)
-                else:
-                    left -= 1
+            each.missing = (each.missing or size_of_frame(room)) - got
+            if each.missing:
+                continue
+            count += 1
+            if going:
+                each.send(sent)
+            else:
+                left -= 1
     return count, time.monotonic() - begin
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def address(name: Any) -> tuple[str, Any] | None:
     """A socket's name as ASGI has it: (host, port), (path, None) for a Unix socket, None for an unnamed one."""
+    if type(name) is tuple and len(name) == 2:
+        return name  # IPv4, as the socket module has it
     if isinstance(name, (tuple, list)):
         return (str(name[0]), int(name[1]))
     return (str(name), None) if name else None

@@ -14,9 +14,10 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.errors import BadRequest
 from uvicorn.worker.http.codec_h11 import H11Codec
+from uvicorn.worker.http.fields import Request
 from uvicorn.worker.http.h11_connection import H11Connection
 from uvicorn.worker.http.limits import Limits
-from uvicorn.worker.http.reader import Part, RequestReader
+from uvicorn.worker.http.reader import Part, RequestReader, Shared
 from uvicorn.worker.state import ServerState
 
 CODECS: dict[str, Any] = {"h11": H11Codec}
@@ -55,12 +56,19 @@ def codec_class(request: pytest.FixtureRequest) -> Any:
 Call = tuple[Any, ...]
 
 
-def _calls(codec_class: Any, chunks: Iterable[bytes], limits: Limits | None = None) -> list[Call]:
+def _calls(
+    codec_class: Any,
+    chunks: Iterable[bytes],
+    limits: Limits | None = None,
+    forgetful: bool = False,
+    shared: Shared | None = None,
+) -> list[Call]:
     """What a reader makes of these bytes: ("request", …), ("body", whole), ("refused", status).
 
     An unfinished body is left out: how much of it was told before a refusal depends on how the bytes were cut.
+    `forgetful`: every head is parsed, also one that was seen before. `shared`: with other readers.
     """
-    reader = RequestReader(codec_class(), limits)
+    reader = RequestReader(shared or Shared(codec_class(), limits))
     calls: list[Call] = []
     body = b""
     for data in chunks:
@@ -68,10 +76,13 @@ def _calls(codec_class: Any, chunks: Iterable[bytes], limits: Limits | None = No
         try:
             while reader.pending:
                 if reader.part is Part.HEAD:
+                    if forgetful:
+                        reader.forget()
                     request = reader.head()
                     if request is None:
                         break
-                    calls.append(("request", *request.line, tuple(request.fields), request.keep_alive, request.upgrade))
+                    told = {name: getattr(request, name) for name in Request.__slots__ if name != "line"}
+                    calls.append(("request", *request.line, told))
                     body = b""
                 else:
                     body += reader.body()

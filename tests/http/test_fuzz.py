@@ -6,13 +6,16 @@ The examples are the same in every run. `FUZZ_EXAMPLES` raises their number and 
 from __future__ import annotations
 
 import os
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from uvicorn.worker.http.limits import Limits
+from uvicorn.worker.http.reader import Shared
 
 WANTED = os.environ.get("FUZZ_EXAMPLES", "")
 
@@ -77,6 +80,8 @@ NASTY = [bytes([byte]) for byte in range(256)] + [
     b"HTTP/1.1",
 ]
 
+CASES = [case.raw for case in runpy.run_path(str(Path(__file__).with_name("corpus.py")))["CASES"]]
+
 LIMITS = [Limits()] * 4 + [
     Limits(line=18),
     Limits(head=60),
@@ -115,13 +120,54 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[int]]:
     return data, sorted(draw(st.lists(st.integers(0, len(data)), max_size=5)))
 
 
-@settings(
+@st.composite
+def repetitions(draw: st.DrawFn) -> bytes:
+    """What a client says that says much again: a few request lines, and a few sets of fields behind them."""
+    line = st.builds(
+        lambda *parts: b" ".join(parts), usual(METHODS[:4] * 4 + METHODS), usual(TARGETS), usual(VERSIONS[:8])
+    )
+    lines = draw(st.lists(line, min_size=1, max_size=3))
+    blocks = draw(st.lists(st.tuples(usual(HOSTS[:10]), fields, fields), min_size=1, max_size=2))
+    heads = st.builds(lambda first, block: b"\r\n".join([first, *block, b"", b""]), usual(lines), usual(blocks))
+    return b"".join(draw(st.lists(heads, min_size=2, max_size=6)))
+
+
+fuzzed = settings(
     max_examples=int(WANTED or 400),
     derandomize=not WANTED,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+@fuzzed
+@given(repetitions())
+def test_what_was_seen_before_makes_no_difference(
+    codecs: dict[str, Any], calls: Callable[..., list[Any]], data: bytes
+) -> None:
+    outcomes = {
+        f"{name}, forgetful: {forgetful}": calls(codec, [data], forgetful=forgetful)
+        for name, codec in codecs.items()
+        for forgetful in (False, True)
+    }
+    first = next(iter(outcomes.values()))
+    assert all(outcome == first for outcome in outcomes.values()), outcomes
+
+
+@fuzzed
+@given(st.lists(usual(CASES) | requests(), min_size=2, max_size=5))
+def test_what_one_connection_said_makes_no_difference_to_another(
+    codecs: dict[str, Any], calls: Callable[..., list[Any]], messages: list[bytes]
+) -> None:
+    """They share a codec."""
+    for codec_class in codecs.values():
+        shared = Shared(codec_class())
+        for message in messages:
+            assert calls(codec_class, [message], shared=shared) == calls(codec_class, [message])
+
+
+@fuzzed
 @given(streams(), usual(LIMITS))
 def test_codecs_and_cuts_make_no_difference(
     codecs: dict[str, Any], calls: Callable[..., list[Any]], stream: tuple[bytes, list[int]], limits: Limits

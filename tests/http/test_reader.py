@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import BadRequest
+from uvicorn.worker.http.fields import METHODS, request_line
 from uvicorn.worker.http.limits import HEAD_BYTES, HEAD_FIELDS, Limits
-from uvicorn.worker.http.reader import MAX_CHUNK_LINE, MAX_TRAILERS, Part, RequestReader
+from uvicorn.worker.http.reader import (
+    MAX_CHUNK_LINE,
+    MAX_TRAILERS,
+    NOTHING,
+    REMEMBERED,
+    Part,
+    RequestReader,
+    Shared,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -16,7 +25,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 @pytest.fixture
 def reader(codec_class: Any) -> RequestReader:
-    return RequestReader(codec_class())
+    return RequestReader(Shared(codec_class()))
 
 
 def refused(reader: RequestReader, data: bytes) -> int:
@@ -83,7 +92,7 @@ def test_a_line_that_never_ends(reader: RequestReader) -> None:
 
 
 def test_a_smaller_limit(codec_class: Any) -> None:
-    reader = RequestReader(codec_class(), Limits(head=600))
+    reader = RequestReader(Shared(codec_class(), Limits(head=600)))
     assert refused(reader, GET[:-2] + b"X: " + b"v" * 600 + b"\r\n\r\n") == 431
 
 
@@ -180,7 +189,7 @@ def test_what_can_become_one_is_waited_for(reader: RequestReader, data: bytes) -
 
 def test_the_size_of_a_chunk_line(codec_class: Any) -> None:
     for extra, fits in ((0, True), (1, False)):
-        reader = RequestReader(codec_class())
+        reader = RequestReader(Shared(codec_class()))
         data = CHUNKED + b"1;" + b"x" * (MAX_CHUNK_LINE - 2 + extra) + b"\r\na\r\n"
         if fits:
             reader.pending = data
@@ -197,7 +206,7 @@ def test_chunk_lines_are_limited_before_they_end(reader: RequestReader) -> None:
 def test_trailers_are_limited_together(codec_class: Any) -> None:
     line = b"X: " + b"y" * 95 + b"\r\n"
     for count, fits in ((MAX_TRAILERS // 100, True), (MAX_TRAILERS // 100 + 1, False)):
-        reader = RequestReader(codec_class())
+        reader = RequestReader(Shared(codec_class()))
         data = CHUNKED + b"0\r\n" + line * count + b"\r\n"
         if fits:
             reader.pending = data
@@ -230,3 +239,63 @@ def test_the_parser_is_ready_for_the_next_head_after_anything(reader: RequestRea
         assert reader.head() is not None
         following = reader.head()
         assert following is not None and following.fields == [(b"host", b"a")], line
+
+
+def test_what_a_request_line_may_be_every_codec_accepts(codec_class: Any) -> None:
+    """A line may stand before fields that were parsed behind another: nothing else looks at it then."""
+    for byte in range(256):
+        for target in (b"/a%cb", b"/?%cb", b"/%%%c", b"/a/%c", b"/%c"):
+            line = b"GET " + target % byte + b" HTTP/1.1"
+            try:
+                accepted = request_line(line).authority is None
+            except BadRequest:
+                accepted = False
+            try:
+                parsed = codec_class().parse(line + b"\r\nHost: a\r\n\r\n") == [(b"host", b"a")]
+            except BadRequest:
+                parsed = False
+            assert accepted == parsed or (byte in b" #" and not accepted), line
+    for method in METHODS:
+        assert codec_class().parse(method + b" /a HTTP/1.0\r\nHost: a\r\n\r\n") == [(b"host", b"a")]
+
+
+def test_a_head_that_comes_again_is_not_parsed_again(codec_class: Any) -> None:
+    class Counting(codec_class):  # type: ignore[misc]  # whichever it is
+        heads = 0
+
+        def parse(self, head: bytes) -> Any:
+            self.heads += 1
+            return super().parse(head)
+
+    codec = Counting()
+    shared = Shared(codec)
+    reader = RequestReader(shared)
+    reader.pending = GET + GET + GET.replace(b"GET /", b"HEAD /other?q")
+    first, second, third = reader.head(), reader.head(), reader.head()
+    assert first is second is not None and third is not None
+    assert (third.method, third.line.path, third.line.query_string, third.usual) == ("HEAD", "/other", b"q", False)
+    assert third.fields == [(b"host", b"a")] and codec.heads == 1
+    another = RequestReader(shared)
+    another.pending = GET.replace(b"GET /", b"HEAD /other?q")
+    assert another.head() is third and codec.heads == 1, "a new connection knows what the others last saw"
+    another.forget()
+    another.pending = GET.replace(b": a", b": b") + GET.replace(b"1.1", b"1.0")
+    assert another.head() is not None and another.head() is not None
+    assert codec.heads == 3, "other fields, or another version, are parsed"
+
+
+def test_a_body_follows_a_head_that_comes_again(reader: RequestReader) -> None:
+    head = GET[:-2] + b"Content-Length: 2\r\n\r\n"
+    reader.pending = head + b"ab" + head + b"cd" + GET
+    for body in (b"ab", b"cd"):
+        request = reader.head()
+        assert request is not None and (reader.part, reader.body()) == (Part.LENGTH, body)
+    assert reader.head() is not None and reader.part is Part.HEAD
+
+
+def test_a_large_head_is_not_kept(codec_class: Any) -> None:
+    shared = Shared(codec_class())
+    reader = RequestReader(shared)
+    reader.pending = GET[:-2] + b"X: " + b"y" * REMEMBERED + b"\r\n\r\n"
+    assert reader.head() is not None
+    assert shared.last is NOTHING

@@ -108,6 +108,25 @@ async def test_pipelined_requests(serve: Any, connect: Any, recorder: Any, loop_
         assert [(await client.answer()).body for _ in range(50)] == [b"%d" % number for number in range(50)]
 
 
+async def test_large_and_small_pipelined_answers_keep_their_order(serve: Any, connect: Any, loop_factory: Any) -> None:
+    """All of them are ready in one turn of the loop; a large one is neither copied nor overtaken."""
+    sizes = [10, 60_000, 20, 30_000, 400_000, 1, 70_000]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        size = int(scope["path"][1:])
+        body = bytes([size % 251]) * size
+        length = [(b"content-length", b"%d" % size)] if size % 20 else []
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        await send({"type": "http.response.body", "body": body[: size // 2], "more_body": True})
+        await send({"type": "http.response.body", "body": body[size // 2 :]})
+
+    async with serve(app, lifespan="off") as server, connect(server) as client:
+        client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % size for size in sizes))
+        for size in sizes:
+            answer = await client.answer()
+            assert answer.body == bytes([size % 251]) * size
+
+
 async def test_a_half_closed_client_reads_its_answer(
     serve: Any, connect: Any, recorder: Any, loop_factory: Any
 ) -> None:

@@ -31,7 +31,7 @@ class FakeOutlet:
     def write(self, data: bytes) -> None:
         self.writes.append(data)
 
-    def write_large(self, head: bytes, body: bytes) -> None:
+    def write_large(self, head: bytes, body: bytes, more: bool) -> None:
         self.writes += [head, body] if head else [body]
 
     def body_wanted(self) -> None:
@@ -279,7 +279,7 @@ async def test_head_sends_no_body(make: Make, outlet: FakeOutlet) -> None:
     await stream.send(dict(START))
     await stream.send(body(b"hello", more=True))
     await stream.send(body(b"hello"))
-    assert (outlet.body, stream.short) == (b"", False)
+    assert (outlet.body, stream.left) == (b"", 0)
 
 
 async def test_too_much_raises_and_nothing_of_it_is_written(make: Make, outlet: FakeOutlet) -> None:
@@ -303,7 +303,7 @@ async def test_too_little_is_short(make: Make) -> None:
     stream = make(complete=True)
     await stream.send({**START, "headers": [(b"content-length", b"3")]})
     await stream.send(body(b"ab"))
-    assert stream.short
+    assert stream.left == 1
 
 
 async def test_bad_headers_raise_and_the_response_may_start_again(make: Make, outlet: FakeOutlet) -> None:

@@ -43,6 +43,17 @@ class Ear:
         self.answer = answer
 
 
+def feed(codec: Any, ear: Ear, data: bytes) -> None:
+    """As a session does it while the application waits for a message."""
+    content = codec.whole(data)
+    if content is None:
+        codec.receive(data)
+    elif isinstance(content, str):
+        ear.message(content, None)
+    else:
+        ear.message(None, content)
+
+
 @pytest.fixture
 def listen(codec_class: Any) -> Any:
     def make(data: bytes, deflate: bool = False, size: int = 1 << 20) -> Ear:
@@ -50,7 +61,7 @@ def listen(codec_class: Any) -> Any:
         codec = codec_class(ear, LIMIT, Deflate(AGREED) if deflate else None)
         for at in range(0, len(data), size):
             if not codec.over:
-                codec.receive(data[at : at + size])
+                feed(codec, ear, data[at : at + size])
         return ear
 
     return make
@@ -81,6 +92,40 @@ def test_compressed(wire: Any, listen: Any) -> None:
     sent += wire.frame(wire.CONT, packed[5:], fin=False) + wire.frame(wire.CONT)
     ear = listen(sent, deflate=True)
     assert ear.heard == ["Hello " * 100, "plain", ("ping", b""), b"Hello " * 100]
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"x" * 125, b"x" * 126, b"x" * (LIMIT - 2), "é€𝄞".encode()])
+def test_the_short_way(wire: Any, data: bytes) -> None:
+    """One frame that is a whole message is taken at once; everything else, and everything in between, is not."""
+    from uvicorn.worker.websockets.codec_websockets import Codec
+
+    ear = Ear()
+    codec = Codec(ear, LIMIT, Deflate(AGREED))
+    text, binary = wire.frame(wire.TEXT, data), wire.frame(wire.BINARY, data)
+    assert (codec.whole(text), codec.whole(binary)) == (data.decode(), data)
+    for other in (
+        text[:-1],
+        text + text,
+        text + b"x",
+        wire.frame(wire.TEXT, data, mask=None),
+        wire.frame(wire.TEXT, data, fin=False),
+        wire.frame(wire.TEXT, data, rsv=4),
+        wire.frame(wire.CONT, data),
+        wire.frame(wire.PING, data[:125]),
+        wire.frame(wire.TEXT, data + b"\xff"),
+        wire.frame(wire.TEXT, b"x" * LIMIT),
+    ):
+        assert codec.whole(other) is None
+    codec.receive(text[:3])
+    assert codec.whole(text) is None
+    codec.receive(text[3:])
+    assert codec.whole(text) == data.decode()
+    codec.receive(wire.frame(wire.TEXT, b"begun", fin=False))
+    assert codec.whole(text) is None
+    codec.receive(wire.frame(wire.CONT, b""))
+    assert codec.whole(text) == data.decode()
+    codec.fail(1011, "")
+    assert codec.whole(text) is None
 
 
 FAULTS = {
@@ -231,8 +276,9 @@ def by_the_library(pieces: list[bytes], deflate: bool) -> tuple[list[Any], int |
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(frames, max_size=8), st.lists(st.integers(1, 300), min_size=1, max_size=12), st.booleans())
+@given(st.lists(frames, max_size=8), st.lists(st.integers(1, 300), max_size=12), st.booleans())
 def test_as_the_library_alone(sent: list[Any], cuts: list[int], deflate: bool) -> None:
+    """Without `cuts` every frame comes by itself, as most do."""
     pytest.importorskip("websockets")
     import runpy
     from pathlib import Path
@@ -241,7 +287,7 @@ def test_as_the_library_alone(sent: list[Any], cuts: list[int], deflate: bool) -
 
     forms = runpy.run_path(str(Path(__file__).with_name("wire.py")))
     compressor = zlib.compressobj(wbits=-12)
-    data, inside = b"", False
+    whole, inside = [], False
     for opcode, payload, fin, rsv in sent:
         if inside and opcode == 0x8:
             continue  # a close between fragments: ours answers it, the library minds
@@ -249,17 +295,18 @@ def test_as_the_library_alone(sent: list[Any], cuts: list[int], deflate: bool) -
             payload = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
             payload = payload.removesuffix(b"\x00\x00\xff\xff") if fin else payload
         inside = not fin if opcode in (0x0, 0x1, 0x2) else inside
-        data += forms["frame"](opcode, payload, fin=fin, rsv=rsv)
-    pieces, at = [], 0
-    while at < len(data):
+        whole.append(forms["frame"](opcode, payload, fin=fin, rsv=rsv))
+    pieces, data, at = [], b"".join(whole), 0
+    while cuts and at < len(data):
         size = cuts[len(pieces) % len(cuts)]
         pieces.append(data[at : at + size])
         at += size
+    pieces = pieces or whole
     ear = Ear()
     codec = Codec(ear, LIMIT, Deflate(AGREED) if deflate else None)
     for piece in pieces:
         if not codec.over:
-            codec.receive(piece)
+            feed(codec, ear, piece)
     heard, code = by_the_library(pieces, deflate)
     ours = None if ear.over is None else ear.over[0]
     if ours == 1007 and code != 1007:  # letters are judged with each fragment, before what may come behind them

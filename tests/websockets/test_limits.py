@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from uvicorn.worker.websockets.session import Session
+
 ACCEPT = {"type": "websocket.accept"}
 MEBIBYTE = 1 << 20
 
@@ -78,25 +80,49 @@ def reset(client: Any) -> None:
     client.writer.transport.abort()
 
 
-async def flood(client: Any, data: bytes, most: int) -> int:
-    """Send until nobody takes any more, `most` bytes at the utmost."""
-    sock = client.writer.get_extra_info("socket")
-    sent = 0
+@pytest.fixture
+def paused(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when a session stops reading."""
+    event = asyncio.Event()
+    pause = Session._pause
+
+    def noticed(self: Session) -> None:
+        pause(self)
+        event.set()
+
+    monkeypatch.setattr(Session, "_pause", noticed)
+    return event
+
+
+async def flood(client: Any, data: bytes, most: int, paused: asyncio.Event | None = None) -> int:
+    """Send `most` bytes, or until the server reads no more and the kernel takes no more."""
+    loop = asyncio.get_running_loop()
     client.writer.transport.pause_reading()
-    raw = socket.socket(fileno=sock.fileno())
-    try:
+    with client.writer.get_extra_info("socket").dup() as raw:  # the other descriptor is the transport's to watch
         raw.setblocking(False)
-        quiet, rest = 0, data
-        while sent < most and quiet < 20:
-            try:
-                taken = raw.send(rest)  # perhaps not all of it: the next one goes on in the middle of a frame
-                sent, quiet, rest = sent + taken, 0, rest[taken:] or data
-            except BlockingIOError:
-                quiet += 1
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0)
-    finally:
-        raw.detach()
+        stopped = None if paused is None else asyncio.create_task(paused.wait())
+        writable = asyncio.Event()
+        loop.add_writer(raw.fileno(), writable.set)
+        try:
+            sent, rest = 0, data
+            while sent < most:
+                writable.clear()
+                try:
+                    taken = raw.send(rest)  # perhaps not all of it: the next one goes on in the middle of a frame
+                except BlockingIOError:
+                    room = asyncio.create_task(writable.wait())
+                    await asyncio.wait({room} if stopped is None else {room, stopped}, return_when="FIRST_COMPLETED")
+                    if not room.done():
+                        room.cancel()
+                        return sent
+                else:
+                    sent, rest = sent + taken, rest[taken:] or data
+            if stopped is not None:
+                await stopped
+        finally:
+            loop.remove_writer(raw.fileno())
+            if stopped is not None:
+                stopped.cancel()
     return sent
 
 
@@ -106,7 +132,7 @@ async def flood(client: Any, data: bytes, most: int) -> int:
     ids=["websockets-empty", "websockets", "wsproto-small", "wsproto"],
 )
 async def test_a_flood_that_nobody_reads(
-    serving: Any, peer: Any, wire: Any, ws: str, payload: bytes, memory: Any
+    serving: Any, peer: Any, wire: Any, ws: str, payload: bytes, memory: Any, paused: asyncio.Event
 ) -> None:
     pytest.importorskip(ws)
     app = Held()
@@ -115,7 +141,9 @@ async def test_a_flood_that_nobody_reads(
         one = wire.frame(wire.TEXT, payload)
         many = one * (60_000 // len(one))
         before = memory()[0]
-        await flood(client, many, (16 if len(one) > 1000 else 1) * MEBIBYTE)  # who left is still heard to the end
+        await flood(
+            client, many, (16 if len(one) > 1000 else 1) * MEBIBYTE, paused
+        )  # who left is still heard to the end
         assert memory()[0] - before < 4 * MEBIBYTE
         assert app.taken == 0
         await neighbour(server, peer)
@@ -146,11 +174,52 @@ async def test_a_reader_that_takes_nothing(serving: Any, peer: Any, ws: str, mem
         client.writer.transport.pause_reading()
         before = memory()[0]
         await neighbour(server, peer)
-        await app.over.wait()  # the missed pong ends it: 1011, and `send` raises
+        await app.over.wait()  # the missed pong ends it, and `send` raises
         assert memory()[0] - before < 2 * MEBIBYTE
+        await neighbour(server, peer)
         [session] = [one for one in server.server_state.connections if one._path() == "/push"]
         session.sweep(session.active_at + 10.1, 5.0)
         assert session.transport.is_closing()
+
+
+async def test_a_reader_that_wakes_up_late_is_told_why(serving: Any, peer: Any, ws: str, wire: Any) -> None:
+    app = Held()
+    async with (
+        serving(app, ws=ws, ws_ping_interval=0.2, ws_ping_timeout=0.2, timeout_graceful_shutdown=0) as server,
+        peer(server) as client,
+    ):
+        await client.shake_hands("/push")
+        client.writer.transport.pause_reading()
+        await app.over.wait()
+        client.writer.transport.resume_reading()
+        while (got := await client.frame()).opcode != wire.CLOSE:
+            assert got.opcode in (wire.BINARY, wire.PING)
+        assert got.code == 1011
+        assert await client.ended() == b""
+
+
+async def test_who_sends_without_end_to_a_transport_that_closes_is_stopped(serving: Any, peer: Any) -> None:
+    """It takes everything, and the loop hears of the loss in its next turn only: a `send` has to wait for that."""
+    sent: list[int] = []
+    over = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            await send(ACCEPT)
+            [session] = [one for one in server.server_state.connections if isinstance(one, Session)]
+            session.transport.abort()
+            try:
+                for number in range(10_000):
+                    await send({"type": "websocket.send", "bytes": bytes(1024)})
+                    sent.append(number)
+            finally:
+                over.set()
+
+    async with serving(app) as server, peer(server) as client:
+        await client.shake_hands()
+        await over.wait()
+    assert len(sent) < 100
 
 
 async def test_a_bomb_of_a_gigabyte(serving: Any, peer: Any, wire: Any, ws: str, memory: Any) -> None:

@@ -72,6 +72,36 @@ async def test_echo(serving: Any, peer: Any, wire: Any, http: str, ws: str) -> N
         assert await client.ended() == b""
 
 
+@pytest.mark.usefixtures("loop_factory")
+async def test_many_messages_in_one_read(serving: Any, peer: Any, wire: Any, ws: str) -> None:
+    """What is said in one turn of the loop leaves in the order in which it was said, whoever held it back."""
+    async with serving(Script(echo), ws=ws) as server, peer(server) as client, peer(server) as other:
+        for one in (client, other):
+            await one.shake_hands()
+        texts = [str(number) * (number + 1) for number in range(100)]
+        for _ in range(3):
+            for one in (client, other):
+                one.send(b"".join([wire.frame(wire.TEXT, text.encode()) for text in texts]))
+            for one in (client, other):
+                assert [await one.message() for _ in texts] == texts
+
+
+async def test_an_answer_that_is_held_back_leaves_before_the_end(serving: Any, peer: Any, wire: Any, ws: str) -> None:
+    async with serving(Script(echo), ws=ws) as server, peer(server) as client:
+        await client.shake_hands()
+        [session] = server.server_state.connections
+
+        def message_and_end() -> None:
+            server.server_state.outbox.last = float("inf")  # somebody wrote just now
+            session.data_received(wire.frame(wire.TEXT, b"last"))
+            session.eof_received()
+            session.transport.close()
+
+        asyncio.get_running_loop().call_soon(message_and_end)
+        assert await client.message() == "last"
+        assert await client.ended() == b""
+
+
 async def test_the_scope(serving: Any, peer: Any, http: str) -> None:
     script = Script(echo)
     async with serving(script, http=http, root_path="/mount", headers=[("x-a", "b")]) as server, peer(server) as client:

@@ -30,6 +30,7 @@ else:
     asyncio = Later("asyncio", globals())
 
 from uvicorn.worker.descriptors import Descriptors
+from uvicorn.worker.loops import is_uvloop
 
 ACCEPTS_PER_WAKE = 16
 """Siblings share the queue: a worker that took all of it at once would serve it alone."""
@@ -92,8 +93,7 @@ class Acceptor:
     async def start(self, backlog: int) -> None:
         """Begin to accept. The socket listens already, or begins to with this backlog."""
         self._backlog = backlog
-        on_uvloop = type(self._loop).__module__.startswith("uvloop")
-        if on_uvloop and self._tls is None and self._sock.family in (socket.AF_INET, socket.AF_INET6):
+        if is_uvloop(self._loop) and self._tls is None and self._sock.family in (socket.AF_INET, socket.AF_INET6):
             self._server = await self._loop.create_server(self._watched_factory, sock=self._sock.dup(), backlog=backlog)
         else:
             self._sock.listen(backlog)
@@ -250,5 +250,5 @@ class Acceptor:
 
 def _farewell(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
     """asyncio has that setting from Python 3.11 on; before, it waits for ever by itself."""
-    old = sys.version_info < (3, 11) and not type(loop).__module__.startswith("uvloop")
+    old = sys.version_info < (3, 11) and not is_uvloop(loop)
     return {} if old else {"ssl_shutdown_timeout": FAREWELL}

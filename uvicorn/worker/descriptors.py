@@ -15,6 +15,8 @@ import os
 
 BATCH = 8
 """Connections that one question answers for."""
+FAR = 512
+"""So many free descriptors below the limit, a question answers for eight times as many connections."""
 
 
 class Descriptors:
@@ -30,9 +32,10 @@ class Descriptors:
         """Whether one more connection may be accepted."""
         if self._left <= 0:
             limit = soft_limit()
-            if limit is not None and highest_of_next(BATCH, self._sample) >= limit - spare(limit):
+            free = FAR if limit is None else limit - spare(limit) - highest_of_next(BATCH, self._sample)
+            if free <= 0:
                 return False
-            self._left = BATCH
+            self._left = BATCH if free < FAR else 8 * BATCH
         self._left -= 1
         return True
 

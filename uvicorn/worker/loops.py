@@ -36,6 +36,11 @@ def asyncio_loop_factory(use_subprocess: bool = False) -> LoopFactory:
     return asyncio.new_event_loop
 
 
+def is_uvloop(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether it is one of uvloop's, whose transports and servers differ from asyncio's."""
+    return type(loop).__module__.startswith("uvloop")
+
+
 def uvloop_loop_factory(use_subprocess: bool = False) -> LoopFactory:
     try:
         import uvloop

@@ -11,6 +11,7 @@ Owns: which connections hold something back. Must not: know bytes or transports.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 GAP = 0.0005
@@ -32,11 +33,20 @@ class Outbox:
         self._holders: list[Holder] = []
         self.last = 0.0
 
-    def add(self, holder: Holder, call_soon: Callable[[Callable[[], None]], object]) -> None:
-        """Have `holder.flush()` called at the end of this turn of the loop, once."""
-        if not self._holders:
+    def takes(self, holder: Holder, call_soon: Callable[[Callable[[], None]], object]) -> bool:
+        """Whether `holder`, who has something to write, should wait for `flush()` at the end of this turn of the loop.
+
+        If not, everybody else has been flushed, and it writes now.
+        """
+        before, self.last = self.last, monotonic()
+        if self.last - before > GAP:
+            self.flush()
+            return False
+        holders = self._holders
+        if not holders:
             call_soon(self.flush)
-        self._holders.append(holder)
+        holders.append(holder)
+        return True
 
     def flush(self) -> None:
         """Let everybody write now."""

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,7 +31,7 @@ from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
 from uvicorn.worker.hanging import in_flight
 from uvicorn.worker.http.defaults import http_date
-from uvicorn.worker.loops import run_in_loop
+from uvicorn.worker.loops import is_uvloop, run_in_loop
 from uvicorn.worker.outbox import Outbox
 from uvicorn.worker.pulse import INTERVAL, Pulse
 from uvicorn.worker.signals import SignalHearing
@@ -256,10 +256,7 @@ class Server(SignalHearing):
         config, state, lifespan_state = self.config, self.server_state, self.lifespan.state
         protocol: Any = config.http_protocol_class
 
-        def factory() -> asyncio.Protocol:
-            made: asyncio.Protocol = protocol(config=config, server_state=state, app_state=lifespan_state, _loop=loop)
-            return made
-
+        factory = partial(protocol, config=config, server_state=state, app_state=lifespan_state, _loop=loop)
         self.servers = []
         for listener in listeners:
             acceptor = Acceptor(loop, listener.sock, factory, config.ssl, given=listener.given)
@@ -270,6 +267,7 @@ class Server(SignalHearing):
         state = self.server_state
         access = logging.getLogger("uvicorn.access")
         state.draining = False
+        state.on_uvloop = is_uvloop(asyncio.get_running_loop())
         state.outbox = Outbox()  # one that waits for a loop which is gone would wait for ever
         state.logs_access = self.config.access_log and access.hasHandlers() and access.isEnabledFor(logging.INFO)
         state.configure(self.config)

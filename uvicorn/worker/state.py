@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from uvicorn.config import Config
+    from uvicorn.worker.http.reader import Shared
 
 
 class ServerState:
@@ -26,7 +27,7 @@ class ServerState:
     `total_requests` counts requests begun, `in_flight` those whose application has not returned.
     `now` is the worker's coarse clock: seconds of `time.monotonic()`, renewed at every tick. `admission` is None while
     any number of requests may be in flight. `context`: where every call of the application begins anew; None leaves it
-    to the loop.
+    to the loop. `shared`: what the connections' readers have in common, made by the first.
     """
 
     def __init__(self) -> None:
@@ -37,16 +38,19 @@ class ServerState:
         self.default = DefaultFields([])
         self.now = 0.0
         self.outbox = Outbox()
+        self.on_uvloop = False
         self.draining = False
         self.logs_access = False
         self.context: Context | None = None
         self.limits = Limits()
         self.admission: Admission | None = None
         self.told_no_websockets = False
+        self.shared: Shared | None = None
 
     def configure(self, config: Config) -> None:
         """Take over the limits that the options set."""
         self.limits = Limits.of(config)
+        self.shared = None
         limit, places = config.limit_concurrency, config.limit_queue
         self.admission = None
         if limit is not None:

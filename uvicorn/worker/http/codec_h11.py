@@ -52,5 +52,5 @@ class H11Codec:
             fields = [(name, coding[1] if name == b"transfer-encoding" else value) for name, value in fields]
         return fields
 
-    def expect_body(self) -> None:
-        """The head just parsed announced a body: nothing to do, every head has a parser of its own."""
+    def reuse(self) -> None:
+        """Nothing to do: every head has a parser of its own."""

@@ -17,7 +17,6 @@ import logging
 import socket
 import struct
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.addresses import address
@@ -27,10 +26,9 @@ from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
 from uvicorn.worker.http.limits import Verdict, Wait, Watch
-from uvicorn.worker.http.reader import Codec, Part, RequestReader
+from uvicorn.worker.http.reader import Part, RequestReader, Shared
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, STARTED, WAITING, Stream
-from uvicorn.worker.outbox import GAP
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
 from uvicorn.worker.tls import all_sent, extension
@@ -72,6 +70,7 @@ class Connection(asyncio.Protocol):
         "_ends",
         "_eof",
         "_fresh",
+        "_large",
         "_lingering",
         "_loop",
         "_out",
@@ -108,19 +107,17 @@ class Connection(asyncio.Protocol):
         self._reading = self._fresh = True
         self._advancing = self._eof = self._lingering = self._refused = self._sent = False
         self._discarded = 0
-        self._out = b""
+        self._out = self._large = b""
         self._watch: Watch | None = None
-        self.reader = RequestReader(self.make_codec(), server_state.limits)
+        shared = server_state.shared
+        if shared is None or type(shared.codec) is not self.codec_class:
+            shared = server_state.shared = Shared(self.codec_class(), server_state.limits)
+        self.reader = RequestReader(shared)
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self.writable = True
         self.closing = server_state.draining
         self.logs_access = server_state.logs_access
         self.active_at = server_state.now
-
-    @classmethod
-    def make_codec(cls) -> Codec:
-        codec: Codec = cls.codec_class()
-        return codec
 
     # -- the transport's calls ---------------------------------------------------------------------------------
 
@@ -178,7 +175,8 @@ class Connection(asyncio.Protocol):
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.lost()
-        self.reader.pending = self._out = b""
+        self.reader.forget()
+        self.reader.pending = self._out = self._large = b""
         if self._ends.tls is not None:
             self.transport.close()  # asyncio 3.10 warns of a TLS transport that only its peer has closed
 
@@ -328,24 +326,37 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
+        if self._large:
+            self.flush()
         if self._out:
             self._out += data
             if len(self._out) > JOIN_LIMIT:
                 self.flush()
-            return
-        outbox = self._state.outbox
-        before, outbox.last = outbox.last, monotonic()
-        if outbox.last - before > GAP:
-            outbox.flush()
-            self._write(data)
-        else:
+        elif self._state.outbox.takes(self, self._loop.call_soon):
             self._out = data
-            outbox.add(self, self._loop.call_soon)
+        else:
+            self._write(data)
+
+    def write_large(self, head: bytes, body: bytes, more: bool) -> None:
+        """The same without a copy of `body`. A part that others follow is written now: whoever sends them has to see
+        whether the transport is full.
+        """
+        self.flush()
+        if not more and self._state.outbox.takes(self, self._loop.call_soon):
+            self._out, self._large = head, body
+        else:
+            self._write_both(head, body)
 
     def flush(self) -> None:
         """Write what was held back."""
-        data, self._out = self._out, b""
+        if self._large:
+            head, body = self._out, self._large
+            self._out = self._large = b""
+            self._write_both(head, body)
+            return
+        data = self._out
         if data:
+            self._out = b""
             self._write(data)
 
     def _write(self, data: bytes) -> None:
@@ -357,14 +368,13 @@ class Connection(asyncio.Protocol):
         else:
             self.transport.write(data)
 
-    def write_large(self, head: bytes, body: bytes) -> None:
-        self.flush()
+    def _write_both(self, head: bytes, body: bytes) -> None:
         if not head or self.transport.is_closing():
             self._write(body)
             return
         self.transport.writelines((head, body))
-        # asyncio forgets to pause its protocol in `writelines` (3.12, 3.13): this makes it look.
-        self.transport.set_write_buffer_limits()
+        if not self._state.on_uvloop:  # asyncio forgets to pause its protocol there (3.12, 3.13): this makes it look
+            self.transport.set_write_buffer_limits()
 
     def _close(self) -> None:
         """Close once everything is written."""
@@ -390,7 +400,7 @@ class Connection(asyncio.Protocol):
 
     def response_complete(self, stream: Stream) -> None:
         """The last byte of the response was handed to the transport."""
-        if stream.short:
+        if stream.left:
             _log.error("Response content shorter than Content-Length: closing the connection.")
             self._close()
         elif not stream.keep_alive or self.closing:
@@ -560,6 +570,7 @@ class Connection(asyncio.Protocol):
         if watch is None:
             idle = stream is None and self.writable and not (reader.pending or self._lingering)
             if idle and now - self.active_at <= min(keep_alive, state.limits.header_time):
+                reader.forget()
                 return  # as most are, in most sweeps
             watch = self._watch = Watch(now)
         unsent = self.transport.get_write_buffer_size()

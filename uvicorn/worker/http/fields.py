@@ -40,6 +40,7 @@ _BOUND = 1024
 
 known_names: dict[bytes, bytes] = {}
 _hosts: set[bytes] = set()
+_options: dict[bytes, frozenset[bytes]] = {}
 
 
 def field_name(name: bytes) -> bytes:
@@ -115,6 +116,25 @@ class Request:
         if line.authority is not None:  # replaces Host (RFC 9112, 3.2.2)
             fields[:] = [(b"host", line.authority), *(field for field in fields if field[0] != b"host")]
 
+    def fits(self, line: RequestLine) -> bool:
+        """Whether `with_line` gives what this line and the same fields would be parsed to."""
+        return line.http_version == self.http_version and line.authority is None
+
+    def with_line(self, line: RequestLine) -> Request:
+        """The same fields behind another request line."""
+        other = Request.__new__(Request)
+        other.line = line
+        other.method = line.method
+        other.http_version = self.http_version
+        other.usual = self.http_version == "1.1" and line.method != "HEAD"
+        other.fields = self.fields
+        other.content_length = self.content_length
+        other.keep_alive = self.keep_alive
+        other.expect_continue = self.expect_continue
+        other.forwarded = self.forwarded
+        other.upgrade = None
+        return other
+
     def _apply(self, special: dict[bytes, bytes]) -> None:
         length = special.get(b"content-length")
         coding = special.get(b"transfer-encoding")
@@ -131,7 +151,7 @@ class Request:
             self.content_length = int(length)
         connection = special.get(b"connection")
         if connection is not None:
-            options = [option.strip(b" \t") for option in connection.lower().split(b",")]
+            options = _options.get(connection) or _connection_options(connection)
             if b"close" in options:
                 self.keep_alive = False
             elif b"keep-alive" in options:
@@ -140,6 +160,16 @@ class Request:
                 self.upgrade = special.get(b"upgrade")
         if self.http_version == "1.1" and special.get(b"expect", b"").lower() == b"100-continue":
             self.expect_continue = self.content_length != 0
+
+
+def _connection_options(value: bytes) -> frozenset[bytes]:
+    """The options of a Connection field (RFC 9110, 7.6.1), lower-cased. There are few different ones."""
+    options = frozenset(option.strip(b" \t") for option in value.lower().split(b","))
+    if len(_options) >= _BOUND:
+        _options.clear()
+    if len(value) <= 64:
+        _options[value] = options
+    return options
 
 
 def _repeated(name: bytes, first: bytes, second: bytes) -> bytes:
@@ -187,8 +217,8 @@ known_lines: dict[bytes, RequestLine] = {}
 def request_line(line: bytes) -> RequestLine:
     """Parse a request line without its CRLF. Raises BadRequest (RFC 9112, 3).
 
-    Lines come again and again: a bounded cache holds the last ones. Which bytes a target may have is left to the
-    codecs, which agree on it: printable ASCII.
+    Lines come again and again: a bounded cache holds the last ones. What is accepted here every codec accepts, so a
+    line may stand before fields that were parsed behind another one.
     """
     try:
         method, target, version = line.split(b" ")
@@ -206,11 +236,13 @@ def request_line(line: bytes) -> RequestLine:
         if _TOKEN.fullmatch(method):
             raise BadRequest(501, "Unknown method")
         raise BadRequest(400, "Invalid method")
+    if not (target.isascii() and target.decode("ascii").isprintable()):
+        raise BadRequest(400, "Invalid request target")
     authority = None
     if target[:1] != b"/" or b"#" in target:
         target, authority = _unusual_target(name, target)
     raw_path, _, query_string = target.partition(b"?")
-    path = raw_path.decode("ascii", "replace")
+    path = raw_path.decode("ascii")
     if "%" in path:
         path = unquote(path)
     parsed = RequestLine(name, target, number, path, raw_path, query_string, authority)

@@ -30,10 +30,22 @@ _CACHED_BYTES = 1024
 class HeaderBlock:
     """Header fields in wire form, and what they say about the response.
 
-    `plain`: a Content-Length, and nothing else that concerns the server; `tail` is then the rest of the head.
+    `plain`: a Content-Length, and nothing else that concerns the server. `ok` is then a whole head with status 200, and
+    `ok_last` that of a connection's last response, for the default fields `ok_for`, which change every second.
     """
 
-    __slots__ = ("close", "content_length", "data", "has_connection", "has_date", "has_server", "plain", "tail")
+    __slots__ = (
+        "close",
+        "content_length",
+        "data",
+        "has_connection",
+        "has_date",
+        "has_server",
+        "ok",
+        "ok_for",
+        "ok_last",
+        "plain",
+    )
 
     def __init__(self, headers: Headers) -> None:
         """Raises ValueError for a name that is no token, a value with CR, LF or NUL, or contradicting lengths."""
@@ -65,7 +77,8 @@ class HeaderBlock:
         if transfer_encoding and length is not None:
             raise ValueError("A response must not have both Content-Length and Transfer-Encoding.")
         self.data = data
-        self.tail = data + b"\r\n"
+        self.ok = self.ok_last = b""
+        self.ok_for: bytes | None = None
         self.content_length = length
         self.plain = length is not None and not (self.has_connection or self.has_date or self.has_server)
 
@@ -123,17 +136,24 @@ BODILESS, LENGTH, CHUNKED, UNTIL_CLOSE = range(4)
 def response_head(
     request: Request, status: int, headers: Headers, default: DefaultFields, keep_alive: bool, size: int, more: bool
 ) -> tuple[bytes, int, int, bool]:
-    """The head of a response: (bytes, how the body ends, its announced length, whether the connection may go on).
+    """The head of a response: (bytes, how the body ends, for LENGTH its size, whether the connection may go on).
 
     `size` is the length of the first body part, `more` whether others follow. Raises ValueError or TypeError for what
     cannot be put on the wire.
     """
     fields = tuple(headers)
-    block = header_block(fields)
-    length = block.content_length
+    try:
+        block = _blocks[fields]
+    except (KeyError, TypeError):
+        block = header_block(fields)
     # The usual response, on the shortest way: everything below agrees with it.
-    if block.plain and status == 200 and keep_alive and request.usual:
-        return _STATUS_200 + default.block + block.tail, LENGTH, length or 0, True
+    if block.plain and status == 200 and request.usual:
+        if block.ok_for is not default.block:
+            block.ok_for = default.block
+            head = _STATUS_200 + default.block + block.data
+            block.ok, block.ok_last = head + b"\r\n", head + b"connection: close\r\n\r\n"
+        return block.ok if keep_alive else block.ok_last, LENGTH, block.content_length or 0, keep_alive
+    length = block.content_length
     status_line = _STATUS_LINES.get(status)
     if status_line is None or status < 200:
         raise ValueError(f"Invalid status of a response: {status!r}")
@@ -167,19 +187,25 @@ def response_head(
     elif keep_alive and request.http_version == "1.0" and not block.has_connection:
         data += b"connection: keep-alive\r\n"
     defaults = default.without(block.has_date, block.has_server)
-    return status_line + defaults + data + b"\r\n", ending, length or 0, keep_alive
+    left = length if ending == LENGTH and length else 0
+    return status_line + defaults + data + b"\r\n", ending, left, keep_alive
 
 
 def early_hints(links: Iterable[bytes]) -> bytes:
     """A 103 (RFC 8297) with these Link values. Raises ValueError or TypeError for what cannot be put on the wire."""
     fields = [(b"link", bytes(memoryview(link))) for link in links]
-    return b"HTTP/1.1 103 Early Hints\r\n" + HeaderBlock(fields).tail
+    return b"HTTP/1.1 103 Early Hints\r\n" + HeaderBlock(fields).data + b"\r\n"
 
 
 def switching_head(headers: Headers, default: DefaultFields) -> bytes:
     """The head of a 101: there is no body, and the connection is no longer HTTP's (RFC 9110, 15.2.2)."""
     block = header_block(tuple(headers))
-    return b"HTTP/1.1 101 Switching Protocols\r\n" + default.without(block.has_date, block.has_server) + block.tail
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\n"
+        + default.without(block.has_date, block.has_server)
+        + block.data
+        + b"\r\n"
+    )
 
 
 def chunk(data: bytes, more: bool) -> bytes:

@@ -11,8 +11,9 @@ last heard something, and what a transport holds back is looked at in the sweep 
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -27,12 +28,14 @@ RATE_GRACE = 5.0
 """Seconds of a body before its rate is judged: connections begin slowly."""
 
 
-class Limits(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Limits:
     """Bytes, counts and seconds. What is switched off is NO_LIMIT or infinite. Not changed once it is made.
 
     `line` is a request line, `head` that and its header fields together. `header_time` is from the first byte of a head
     (or from connecting) to its last, `body_time` between two parts of a body, `body_rate` the least bytes a second of a
-    body on average (0 for none), `write_time` without the peer taking anything of what is written to it.
+    body on average (0 for none), `write_time` without the peer taking anything of what is written to it. A head of
+    `small` bytes is within every limit, whatever is in it (a field takes four at least).
     """
 
     line: int = NO_LIMIT
@@ -43,11 +46,10 @@ class Limits(NamedTuple):
     body_time: float = 60.0
     body_rate: float = 0.0
     write_time: float = 60.0
+    small: int = field(init=False)
 
-    @property
-    def small(self) -> int:
-        """A head of so many bytes is within every limit, whatever is in it (a field takes four at least)."""
-        return min(512, self.line, self.head, 4 * self.fields)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "small", min(512, self.line, self.head, 4 * self.fields))
 
     @classmethod
     def of(cls, config: Config) -> Limits:

@@ -30,11 +30,14 @@ MAX_TRAILERS = 8192
 
 
 class Codec(Protocol):
-    """What a codec is: one head in, its fields out."""
+    """What a codec is: one head in, its fields out, whatever came before.
+
+    `reuse`: the head just parsed was accepted, has no body, and is not the last of its connection.
+    """
 
     def parse(self, head: bytes) -> Fields: ...
 
-    def expect_body(self) -> None: ...
+    def reuse(self) -> None: ...
 
 
 class Part(enum.IntEnum):
@@ -48,7 +51,28 @@ class Part(enum.IntEnum):
     TRAILERS = 5
 
 
+REMEMBERED = 4096
+"""Bytes of the largest head that is kept for comparison with the next one."""
+
 _HEAD = Part.HEAD
+
+Last = tuple[bytes, bytes, Request]
+"""A head that was accepted, the part of it behind the request line (b"" where that cannot stand behind another line as
+well), and what it means."""
+NOTHING: Last = (b"", b"", Request(request_line(b"GET / HTTP/1.0"), []))
+
+
+class Shared:
+    """What the readers of a thread share. `last` is for one that has seen no head yet: clients resemble each other."""
+
+    __slots__ = ("codec", "last", "limits")
+
+    def __init__(self, codec: Codec, limits: Limits | None = None) -> None:
+        self.codec = codec
+        self.limits = limits or Limits()
+        self.last = NOTHING
+
+
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t !-~\x80-\xff]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t !-~\x80-\xff]*")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -58,15 +82,23 @@ _FIRST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: [^\r\n]*\r?)?")
 class RequestReader:
     """Holds what was received and not consumed yet in `pending`: the connection adds, `head` and `body` take."""
 
-    __slots__ = ("_announced", "_codec", "_left", "_limits", "_parse", "_scanned", "_small", "part", "pending")
+    __slots__ = (
+        "_announced",
+        "_last",
+        "_left",
+        "_limits",
+        "_scanned",
+        "_shared",
+        "part",
+        "pending",
+    )
 
-    def __init__(self, codec: Codec, limits: Limits | None = None) -> None:
-        self._codec = codec
-        self._parse = codec.parse
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._limits = shared.limits
+        self._last = shared.last
         self._announced = self._left = 0
         self._scanned = 0
-        self._limits = limits = limits or Limits()
-        self._small = limits.small
         self.pending = b""
         self.part = _HEAD
 
@@ -81,6 +113,13 @@ class RequestReader:
         Call it when `part` is HEAD. Afterwards `part` says whether a body follows.
         """
         data = self.pending
+        last, last_fields, request = self._last
+        if last and data.startswith(last):
+            self.pending = data[len(last) :] if len(data) != len(last) else b""
+            self._scanned = 0
+            if request.content_length != 0:
+                self._expect_body(request.content_length)
+            return request
         if data[:1] == b"\r":
             data = self._skip_empty_line(data)
         end = data.find(b"\r\n\r\n", self._scanned)
@@ -93,16 +132,28 @@ class RequestReader:
             rest = data[end:]
             data = data[:end]
         first = data[: data.find(b"\r\n")]
-        if end > self._small:
+        if end > self._limits.small:
             self._check_size(data, len(first))
-        request = Request(known_lines.get(first) or request_line(first), self._parse(data))
-        length = request.content_length
-        if length != 0:
-            self._codec.expect_body()
-            self._expect_body(length)
+        line = known_lines.get(first) or request_line(first)
+        if last_fields and end == len(first) + len(last_fields) and data.endswith(last_fields) and request.fits(line):
+            request = request.with_line(line)
+        else:
+            codec = self._shared.codec
+            request = Request(line, codec.parse(data))
+            if request.content_length == 0 and request.keep_alive:
+                codec.reuse()
+        if end <= REMEMBERED:
+            tail = data[len(first) :] if request.upgrade is None and line.authority is None else b""
+            self._last = self._shared.last = (data, tail, request)
+        if request.content_length != 0:
+            self._expect_body(request.content_length)
         self._scanned = 0
         self.pending = rest
         return request
+
+    def forget(self) -> None:
+        """Hold nothing of a head that was served: the client is idle, or gone."""
+        self._last = NOTHING
 
     def _expect_body(self, length: int | None) -> None:
         if length is None:

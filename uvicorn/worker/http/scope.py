@@ -73,7 +73,7 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
         "path": path,
         "raw_path": raw_path,
         "query_string": query_string,
-        "headers": request.fields,
+        "headers": request.fields[:],
         "extensions": {EARLY_HINT: {}} if request.http_version == "1.1" else {},
         "state": ends.state.copy(),
     }

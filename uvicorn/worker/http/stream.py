@@ -52,7 +52,7 @@ class Outlet(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
-    def write_large(self, head: bytes, body: bytes) -> None: ...
+    def write_large(self, head: bytes, body: bytes, more: bool) -> None: ...
 
     def body_wanted(self) -> None: ...
 
@@ -62,14 +62,17 @@ class Outlet(Protocol):
 
 
 class Stream:
-    """`receive` and `send` of one request."""
+    """`receive` and `send` of one request.
+
+    `left`: the bytes that Content-Length announced and that were not sent yet. Some are left after the last part of a
+    response that is too short: its connection cannot be used again.
+    """
 
     __slots__ = (
         "_body",
         "_body_size",
         "_end_told",
         "_ending",
-        "_left",
         "_outlet",
         "_start",
         "_waiter",
@@ -80,6 +83,7 @@ class Stream:
         "hung_up",
         "is_lost",
         "keep_alive",
+        "left",
         "phase",
         "request",
         "scope",
@@ -98,7 +102,7 @@ class Stream:
         self.scope = scope
         self.default = default
         self.keep_alive = request.keep_alive
-        self._ending = self._left = 0
+        self._ending = self.left = 0
         self.phase = WAITING
         self.body_complete = body_complete
         self.continue_due = request.expect_continue
@@ -209,51 +213,45 @@ class Stream:
     def _send_body(self, body: bytes, more: bool, phase: int) -> None:
         if type(body) is not bytes:
             body = _as_bytes(body)
+        outlet = self._outlet
         head = self._head(len(body), more) if phase == STARTED else b""
         ending = self._ending
         if ending == LENGTH:
-            self._left -= len(body)
-            if self._left < 0:
+            self.left -= len(body)
+            if self.left < 0:
                 raise RuntimeError("Response content longer than Content-Length")
         elif ending == CHUNKED:
             body = chunk(body, more)
         elif ending == BODILESS:
             body = b""
-        if phase == STARTED and self._outlet.logs_access:
+        if head and outlet.logs_access:
             assert self._start is not None
-            self._outlet.log_access(self, self._start["status"])
+            outlet.log_access(self, self._start["status"])
         if len(body) < JOIN_LIMIT:
-            self._outlet.write(head + body)
+            outlet.write(head + body)
         else:
-            self._outlet.write_large(head, body)
+            outlet.write_large(head, body, more)
         if more:
             self.phase = SENDING
         else:
             self.phase = COMPLETE
-            self._outlet.response_complete(self)
+            outlet.response_complete(self)
             if self._waiter is not None:
                 self._wake()
 
     def _head(self, size: int, more: bool) -> bytes:
         start = self._start
         assert start is not None
-        status = start["status"]
-        outlet = self._outlet
-        if outlet.closing or self.continue_due:  # without a 100 nobody knows whether the body will come
+        if self._outlet.closing or self.continue_due:  # without a 100 nobody knows whether the body will come
             self.keep_alive = self.continue_due = False
         try:
-            head, self._ending, self._left, self.keep_alive = response_head(
-                self.request, status, start.get("headers", ()), self.default, self.keep_alive, size, more
+            head, self._ending, self.left, self.keep_alive = response_head(
+                self.request, start["status"], start.get("headers", ()), self.default, self.keep_alive, size, more
             )
         except (ValueError, TypeError):
             self.phase = WAITING  # nothing is on the wire yet: the application, or a 500, may start again
             raise
         return head
-
-    @property
-    def short(self) -> bool:
-        """Whether less was sent than Content-Length announced: the connection cannot be used again."""
-        return self._ending == LENGTH and self._left > 0
 
     @property
     def unbounded(self) -> bool:

@@ -40,7 +40,9 @@ _CONTROL_SIZE = 125
 _COPIED = 4096
 """Bytes of a payload above which a view of it is cheaper than a copy."""
 _LENGTH_16, _LENGTH_64 = Struct("!H").unpack_from, Struct("!Q").unpack_from
-_head_16 = Struct("!BBH").pack
+_HEAD_7, _HEAD_16 = Struct("!BB4s").unpack_from, Struct("!BBH4s").unpack_from
+_head_16 = Struct("!HH").pack
+_TEXT_HEADS = [bytes((_WHOLE_TEXT, size)) for size in range(_CONTROL_SIZE + 1)]
 
 _SIZE_SO_FAR = ("current_size", "cur_size")
 """How the library calls what it has of a fragmented message: since its version 16, and before."""
@@ -82,7 +84,20 @@ class _Inflating(Extension):
 class Codec:
     """Frames of one connection, both ways. `max_size` bounds a message in bytes, inflated if it is compressed."""
 
-    __slots__ = ("_buffer", "_deflate", "_kind", "_library", "_max_size", "_needed", "_parts", "_sink", "_utf8", "over")
+    __slots__ = (
+        "_buffer",
+        "_deflate",
+        "_kind",
+        "_library",
+        "_max_size",
+        "_most",
+        "_needed",
+        "_parts",
+        "_short",
+        "_sink",
+        "_utf8",
+        "over",
+    )
 
     def __init__(self, sink: Sink, max_size: int, deflate: Deflate | None) -> None:
         self._sink = sink
@@ -94,6 +109,7 @@ class Codec:
         self._kind = 0
         self._parts: list[Any] = []
         self._utf8: codecs.IncrementalDecoder | None = None
+        self._most = self._short = min(max_size + 6, _COPIED)
         self.over = False
 
     @property
@@ -102,6 +118,30 @@ class Codec:
         return 0 if self._buffer is None else len(self._buffer)
 
     # -- in ----------------------------------------------------------------------------------------------------
+
+    def whole(self, data: bytes) -> str | bytes | None:
+        """The message, if `data` is one frame that is a whole message and may be taken; None: nothing was taken."""
+        size = len(data)
+        if size > self._short:
+            return None
+        if size > _CONTROL_SIZE + 6:
+            first, second, length, key = _HEAD_16(data)
+            if second != 0xFE or length != size - 8:
+                return None
+            payload = data[8:]
+        elif size > 5:
+            first, second, key = _HEAD_7(data)
+            if second != size - 6 + 0x80:
+                return None
+            payload = data[6:]
+        else:
+            return None
+        if first == _WHOLE_TEXT:
+            try:
+                return apply_mask(payload, key).decode()
+            except UnicodeDecodeError:
+                return None
+        return apply_mask(payload, key) if first == _WHOLE_BINARY else None
 
     def receive(self, data: bytes) -> None:
         """Take in bytes of the peer; the sink hears of every message that is complete, until it is full."""
@@ -154,8 +194,11 @@ class Codec:
             del masked
             if self.over:
                 return
+        self._short = 0
         if at == size:
             self._buffer = None
+            if not self._kind:
+                self._short = self._most
         elif buffer is not None:
             del buffer[:at]
         else:
@@ -224,15 +267,20 @@ class Codec:
     # -- out ---------------------------------------------------------------------------------------------------
 
     def text(self, text: str) -> bytes:
-        return self.binary(text.encode(), _WHOLE_TEXT)
-
-    def binary(self, data: bytes, first: int = _WHOLE_BINARY) -> bytes:
+        data = text.encode()
         if self._deflate is not None:
-            return data_frame(first | _COMPRESSED, self._deflate.compress(data))
+            return data_frame(_WHOLE_TEXT | _COMPRESSED, self._deflate.compress(data))
         size = len(data)
-        if 126 <= size < 65536:
-            return _head_16(first, 126, size) + data
-        return data_frame(first, data)
+        if size < 126:
+            return _TEXT_HEADS[size] + data
+        if size < 65536:
+            return _head_16(_WHOLE_TEXT << 8 | 126, size) + data
+        return data_frame(_WHOLE_TEXT, data)
+
+    def binary(self, data: bytes) -> bytes:
+        if self._deflate is not None:
+            return data_frame(_WHOLE_BINARY | _COMPRESSED, self._deflate.compress(data))
+        return data_frame(_WHOLE_BINARY, data)
 
     def ping(self, payload: bytes) -> bytes:
         """A ping frame; the payload has 125 bytes at most."""
@@ -272,6 +320,7 @@ class Codec:
 
     def _end(self, code: int, reason: str, failed: bool) -> None:
         self.over = True
+        self._short = 0
         self._buffer = None
         self._parts = []
         answer = b"".join(self._protocol().data_to_send())

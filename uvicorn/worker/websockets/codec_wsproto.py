@@ -102,6 +102,9 @@ class Codec:
 
     # -- in ----------------------------------------------------------------------------------------------------
 
+    def whole(self, data: bytes) -> None:
+        """Nothing is taken the short way: the library wants every byte."""
+
     def receive(self, data: bytes) -> None:
         """Take in bytes of the peer; the sink hears of every message that is complete, until it is full."""
         self._library.receive_data(data)

@@ -9,8 +9,9 @@ Messages wait in a bounded queue. When it is `full` the codec keeps what follows
 many of those does the transport pause. Nothing is allocated until something must wait. Time comes from the worker's
 one timer (`sweep`): pings, missed pongs, the close handshake, the spread of a drain.
 
-Owns: the session's ASGI messages, its transport and the application's task. Must not: know a frame's wire form, or
-parse a request. Fails by: close codes for the peer, `RuntimeError` and `ClientDisconnected` for the application.
+Owns: the session's ASGI messages and the application's task (`carrier` has the transport). Must not: know a frame's
+wire form, or parse a request. Fails by: close codes for the peer, `RuntimeError` and `ClientDisconnected` for the
+application.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from uvicorn.worker.http.framing import plain_response, switching_head
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
+from uvicorn.worker.websockets.carrier import Carrier
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
 from uvicorn.worker.websockets.denial import Denial
 from uvicorn.worker.websockets.handshake import OURS, Offer, accept_fields
@@ -51,13 +53,11 @@ QUEUED_BYTES = 1 << 20
 """Bytes of messages that wait for the application, above which the queue is full."""
 UNREAD_BYTES = 1 << 16
 """Bytes that wait behind a full queue, above which reading pauses."""
-JOIN_LIMIT = 1 << 15
-"""Bytes of answers to one read that are held back to be written together."""
 
 _log = logging.getLogger("uvicorn.error")
 
 
-class Session(asyncio.Protocol):
+class Session(Carrier):
     """Serves one WebSocket. Subclasses name the codec."""
 
     codec_class: ClassVar[type[Any]]
@@ -67,35 +67,25 @@ class Session(asyncio.Protocol):
         "_close_at",
         "_closed",
         "_codec",
-        "_corked",
         "_counted",
         "_deaf",
         "_denial",
         "_early",
         "_ends",
-        "_held",
         "_lost",
         "_max_queue",
         "_messages",
         "_offer",
-        "_out",
         "_owed_pong",
         "_phase",
         "_ping",
         "_pinged_at",
         "_queued",
-        "_reading",
         "_request",
-        "_state",
         "_told",
         "_wakeup",
-        "_writable",
-        "_write_waiter",
-        "active_at",
         "config",
         "full",
-        "loop",
-        "transport",
     )
 
     def __init__(
@@ -107,15 +97,12 @@ class Session(asyncio.Protocol):
         ends: Endpoints,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
+        super().__init__(state, loop)
         self.config = config
-        self.loop = loop
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until take_over
-        self.active_at = state.now
         self.full = False
         self._app = config.loaded_app
         if state.context is not None:
             self._app = InFreshContext(self._app, state.context)
-        self._state = state
         self._request = request
         self._offer: Offer | None = offer
         self._ends = ends
@@ -127,13 +114,8 @@ class Session(asyncio.Protocol):
         self._early = b""
         self._told = self._lost = self._deaf = False
         self._closed: tuple[int, str] | None = None
-        self._reading = self._writable = True
-        self._corked = False
-        self._held = 0
-        self._out: list[bytes] = []
         self._max_queue = config.ws_max_queue
         self._wakeup = Wakeup(loop)
-        self._write_waiter: asyncio.Future[None] | None = None
         self._ping: bytes | None = None
         self._owed_pong: bytes | None = None
         self._pinged_at = self._close_at = 0.0
@@ -189,6 +171,20 @@ class Session(asyncio.Protocol):
         """The transport was connected before it was ours."""
 
     def data_received(self, data: bytes) -> None:
+        wakeup = self._wakeup
+        if wakeup.waiting and self._phase == OPEN and not self._early:
+            content = self._codec.whole(data)
+            if content is not None:  # nearly always: one message at a time, and the application waits for it
+                if type(content) is str:
+                    self._messages.append({"type": "websocket.receive", "text": content})
+                else:
+                    self._messages.append({"type": "websocket.receive", "bytes": content})
+                wakeup.wake()
+                return
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Bytes of any kind, at any time."""
         codec = self._codec
         if codec is None:  # before the answer: kept, and not without bound
             self._early += data
@@ -199,17 +195,14 @@ class Session(asyncio.Protocol):
             return
         if self._early:
             data, self._early = self._early + data, b""
-        self._corked = True  # what the application answers at once leaves in one write
         codec.receive(data)
         if self._messages:
             self._wakeup.wake()
-        self._corked = False
-        if self._out:
-            self.flush()
         if self.full and codec.pending > UNREAD_BYTES:
             self._pause()
 
     def eof_received(self) -> bool:
+        self.flush()
         return False  # a WebSocket has no half-closed state: the transport closes
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -219,32 +212,21 @@ class Session(asyncio.Protocol):
         self._phase = CLOSED
         self._lost = True
         self._early = b""
-        self._out.clear()
+        self._drop()
         if not self.full:
             self._finish()
         self._wakeup.wake()
-        self._wake_writer()
 
     def _finish(self) -> None:
         """Nothing more will come: what the application hears at the end, unless a close frame said it."""
         if self._closed is None:
             self._closed = (1012 if self._close_at else 1006, "")
 
-    def pause_writing(self) -> None:
-        self._writable = False
-
     def resume_writing(self) -> None:
-        self._writable = True
-        self.active_at = self._state.now
         pong, self._owed_pong = self._owed_pong, None
+        super().resume_writing()
         if pong is not None:
             self.pinged(pong)
-        self._wake_writer()
-
-    def _wake_writer(self) -> None:
-        waiter, self._write_waiter = self._write_waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
     # -- the codec's calls -------------------------------------------------------------------------------------
 
@@ -306,14 +288,7 @@ class Session(asyncio.Protocol):
     async def receive(self) -> Message:
         """`websocket.connect`, then `websocket.receive` for each message, then `websocket.disconnect`."""
         messages = self._messages
-        while True:
-            if messages:
-                message = messages.popleft()
-                if not messages:
-                    self._queued = 0
-                if self.full:
-                    self._refill()
-                return message
+        while not messages:
             if self._closed is not None:
                 code, reason = self._closed
                 return {"type": "websocket.disconnect", "code": code, "reason": reason}
@@ -324,6 +299,12 @@ class Session(asyncio.Protocol):
             while wakeup.waiting:  # more than one `receive` at the same time
                 wakeup = wakeup.following()
             await wakeup
+        message = messages.popleft()
+        if not messages:
+            self._queued = 0
+        if self.full:
+            self._refill()
+        return message
 
     def _refill(self) -> None:
         """Half of the queue was taken: parse on, and read on when little is left."""
@@ -355,16 +336,17 @@ class Session(asyncio.Protocol):
         if self._phase == OPEN and kind == "websocket.send":
             text = message.get("text")
             if text is not None:
-                self.write(self._codec.text(text))
+                frame = self._codec.text(text)
             else:
                 data = message.get("bytes")
-                self.write(self._codec.binary(data if type(data) is bytes else _as_bytes(data)))
+                frame = self._codec.binary(data if type(data) is bytes else _as_bytes(data))
+            self.write(frame)
             if not self._writable:
-                await self._drained()
+                await self._room()
         else:
             self._send_other(kind, message)
             if not self._writable and self._phase == DENYING:
-                await self._drained()
+                await self._room()
 
     def _send_other(self, kind: str, message: Message) -> None:
         phase = self._phase
@@ -390,10 +372,8 @@ class Session(asyncio.Protocol):
         else:
             raise RuntimeError(_out_of_order(kind, phase))
 
-    async def _drained(self) -> None:
-        if self._write_waiter is None:
-            self._write_waiter = self.loop.create_future()
-        await asyncio.shield(self._write_waiter)
+    async def _room(self) -> None:
+        await self._drained()
         if self._phase == CLOSED:
             raise ClientDisconnected("The client has closed the connection.")
 
@@ -564,38 +544,6 @@ class Session(asyncio.Protocol):
 
     def _path(self) -> str:
         return self._ends.root_path + self._request.line.target.decode("ascii")
-
-    # -- bytes -------------------------------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        """Write now, or when the bytes that arrived are dealt with."""
-        if self._corked:
-            self._out.append(data)
-            self._held += len(data)
-            if self._held > JOIN_LIMIT:
-                self.flush()
-        else:
-            self.transport.write(data)
-
-    def flush(self) -> None:
-        """Write what was held back."""
-        out = self._out
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
-        self._held = 0
-        if data and not self.transport.is_closing():
-            self.transport.write(data)
-
-    def _pause(self) -> None:
-        if self._reading and not self.transport.is_closing():
-            self._reading = False
-            self.transport.pause_reading()
-
-    def _resume(self) -> None:
-        if not self._reading:
-            self._reading = True
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
 
 
 def _as_bytes(data: Any) -> bytes:

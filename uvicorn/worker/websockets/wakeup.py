@@ -10,20 +10,22 @@ it to the loop.
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task, get_running_loop
 from collections.abc import Callable, Generator
 from contextvars import Context
 from typing import Any
 
 
 class Wakeup:
-    """Awaited by one task at a time: `waiting` says whether there is one."""
+    """Awaited by one task at a time: `waiting` says whether there is one, which has a callback and a context then."""
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_following", "_loop", "waiting")
 
+    _callback: Callable[[Any], object]
+    _context: Context
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._callback: Callable[[Any], object] | None = None
-        self._context: Context | None = None
         self._cancelled: tuple[Any, ...] | None = None
         self._asyncio_future_blocking = False
         self._following: Wakeup | None = None
@@ -46,17 +48,14 @@ class Wakeup:
         if not self.waiting:
             return
         self.waiting = False
-        callback, context = self._callback, self._context
-        assert callback is not None and context is not None
-        if asyncio.current_task(self._loop) is None:
-            context.run(callback, self)
+        if current_task(self._loop) is None:
+            self._context.run(self._callback, self)
         else:
-            self._loop.call_soon(callback, self, context=context)
+            self._loop.call_soon(self._callback, self, context=self._context)
 
     # -- what a task calls -------------------------------------------------------------------------------------
 
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
+    get_loop = staticmethod(get_running_loop)  # in C; whoever asks runs in it
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context) -> None:
         self.waiting = True
@@ -81,6 +80,5 @@ class Wakeup:
             return False
         self.waiting = False
         self._cancelled = () if msg is None else (msg,)
-        assert self._callback is not None
         self._loop.call_soon(self._callback, self, context=self._context)
         return True

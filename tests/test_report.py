@@ -1,0 +1,47 @@
+"""What the benchmarks make of their figures."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def report() -> Any:
+    """The module by its path: the checkout is not importable where an installed package is tested."""
+    path = Path(__file__).parent.parent / "benchmarks" / "report.py"
+    module = type(sys)("report")
+    sys.modules["report"] = module  # dataclasses look themselves up
+    try:
+        module.__dict__.update(runpy.run_path(str(path), run_name="report"))
+        yield module
+    finally:
+        del sys.modules["report"]
+
+
+@pytest.mark.parametrize(
+    ("count", "rank"), [(1, 1), (2, 1), (5, 1), (6, 1), (8, 1), (9, 2), (11, 2), (12, 3), (20, 6), (50, 18)]
+)
+def test_the_interval_of_a_median(report: Any, count: int, rank: int) -> None:
+    """Ranks from tables of the sign test."""
+    values = [float(value) for value in range(1, count + 1)]
+    assert report.interval(values[::-1]) == (rank, count + 1 - rank)
+
+
+def test_a_table_and_a_plot(report: Any) -> None:
+    rows = [
+        report.Row("GET", "uvicorn", [2.0, 2.1, 1.9], [2.0, 2.2, 2.1], "132 : 132"),
+        report.Row("GET", "granian", [1.5, 1.4, 1.6], [1.0, 1.1, 1.05], "132 : 140"),
+        report.Row("<h11>", "uvicorn", [3.0], [3.0], "132 : 132"),
+    ]
+    versions = {"ours": "1.0 CPython 3.13", "uvicorn": "0.54", "granian": "2.8"}
+    table = report.markdown("ours", rows, versions)
+    assert "| GET | uvicorn | **2.00** (1.90–2.10) | **2.10** (2.00–2.20) | 132 : 132 |" in table
+    assert "granian 2.8" in table and "smallest–largest" in table
+    texts = [element.text for element in ElementTree.fromstring(report.plot("ours", rows, versions)).iter()]
+    assert {"GET", "<h11>", "ours 1.0", "2.10", "2.00", "1.00", "3.00"} <= set(texts)
