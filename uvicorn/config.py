@@ -792,7 +792,7 @@ class Config:
             from uvicorn.middleware.wsgi import WSGIMiddleware
 
             adapted = WSGIMiddleware(loaded)
-            logging.getLogger("uvicorn.error").info("Interface: wsgi, up to %d threads.", adapted.workers)
+            logging.getLogger("uvicorn.error").info("Interface wsgi, %d threads.", adapted.workers)
             return adapted
         if self.interface == "auto":
             if is_wsgi(loaded):

@@ -328,8 +328,8 @@ class Server(SignalHearing):
         limit, total = self.limit_max_requests, self.server_state.total_requests
         if limit is None or total < limit or self.should_exit or self._asked_to_be_replaced:
             return
+        self._asked_to_be_replaced = True
         if self._supervised:
-            self._asked_to_be_replaced = True
             self._say(Spent(f"has served {total} requests"))
         else:
             _log.warning("Maximum request limit of %d exceeded. Terminating process.", limit)
@@ -423,7 +423,9 @@ class Server(SignalHearing):
             if not alive:  # nobody takes the queue, and nobody shall find us here a second later
                 order = order.merged(Drain(DrainMode.INTERRUPT, order.deadline))
             return order if so_far is None else so_far.merged(order)
-        mode = DrainMode.STOP if signal.SIGTERM in self._captured else DrainMode.INTERRUPT
+        # Whoever has served its number of requests is under load, and idle clients are about to ask again.
+        unhurried = signal.SIGTERM in self._captured or self._asked_to_be_replaced
+        mode = DrainMode.STOP if unhurried else DrainMode.INTERRUPT
         return so_far or Drain(mode, time.monotonic() + self.config.drain_seconds)
 
     async def _stop_accepting(self, order: Drain, start: float, sockets: list[socket.socket] | None) -> None:
