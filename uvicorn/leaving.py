@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from uvicorn import logfiles
 
@@ -42,7 +42,6 @@ def leave(code: int) -> NoReturn:
 def leave_if_held_up(code: int) -> None:
     """Return if nothing would keep the interpreter from ending; else leave, and say what was left running."""
     deadline = time.monotonic() + PATIENCE
-    _dismiss_idle_pools()
     for thread in _others():
         thread.join(max(0.0, deadline - time.monotonic()))
     left = _others()
@@ -51,19 +50,25 @@ def leave_if_held_up(code: int) -> None:
         leave(code)
 
 
-def _dismiss_idle_pools() -> None:
-    """The threads of a pool wait for more work, and no event loop ends those it has started. What the interpreter
-    would do next is done here, but for waiting without bound: so only a thread that is at work is left behind."""
-    pools: Any = sys.modules.get("concurrent.futures.thread")
-    if pools is not None:
-        pools._shutdown = True
-        for queue in list(pools._threads_queues.values()):
-            queue.put(None)
-
-
 def _others() -> list[threading.Thread]:
     current = threading.current_thread()
-    return [thread for thread in threading.enumerate() if thread is not current and not thread.daemon]
+    lasting = [thread for thread in threading.enumerate() if thread is not current and not thread.daemon]
+    return [thread for thread in lasting if not _waits_for_work(thread)]
+
+
+def _waits_for_work(thread: threading.Thread) -> bool:
+    """Whether it belongs to a pool and is idle: the interpreter ends those at once, and no event loop does.
+
+    Told by where it stands. Rejected: dismissing the pools, which would end those of a program that goes on after us.
+    """
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and frame.f_globals.get("__name__") in ("queue", "threading"):
+        frame = frame.f_back  # a queue that is written in Python
+    return (
+        frame is not None
+        and frame.f_globals.get("__name__") == "concurrent.futures.thread"
+        and frame.f_code.co_name == "_worker"
+    )
 
 
 def _flush() -> None:

@@ -248,9 +248,9 @@ def test_a_reload_under_load_loses_nothing(start: Start, worker: str) -> None:
 
 @pytest.mark.parametrize("worker", OURS + THEIRS)
 def test_a_limit_of_requests_under_load_loses_nothing(start: Start, worker: str) -> None:
-    master = start("-k", worker, "--max-requests", "100", "--max-requests-jitter", "20", workers=2)
+    master = start("-k", worker, "--max-requests", "800", "--max-requests-jitter", "80", workers=2)
     with Load(master).running() as load:
-        master.says(r"Maximum request limit of 1[0-2]\d exceeded", 4)
+        master.says(r"Maximum request limit of 8\d\d exceeded", 4)
         seen = master.booted
         load.until(lambda pids: pids - seen)
     assert load.failures == []

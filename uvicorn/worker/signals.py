@@ -75,9 +75,13 @@ class SignalHearing:
         return installed is not SignalHearing.install_signal_handlers
 
     def _hear_signal(self, sig: int, frame: FrameType | None) -> None:
-        """The handler. Raises KeyboardInterrupt while the application is imported: no loop looks at a flag then."""
+        """The handler. Raises KeyboardInterrupt while the application is imported: no loop looks at a flag then.
+
+        Not below a program that is called back: in a worker gunicorn would take it for a Ctrl-C to its arbiter, and the
+        worker would stop its siblings.
+        """
         self.handle_exit(sig, frame)
-        if not self.config.loaded:
+        if not self.config.loaded and self.config.callback_notify is None:
             raise KeyboardInterrupt
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
