@@ -1,4 +1,4 @@
-"""Django as a WSGI application, from a folder it is installed into (it is not small): forms, uploads, streams, a prefix."""
+"""Django as a WSGI application, from a folder it is installed into (it is not small): forms, uploads, streams."""
 
 from __future__ import annotations
 
