@@ -38,10 +38,13 @@ def logging_as_it_was() -> Iterator[None]:
     """A `Config` configures logging for the whole process: put back what was there."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     before = [(log, log.level, log.propagate, list(log.handlers), log.disabled) for log in loggers]
+    formatters = [(handler, handler.formatter) for log in [*loggers, logging.getLogger()] for handler in log.handlers]
     yield
     for log, level, propagate, handlers, disabled in before:
         log.setLevel(level)
         log.propagate, log.handlers, log.disabled = propagate, handlers, disabled
+    for handler, formatter in formatters:
+        handler.setFormatter(formatter)
 
 
 def _run_in(factory: Callable[[], asyncio.AbstractEventLoop], main: Coroutine[Any, Any, None]) -> None:

@@ -20,6 +20,7 @@ BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types", "uvicorn._shapes"
 TOOLS = tuple(
     f"uvicorn.{name}"
     for name in [
+        "accesslog",
         "addresses",
         "configfile",
         "cpus",

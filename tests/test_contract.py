@@ -90,6 +90,7 @@ OURS = {
     "pid": "--pid",
     "log_file": "--log-file",
     "access_log_file": "--access-log-file",
+    "access_log_format": "--access-log-format",
     "limit_worker_lifetime": "--limit-worker-lifetime",
     "limit_worker_memory": "--limit-worker-memory",
     "timeout_worker_boot": "--timeout-worker-boot",

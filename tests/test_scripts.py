@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 ROOT = Path(__file__).resolve().parents[1]
-SHELL_SCRIPTS = ["scripts/demo", "scripts/test", "scripts/test-system", "scripts/check", ".ci/run"]
+SHELL_SCRIPTS = [*(f"scripts/{name}" for name in ("demo", "test", "test-system", "check", "compatibility")), ".ci/run"]
 PATIENCE = 60.0
 
 needs_sh = pytest.mark.skipif(shutil.which("sh") is None, reason="needs a POSIX shell")

@@ -349,6 +349,14 @@ class Config:
                 restart=True,
             ),
         ] = None,
+        access_log_format: Annotated[
+            str,
+            Option(
+                "What an access line says: uvicorn, common, combined, json, or a format string with %(atoms)s.",
+                _LOG,
+                metavar="FORMAT",
+            ),
+        ] = "uvicorn",
         limit_worker_lifetime: Annotated[
             int | float | None,
             Option(
@@ -479,6 +487,7 @@ class Config:
         self.pid = pid
         self.log_file = log_file
         self.access_log_file = access_log_file
+        self.access_log_format = access_log_format
         self.limit_worker_lifetime = limit_worker_lifetime
         self.limit_worker_memory = limit_worker_memory
         self.timeout_worker_boot = timeout_worker_boot
@@ -525,6 +534,10 @@ class Config:
                     f"--{name} must be one of {', '.join(sorted(known))},"
                     f" or an import string <module>:<attribute>, not {value!r}."
                 )
+        if self.access_log_format != "uvicorn":
+            from uvicorn import accesslog
+
+            accesslog.compiled(self.access_log_format)
         if self.limit_worker_memory is not None:
             from uvicorn import sizes
 
@@ -607,7 +620,7 @@ class Config:
     # -- what the settings name --------------------------------------------------------------------------------
 
     def configure_logging(self) -> None:
-        """Apply `log_config`, then `log_level`, `use_colors`, `access_log` and the log files on top of it.
+        """Apply `log_config`, then `log_level`, `use_colors`, `access_log`, the log files and the format on top of it.
 
         Raises ConfigError for a log file that cannot be opened.
         """
@@ -633,8 +646,22 @@ class Config:
             access.propagate = False  # instead of elsewhere, which is also above
         elif self.log_config is not None:
             logfiles.batch("uvicorn.access")
+        if self.access_log and self.access_log_format != "uvicorn":
+            self._format_access_log(access)
         if self.log_file is not None:
             logfiles.to_file(["uvicorn", "uvicorn.error", "uvicorn.asgi"], "--log-file", self.log_file)
+
+    def _format_access_log(self, access: logging.Logger) -> None:
+        """The format asked for wins over the formatters of this logger's own handlers; it gets one if it has none."""
+        from uvicorn import accesslog
+
+        formatter = accesslog.RequestFormatter(self.access_log_format)
+        if not access.handlers:
+            access.addHandler(logging.StreamHandler(sys.stdout))
+            access.propagate = False
+            logfiles.batch(access.name)
+        for handler in access.handlers:
+            handler.setFormatter(formatter)
 
     def _apply_log_config(self, wanted: dict[str, Any] | str | os.PathLike[str]) -> None:
         """A dictionary, or a file: .json and .yaml hold one, anything else is in the .ini form of `logging.config`."""

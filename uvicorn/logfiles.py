@@ -60,12 +60,24 @@ class LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = (self.format(record) + self.terminator).encode("utf-8", "backslashreplace")
+            text = self.format(record)
         except RecursionError:
             raise
         except Exception:
             self.handleError(record)
             return
+        self._append(text)
+
+    def put(self, text: str) -> None:
+        """Write one line that is formatted already, past filters and level."""
+        self.acquire()
+        try:
+            self._append(text)
+        finally:
+            self.release()
+
+    def _append(self, text: str) -> None:
+        line = (text + self.terminator).encode("utf-8", "backslashreplace")
         pending = self._pending
         if pending and len(pending) + len(line) > self.limit:
             self._write_pending()

@@ -34,6 +34,9 @@ LOG_LEVELS: dict[str, int] = {
     "trace": TRACE_LOG_LEVEL,
 }
 
+ACCESS_FORMAT = '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s'
+"""The format of the default access line, whatever a program makes of LOGGING_CONFIG."""
+
 LOGGING_CONFIG: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -45,7 +48,7 @@ LOGGING_CONFIG: dict[str, Any] = {
         },
         "access": {
             "()": "uvicorn.logging.AccessFormatter",
-            "fmt": '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s',
+            "fmt": ACCESS_FORMAT,
         },
     },
     "handlers": {
@@ -168,7 +171,7 @@ class AccessFormatter(ColourizedFormatter):
 
     def get_status_code(self, status_code: int) -> str:
         """`200 OK`, coloured by class; a number without a phrase stays a number with a space."""
-        text = _status_text(status_code)
+        text = status_text(status_code)
         if self.use_colors:
             return click.style(text, **_STATUS_COLOURS.get(status_code // 100, {}))
         return text
@@ -195,7 +198,8 @@ def _twin(record: logging.LogRecord) -> logging.LogRecord:
 
 
 @lru_cache(maxsize=1000)
-def _status_text(status_code: int) -> str:
+def status_text(status_code: int) -> str:
+    """`200 OK`; a number without a phrase stays a number with a space."""
     try:
         return f"{status_code} {http.HTTPStatus(status_code).phrase}"
     except ValueError:

@@ -188,6 +188,7 @@ def run(
     pid: str | os.PathLike[str] | None = None,
     log_file: str | os.PathLike[str] | None = None,
     access_log_file: str | os.PathLike[str] | None = None,
+    access_log_format: str = "uvicorn",
     limit_worker_lifetime: int | float | None = None,
     limit_worker_memory: str | int | None = None,
     timeout_worker_boot: int | float | None = None,

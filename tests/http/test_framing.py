@@ -130,6 +130,12 @@ def test_fields_may_be_lists_and_come_from_a_generator() -> None:
     assert head((name, b"b") for name in (b"a", b"c"))[0].startswith(b"a: b\r\nc: b\r\n")
 
 
+def test_text_of_ascii_is_taken_for_bytes() -> None:
+    for headers in ([("X-A", "1"), (b"b", b"2")], [["X-A", b"1"], [b"b", "2"]]):
+        assert head(headers)[0] == b"X-A: 1\r\nb: 2\r\ncontent-length: 0\r\n"
+    assert head([("Content-Length", "0"), ("Connection", "close")])[0].count(b"\r\n") == 2
+
+
 def test_equal_headers_are_checked_once_and_the_cache_is_bounded() -> None:
     framing._blocks.clear()
     for number in range(framing._CACHE_ENTRIES * 2 + 1):
@@ -157,9 +163,12 @@ def test_equal_headers_are_checked_once_and_the_cache_is_bounded() -> None:
         (b"content-length", b"-1"),
         (b"content-length", b""),
         (b"content-length", b"\xb2"),
-        ("x", b"y"),
-        (b"x", "y"),
+        ("x", b"y\r\n"),
+        ("x\r\ny", b"z"),
+        ("é", b"y"),
+        (b"x", "é"),
         (b"x", None),
+        ("x", None),
         (None, b"y"),
     ],
 )

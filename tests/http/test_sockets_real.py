@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,6 +26,13 @@ def http(request: pytest.FixtureRequest) -> str:
     if request.param == "httptools":
         pytest.importorskip("httptools")
     return str(request.param)
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture
@@ -178,6 +186,54 @@ async def test_an_endless_stream_ends_when_its_client_leaves(
         while server.server_state.tasks:
             await asyncio.wait(set(server.server_state.tasks))
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+async def test_what_an_application_had_open_is_closed_when_its_client_leaves(
+    serve: Any, connect: Any, loop_factory: Any, without_collector: None
+) -> None:
+    """A generator that is not exhausted ends with the last reference to it, not when the garbage collector comes by."""
+    closed = asyncio.Event()
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 1000
+                await asyncio.sleep(0)
+        finally:
+            closed.set()
+
+    async def endpoint(request: Any) -> Any:
+        return StreamingResponse(events())
+
+    async with serve(Starlette(routes=[Route("/", endpoint)])) as server:
+        async with connect(server) as client:
+            client.ask()
+            assert (await client.head())[0] == 200
+            await client.chunk()
+            client.writer.transport.abort()
+        await closed.wait()
+
+
+@pytest.mark.parametrize("turns", [0, 1], ids=["at once", "after a turn"])
+async def test_what_a_failed_application_held_is_let_go(
+    turns: int, serve: Any, connect: Any, loop_factory: Any, without_collector: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)  # pytest keeps what is logged
+    closed = asyncio.Event()
+
+    class Open:
+        def __del__(self) -> None:
+            closed.set()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        held = Open()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        raise RuntimeError(f"with {type(held).__name__}")
+
+    async with serve(app, lifespan="off") as server, connect(server) as client:
+        assert (await client.get()).status == 500
+        await closed.wait()
 
 
 async def test_receive_says_disconnect_when_the_client_leaves(serve: Any, connect: Any, loop_factory: Any) -> None:

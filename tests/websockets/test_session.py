@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -53,6 +55,41 @@ async def echo(receive: Receive, send: Send) -> None:
             await send({"type": "websocket.send", "text": message["text"]})
         else:
             await send({"type": "websocket.send", "bytes": message["bytes"]})
+
+
+class Open:
+    """Something an application holds; `closed` is set when nobody does any more."""
+
+    def __init__(self, closed: asyncio.Event) -> None:
+        self.closed = closed
+
+    def __del__(self) -> None:
+        self.closed.set()
+
+
+@pytest.mark.usefixtures("loop_factory")
+async def test_what_an_application_held_is_let_go_when_its_client_leaves(
+    serving: Any, peer: Any, http: str, ws: str
+) -> None:
+    """At once, not when the garbage collector comes by."""
+    closed = asyncio.Event()
+
+    async def talks_on(receive: Receive, send: Send) -> None:
+        held = Open(closed)
+        await send(ACCEPT)
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        await send({"type": "websocket.send", "text": type(held).__name__})
+
+    gc.disable()
+    try:
+        async with serving(Script(talks_on), http=http, ws=ws) as server:
+            async with peer(server) as client:
+                await client.shake_hands()
+                client.writer.transport.abort()
+            await closed.wait()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("loop_factory")
@@ -139,7 +176,7 @@ async def test_accept_with_subprotocol_and_headers(serving: Any, peer: Any, http
 async def test_a_bad_accept_may_be_repaired(serving: Any, peer: Any, headers: Any) -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
-        with pytest.raises((ValueError, AttributeError)):
+        with pytest.raises((ValueError, TypeError, AttributeError)):
             await send({**ACCEPT, "headers": headers})
         with pytest.raises(ValueError, match="subprotocol"):
             await send({**ACCEPT, "subprotocol": "a\r\nb"})
@@ -533,3 +570,37 @@ async def test_a_foreign_class(serving: Any, peer: Any, wire: Any, http: str) ->
             assert line in head
         server.should_exit = True
         assert await client.ended() == b""
+
+
+@pytest.mark.usefixtures("loop_factory")
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ([ACCEPT], (101, 0)),
+        ([{"type": "websocket.close"}], (403, 0)),
+        (
+            [
+                {"type": "websocket.http.response.start", "status": 402, "headers": []},
+                {"type": "websocket.http.response.body", "body": b"pay"},
+            ],
+            (402, 3),
+        ),
+    ],
+)
+async def test_an_access_log_that_follows_requests_has_the_handshake(
+    serving: Any, peer: Any, http: str, ws: str, tmp_path: Any, answer: Any, told: Any
+) -> None:
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        for message in answer:
+            await send(message)
+
+    script, path = Script(part), tmp_path / "a"
+    async with (
+        serving(script, http=http, ws=ws, access_log_file=path, access_log_format="json", log_level="info") as server,
+        peer(server) as client,
+    ):
+        assert await client.shake_hands("/chat?a=b") == told[0]
+    line = json.loads(path.read_text())
+    assert (line["status"], line["bytes"]) == told and (line["path"], line["query"]) == ("/chat", "a=b")
+    assert script.scope["extensions"]["uvicorn.request_id"]["id"] == line["request_id"]

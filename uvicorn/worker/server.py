@@ -254,6 +254,7 @@ class Server(SignalHearing):
     async def _accept(self, listeners: list[Listener]) -> None:
         loop = asyncio.get_running_loop()
         config, state, lifespan_state = self.config, self.server_state, self.lifespan.state
+        state.logs_access = state.access.settle(config.access_log)  # as the application has left it
         protocol: Any = config.http_protocol_class
 
         factory = partial(protocol, config=config, server_state=state, app_state=lifespan_state, _loop=loop)
@@ -265,11 +266,9 @@ class Server(SignalHearing):
 
     def _prepare_state(self) -> None:
         state = self.server_state
-        access = logging.getLogger("uvicorn.access")
         state.draining = False
         state.on_uvloop = is_uvloop(asyncio.get_running_loop())
         state.outbox = Outbox()  # one that waits for a loop which is gone would wait for ever
-        state.logs_access = self.config.access_log and access.hasHandlers() and access.isEnabledFor(logging.INFO)
         state.configure(self.config)
         state.context = contextvars.copy_context() if self.config.reset_contextvars else None
 

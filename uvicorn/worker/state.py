@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from uvicorn.worker.access import AccessLog
 from uvicorn.worker.admission import Admission
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.limits import Limits
@@ -41,6 +42,7 @@ class ServerState:
         self.on_uvloop = False
         self.draining = False
         self.logs_access = False
+        self.access = AccessLog()
         self.context: Context | None = None
         self.limits = Limits()
         self.admission: Admission | None = None

@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.addresses import address
 from uvicorn.errors import BadRequest, ClientDisconnected
+from uvicorn.worker.access import shown, shown_target
 from uvicorn.worker.admission import Admission
+from uvicorn.worker.carrier import Carrier
 from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
 from uvicorn.worker.http.limits import Verdict, Wait, Watch
 from uvicorn.worker.http.reader import Part, RequestReader, Shared
 from uvicorn.worker.http.scope import Endpoints, http_scope
-from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, STARTED, WAITING, Stream
+from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, STARTED, WAITING, Stream
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
 from uvicorn.worker.tls import all_sent, extension
@@ -55,10 +57,9 @@ _UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
 _HEAD = Part.HEAD
 
 _log = logging.getLogger("uvicorn.error")
-_access_log = logging.getLogger("uvicorn.access")
 
 
-class Connection(asyncio.Protocol):
+class Connection(Carrier):
     """Serves the requests of one connection, one after the other. Subclasses name a codec."""
 
     codec_class: ClassVar[type[Any]]
@@ -70,14 +71,10 @@ class Connection(asyncio.Protocol):
         "_ends",
         "_eof",
         "_fresh",
-        "_large",
         "_lingering",
-        "_loop",
-        "_out",
-        "_reading",
+        "_new_stream",
         "_refused",
         "_sent",
-        "_state",
         "_stream",
         "_watch",
         "active_at",
@@ -85,8 +82,6 @@ class Connection(asyncio.Protocol):
         "config",
         "logs_access",
         "reader",
-        "transport",
-        "writable",
     )
 
     def __init__(
@@ -97,26 +92,23 @@ class Connection(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.config = config
-        self._loop = _loop or asyncio.get_running_loop()
-        self._state = server_state
+        super().__init__(server_state, _loop or asyncio.get_running_loop())
         self._app = config.loaded_app
         if server_state.context is not None:
             self._app = InFreshContext(self._app, server_state.context)
         self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
         self._stream: Stream | None = None
-        self._reading = self._fresh = True
+        self._fresh = True
         self._advancing = self._eof = self._lingering = self._refused = self._sent = False
         self._discarded = 0
-        self._out = self._large = b""
         self._watch: Watch | None = None
         shared = server_state.shared
         if shared is None or type(shared.codec) is not self.codec_class:
             shared = server_state.shared = Shared(self.codec_class(), server_state.limits)
         self.reader = RequestReader(shared)
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
-        self.writable = True
         self.closing = server_state.draining
         self.logs_access = server_state.logs_access
+        self._new_stream = server_state.access.new_stream or Stream
         self.active_at = server_state.now
 
     # -- the transport's calls ---------------------------------------------------------------------------------
@@ -165,7 +157,7 @@ class Connection(asyncio.Protocol):
         if stream is not None:
             stream.hang_up()
         else:  # between two pipelined requests, or in the middle of a head: `_next` tells
-            self._loop.call_soon(self._next)
+            self.loop.call_soon(self._next)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -176,7 +168,8 @@ class Connection(asyncio.Protocol):
         if stream is not None:
             stream.lost()
         self.reader.forget()
-        self.reader.pending = self._out = self._large = b""
+        self.reader.pending = b""
+        self.drop()
         if self._ends.tls is not None:
             self.transport.close()  # asyncio 3.10 warns of a TLS transport that only its peer has closed
 
@@ -188,7 +181,7 @@ class Connection(asyncio.Protocol):
         if self._stream is not None:
             self._stream.resume_writing()
         elif self.reader.pending:
-            self._loop.call_soon(self._next)
+            self.loop.call_soon(self._next)
 
     # -- requests ----------------------------------------------------------------------------------------------
 
@@ -200,7 +193,7 @@ class Connection(asyncio.Protocol):
             served = 0
             while self._stream is None and reader.pending and self.writable and not self.transport.is_closing():
                 if served == TURN:  # one client's pipeline must not hold up the others
-                    self._loop.call_soon(self._next)
+                    self.loop.call_soon(self._next)
                     return
                 request = reader.head()
                 if request is None:
@@ -215,7 +208,7 @@ class Connection(asyncio.Protocol):
             if reader.pending and not self.writable:
                 self._pause()  # `resume_writing` goes on
             elif self._eof:
-                self._close()
+                self.close()
             elif not self._reading:
                 self._resume()
 
@@ -226,7 +219,7 @@ class Connection(asyncio.Protocol):
         if request.upgrade is not None and wants_websocket(request) and self._upgrade(request):
             return
         scope = http_scope(request, self._ends)
-        stream = Stream(self, request, scope, state.default, complete)
+        stream = self._new_stream(self, request, scope, state.default, complete)
         self._stream = stream
         self._fresh = False
         if not complete:
@@ -254,7 +247,7 @@ class Connection(asyncio.Protocol):
     def _make_room(self, admission: Admission) -> None:
         """A place is free. It is not given away here: the next application would be nested in this one."""
         if admission.waiting:
-            self._loop.call_soon(self._state.admit_next)
+            self.loop.call_soon(self._state.admit_next)
 
     def _upgrade(self, request: Request) -> bool:
         """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
@@ -271,9 +264,12 @@ class Connection(asyncio.Protocol):
             if state.admission is not None and not state.admission.has_room(state.in_flight):
                 _log.warning("Exceeded concurrency limit.")
                 raise Refused(503, "Service Unavailable", [(b"retry-after", b"1")])
-            take_over(self.transport, request, early, self.config, state, self._ends, self._loop)
+            take_over(self.transport, request, early, self.config, state, self._ends, self.loop)
         except Refused as exc:
             _log.info("connection rejected (%d %s)", exc.status, exc.reason)
+            entry = state.access.follow(request, http_scope(request, self._ends), self.trusted)
+            if entry is not None:
+                entry.answered(exc.status, len(exc.reason))
             self.write(plain_response(request, exc.status, exc.reason, state.default, exc.headers))
             self._linger()
         else:
@@ -283,7 +279,7 @@ class Connection(asyncio.Protocol):
     def _start(self, stream: Stream) -> None:
         """Call the application. Where the loop allows it runs at once, and most are done when this returns."""
         try:
-            task = begin(self._app(stream.scope, stream.receive, stream.send), self._loop)
+            task = begin(self._app(stream.scope, stream.receive, stream.send), self.loop)
         except (Exception, SystemExit) as exc:
             self._state.in_flight -= 1
             if self._state.admission is not None:
@@ -292,6 +288,7 @@ class Connection(asyncio.Protocol):
             return
         if task.done():
             self._app_done(stream, task)
+            del task  # as there: this frame is below the application's
             return
         tasks = self._state.tasks
         tasks.add(task)
@@ -324,96 +321,36 @@ class Connection(asyncio.Protocol):
 
     # -- the stream's calls ------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
-        """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
-        if self._large:
-            self.flush()
-        if self._out:
-            self._out += data
-            if len(self._out) > JOIN_LIMIT:
-                self.flush()
-        elif self._state.outbox.takes(self, self._loop.call_soon):
-            self._out = data
-        else:
-            self._write(data)
-
-    def write_large(self, head: bytes, body: bytes, more: bool) -> None:
-        """The same without a copy of `body`. A part that others follow is written now: whoever sends them has to see
-        whether the transport is full.
-        """
-        self.flush()
-        if not more and self._state.outbox.takes(self, self._loop.call_soon):
-            self._out, self._large = head, body
-        else:
-            self._write_both(head, body)
-
-    def flush(self) -> None:
-        """Write what was held back."""
-        if self._large:
-            head, body = self._out, self._large
-            self._out = self._large = b""
-            self._write_both(head, body)
-            return
-        data = self._out
-        if data:
-            self._out = b""
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        """A transport that closes takes everything and tells nobody before a turn of the loop, for which a stream that
-        always finds room would never wait: so it finds none.
-        """
-        if self.transport.is_closing():
-            self.writable = False
-        else:
-            self.transport.write(data)
-
-    def _write_both(self, head: bytes, body: bytes) -> None:
-        if not head or self.transport.is_closing():
-            self._write(body)
-            return
-        self.transport.writelines((head, body))
-        if not self._state.on_uvloop:  # asyncio forgets to pause its protocol there (3.12, 3.13): this makes it look
-            self.transport.set_write_buffer_limits()
-
-    def _close(self) -> None:
-        """Close once everything is written."""
-        self.flush()
-        if not self.transport.is_closing():  # asyncio's TLS transport could not be aborted after a second `close`
-            self.transport.close()
-
     def body_wanted(self) -> None:
         self.active_at = self._state.now  # until now the peer was not to blame
         if not self._reading:
             self._resume()
 
+    @property
+    def trusted(self) -> bool:
+        return self._ends.proxies is not None
+
     def log_access(self, stream: Stream, status: int) -> None:
         request = stream.request
-        _access_log.info(
-            '%s - "%s %s HTTP/%s" %d',
-            _peer(stream),
-            request.method,
-            self._ends.root_path + request.line.target.decode("ascii"),
-            request.http_version,
-            status,
-        )
+        path = shown_target(self._ends.root_path, request.line.target)
+        self._state.access.line(_peer(stream), request.method, path, request.http_version, status)
 
     def response_complete(self, stream: Stream) -> None:
         """The last byte of the response was handed to the transport."""
         if stream.left:
             _log.error("Response content shorter than Content-Length: closing the connection.")
-            self._close()
+            self.close()
         elif not stream.keep_alive or self.closing:
             self.closing = True
             if stream.body_complete:
                 self._stream = None
-                self._close()
+                self.close()
             else:
                 self._linger()
         elif stream.body_complete:
             self._release(stream)
         elif self._eof:
-            self._close()  # the rest of the body will never come
+            self.close()  # the rest of the body will never come
         else:  # the rest of the body is dropped, so that the next request can be read; `sweep` waits for it
             self.active_at = self._state.now
             self._resume()
@@ -428,7 +365,7 @@ class Connection(asyncio.Protocol):
         if self.reader.pending or self._eof:
             # Not from here: this runs inside the application's `send`, and a chain of pipelined requests would
             # nest one application in the other.
-            self._loop.call_soon(self._next)
+            self.loop.call_soon(self._next)
         elif not self._reading:
             self._resume()
 
@@ -446,6 +383,9 @@ class Connection(asyncio.Protocol):
                 _log.error("ASGI callable was cancelled.")
             self._app_failed(stream, None)
         except BaseException as exc:
+            # This frame is in the traceback now. If it held the task, the exception and the task would keep each other,
+            # and what the application had open with them: a generator's `finally` would wait for the garbage collector.
+            del task
             self._app_failed(stream, exc)
         else:
             if stream.phase != COMPLETE:
@@ -470,7 +410,7 @@ class Connection(asyncio.Protocol):
         elif stream.unbounded:
             self.transport.abort()  # a clean end would make the part look like the whole
         else:
-            self._close()
+            self.close()
 
     # -- our own answers ---------------------------------------------------------------------------------------
 
@@ -480,8 +420,7 @@ class Connection(asyncio.Protocol):
         if self.logs_access:
             self.log_access(stream, status)
         self.write(plain_response(stream.request, status, text, self._state.default, extra))
-        stream.phase = COMPLETE
-        stream.hang_up()
+        stream.answered(status, len(text))
         self.response_complete(stream)
 
     def _unavailable(self, stream: Stream) -> None:
@@ -496,7 +435,7 @@ class Connection(asyncio.Protocol):
         cause, begin = fault.__cause__ or fault.reason, self.reader.pending[:64]
         _log.info(
             "Invalid HTTP request received. %s - %r (%d): %r",
-            _shown(self._ends.client),
+            shown(self._ends.client),
             str(cause),
             fault.status,
             begin,
@@ -507,6 +446,10 @@ class Connection(asyncio.Protocol):
         if stream is None or stream.phase in (WAITING, STARTED):
             request = stream.request if stream is not None else _UNREAD
             self.write(plain_response(request, fault.status, fault.reason, self._state.default, fault.fields))
+            if stream is not None:
+                stream.answered(fault.status, len(fault.reason))
+            else:
+                self._state.access.refused(self._ends.client, self.reader.pending, fault.status, len(fault.reason))
         if stream is not None:
             stream.lost()
         self._linger()
@@ -532,7 +475,7 @@ class Connection(asyncio.Protocol):
             self.flush()
             self._resume()
         else:
-            self._close()
+            self.close()
 
     def shutdown(self) -> None:
         """Close now if idle, else after the response in work. A head that stands still for long is no request."""
@@ -541,7 +484,7 @@ class Connection(asyncio.Protocol):
         if stream is not None and stream.phase == COMPLETE:
             self._linger()
         elif stream is None and (not self.reader.pending or self._state.now - self.active_at > STALLED_HEAD):
-            self._close()
+            self.close()
 
     def retire(self) -> None:
         """The next response is the last one; an idle connection is left open until its time is over."""
@@ -596,7 +539,7 @@ class Connection(asyncio.Protocol):
 
     def _end(self, verdict: Verdict) -> None:
         if verdict is Verdict.CLOSE or (verdict is Verdict.ABORT and self._ends.tls is not None):
-            self._close()
+            self.close()
         elif verdict is Verdict.LINGER:
             self._linger()
         elif verdict is Verdict.SLOW_HEAD:
@@ -605,7 +548,7 @@ class Connection(asyncio.Protocol):
             self._refuse(BadRequest(408, "Request body too slow"))
         else:
             if verdict is Verdict.STALLED:
-                _log.info("Closed a connection that takes nothing of its response: %s", _shown(self._ends.client))
+                _log.info("Closed a connection that takes nothing of its response: %s", shown(self._ends.client))
                 _forget_unsent(self.transport)
             self.abort()
 
@@ -614,7 +557,7 @@ class Connection(asyncio.Protocol):
         stream = self._stream
         if stream is None or stream.phase == COMPLETE:
             return ""
-        target = self._ends.root_path + stream.request.line.target.decode("ascii")
+        target = shown_target(self._ends.root_path, stream.request.line.target)
         return f"{stream.request.method} {target} from {_peer(stream)}, {now - self.active_at:.1f} s"
 
     def _part(self, quiet: float) -> None:
@@ -625,19 +568,6 @@ class Connection(asyncio.Protocol):
             self._sent = True
         else:
             self._sent = False
-
-    # -- flow control ------------------------------------------------------------------------------------------
-
-    def _pause(self) -> None:
-        if self._reading and not self.transport.is_closing():
-            self._reading = False
-            self.transport.pause_reading()
-
-    def _resume(self) -> None:
-        if not self._reading:
-            self._reading = True
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
 
 
 def _forget_unsent(transport: asyncio.Transport) -> None:
@@ -656,8 +586,4 @@ def _says_disconnected(exc: BaseException | None) -> bool:
 
 def _peer(stream: Stream) -> str:
     """Who asks, as a trusted proxy says it."""
-    return _shown(stream.scope.get("client"))
-
-
-def _shown(client: tuple[str, Any] | None) -> str:
-    return f"{client[0]}:{client[1]}" if client else ""
+    return shown(stream.scope.get("client"))

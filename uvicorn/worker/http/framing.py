@@ -10,6 +10,7 @@ from __future__ import annotations
 import http
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request
@@ -99,7 +100,7 @@ _blocks: dict[tuple[Sequence[bytes], ...], HeaderBlock] = {}
 
 def _check_name(name: bytes) -> bytes:
     if not isinstance(name, bytes):
-        raise ValueError(f"A header name must be bytes, not {type(name).__name__}: {name!r}")
+        raise TypeError(f"A header name must be bytes, not {type(name).__name__}: {name!r}")
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"Invalid header name in the response: {name!r}")
     if len(_names) >= _CACHE_ENTRIES:
@@ -112,6 +113,13 @@ def _blame_value(headers: Headers) -> None:
         if _ILLEGAL.search(value):
             raise ValueError(f"Invalid value of header {name!r} in the response: CR, LF or NUL in {value!r}")
     raise ValueError("Invalid headers in the response.")
+
+
+def _as_bytes(headers: Iterable[Sequence[Any]]) -> Headers:
+    """Text of ASCII becomes bytes. ASGI knows only bytes, but h11 takes text as well, and applications have come to
+    rely on it; here both parsers do. Raises ValueError for other text.
+    """
+    return tuple([tuple([part.encode("ascii") if isinstance(part, str) else part for part in one]) for one in headers])
 
 
 def header_block(key: tuple[Sequence[bytes], ...]) -> HeaderBlock:
@@ -145,7 +153,11 @@ def response_head(
     try:
         block = _blocks[fields]
     except (KeyError, TypeError):
-        block = header_block(fields)
+        try:
+            block = header_block(fields)
+        except TypeError:
+            fields = tuple(_as_bytes(fields))
+            block = header_block(fields)
     # The usual response, on the shortest way: everything below agrees with it.
     if block.plain and status == 200 and request.usual:
         if block.ok_for is not default.block:

@@ -30,15 +30,13 @@ from uvicorn.worker.http.framing import (
     response_head,
 )
 from uvicorn.worker.http.scope import EARLY_HINT
+from uvicorn.worker.outbox import JOIN_LIMIT
 
 WAITING, STARTED, SENDING, COMPLETE = range(4)
 _OPEN = (STARTED, SENDING)
 
 HIGH_WATER = 65536
 """Bytes of unread body above which reading from the socket pauses."""
-
-JOIN_LIMIT = 32768
-"""Bytes of a body above which it is written by itself, so that it is not copied."""
 
 
 class Outlet(Protocol):
@@ -49,6 +47,11 @@ class Outlet(Protocol):
     closing: bool
     """Whether this response is the last one of the connection."""
     logs_access: bool
+    """Whether a plain line is wanted when the response begins."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the peer is a proxy that is believed."""
 
     def write(self, data: bytes) -> None: ...
 
@@ -140,6 +143,11 @@ class Stream:
         self.hung_up = self.is_lost = True
         self._wake()
         self.resume_writing()
+
+    def answered(self, status: int, size: int) -> None:
+        """The connection has answered in the application's place, with a body of `size` bytes."""
+        self.phase = COMPLETE
+        self.hang_up()
 
     def resume_writing(self) -> None:
         """The transport takes data again (or never will)."""

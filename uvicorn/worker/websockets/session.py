@@ -26,13 +26,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
+from uvicorn.worker.access import shown, shown_target
+from uvicorn.worker.carrier import Carrier
 from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request
 from uvicorn.worker.http.framing import plain_response, switching_head
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
-from uvicorn.worker.websockets.carrier import Carrier
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
 from uvicorn.worker.websockets.denial import Denial
 from uvicorn.worker.websockets.handshake import OURS, Offer, accept_fields
@@ -40,6 +41,7 @@ from uvicorn.worker.websockets.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
+    from uvicorn.worker.http.followed import Entry
 
 CONNECTING, OPEN, CLOSING, DENYING, CLOSED = range(5)
 
@@ -72,6 +74,7 @@ class Session(Carrier):
         "_denial",
         "_early",
         "_ends",
+        "_entry",
         "_lost",
         "_max_queue",
         "_messages",
@@ -82,8 +85,11 @@ class Session(Carrier):
         "_pinged_at",
         "_queued",
         "_request",
+        "_sent",
         "_told",
         "_wakeup",
+        "_write_waiter",
+        "active_at",
         "config",
         "full",
     )
@@ -99,6 +105,8 @@ class Session(Carrier):
     ) -> None:
         super().__init__(state, loop)
         self.config = config
+        self.active_at = state.now
+        self._write_waiter: asyncio.Future[None] | None = None
         self.full = False
         self._app = config.loaded_app
         if state.context is not None:
@@ -114,12 +122,14 @@ class Session(Carrier):
         self._early = b""
         self._told = self._lost = self._deaf = False
         self._closed: tuple[int, str] | None = None
+        self._sent = 0
         self._max_queue = config.ws_max_queue
         self._wakeup = Wakeup(loop)
         self._ping: bytes | None = None
         self._owed_pong: bytes | None = None
         self._pinged_at = self._close_at = 0.0
         self._counted = False
+        self._entry: Entry | None = None
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
@@ -134,13 +144,16 @@ class Session(Carrier):
             self.retire()
         state.in_flight += 1  # until the handshake is answered: a WebSocket that is open is not load
         self._counted = True
+        scope = self._scope()
+        self._entry = state.access.follow(self._request, scope, self._ends.proxies is not None)
         try:
-            task = begin(self._app(self._scope(), self.receive, self.send), self.loop)
+            task = begin(self._app(scope, self.receive, self.send), self.loop)
         except (Exception, SystemExit) as exc:
             self._failed(exc)
             return
         if task.done():
             self._app_done(task)
+            del task  # as there: this frame is below the application's
             return
         state.tasks.add(task)
         task.add_done_callback(state.tasks.discard)
@@ -209,10 +222,13 @@ class Session(Carrier):
         self._state.connections.discard(self)
         self._answered()
         self._log_closed()
+        if self._entry is not None:
+            self._entry.end(whole=False)
         self._phase = CLOSED
         self._lost = True
         self._early = b""
-        self._drop()
+        self.drop()
+        self._wake_writer()
         if not self.full:
             self._finish()
         self._wakeup.wake()
@@ -221,12 +237,6 @@ class Session(Carrier):
         """Nothing more will come: what the application hears at the end, unless a close frame said it."""
         if self._closed is None:
             self._closed = (1012 if self._close_at else 1006, "")
-
-    def resume_writing(self) -> None:
-        pong, self._owed_pong = self._owed_pong, None
-        super().resume_writing()
-        if pong is not None:
-            self.pinged(pong)
 
     # -- the codec's calls -------------------------------------------------------------------------------------
 
@@ -245,7 +255,7 @@ class Session(Carrier):
 
     def pinged(self, payload: bytes) -> None:
         """Answer, or the latest of many when the peer does not read (RFC 6455, 5.5.3)."""
-        if not self._writable:
+        if not self.writable:
             self._owed_pong = payload
         elif self._phase in (OPEN, CLOSING):
             self.write(self._codec.pong(payload))
@@ -278,6 +288,22 @@ class Session(Carrier):
             self.transport.close()
         self._wakeup.wake()
         self._wake_writer()
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        self.active_at = self._state.now
+        self._wake_writer()
+        pong, self._owed_pong = self._owed_pong, None
+        if pong is not None:
+            self.pinged(pong)
+
+    def _wake_writer(self) -> None:
+        waiter, self._write_waiter = self._write_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _log_closed(self) -> None:
         if self._phase in (OPEN, CLOSING):
@@ -341,11 +367,11 @@ class Session(Carrier):
                 data = message.get("bytes")
                 frame = self._codec.binary(data if type(data) is bytes else _as_bytes(data))
             self.write(frame)
-            if not self._writable:
+            if not self.writable:
                 await self._room()
         else:
             self._send_other(kind, message)
-            if not self._writable and self._phase == DENYING:
+            if not self.writable and self._phase == DENYING:
                 await self._room()
 
     def _send_other(self, kind: str, message: Message) -> None:
@@ -373,7 +399,10 @@ class Session(Carrier):
             raise RuntimeError(_out_of_order(kind, phase))
 
     async def _room(self) -> None:
-        await self._drained()
+        """There is room, or there will be none any more."""
+        if self._write_waiter is None:
+            self._write_waiter = self.loop.create_future()
+        await asyncio.shield(self._write_waiter)
         if self._phase == CLOSED:
             raise ClientDisconnected("The client has closed the connection.")
 
@@ -395,6 +424,8 @@ class Session(Carrier):
         self._answered()
         _log.info('%s - "WebSocket %s" [accepted]', self._peer(), self._path())
         _log.info("connection open")
+        if self._entry is not None:
+            self._entry.answered(101, 0, head)
         self.write(head)
         if self._early:
             self.loop.call_soon(self.data_received, b"")
@@ -403,21 +434,24 @@ class Session(Carrier):
     def _deny_plainly(self, status: int, text: str) -> None:
         """A whole response of ours in place of the handshake."""
         self.write(plain_response(self._request, status, text, self._state.default, []))
-        self._denied(status)
+        self._denied(status, len(text))
 
     def _deny(self, body: bytes, more: bool) -> None:
         denial = self._denial
         assert denial is not None
         self.active_at = self._state.now
         self.write(denial.part(body, more))
+        self._sent += len(body)
         if more:
             return
         if denial.short:
             _log.error("Response content shorter than Content-Length: closing the connection.")
-        self._denied(denial.status)
+        self._denied(denial.status, self._sent)
 
-    def _denied(self, status: int) -> None:
+    def _denied(self, status: int, sent: int) -> None:
         self._phase = CLOSED
+        if self._entry is not None:
+            self._entry.answered(status, sent)
         self._deaf = True
         self.active_at = self._state.now
         self._answered()
@@ -444,6 +478,7 @@ class Session(Carrier):
         except asyncio.CancelledError:
             self._failed(None)
         except BaseException as exc:
+            del task  # or this frame, which is in the traceback, would keep task and exception alive
             self._failed(exc)
         else:
             if result is not None:
@@ -470,6 +505,7 @@ class Session(Carrier):
             self._close(code, "")
         self._deaf = True
         self._messages.clear()
+        self._wakeup.let_go()
         self._unblock()
 
     def _unblock(self) -> None:
@@ -492,7 +528,7 @@ class Session(Carrier):
         elif phase in (CLOSING, CLOSED):
             if now - self.active_at > CLOSE_SECONDS:
                 self.transport.abort()
-        elif phase == DENYING and not self._writable and now - self.active_at > STALLED_SECONDS:
+        elif phase == DENYING and not self.writable and now - self.active_at > STALLED_SECONDS:
             self.transport.abort()
 
     def _ping_or_fail(self, now: float) -> None:
@@ -539,11 +575,10 @@ class Session(Carrier):
         return f"WebSocket {self._path()} from {self._peer()}" if self._phase == OPEN else ""
 
     def _peer(self) -> str:
-        client = self._ends.client
-        return f"{client[0]}:{client[1]}" if client else ""
+        return shown(self._ends.client)
 
     def _path(self) -> str:
-        return self._ends.root_path + self._request.line.target.decode("ascii")
+        return shown_target(self._ends.root_path, self._request.line.target)
 
 
 def _as_bytes(data: Any) -> bytes:

@@ -21,11 +21,10 @@ class Wakeup:
 
     __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_following", "_loop", "waiting")
 
-    _callback: Callable[[Any], object]
-    _context: Context
-
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._callback: Callable[[Any], object] | None = None
+        self._context: Context | None = None
         self._cancelled: tuple[Any, ...] | None = None
         self._asyncio_future_blocking = False
         self._following: Wakeup | None = None
@@ -48,10 +47,17 @@ class Wakeup:
         if not self.waiting:
             return
         self.waiting = False
+        # Not by local variables: this frame is below the task's, and an exception that ends the task keeps both.
+        assert self._callback is not None and self._context is not None
         if current_task(self._loop) is None:
             self._context.run(self._callback, self)
         else:
             self._loop.call_soon(self._callback, self, context=self._context)
+
+    def let_go(self) -> None:
+        """Keep the task that waited last, and what it had open, no longer alive than others do."""
+        if not self.waiting:
+            self._callback = self._context = None
 
     # -- what a task calls -------------------------------------------------------------------------------------
 
@@ -80,5 +86,6 @@ class Wakeup:
             return False
         self.waiting = False
         self._cancelled = () if msg is None else (msg,)
+        assert self._callback is not None
         self._loop.call_soon(self._callback, self, context=self._context)
         return True

@@ -1,0 +1,38 @@
+"""python -m compatibility [--check] [SECTION …]: find the figures, and write them into docs/compatibility.md.
+
+Owns: which sections there are, and the exit code: 1 when something is wrong. Must not: find any figure itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from compatibility import document, frameworks, suites
+from compatibility.document import Section
+
+SECTIONS: dict[str, Callable[[list[str]], Section]] = {"frameworks": frameworks.run, "suites": suites.run}
+"""Each section by its name in the document. Its function is given what --only names, or nothing for all of it."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="compatibility", description="What is served as by the other package.")
+    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--check", action="store_true", help="leave docs/compatibility.md as it is")
+    parser.add_argument("--only", default=[], action="append", help="part of a section; implies --check")
+    chosen = parser.parse_args()
+    wrong = False
+    for name in chosen.sections or SECTIONS:
+        section = SECTIONS[name](chosen.only)
+        print(section.text, *section.remarks, sep="\n")
+        for failure in section.failures:
+            print(f"{name}: {failure}", file=sys.stderr)
+        wrong = wrong or bool(section.failures)
+        if not chosen.check and not chosen.only:
+            document.write(section)
+    return int(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""The program that compares us with the other package: what it finds and writes; and a first use of it, in a small way.
+
+Here Starlette under one parser is compared with Starlette under the other. `tests/system/test_compatibility.py` is the
+real comparison.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import uvicorn
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def part() -> Callable[[str], ModuleType]:
+    """A module of the program. The checkout is not on the path: it would hide the package that is tested."""
+    if "compatibility" not in sys.modules:
+        place = ROOT / "compatibility"
+        spec = importlib.util.spec_from_file_location(
+            "compatibility", place / "__init__.py", submodule_search_locations=[str(place)]
+        )
+        assert spec is not None and spec.loader is not None
+        package = importlib.util.module_from_spec(spec)
+        sys.modules["compatibility"] = package
+        spec.loader.exec_module(package)
+    return lambda name: importlib.import_module(f"compatibility.{name}")
+
+
+def test_only_what_changes_by_itself_is_the_same(part: Any) -> None:
+    comparing = part("comparing")
+    theirs = [{"status": "200", "date": "Wed, 25 Nov 2026 14:45:58 GMT", "body": '0{"sid":"AAAAAAAAAAAAAAAAAAAA"}'}]
+    ours = [{"status": "200", "date": "Wed, 25 Nov 2026 14:46:09 GMT", "body": '0{"sid":"BBBBBBBBBBBBBBBBBBBB"}'}]
+    assert list(comparing.differences("f", "c", theirs, ours)) == []
+    ours[0]["status"] = "500"
+    ours.append({"end": "closed"})
+    found = list(comparing.differences("f", "c", theirs, ours))
+    assert [(one.where, one.theirs, one.ours) for one in found] == [
+        ("1 status", "200", "500"),
+        ("2 end", "–", "closed"),
+    ]
+
+
+def test_a_decision_explains_what_it_says_and_no_more(part: Any) -> None:
+    comparing = part("comparing")
+    decision = comparing.Decision("what", "why", where=r"\d status", theirs="200", ours="204", case="requests: .*")
+    meant = comparing.Difference("f", "requests: GET", "1 status", "200", "204")
+    others = [
+        comparing.Difference("f", "errors: GET", "1 status", "200", "204"),
+        comparing.Difference("f", "requests: GET", "1 body", "200", "204"),
+        comparing.Difference("f", "requests: GET", "1 status", "200", "2040"),
+    ]
+    assert comparing.sort_out([meant, *others], [decision]) == (others, {decision: [meant]})
+
+
+def test_a_section_is_replaced_and_nothing_else(part: Any) -> None:
+    document = part("document")
+    text = "# A\n\n<!-- one -->\nold\n<!-- /one -->\n\n<!-- two -->\nkept\n<!-- /two -->\n"
+    new = document.replace(text, document.Section("one", "new \\1"))
+    assert new == text.replace("old\n", "\nnew \\1\n\n")
+    assert document.replace(new, document.Section("one", "new \\1")) == new
+    with pytest.raises(ValueError, match="three"):
+        document.replace(text, document.Section("three", ""))
+
+
+def test_the_document_has_every_section(part: Any) -> None:
+    text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    for name in part("__main__").SECTIONS:
+        part("document").replace(text, part("document").Section(name, ""))
+
+
+def test_the_outcomes_of_a_suite_are_read(part: Any, tmp_path: Path) -> None:
+    suites = part("suites")
+    cases = '<testcase classname="a" name="1"/><testcase classname="a" name="2"><failure/></testcase>'
+    cases += (
+        '<testcase classname="a" name="3"><skipped/></testcase><testcase classname="a" name="4"><error/></testcase>'
+    )
+    (tmp_path / "report.xml").write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+    theirs = suites.Outcome(dict(suites.outcomes(tmp_path / "report.xml")), 1, "")
+    assert str(theirs) == "1 passed, 2 failed, 1 skipped"
+    assert suites.worse(theirs, suites.Outcome({"a::2": "passed"}, 1, "")) == ["a::1"]
+    assert suites.worse(theirs, theirs) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the notes are datagrams between processes")
+def test_starlette_answers_the_same_under_both_parsers(part: Any) -> None:
+    pytest.importorskip("httptools")
+    frameworks, cases = part("frameworks"), part("cases")
+    forms = importlib.util.find_spec("python_multipart") is not None
+    asked = [case for case in cases.cases_of("starlette") if forms or case.kind not in ("forms", "uploads")]
+    path = os.pathsep.join([str(Path(uvicorn.__file__).parents[1]), str(ROOT / "compatibility" / "apps")])
+    seen = [
+        frameworks.accounts(
+            frameworks.boot(Path(sys.executable), "starlette", ("--http", http), PYTHONPATH=path), asked, 1
+        )
+        for http in ("httptools", "h11")
+    ]
+    for name in seen[0]:
+        assert list(part("comparing").differences("starlette", name, seen[0][name], seen[1][name])) == []
+    assert len(seen[0]) > 40
+    assert [name for name, account in seen[0].items() if any("failed" in fact for fact in account)] == []
+    assert seen[0]["server-sent events: the client leaves"][1] == {"note": "events ended"}
+    assert seen[0]["disconnects: noticed while the application works"][1] == {"note": "heard http.disconnect True"}
+    assert seen[0]["shutdown"] == [{"note": "shutdown"}, {"exit code": "0"}]
