@@ -378,7 +378,8 @@ def test_a_worker_that_is_killed_is_replaced(start: Start) -> None:
 def test_an_application_that_cannot_start_ends_gunicorn(
     start_program: Callable[..., Any], tmp_path: Path, source: str, cause: str
 ) -> None:
-    program = launch(start_program, tmp_path, app=source, workers=2)
+    # One worker: when two fail at the same moment, gunicorn's arbiter stumbles over the second and leaves with 1.
+    program = launch(start_program, tmp_path, app=source, workers=1)
     assert program.end() == 3, program.text
     assert re.search(cause, program.text), program.text
 
