@@ -56,7 +56,8 @@ async def app(scope, receive, send):
     if scope["path"] == "/hold":
         print("held", flush=True)
         while not (HERE / "release").exists():
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.2)
+            print("still there", flush=True)
     if scope["path"] == "/block":
         hold_the_loop()
     told = {"pid": scope["state"]["here"], "client": scope["client"], "scheme": scope["scheme"], "uid": os.geteuid()}
@@ -290,6 +291,25 @@ def test_a_stop_answers_what_is_in_flight(start: Start, tmp_path: Path, worker: 
         master.get()
 
 
+@pytest.mark.parametrize("worker", [OURS[0], *THEIRS])
+def test_a_term_that_is_repeated_is_no_wish_for_haste(start: Start, tmp_path: Path, worker: str) -> None:
+    """gunicorn does so, about once a second, until a worker that is one too many has left."""
+    master = start("-k", worker, workers=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as clients:
+        answer = clients.submit(master.get, "/hold")
+        master.says("held")
+        (pid,) = master.booted
+        os.kill(pid, signal.SIGTERM)
+        master.says(r"Shutting down\n")
+        for _ in range(2):
+            os.kill(pid, signal.SIGTERM)
+            master.says("still there", master.text.count("still there") + 3)
+        (tmp_path / "release").touch()
+        assert answer.result(PATIENCE)["pid"] == pid
+    master.says("Application startup complete", 2)
+    assert master.end() == 0
+
+
 def test_what_outlasts_the_graceful_timeout_is_cancelled_before_gunicorn_kills(start: Start) -> None:
     master = start("--graceful-timeout", "2", workers=1)
     with concurrent.futures.ThreadPoolExecutor(1) as clients:
@@ -456,6 +476,8 @@ def test_limits_count_when_they_are_set() -> None:
 
     settings = settings_of(gunicorn_config(limit_request_line=1000, limit_request_fields=7))
     assert (settings["limit_request_line"], settings["limit_request_fields"]) == (1000, 7)
+    settings = settings_of(gunicorn_config(root_path="/shop", asgi_lifespan="off"))
+    assert (settings["root_path"], settings["lifespan"]) == ("/shop", "off")
 
 
 def test_a_short_graceful_timeout_leaves_a_tenth() -> None:
