@@ -611,6 +611,25 @@ def test_logs_go_where_gunicorns_go_and_are_reopened(
     assert "/second" not in access.with_suffix(".old").read_text()
 
 
+def test_a_log_file_that_cannot_be_opened_anew_fails_no_request(start: Start, tmp_path: Path) -> None:
+    access = tmp_path / "access.log"
+    master = start("--access-logfile", str(access), workers=1)
+    (pid,) = master.booted
+    access.rename(tmp_path / "old.log")
+    access.mkdir()
+    os.kill(pid, signal.SIGUSR1)
+    master.says("A log file cannot be opened anew")
+    connection = master.connect()
+    for number in range(3):
+        connection.request("GET", f"/{number}")
+        assert json.loads(connection.getresponse().read())["pid"] == pid
+    connection.close()
+    master.says(r'"GET /2 HTTP/1\.1" 200')
+    os.kill(pid, signal.SIGTERM)
+    gone(master, {pid})
+    assert "Traceback" not in master.text, master.text
+
+
 def test_a_websocket_is_sent_away_by_a_stop(start: Start) -> None:
     client = pytest.importorskip("websockets.sync.client")
     from websockets.exceptions import ConnectionClosed

@@ -199,9 +199,20 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
         super().handle_abort(sig, frame)
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_usr1(sig, frame)
+        try:
+            super().handle_usr1(sig, frame)
+        except OSError as exc:
+            self._log_to_standard_error(exc)
         if self._server is not None and (self.config.log_file or self.config.access_log_file):
             self._server.reopen_logs = True
+
+    def _log_to_standard_error(self, why: OSError) -> None:
+        """The old file is closed by now, and every line would raise in the request that it tells of."""
+        for name in ("uvicorn.error", "uvicorn.access"):
+            for handler in logging.getLogger(name).handlers:
+                if isinstance(handler, logging.FileHandler) and handler.stream is None:
+                    handler.setStream(os.fdopen(os.dup(2), "a"))
+        _log.error("A log file cannot be opened anew (%s): its lines go to standard error.", why)
 
 
 class UvicornH11Worker(UvicornWorker):
