@@ -96,13 +96,26 @@ async def test_environ_behind_a_proxy(serving: Any, connect: Any, trusted: str, 
         assert lines(answer.body) == {"REMOTE_ADDR": address, "wsgi.url_scheme": scheme}
 
 
-async def test_a_path_that_is_not_ascii_comes_as_the_bytes_of_its_utf8(serving: Any, connect: Any) -> None:
+@pytest.mark.parametrize("root", ["", "/api"])
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [("/%C3%BCber/%E2%82%AC", "/über/€".encode()), ("/%FCber", b"/\xfcber"), ("/%EF%BF%BD", b"/\xef\xbf\xbd")],
+)
+async def test_a_path_comes_as_its_bytes(serving: Any, connect: Any, root: str, path: str, wanted: bytes) -> None:
     def app(environ: Environ, start: Start) -> list[bytes]:
         plain(start)
-        return [environ["PATH_INFO"].encode("latin-1")]
+        return [environ["SCRIPT_NAME"].encode("latin-1") + b"+" + environ["PATH_INFO"].encode("latin-1")]
 
-    async with serving(app, interface="wsgi") as server, connect(server) as client:
-        assert (await client.get("/%C3%BCber/%E2%82%AC")).body.decode() == "/über/€"
+    async with serving(app, interface="wsgi", root_path=root) as server, connect(server) as client:
+        assert (await client.get(path)).body == root.encode() + b"+" + wanted
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+async def test_bytes_that_are_not_ascii_are_no_fault_of_the_application(serving: Any, connect: Any, http: str) -> None:
+    pytest.importorskip(http)
+    async with serving(told("QUERY_STRING"), interface="wsgi", http=http) as server, connect(server) as client:
+        client.send(b"GET /?q=\xfc HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await client.head())[0] in (200, 400)
 
 
 async def test_a_name_with_an_underscore_is_nobodys_header(serving: Any, connect: Any) -> None:

@@ -17,6 +17,7 @@ import io
 import sys
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from uvicorn._types import (
     ASGIReceiveCallable,
@@ -74,6 +75,10 @@ class WSGIMiddleware:
         """What the adapter takes for the application; runs in a thread."""
         exchange: _Exchange = environ["asgi.scope"].pop(_KEY)
         exchange.start_response = start_response
+        scope = environ["asgi.scope"]
+        if "\ufffd" in scope["path"] and scope.get("raw_path"):  # no UTF-8: an application may know another encoding
+            path = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
+            environ["PATH_INFO"] = path.removeprefix(environ["SCRIPT_NAME"])
         environ["wsgi.input"] = io.BufferedReader(_Body(exchange), READ_SIZE)
         environ["wsgi.input_terminated"] = True
         environ["wsgi.errors"] = sys.stderr
