@@ -253,7 +253,7 @@ class Connection(Carrier):
         """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
         state = self._state
         if self.config.ws_protocol_class is None:
-            if not state.told_no_websockets:
+            if not state.told_no_websockets and self.config.interface != "wsgi":
                 state.told_no_websockets = True
                 _log.warning("Unsupported upgrade request: no WebSocket library is in use. %s", NO_WEBSOCKETS)
             return False
