@@ -24,6 +24,7 @@ TOOLS = tuple(
         "configfile",
         "cpus",
         "environment",
+        "forwarded",
         "importer",
         "leaving",
         "logfiles",

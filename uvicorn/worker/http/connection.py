@@ -127,9 +127,7 @@ class Connection(asyncio.Protocol):
         ends = self._ends
         ends.client = address(transport.get_extra_info("peername"))
         ends.server = address(transport.get_extra_info("sockname"))
-        trusted = self.config.proxies
-        if trusted is not None and trusted.trusts(ends.client, ends.server):
-            ends.proxies = trusted
+        ends.proxies = self.config.proxies
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             ends.scheme = "https"
