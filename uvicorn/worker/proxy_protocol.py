@@ -90,10 +90,9 @@ def _line(line: bytes) -> Header:
     match = _LINE.fullmatch(line)
     if match is None:
         raise Malformed("malformed PROXY line")
-    family, *hosts = match[1], match[2], match[3]
-    kind = IPv4Address if family == b"TCP4" else IPv6Address
+    kind = IPv4Address if match[1] == b"TCP4" else IPv6Address
     try:
-        source, destination = (str(plain(kind(host.decode("ascii")))) for host in hosts)
+        source, destination = (str(plain(kind(host.decode("ascii")))) for host in (match[2], match[3]))
     except ValueError:
         raise Malformed("malformed address in a PROXY line") from None
     ports = int(match[4]), int(match[5])
