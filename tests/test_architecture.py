@@ -179,6 +179,12 @@ def test_codecs_know_neither_loop_nor_asgi_nor_time(module: str) -> None:
     assert not {"uvicorn.worker.http.stream", "uvicorn.worker.http.scope", "uvicorn._types"} & found
 
 
+@pytest.mark.parametrize("module", ["uvicorn.proxies", "uvicorn.forwarded", "uvicorn.worker.proxy_protocol"])
+def test_what_proxies_say_is_pure(module: str) -> None:
+    banned = {"asyncio", "time", "socket", "logging", "os"}
+    assert not banned & {name.split(".")[0] for name in imports(module)}
+
+
 @pytest.mark.parametrize("name", ["stream", "scope"])
 def test_stream_and_scope_know_no_codec(name: str) -> None:
     assert not [found for found in imports(f"uvicorn.worker.http.{name}") if "codec" in found]

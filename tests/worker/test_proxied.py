@@ -62,7 +62,9 @@ async def test_the_client_is_whom_the_proxy_names(
         proxy.send(header + GET % (b"1", b"") + GET % (b"2", b""))  # with the first request, and in front of all
         assert [(await proxy.answer()).body for _ in range(2)] == [b"ok"] * 2
         assert (await proxy.get("/3")).status == 200
-    assert [(scope["client"], scope["server"], scope["scheme"]) for scope in where.scopes] == [(CLIENT, SERVER, "http")] * 3
+    assert [(scope["client"], scope["server"], scope["scheme"]) for scope in where.scopes] == [
+        (CLIENT, SERVER, "http")
+    ] * 3
 
 
 async def test_a_header_in_pieces(behind: Any, connect: Any, where: Where, loop_factory: Any) -> None:
@@ -185,7 +187,11 @@ def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize(
     ("sent", "settings", "reason"),
     [
-        (V1 + GET % (b"", b""), {"forwarded_allow_ips": "192.0.2.9"}, "not from a trusted proxy (--forwarded-allow-ips): b''"),
+        (
+            V1 + GET % (b"", b""),
+            {"forwarded_allow_ips": "192.0.2.9"},
+            "not from a trusted proxy (--forwarded-allow-ips): b''",
+        ),
         (GET % (b"", b""), {}, "no PROXY header: b''"),
         (b"PROXY nonsense\r\n", {}, "malformed PROXY line: b'PROXY nonsense\\r\\n'"),
         (SIGNATURE + b"\x99", {"timeout_request_header": 0.1}, f"not complete in time: {SIGNATURE + bytes([0x99])!r}"),
@@ -267,7 +273,9 @@ async def test_what_was_accepted_before_a_stop_is_served(
     assert where.scopes[0]["client"] == CLIENT
 
 
-async def test_a_protocol_of_somebody_else_is_served_too(serving: Any, connect: Any, where: Where, loop_factory: Any) -> None:
+async def test_a_protocol_of_somebody_else_is_served_too(
+    serving: Any, connect: Any, where: Where, loop_factory: Any
+) -> None:
     class Foreign(asyncio.Protocol):
         def __init__(self, **_: Any) -> None:
             pass

@@ -13,7 +13,9 @@ from uvicorn.worker.proxy_protocol import LONGEST, LONGEST_LINE, SIGNATURE, Head
 
 V4 = bytes([203, 0, 113, 1, 192, 0, 2, 1]) + struct.pack("!HH", 4711, 443)
 V6 = (
-    ipaddress.ip_address("2001:db8::1").packed + ipaddress.ip_address("2001:db8::2").packed + struct.pack("!HH", 1, 65535)
+    ipaddress.ip_address("2001:db8::1").packed
+    + ipaddress.ip_address("2001:db8::2").packed
+    + struct.pack("!HH", 1, 65535)
 )
 ENDS = ("203.0.113.1", 4711), ("192.0.2.1", 443)
 
@@ -36,7 +38,10 @@ ACCEPTED = [
     (b"PROXY TCP4 203.0.113.1 192.0.2.1 4711 443\r\n", Header(*ENDS)),
     (b"PROXY TCP6 2001:db8::1 2001:DB8::2 0 65535\r\n", Header(("2001:db8::1", 0), ("2001:db8::2", 65535))),
     (b"PROXY TCP6 ::ffff:203.0.113.1 ::ffff:192.0.2.1 4711 443\r\n", Header(*ENDS)),
-    (b"PROXY TCP6 " + b"ffff:" * 7 + b"ffff " + b"ffff:" * 7 + b"ffff 65535 65535\r\n", Header(*[("ffff:" * 7 + "ffff", 65535)] * 2)),
+    (
+        b"PROXY TCP6 " + b"ffff:" * 7 + b"ffff " + b"ffff:" * 7 + b"ffff 65535 65535\r\n",
+        Header(*[("ffff:" * 7 + "ffff", 65535)] * 2),
+    ),
     (b"PROXY UNKNOWN\r\n", Header()),
     (b"PROXY UNKNOWN ffff::1 whatever\r\n", Header()),
     (b"PROXY UNKNOWN ".ljust(LONGEST_LINE - 2, b"x") + b"\r\n", Header()),
@@ -145,7 +150,11 @@ def test_cuts_change_nothing(data: st.DataObject) -> None:
     assert read(parts) == (expected, rest)
 
 
-@given(st.binary(max_size=60), st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11\0"]), st.booleans())
+@given(
+    st.binary(max_size=60),
+    st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11\0"]),
+    st.booleans(),
+)
 @example(b"", b"", True)
 def test_anything_is_a_header_or_malformed_or_unfinished(data: bytes, begin: bytes, singly: bool) -> None:
     whole = begin + data

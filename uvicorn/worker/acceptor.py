@@ -79,10 +79,7 @@ class Acceptor:
         self._tls = tls
         self._introduced = introduced
         self._by_loop = (
-            is_uvloop(loop)
-            and tls is None
-            and introduced is None
-            and sock.family in (socket.AF_INET, socket.AF_INET6)
+            is_uvloop(loop) and tls is None and introduced is None and sock.family in (socket.AF_INET, socket.AF_INET6)
         )
         self._server: asyncio.AbstractServer | None = None
         self._descriptors = Descriptors(sock.fileno())
