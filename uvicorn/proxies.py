@@ -199,7 +199,9 @@ def misnamed(fields: Iterable[str]) -> str:
     if unknown:
         return f"{unknown[0].decode('latin-1')!r} is none of {', '.join(name.decode() for name in FIELDS)}."
     if FORWARDED in named and len(named) > 1:
-        return "forwarded and x-forwarded-… cannot be believed together: a proxy writes one of them and passes on the other."
+        return (
+            "forwarded and x-forwarded-… cannot be believed together: a proxy passes on the one that it does not write."
+        )
     return ""
 
 

@@ -202,14 +202,11 @@ def nginx(tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[.
 def haproxy(tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[..., Proxy]]:
     """haproxy(sections, port) → a Proxy."""
     running: list[Proxy] = []
-    timeouts = (
-        "defaults\n    timeout connect 5s\n    timeout client 60s\n    timeout server 60s\n    timeout tunnel 60s\n"
-    )
 
     def start(sections: str, port: int) -> Proxy:
         command = _found("haproxy")
         config = tmp_path / "haproxy.cfg"
-        config.write_text(f"{timeouts}\n{sections}\n")
+        config.write_text(sections)
         running.append(Proxy([command, "-db", "-f", str(config)], port, tmp_path / "haproxy.log", eventually))
         return running[-1]
 
@@ -253,7 +250,7 @@ def passed_on(haproxy: Callable[..., Proxy]) -> Callable[..., Proxy]:
         here = free_port()
         text = example("haproxy")
         text = exchanged(
-            text[text.index("listen ") :],
+            text[: text.index("frontend ")] + text[text.index("listen ") :],
             up=("127.0.0.1:8001", f"127.0.0.1:{port}"),
             how=("send-proxy-v2", how),
             here=("bind :81", f"bind 127.0.0.1:{here} {bind}"),

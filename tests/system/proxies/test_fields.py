@@ -1,4 +1,4 @@
-"""Behind nginx and haproxy as the README configures them: connections, uploads, aborts, WebSockets, addresses, reloads."""
+"""Behind nginx and haproxy as the README configures them: uploads, aborts, WebSockets, addresses, reloads."""
 
 from __future__ import annotations
 

@@ -29,6 +29,10 @@ server {{
 }}
 """
 HAPROXY = """
+defaults
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
 frontend web
     mode http
     bind 127.0.0.1:{here}
