@@ -108,6 +108,8 @@ OURS = {
     "timeout_request_header": "--timeout-request-header",
     "timeout_request_body": "--timeout-request-body",
     "timeout_write": "--timeout-write",
+    "forwarded_headers": "--forwarded-headers",
+    "proxy_protocol": "--proxy-protocol",
 }
 """What the command has beyond the contract."""
 

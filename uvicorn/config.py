@@ -220,7 +220,7 @@ class Config:
         ] = None,
         proxy_headers: Annotated[
             bool,
-            Option("Take the client's address and scheme from X-Forwarded-For and -Proto of trusted proxies.", _PROXY),
+            Option("Take the client's address and scheme from what trusted proxies say.", _PROXY),
         ] = True,
         server_header: Annotated[bool, Option("Send the Server header.", _IMPL)] = True,
         date_header: Annotated[bool, Option("Send the Date header.", _IMPL)] = True,
@@ -429,6 +429,19 @@ class Config:
             int | float,
             Option("Seconds in which a client takes nothing of its response (0: no limit).", _LIMIT, minimum=0),
         ] = 60,
+        forwarded_headers: Annotated[
+            list[str] | str,
+            Option(
+                "Fields of trusted proxies that are believed, comma-separated: x-forwarded-for, -proto, -host, -port"
+                " and -prefix, or forwarded alone.",
+                _PROXY,
+                metavar="LIST",
+            ),
+        ] = "x-forwarded-for,x-forwarded-proto",
+        proxy_protocol: Annotated[
+            bool,
+            Option("Expect a PROXY protocol header (v1 or v2) on every connection, from trusted proxies only.", _PROXY),
+        ] = False,
     ) -> None:
         self.environment = EnvironmentFile(env_file) if env_file is not None else None
         self.reread()  # first of all: some settings have a variable of their own
@@ -502,6 +515,8 @@ class Config:
         self.timeout_request_header = timeout_request_header
         self.timeout_request_body = timeout_request_body
         self.timeout_write = timeout_write
+        self.forwarded_headers = forwarded_headers
+        self.proxy_protocol = proxy_protocol
 
         self.loaded = False
         self.loaded_app: ASGI3Application
@@ -546,6 +561,9 @@ class Config:
 
         for text in proxies.TrustedProxies(self.forwarded_allow_ips).misspelt():
             raise ConfigError(f"--forwarded-allow-ips: {text!r} is no address and no network.")
+        wrong = proxies.misnamed(_comma_separated(self.forwarded_headers))
+        if wrong:
+            raise ConfigError(f"--forwarded-headers: {wrong}")
         if self.http2:
             raise ConfigError("--http2 is not available yet: leave it out, and clients speak HTTP/1.1.")
         encode_headers(self.headers)
@@ -741,7 +759,8 @@ class Config:
         if self.proxy_headers:
             from uvicorn import proxies
 
-            self.proxies = proxies.TrustedProxies(self.forwarded_allow_ips)
+            fields = frozenset(name.lower().encode() for name in _comma_separated(self.forwarded_headers))
+            self.proxies = proxies.TrustedProxies(self.forwarded_allow_ips, fields)
         if self.is_ssl and self.ssl_context_factory is None:
             self._load_certificate()
 
@@ -953,6 +972,11 @@ def _listed(value: list[str] | str | None) -> list[str]:
     if isinstance(value, (str, os.PathLike)):
         value = [os.fspath(value)]
     return [os.fspath(one) for one in value or ()]
+
+
+def _comma_separated(value: list[str] | str) -> list[str]:
+    parts = value.split(",") if isinstance(value, str) else value
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _worker_count(workers: int | str | None) -> int:

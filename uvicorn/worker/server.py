@@ -26,6 +26,7 @@ from uvicorn._later import Later
 from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Failed, Phase, Ready, Spent, WorkerLink
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ExitCode, StartupError, describe_failure
+from uvicorn.proxies import TrustedProxies
 from uvicorn.sockets import Listener, describe_for_clients
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
@@ -258,9 +259,14 @@ class Server(SignalHearing):
         protocol: Any = config.http_protocol_class
 
         factory = partial(protocol, config=config, server_state=state, app_state=lifespan_state, _loop=loop)
+        introduced = None
+        if config.proxy_protocol:
+            from uvicorn.worker.proxied import Introductions
+
+            introduced = Introductions(loop, factory, state, TrustedProxies(config.forwarded_allow_ips))
         self.servers = []
         for listener in listeners:
-            acceptor = Acceptor(loop, listener.sock, factory, config.ssl, given=listener.given)
+            acceptor = Acceptor(loop, listener.sock, factory, config.ssl, listener.given, introduced)
             await acceptor.start(config.backlog)
             self.servers.append(acceptor)
 

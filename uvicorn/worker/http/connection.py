@@ -119,15 +119,25 @@ class Connection(Carrier):
         ends = self._ends
         ends.client = address(transport.get_extra_info("peername"))
         ends.server = address(transport.get_extra_info("sockname"))
-        trusted = self.config.proxies
-        if trusted is not None and trusted.trusts(ends.client, ends.server):
-            ends.proxies = trusted
+        ends.proxies = self.config.proxies
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             ends.scheme = "https"
             ends.tls = extension(tls, self.config.server_cert)
             self.closing = self._state.draining  # it was made before a handshake that may have taken long
             self.active_at = self._state.now
+
+    def introduce(self, client: tuple[str, Any] | None, server: tuple[str, Any] | None, tls: bool) -> None:
+        """A trusted proxy names the ends of the connection that it passes on. A client without an address is not
+        believed, whatever the proxy's own is.
+        """
+        ends = self._ends
+        if client is None or client[1] is None:
+            ends.trusted = ends.proxies is not None and ends.proxies.everybody
+        if client is not None or server is not None:
+            ends.client, ends.server = client, server
+        if tls:
+            ends.scheme = "https"
 
     def data_received(self, data: bytes) -> None:
         reader = self.reader
@@ -150,7 +160,7 @@ class Connection(Carrier):
         """The peer sends no more. A request in work is still answered: the peer may only have closed its half."""
         stream = self._stream
         over = stream.phase == COMPLETE if stream is not None else not self.reader.pending
-        if self._lingering or over or self._ends.scheme == "https":
+        if self._lingering or over or self._ends.tls is not None:
             self.flush()
             return False
         self._eof = True
@@ -328,7 +338,7 @@ class Connection(Carrier):
 
     @property
     def trusted(self) -> bool:
-        return self._ends.proxies is not None
+        return self._ends.believed()
 
     def log_access(self, stream: Stream, status: int) -> None:
         request = stream.request

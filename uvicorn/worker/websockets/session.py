@@ -145,7 +145,7 @@ class Session(Carrier):
         state.in_flight += 1  # until the handshake is answered: a WebSocket that is open is not load
         self._counted = True
         scope = self._scope()
-        self._entry = state.access.follow(self._request, scope, self._ends.proxies is not None)
+        self._entry = state.access.follow(self._request, scope, self._ends.believed())
         try:
             task = begin(self._app(scope, self.receive, self.send), self.loop)
         except (Exception, SystemExit) as exc:
