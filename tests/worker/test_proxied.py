@@ -28,7 +28,7 @@ def v2(tls: bool = False) -> bytes:
 
 
 class Where:
-    """An application that keeps its scopes."""
+    """An application that keeps its scopes; it answers /late once the client has closed its half."""
 
     def __init__(self) -> None:
         self.scopes: list[dict[str, Any]] = []
@@ -39,6 +39,8 @@ class Where:
             await receive()
             await send({"type": "websocket.close"})
             return
+        while scope["path"] == "/late" and (await receive())["type"] != "http.disconnect":
+            pass
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"ok"})
 
@@ -79,7 +81,7 @@ async def test_a_header_in_pieces(behind: Any, connect: Any, where: Where, loop_
 
 async def test_the_proxy_may_have_ended_tls(behind: Any, connect: Any, where: Where, loop_factory: Any) -> None:
     async with behind() as server, connect(server) as proxy:
-        proxy.send(v2(tls=True) + GET % (b"", b""))
+        proxy.send(v2(tls=True) + GET % (b"late", b""))
         proxy.writer.write_eof()  # half closed, as plain HTTP allows
         assert (await proxy.answer()).status == 200
     assert where.scopes[0]["scheme"] == "https" and "tls" not in where.scopes[0]["extensions"]
