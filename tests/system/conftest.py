@@ -147,7 +147,7 @@ const {chromium} = require("playwright-core");
 
 @pytest.fixture
 def browse(node: Callable[..., str]) -> Callable[..., str]:
-    """`browse(script, *arguments)` is what that script prints: it has a Chromium's `context`, and `process.argv[2]` on"""
+    """`browse(script, *arguments)` is what a script prints that has a Chromium's `context` and `process.argv[2]` …"""
     return lambda script, *arguments: node(BROWSER % script, *arguments)
 
 
