@@ -20,7 +20,7 @@ from typing import Any
 import click
 import pytest
 
-from uvicorn.config import Config
+from uvicorn.config import DEFAULT_DRAIN_SECONDS, Config
 from uvicorn.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -187,8 +187,8 @@ def test_the_manifest_of_kubernetes() -> None:
     assert params["host"] == "0.0.0.0" and port["containerPort"] == params["port"]
     targets = [container[probe]["httpGet"]["port"] for probe in ("startupProbe", "readinessProbe")]
     assert {*targets, service["spec"]["ports"][0]["targetPort"]} == {port["name"]}
-    drain = Config("a:b", log_config=None).timeout_graceful_shutdown if not params["timeout_graceful_shutdown"] else 0
-    assert pod["spec"]["terminationGracePeriodSeconds"] > params["shutdown_delay"] + (drain or 25) + 2
+    drain = params["timeout_graceful_shutdown"] or DEFAULT_DRAIN_SECONDS
+    assert pod["spec"]["terminationGracePeriodSeconds"] > params["shutdown_delay"] + drain + 2
 
 
 # -- performance -----------------------------------------------------------------------------------------------

@@ -156,6 +156,12 @@ def _cache() -> Path:
     return Path(base) / "uvicorn-system"
 
 
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """What is big and made once is kept here."""
+    return _cache()
+
+
 def _debian() -> Path:
     """A folder with Debian 13 (systemd 257): made when it is missing."""
     folder = _cache() / "trixie"
