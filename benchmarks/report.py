@@ -6,6 +6,7 @@ Owns: how uncertain a median is said to be, and how both look. Pure. Must not: k
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from itertools import accumulate
@@ -50,16 +51,26 @@ def legend(subject: str, rows: list[Row]) -> str:
 
 
 def markdown(subject: str, rows: list[Row], versions: dict[str, str]) -> str:
+    """Two tables, CPU time per request and requests/s, a line for each work and a column for each peer."""
     lines = [
         f"{subject} against each peer: {legend(subject, rows)}",
         "",
         ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "",
-        "| work | peer | requests/s | CPU time per request | bytes per answer |",
-        "|---|---|---|---|---|",
     ]
-    lines += [f"| {row.title} | {row.peer} | {ratio(row.rate)} | {ratio(row.cost)} | {row.sizes} |" for row in rows]
+    lines += ["", *matrix("CPU time per request", rows, lambda row: ratio(row.cost))]
+    lines += ["", *matrix("requests/s", rows, lambda row: ratio(row.rate))]
+    sizes = [f"{row.title} {row.sizes} ({row.peer})" for row in rows if len(set(row.sizes.split(" : "))) > 1]
+    lines += ["", "Bytes per answer: " + ("; ".join(sizes) or "the same with all") + "."]
     return "\n".join(lines)
+
+
+def matrix(what: str, rows: list[Row], cell: Callable[[Row], str]) -> list[str]:
+    peers = list(dict.fromkeys(row.peer for row in rows))
+    cells = {(row.title, row.peer): cell(row) for row in rows}
+    lines = [f"| {what} | {' | '.join(peers)} |", "|---" * (len(peers) + 1) + "|"]
+    for title in dict.fromkeys(row.title for row in rows):
+        lines.append(f"| {title} | {' | '.join(cells.get((title, peer), '–') for peer in peers)} |")
+    return lines
 
 
 COLOURS = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f"]

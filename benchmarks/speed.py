@@ -53,7 +53,7 @@ BROWSER = {
 @dataclass(frozen=True)
 class Work:
     """One workload: what is asked, and the body that must come back. With `variants` no request is like the one before:
-    so many paths and cookies take turns.
+    so many paths and cookies take turns. `rounds`: at least so many, because the differences are small.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Work:
     access_log: bool = False
     pure: bool = False
     needs: str = ""
+    rounds: int = 0
 
     def request(self) -> bytes:
         lines = [f"{'POST' if self.body else 'GET'} / HTTP/1.1", "Host: localhost"]
@@ -318,6 +319,7 @@ class Bench:
 
 def run_work(bench: Bench, work: Work, servers: list[Peer], rounds: int) -> dict[str, list[Round]]:
     """Interleaved rounds of every server that can do it; one that cannot is named on stderr and left out."""
+    rounds = max(rounds, work.rounds)
     taken: dict[str, list[Round]] = {peer.name: [] for peer in servers}
     answers: dict[str, Answer] = {}
     out: set[str] = set()

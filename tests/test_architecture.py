@@ -25,6 +25,7 @@ TOOLS = tuple(
         "configfile",
         "cpus",
         "environment",
+        "forwarded",
         "importer",
         "leaving",
         "logfiles",
@@ -49,6 +50,7 @@ DOORS = (
     "uvicorn.lifespan",
     "uvicorn.loops",
     "uvicorn.supervisors",
+    "uvicorn.workers",
 )
 PURE = tuple(
     f"uvicorn.supervisor.{name}"
@@ -177,6 +179,19 @@ def test_codecs_know_neither_loop_nor_asgi_nor_time(module: str) -> None:
     found = set(imports(module))
     assert not {"asyncio", "time", "socket"} & {name.split(".")[0] for name in found}
     assert not {"uvicorn.worker.http.stream", "uvicorn.worker.http.scope", "uvicorn._types"} & found
+
+
+@pytest.mark.parametrize(
+    ("package", "user"), [("gunicorn", "uvicorn.worker.gunicorn"), ("a2wsgi", "uvicorn.middleware.wsgi")]
+)
+def test_an_optional_package_has_one_user(package: str, user: str) -> None:
+    assert [module for module in MODULES if package in {name.split(".")[0] for name in imports(module)}] == [user]
+
+
+@pytest.mark.parametrize("module", ["uvicorn.proxies", "uvicorn.forwarded", "uvicorn.worker.proxy_protocol"])
+def test_what_proxies_say_is_pure(module: str) -> None:
+    banned = {"asyncio", "time", "socket", "logging", "os"}
+    assert not banned & {name.split(".")[0] for name in imports(module)}
 
 
 @pytest.mark.parametrize("name", ["stream", "scope"])

@@ -108,6 +108,8 @@ OURS = {
     "timeout_request_header": "--timeout-request-header",
     "timeout_request_body": "--timeout-request-body",
     "timeout_write": "--timeout-write",
+    "forwarded_headers": "--forwarded-headers",
+    "proxy_protocol": "--proxy-protocol",
 }
 """What the command has beyond the contract."""
 
@@ -313,7 +315,6 @@ def test_the_environment(taken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "sentence"),
     [
         (["--http2"], "--http2 is not available yet"),
-        (["--interface", "wsgi"], "--interface wsgi is not available yet"),
         (["--http", "zttp"], "--http must be one of auto, h11, httptools, or an import string"),
         (["--ws", "carrier-pigeon"], "--ws must be one of auto, none, websockets"),
         (["--header", "no colon"], "--header must be Name:Value, not 'no colon'."),
@@ -349,6 +350,7 @@ uvicorn.middleware.asgi2: ASGI2Middleware
 uvicorn.middleware.message_logger: MessageLoggerMiddleware
 uvicorn.protocols.utils: ClientDisconnected get_client_addr get_path_with_query_string get_remote_addr get_local_addr
 uvicorn.protocols.utils: is_ssl
+uvicorn.middleware.wsgi: WSGIMiddleware
 uvicorn.protocols.http.auto: AutoHTTPProtocol
 uvicorn.protocols.http.flow_control: FlowControl HIGH_WATER_LIMIT CLOSE_HEADER service_unavailable
 uvicorn.protocols.http.h11_impl: H11Protocol
@@ -369,6 +371,12 @@ def test_a_path_of_the_contract(line: str) -> None:
     module, _, names = line.partition(": ")
     imported = importlib.import_module(module)
     assert [name for name in names.split() if not hasattr(imported, name)] == []
+
+
+def test_the_door_of_gunicorns_workers() -> None:
+    pytest.importorskip("gunicorn")
+    for name in ("UvicornWorker", "UvicornH11Worker"):
+        assert isinstance(getattr(importlib.import_module("uvicorn.workers"), name).CONFIG_KWARGS, dict)
 
 
 def test_the_door_of_httptools() -> None:

@@ -16,7 +16,7 @@ PACKAGE = Path(uvicorn.__file__).parent
 PUBLIC = sorted(
     ".".join(("uvicorn", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
-    if "supervisor" not in path.parts and path.name != "__main__.py"
+    if "supervisor" not in path.parts and path.name not in ("__main__.py", "gunicorn.py", "workers.py")
 )
 
 

@@ -41,7 +41,10 @@ def test_a_table_and_a_plot(report: Any) -> None:
     ]
     versions = {"ours": "1.0 CPython 3.13", "uvicorn": "0.54", "granian": "2.8"}
     table = report.markdown("ours", rows, versions)
-    assert "| GET | uvicorn | **2.00** (1.90–2.10) | **2.10** (2.00–2.20) | 132 : 132 |" in table
+    assert "| CPU time per request | uvicorn | granian |" in table
+    assert "| GET | **2.10** (2.00–2.20) | **1.05** (1.00–1.10) |" in table
+    assert "| <h11> | **3.00** (3.00–3.00) | – |" in table
+    assert "Bytes per answer: GET 132 : 140 (granian)." in table
     assert "granian 2.8" in table and "smallest–largest" in table
     texts = [element.text for element in ElementTree.fromstring(report.plot("ours", rows, versions)).iter()]
     assert {"GET", "<h11>", "ours 1.0", "2.10", "2.00", "1.00", "3.00"} <= set(texts)

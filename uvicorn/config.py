@@ -10,6 +10,7 @@ Fails by: `ConfigError` for a value that cannot work; for an application that ca
 
 from __future__ import annotations
 
+import importlib.util
 import logging.config
 import os
 import re
@@ -167,7 +168,10 @@ class Config:
         use_colors: Annotated[
             bool | None, Option("Colour the log; by default when it goes to a terminal.", _LOG)
         ] = None,
-        interface: Annotated[InterfaceType, Option("ASGI version of the application.", _APP)] = "auto",
+        interface: Annotated[
+            InterfaceType,
+            Option("What the application is: ASGI 3 or 2, or WSGI, in threads (by default ASGI, whichever).", _APP),
+        ] = "auto",
         reload: Annotated[
             bool, Option("Restart when a file of the application changes (for development).", _RELOAD, restart=True)
         ] = False,
@@ -216,7 +220,7 @@ class Config:
         ] = None,
         proxy_headers: Annotated[
             bool,
-            Option("Take the client's address and scheme from X-Forwarded-For and -Proto of trusted proxies.", _PROXY),
+            Option("Take the client's address and scheme from what trusted proxies say.", _PROXY),
         ] = True,
         server_header: Annotated[bool, Option("Send the Server header.", _IMPL)] = True,
         date_header: Annotated[bool, Option("Send the Date header.", _IMPL)] = True,
@@ -425,6 +429,19 @@ class Config:
             int | float,
             Option("Seconds in which a client takes nothing of its response (0: no limit).", _LIMIT, minimum=0),
         ] = 60,
+        forwarded_headers: Annotated[
+            list[str] | str,
+            Option(
+                "Fields of trusted proxies that are believed, comma-separated: x-forwarded-for, -proto, -host, -port"
+                " and -prefix, or forwarded alone.",
+                _PROXY,
+                metavar="LIST",
+            ),
+        ] = "x-forwarded-for,x-forwarded-proto",
+        proxy_protocol: Annotated[
+            bool,
+            Option("Expect a PROXY protocol header (v1 or v2) on every connection, from trusted proxies only.", _PROXY),
+        ] = False,
     ) -> None:
         self.environment = EnvironmentFile(env_file) if env_file is not None else None
         self.reread()  # first of all: some settings have a variable of their own
@@ -498,6 +515,8 @@ class Config:
         self.timeout_request_header = timeout_request_header
         self.timeout_request_body = timeout_request_body
         self.timeout_write = timeout_write
+        self.forwarded_headers = forwarded_headers
+        self.proxy_protocol = proxy_protocol
 
         self.loaded = False
         self.loaded_app: ASGI3Application
@@ -542,12 +561,11 @@ class Config:
 
         for text in proxies.TrustedProxies(self.forwarded_allow_ips).misspelt():
             raise ConfigError(f"--forwarded-allow-ips: {text!r} is no address and no network.")
+        wrong = proxies.misnamed(_comma_separated(self.forwarded_headers))
+        if wrong:
+            raise ConfigError(f"--forwarded-headers: {wrong}")
         if self.http2:
             raise ConfigError("--http2 is not available yet: leave it out, and clients speak HTTP/1.1.")
-        if self.interface == "wsgi":
-            raise ConfigError(
-                "--interface wsgi is not available yet: wrap the application, for example with a2wsgi's WSGIMiddleware."
-            )
         encode_headers(self.headers)
         if self.uds is not None and self.fd is not None:
             raise ConfigError("--uds and --fd cannot be used together: choose one.")
@@ -732,10 +750,17 @@ class Config:
         if self.loop in LOOP_FACTORIES:
             self.get_loop_factory()
         self.lifespan_class = import_from_string(LIFESPAN[self.lifespan])
+        if self.interface == "wsgi":
+            self.ws_protocol_class = None  # an upgrade is a request like any other
+            if importlib.util.find_spec("a2wsgi") is None:
+                raise StartupError(
+                    "--interface wsgi: the package a2wsgi is not installed. Run: pip install 'uvicorn[wsgi]'"
+                )
         if self.proxy_headers:
             from uvicorn import proxies
 
-            self.proxies = proxies.TrustedProxies(self.forwarded_allow_ips)
+            fields = frozenset(name.lower().encode() for name in _comma_separated(self.forwarded_headers))
+            self.proxies = proxies.TrustedProxies(self.forwarded_allow_ips, fields)
         if self.is_ssl and self.ssl_context_factory is None:
             self._load_certificate()
 
@@ -809,13 +834,28 @@ class Config:
         except SystemExit as exc:
             raise StartupError(f"Error loading ASGI app. It called sys.exit({exc.code!r}) while imported.") from exc
         loaded = self._call_factory(loaded)
+        if self.interface == "wsgi":
+            from uvicorn.middleware.wsgi import WSGIMiddleware
+
+            adapted = WSGIMiddleware(loaded)
+            logging.getLogger("uvicorn.error").info("Interface wsgi, %d threads.", adapted.workers)
+            return adapted
         if self.interface == "auto":
+            if is_wsgi(loaded):
+                raise StartupError(
+                    f"Error loading ASGI app. {self._app_name} takes two arguments, as WSGI applications do: is it one?"
+                    " Then serve it with --interface wsgi."
+                )
             self.interface = "asgi2" if is_double_callable(loaded) else "asgi3"
         if self.interface == "asgi2":
             from uvicorn.middleware.asgi2 import ASGI2Middleware
 
             return ASGI2Middleware(loaded)
         return loaded  # type: ignore[no-any-return]  # whatever it is: calling it says whether it is an application
+
+    @property
+    def _app_name(self) -> str:
+        return repr(self.app) if isinstance(self.app, str) else f"The application ({type(self.app).__name__})"
 
     def _extend_path(self) -> None:
         if self.app_dir is not None and self.app_dir not in sys.path:
@@ -934,6 +974,11 @@ def _listed(value: list[str] | str | None) -> list[str]:
     return [os.fspath(one) for one in value or ()]
 
 
+def _comma_separated(value: list[str] | str) -> list[str]:
+    parts = value.split(",") if isinstance(value, str) else value
+    return [part.strip() for part in parts if part.strip()]
+
+
 def _worker_count(workers: int | str | None) -> int:
     if workers is None:
         workers = os.environ.get("WEB_CONCURRENCY", "").strip() or 1
@@ -961,14 +1006,24 @@ def is_double_callable(app: Any) -> bool:
     Told by what can be called with: a class or function that needs exactly one argument is ASGI 2.
     What cannot be inspected is taken for ASGI 3.
     """
+    target = _called(app)
+    return target is not None and _fits(target, 1) and not _fits(target, 3)
+
+
+def is_wsgi(app: Any) -> bool:
+    """Whether `app` can be called with exactly two arguments, as WSGI does it and neither ASGI."""
+    target = _called(app)
+    return target is not None and _fits(target, 2) and not _fits(target, 1) and not _fits(target, 3)
+
+
+def _called(app: Any) -> Any:
+    """What has the signature of a call of `app`; None for a coroutine function, which is ASGI 3."""
     import inspect  # costs what the rest of this module costs
 
     target = app
     if not inspect.isclass(app) and not inspect.isroutine(app) and not isinstance(app, partial):
         target = getattr(app, "__call__", app)  # noqa: B004  # its signature is wanted, not whether it is callable
-    if inspect.iscoroutinefunction(target):
-        return False
-    return _fits(target, 1) and not _fits(target, 3)
+    return None if inspect.iscoroutinefunction(target) else target
 
 
 def _takes_nothing(app: Any) -> bool:

@@ -52,7 +52,23 @@ def leave_if_held_up(code: int) -> None:
 
 def _others() -> list[threading.Thread]:
     current = threading.current_thread()
-    return [thread for thread in threading.enumerate() if thread is not current and not thread.daemon]
+    lasting = [thread for thread in threading.enumerate() if thread is not current and not thread.daemon]
+    return [thread for thread in lasting if not _waits_for_work(thread)]
+
+
+def _waits_for_work(thread: threading.Thread) -> bool:
+    """Whether it belongs to a pool and is idle: the interpreter ends those at once, and no event loop does.
+
+    Told by where it stands. Rejected: dismissing the pools, which would end those of a program that goes on after us.
+    """
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and frame.f_globals.get("__name__") in ("queue", "threading"):
+        frame = frame.f_back  # a queue that is written in Python
+    return (
+        frame is not None
+        and frame.f_globals.get("__name__") == "concurrent.futures.thread"
+        and frame.f_code.co_name == "_worker"
+    )
 
 
 def _flush() -> None:

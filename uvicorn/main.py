@@ -203,6 +203,8 @@ def run(
     timeout_request_header: int | float = 30,
     timeout_request_body: int | float = 60,
     timeout_write: int | float = 60,
+    forwarded_headers: list[str] | str = "x-forwarded-for,x-forwarded-proto",
+    proxy_protocol: bool = False,
 ) -> None:
     """Serve `app` until asked to stop; the parameters are those of `Config`.
 

@@ -1,12 +1,18 @@
-"""Which proxies are believed, and what their X-Forwarded-For and X-Forwarded-Proto say. Pure.
+"""Which proxies are believed, and what they say of the client: forwarded fields, and what they change in a scope. Pure.
+
+Two families of fields, one of them at a time: X-Forwarded-For, -Proto, -Host, -Port, -Prefix, each when it is named, or
+`Forwarded` (RFC 7239). A proxy passes the fields that it does not write on as its client sent them, so whoever is
+believed has to write all that are named.
 
 The client is the right-most address that is not a trusted proxy's: whatever stands left of it was written by somebody
 nobody vouches for. An entry that is no address (`unknown`, an obfuscated name, garbage) ends the walk for the same
 reason, and the last known hop stands for the client. Who trusts everybody (`*`) trusts the whole chain: the left-most
-address is the client. Used by the connection and by `middleware.proxy_headers`, so that both believe the same.
+address is the client. Of the other X-Forwarded fields the last entry counts, the nearest proxy's; in `Forwarded` each
+proxy says for itself how it was asked, so the element nearest to the client that can be trusted does. Used by the
+connection and by `middleware.proxy_headers`, so that both believe the same.
 
-Owns: the trust list, the two fields' grammar, and what they change in a scope. Must not: know a socket or a
-configuration. Fails by: nothing; what cannot be read is not believed.
+Owns: the trust list, the fields' grammar, and what they change in a scope. Must not: know a socket or a configuration.
+Fails by: nothing; what cannot be read is not believed.
 """
 
 from __future__ import annotations
@@ -14,7 +20,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, MutableMapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from uvicorn import forwarded
 
 Client = tuple[str, int]
 
@@ -30,6 +39,21 @@ _LONGEST = 256
 
 FOR = b"x-forwarded-for"
 PROTO = b"x-forwarded-proto"
+HOST = b"x-forwarded-host"
+PORT = b"x-forwarded-port"
+PREFIX = b"x-forwarded-prefix"
+FORWARDED = b"forwarded"
+
+FIELDS = (FOR, PROTO, HOST, PORT, PREFIX, FORWARDED)
+"""All that can be believed."""
+USUAL = frozenset((FOR, PROTO))
+
+HOST_FORM = re.compile(  # RFC 3986, 3.2.2 and 3.2.3: a literal address, or a registered name; then a port
+    rb"(?:\[[0-9A-Fa-f:.vV!$&'()*+,;=_~\-]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+"""What a Host field may hold."""
+_PREFIX_FORM = re.compile(rb"/(?!/)(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
+_USUAL_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
 _NUMERIC = re.compile(r"[0-9]*\.[0-9.]*|[0-9.]+/[0-9]*|[0-9a-fA-F]*:[0-9a-fA-F.:]*(?:/[0-9]*)?")
 
@@ -37,10 +61,22 @@ _HTTP = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 _WEBSOCKET = {b"http": "ws", b"https": "wss", b"ws": "ws", b"wss": "wss"}
 
 
-class TrustedProxies:
-    """A parsed trust list: addresses, networks, `unix:` or the path of a Unix socket, `*`; a string or several."""
+class Said(NamedTuple):
+    """What a `Forwarded` field says that can be believed; None and b"" for nothing."""
 
-    def __init__(self, hosts: str | Iterable[str]) -> None:
+    client: Client | None
+    proto: bytes
+    host: bytes
+
+
+class TrustedProxies:
+    """A parsed trust list: addresses, networks, `unix:` or the path of a Unix socket, `*`; a string or several.
+
+    `fields`: those of theirs that are believed, in lower case.
+    """
+
+    def __init__(self, hosts: str | Iterable[str], fields: frozenset[bytes] = USUAL) -> None:
+        self.fields = fields
         texts = hosts.split(",") if isinstance(hosts, str) else hosts
         self.everybody = False
         self.literals: set[str] = set()
@@ -50,6 +86,7 @@ class TrustedProxies:
             self._add(text.strip())
         self._known: dict[str, bool] = {}
         self._clients: dict[bytes, Client | None] = {}
+        self._said: dict[bytes, Said] = {}
 
     def _add(self, text: str) -> None:
         try:
@@ -58,7 +95,7 @@ class TrustedProxies:
             elif "/" in text:
                 self._networks.append(ip_network(text, strict=False))
             elif text:
-                self._addresses.add(_plain(ip_address(text)))
+                self._addresses.add(plain(ip_address(text)))
         except ValueError:
             self.literals.add(text.removeprefix(UNIX) or UNIX)  # the log says unix:/run/app.sock
 
@@ -82,7 +119,7 @@ class TrustedProxies:
 
     def _look_up(self, host: str) -> bool:
         try:
-            address = _plain(ip_address(host))
+            address = plain(ip_address(host))
         except ValueError:
             return host in self.literals
         return address in self._addresses or any(address in network for network in self._networks)
@@ -126,6 +163,47 @@ class TrustedProxies:
                 break
         return found
 
+    def said(self, value: bytes) -> Said:
+        """What `Forwarded` says of the client."""
+        try:
+            return self._said[value]
+        except KeyError:
+            said = self._walk_elements(value.decode("latin-1"))
+        if len(value) <= _LONGEST:
+            if len(self._said) >= _BOUND:
+                self._said.clear()
+            self._said[value] = said
+        return said
+
+    def _walk_elements(self, value: str) -> Said:
+        """Each element was written by the proxy that the one right of it names; the last, by our peer."""
+        client, proto, host = None, "", ""
+        for element in forwarded.elements(value):
+            if element is None:
+                break
+            proto, host = element.get("proto", proto), element.get("host", host)
+            node = element.get("for", "")
+            found = _entry(node)
+            if found is None and node in self.literals:
+                found = (node, 0)
+            client = found or client
+            if not self.everybody and (found is None or found[0] not in self):
+                break
+        return Said(client, proto.encode("latin-1"), host.encode("latin-1"))
+
+
+def misnamed(fields: Iterable[str]) -> str:
+    """Why these cannot be the believed fields, in a sentence; "" when they can."""
+    named = {name.lower().encode("latin-1", "replace") for name in fields}
+    unknown = sorted(named.difference(FIELDS))
+    if unknown:
+        return f"{unknown[0].decode('latin-1')!r} is none of {', '.join(name.decode() for name in FIELDS)}."
+    if FORWARDED in named and len(named) > 1:
+        return (
+            "forwarded and x-forwarded-… cannot be believed together: a proxy passes on the one that it does not write."
+        )
+    return ""
+
 
 def scheme(forwarded_proto: bytes, websocket: bool = False) -> str | None:
     """The scheme that X-Forwarded-Proto names, as a scope of this kind has it; None for anything else.
@@ -133,23 +211,61 @@ def scheme(forwarded_proto: bytes, websocket: bool = False) -> str | None:
     Of several the last one counts: the nearest proxy, the one that is trusted, wrote it.
     """
     names = _WEBSOCKET if websocket else _HTTP
-    return names.get(forwarded_proto) or names.get(forwarded_proto.rpartition(b",")[2].strip().lower())
+    return names.get(forwarded_proto) or names.get(_last(forwarded_proto).lower())
 
 
 def believe(trusted: TrustedProxies, scope: MutableMapping[str, Any]) -> None:
     """Put what a trusted peer says of its client into the scope of an HTTP request or a WebSocket."""
-    forwarded_for = forwarded_proto = None
+    fields = trusted.fields
+    values: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
-        if name == FOR:  # several lines of one field are one list (RFC 9110, 5.3)
-            forwarded_for = value if forwarded_for is None else forwarded_for + b"," + value
-        elif name == PROTO:
-            forwarded_proto = value
-    if forwarded_for:
-        scope["client"] = trusted.client(forwarded_for) or scope.get("client")
-    if forwarded_proto:
-        found = scheme(forwarded_proto, scope["type"] == "websocket")
-        if found is not None:
-            scope["scheme"] = found
+        if name in fields:  # several lines of one field are one list (RFC 9110, 5.3)
+            values[name] = values[name] + b"," + value if name in values else value
+    if not values:
+        return
+    if FORWARDED in values:
+        client, proto, host = trusted.said(values[FORWARDED])
+    else:
+        client, proto = trusted.client(values.get(FOR, b"")), values.get(PROTO, b"")
+        host = _last(values.get(HOST, b""))
+    if client is not None:
+        scope["client"] = client
+    found = scheme(proto, scope["type"] == "websocket") if proto else None
+    if found is not None:
+        scope["scheme"] = found
+    if host or PORT in values:
+        _set_host(scope, host, _last(values.get(PORT, b"")))
+    if PREFIX in values:
+        _mount(scope, _last(values[PREFIX]).rstrip(b"/"))
+
+
+def _last(value: bytes) -> bytes:
+    return value.rpartition(b",")[2].strip(b" \t")
+
+
+def _set_host(scope: MutableMapping[str, Any], host: bytes, port: bytes) -> None:
+    """The Host field as the client wrote it to the proxy; `port` replaces the one in it."""
+    headers = list(scope["headers"])
+    if not (host and HOST_FORM.fullmatch(host)):
+        host = next((value for name, value in headers if name == b"host"), b"")
+    if host and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536:
+        name, colon, rest = host.rpartition(b":")
+        host = name if colon and b"]" not in rest else host
+        if int(port) != _USUAL_PORTS.get(scope["scheme"]):
+            host = b"%b:%d" % (host, int(port))
+    if host:
+        scope["headers"] = [(b"host", host), *(field for field in headers if field[0] != b"host")]
+
+
+def _mount(scope: MutableMapping[str, Any], prefix: bytes) -> None:
+    """Put back what the proxy cut off the path. `root_path` is part of `path` (ASGI specification, HTTP scope)."""
+    if not _PREFIX_FORM.fullmatch(prefix):
+        return
+    text = unquote(prefix.decode("ascii"))
+    scope["root_path"] = text + scope.get("root_path", "")
+    scope["path"] = text + scope["path"]
+    if scope.get("raw_path") is not None:
+        scope["raw_path"] = prefix + scope["raw_path"]
 
 
 def _entry(text: str) -> Client | None:
@@ -167,10 +283,10 @@ def _entry(text: str) -> Client | None:
     except ValueError:
         return None
     number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
-    return (str(_plain(address)), number if number < 65536 else 0)
+    return (str(plain(address)), number if number < 65536 else 0)
 
 
-def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+def plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """A socket for both families shows an IPv4 peer as ::ffff:192.0.2.1: they are the same."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if mapped is None else mapped

@@ -118,3 +118,21 @@ async def test_one_connection_of_a_proxy_carries_many_clients(
         for _ in range(20):
             assert (await proxy.answer()).status == 200
     assert [scope["client"][0] for scope, _ in recorder.seen] == [f"203.0.113.{number}" for number in range(20)]
+
+
+async def test_one_family_at_a_time(make_peer: Any, recorder: Any) -> None:
+    lines = (b"X-Forwarded-For: 198.51.100.1", b"Forwarded: for=203.0.113.9;proto=https;host=shop.example")
+    seen = await scopes(make_peer, recorder, request(*lines), request(lines[0]), forwarded_headers="forwarded")
+    assert seen == [(("203.0.113.9", 0), "https"), (LOOPBACK, "http")]
+    assert [value for name, value in recorder.seen[0][0]["headers"] if name == b"host"] == [b"shop.example"]
+    assert [value for name, value in recorder.seen[1][0]["headers"] if name == b"host"] == [b"a"]
+
+
+async def test_trust_is_looked_up_once_and_only_when_it_matters(make_peer: Any, recorder: Any) -> None:
+    peer = make_peer(recorder, peername=LOOPBACK)
+    peer.send(request())
+    await peer.answered()
+    assert peer.connection._ends.trusted is None
+    peer.send(FORWARDED)
+    await peer.answered(count=2)
+    assert peer.connection._ends.trusted is True

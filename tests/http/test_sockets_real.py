@@ -116,6 +116,26 @@ async def test_pipelined_requests(serve: Any, connect: Any, recorder: Any, loop_
         assert [(await client.answer()).body for _ in range(50)] == [b"%d" % number for number in range(50)]
 
 
+async def test_what_an_application_does_to_its_scope_stays_there(serve: Any, connect: Any, loop_factory: Any) -> None:
+    """The same head comes again, on this connection and on another: nothing of the first scope is in the others."""
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(repr({name: value for name, value in scope.items() if name != "client"}))
+        scope["headers"].append((b"x-added", b"by the application"))
+        scope["headers"][0] = (b"host", b"another")
+        scope["extensions"]["mine"] = scope["state"]["mine"] = scope["asgi"]["mine"] = scope["mine"] = {}
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async with serve(app, lifespan="off") as server:
+        for _ in range(2):
+            async with connect(server) as client:
+                await client.get("/a")
+                await client.get("/a")
+    assert len(seen) == 4 and len(set(seen)) == 1
+
+
 async def test_large_and_small_pipelined_answers_keep_their_order(serve: Any, connect: Any, loop_factory: Any) -> None:
     """All of them are ready in one turn of the loop; a large one is neither copied nor overtaken."""
     sizes = [10, 60_000, 20, 30_000, 400_000, 1, 70_000]

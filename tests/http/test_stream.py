@@ -11,7 +11,8 @@ import pytest
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request, request_line
-from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, SENDING, STARTED, WAITING, Stream
+from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, SENDING, STARTED, WAITING, Stream
+from uvicorn.worker.outbox import JOIN_LIMIT
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 

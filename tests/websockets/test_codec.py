@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -83,6 +84,26 @@ def test_fragments(wire: Any, listen: Any) -> None:
     sent += wire.frame(wire.CONT, letters[1:6], fin=False) + wire.frame(wire.CONT, letters[6:])
     sent += wire.frame(wire.BINARY, b"", fin=False) + wire.frame(wire.CONT) + wire.frame(wire.TEXT, b"end")
     assert listen(sent).heard == [("ping", b""), "é€𝄞", b"", "end"]
+
+
+@pytest.mark.parametrize("piece", [b"", "é".encode()], ids=["empty", "letter"])
+@pytest.mark.parametrize("kind", ["TEXT", "BINARY"])
+def test_many_fragments_weigh_what_their_bytes_do(wire: Any, codec_class: Any, kind: str, piece: bytes) -> None:
+    """`max_size` bounds a message in bytes: an object for each fragment would be many times that, or without bound."""
+    ear = Ear()
+    codec = codec_class(ear, 1 << 20, None)
+    many = wire.frame(wire.CONT, piece, fin=False) * 500
+    codec.receive(wire.frame(getattr(wire, kind), b"", fin=False) + many)
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            codec.receive(many)
+        assert tracemalloc.get_traced_memory()[0] < 3 * 100 * 500 * len(piece) + 16_384
+    finally:
+        tracemalloc.stop()
+    codec.receive(wire.frame(wire.CONT))
+    whole = piece * 500 * 101
+    assert ear.heard == [whole.decode() if kind == "TEXT" else whole]
 
 
 def test_compressed(wire: Any, listen: Any) -> None:

@@ -95,6 +95,20 @@ def test_a_last_block_ends_no_connection(wire: Any) -> None:
     assert deflate.inflate(wire.deflated(b"again"), True, 99) == b"again"
 
 
+def test_what_follows_a_last_block_is_not_kept(wire: Any) -> None:
+    """Fragments may go on without end: none of them adds to the message."""
+    deflate = Deflate(PLAIN)
+    tracemalloc.start()
+    try:
+        parts = [deflate.inflate(wire.deflated(b"Hello", flush=zlib.Z_FINISH), False, 99)]
+        parts += [deflate.inflate(bytes(1 << 16), False, 99) for _ in range(64)]
+        assert tracemalloc.get_traced_memory()[0] < 1 << 18
+    finally:
+        tracemalloc.stop()
+    assert b"".join([*parts, deflate.inflate(b"", True, 99)]) == b"Hello"
+    assert deflate.inflate(wire.deflated(b"again"), True, 99) == b"again"
+
+
 def test_nothing_is_made_before_it_is_used() -> None:
     assert sys.getsizeof(Deflate(PLAIN)) < 100
     assert Deflate(PLAIN)._compressor is None and Deflate(PLAIN)._decompressor is None

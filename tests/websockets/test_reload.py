@@ -105,7 +105,7 @@ class Talker(threading.Thread):
         self.label, self.url = name, url
         self.sent: list[str] = []
         self.codes: list[int] = []
-        self.stop, self.sent_away = threading.Event(), threading.Event()
+        self.stop, self.talking, self.sent_away = threading.Event(), threading.Event(), threading.Event()
         self.fault: BaseException | None = None
 
     def run(self) -> None:
@@ -115,6 +115,8 @@ class Talker(threading.Thread):
                     self.talk(socket)
         except BaseException as exc:
             self.fault = exc
+            self.talking.set()  # nobody has to wait for the fault to be said
+            self.sent_away.set()
 
     def talk(self, socket: Any) -> None:
         try:
@@ -125,7 +127,9 @@ class Talker(threading.Thread):
                     self.sent.append(text)
                 for _ in range(10):
                     socket.recv(timeout=PATIENCE)
+                self.talking.set()
         except closed as exc:
+            self.talking.clear()
             self.sent_away.set()
             self.codes.append(exc.rcvd.code if exc.rcvd is not None else 1006)
 
@@ -137,6 +141,8 @@ def test_no_message_is_lost(master: Master, tmp_path: Path) -> None:
         talker.start()
     try:
         for generation in (2, 3):
+            for talker in talkers:  # who comes only now is not sent away
+                assert talker.talking.wait(PATIENCE)
             master.process.send_signal(signal.SIGHUP)
             master.line(rf"reloaded: 2 workers, generation {generation}")
             for talker in talkers:

@@ -429,22 +429,56 @@ async def test_on_tick_by_itself_keeps_the_default_headers() -> None:
 
 async def test_gunicorns_worker_is_called_back_every_timeout_notify_seconds(caplog: Any) -> None:
     calls: list[float] = []
+    called = asyncio.Event()
+    starting, go_on = asyncio.Event(), asyncio.Event()
 
     async def callback() -> None:
         calls.append(server.last_notified)
+        called.set()
         if len(calls) == 2:
             raise OSError("the temporary file is gone")
 
-    server = Server(make_config(callback_notify=callback, timeout_notify=30))
-    for _ in range(2):  # at once, then not before its time
-        await server.on_tick(0)
-    assert len(calls) == 1 and calls[0] > 0
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        starting.set()
+        await go_on.wait()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def come(count: int) -> None:
+        while len(calls) < count:
+            called.clear()
+            await called.wait()
+
+    server = Server(make_config(slow, callback_notify=callback, timeout_notify=30))
+    server.install_signal_handlers = lambda: None
+    task = asyncio.create_task(server.serve())
+    await starting.wait()
+    await come(1)  # also while the application starts
     server.last_notified -= 31
-    await server.on_tick(10)
-    assert len(calls) == 2 and "callback_notify raised" in caplog.text and "temporary file" in caplog.text
+    await come(2)
+    go_on.set()
     server.last_notified = time.time() + 3600  # the clock was set back
-    await server.on_tick(20)
+    await come(3)
+    assert calls[0] > 0 and "callback_notify raised" in caplog.text and "temporary file" in caplog.text
+    server.should_exit = True
+    await task
     assert len(calls) == 3
+
+
+async def test_a_term_below_a_program_that_is_called_back_may_be_repeated() -> None:
+    """gunicorn's arbiter sends it again until the worker has left, also to one that still imports."""
+
+    async def callback() -> None:
+        raise NotImplementedError
+
+    server = Server(make_config(callback_notify=callback))
+    for _ in range(3):
+        server._hear_signal(signal.SIGTERM, None)
+    assert server.should_exit and not server.force_exit
+    server.handle_exit(signal.SIGINT, None)
+    assert server.force_exit
 
 
 async def test_limit_max_requests_ends_a_server_without_a_master(caplog: Any) -> None:

@@ -2,8 +2,8 @@
 
 Two ways in, one interface. On uvloop, plain TCP goes through the loop's own server, which costs half of an accept made
 in Python. Everything else is a reader on the listening socket: asyncio's `Server.close()` drops what it has just
-accepted, the loops' Unix servers unlink the path when any process closes its copy, and no loop's server says which
-TLS handshakes are still on their way.
+accepted, the loops' Unix servers unlink the path when any process closes its copy, no loop's server says which
+TLS handshakes are still on their way, and none lets anybody read a PROXY header before them.
 
 States: new → accepting ⇄ held (descriptors run out: who comes waits in the queue, `look` goes on) → stopped (the queue
 fills up for others) → closed. Owns: a copy of the socket, and the tasks that turn accepted sockets into connections.
@@ -18,7 +18,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from uvicorn._later import Later
@@ -26,6 +26,8 @@ from uvicorn._later import Later
 if TYPE_CHECKING:
     import asyncio
     import ssl
+
+    Introduced = Callable[[socket.socket, Any], Awaitable[Callable[[], asyncio.Protocol] | None]]
 else:
     asyncio = Later("asyncio", globals())
 
@@ -64,7 +66,9 @@ class Acceptor:
         factory: Callable[[], asyncio.Protocol],
         tls: ssl.SSLContext | None = None,
         given: bool = False,
+        introduced: Introduced | None = None,
     ) -> None:
+        """`introduced` says by which factory a socket becomes a connection; None from it: it is none, and closed."""
         sock.setblocking(False)
         self.given = given  # as a listener's: for the server that decides how this stops
         if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_NOTSENT_LOWAT"):
@@ -73,6 +77,10 @@ class Acceptor:
         self._sock = sock
         self._factory = factory
         self._tls = tls
+        self._introduced = introduced
+        self._by_loop = (
+            is_uvloop(loop) and tls is None and introduced is None and sock.family in (socket.AF_INET, socket.AF_INET6)
+        )
         self._server: asyncio.AbstractServer | None = None
         self._descriptors = Descriptors(sock.fileno())
         self._backlog = 0
@@ -93,7 +101,7 @@ class Acceptor:
     async def start(self, backlog: int) -> None:
         """Begin to accept. The socket listens already, or begins to with this backlog."""
         self._backlog = backlog
-        if is_uvloop(self._loop) and self._tls is None and self._sock.family in (socket.AF_INET, socket.AF_INET6):
+        if self._by_loop:
             self._server = await self._loop.create_server(self._watched_factory, sock=self._sock.dup(), backlog=backlog)
         else:
             self._sock.listen(backlog)
@@ -173,11 +181,14 @@ class Acceptor:
 
     async def _open(self, sock: socket.socket, peer: Any) -> None:
         try:
+            factory = self._factory if self._introduced is None else await self._introduced(sock, peer)
+            if factory is None:
+                return
             if self._tls is None:
-                await self._loop.connect_accepted_socket(self._factory, sock)
+                await self._loop.connect_accepted_socket(factory, sock)
             else:
                 await self._loop.connect_accepted_socket(
-                    self._factory,
+                    factory,
                     sock,
                     ssl=self._tls,
                     ssl_handshake_timeout=HANDSHAKE_DEADLINE,

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
+JOIN_LIMIT = 32768
+"""Bytes that are joined to be written together; what is larger is not copied."""
 GAP = 0.0005
 """Seconds since the last write after which the next one goes out at once: these requests are no quick ones."""
 

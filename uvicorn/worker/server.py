@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from types import FrameType
@@ -26,6 +26,7 @@ from uvicorn._later import Later
 from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Failed, Phase, Ready, Spent, WorkerLink
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ExitCode, StartupError, describe_failure
+from uvicorn.proxies import TrustedProxies
 from uvicorn.sockets import Listener, describe_for_clients
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import timetable
@@ -86,6 +87,7 @@ class Server(SignalHearing):
         self._ticks = 0
         self._phase = Phase.BOOTING
         self._date_second = 0
+        self._notifying: asyncio.Task[None] | None = None
 
     @property
     def _master(self) -> WorkerLink | None:
@@ -257,9 +259,14 @@ class Server(SignalHearing):
         protocol: Any = config.http_protocol_class
 
         factory = partial(protocol, config=config, server_state=state, app_state=lifespan_state, _loop=loop)
+        introduced = None
+        if config.proxy_protocol:
+            from uvicorn.worker.proxied import Introductions
+
+            introduced = Introductions(loop, factory, state, TrustedProxies(config.forwarded_allow_ips))
         self.servers = []
         for listener in listeners:
-            acceptor = Acceptor(loop, listener.sock, factory, config.ssl, given=listener.given)
+            acceptor = Acceptor(loop, listener.sock, factory, config.ssl, listener.given, introduced)
             await acceptor.start(config.backlog)
             self.servers.append(acceptor)
 
@@ -302,16 +309,20 @@ class Server(SignalHearing):
         """Called ten times a second. True ends the main loop. The date is kept up here for whoever calls it himself."""
         if counter % 10 == 0:
             self._renew_default_headers()
-            await self._notify()
         self._check_request_limit()
         return self.should_exit
 
-    async def _notify(self) -> None:
-        """Call the program back every `timeout_notify` seconds (gunicorn's heartbeat hangs on it)."""
+    def _notify_when_due(self) -> None:
+        """Call the program back every `timeout_notify` seconds, also while the application starts and shuts down:
+        gunicorn's heartbeat hangs on it, and a worker whose loop turns is alive."""
         callback, now = self.config.callback_notify, time.time()
         if callback is None or 0 <= now - self.last_notified <= self.config.timeout_notify:
             return
-        self.last_notified = now
+        if self._notifying is None or self._notifying.done():
+            self.last_notified = now
+            self._notifying = asyncio.get_running_loop().create_task(self._notify(callback))
+
+    async def _notify(self, callback: Callable[..., Awaitable[None]]) -> None:
         try:
             await callback()
         except Exception:
@@ -322,8 +333,8 @@ class Server(SignalHearing):
         limit, total = self.limit_max_requests, self.server_state.total_requests
         if limit is None or total < limit or self.should_exit or self._asked_to_be_replaced:
             return
+        self._asked_to_be_replaced = True
         if self._supervised:
-            self._asked_to_be_replaced = True
             self._say(Spent(f"has served {total} requests"))
         else:
             _log.warning("Maximum request limit of %d exceeded. Terminating process.", limit)
@@ -365,6 +376,7 @@ class Server(SignalHearing):
             if master.reopen:
                 master.reopen = False
                 self.reopen_logs = True
+        self._notify_when_due()
         logfiles.flush()
         if self.reopen_logs:
             self._reopen_logs()
@@ -416,7 +428,9 @@ class Server(SignalHearing):
             if not alive:  # nobody takes the queue, and nobody shall find us here a second later
                 order = order.merged(Drain(DrainMode.INTERRUPT, order.deadline))
             return order if so_far is None else so_far.merged(order)
-        mode = DrainMode.STOP if signal.SIGTERM in self._captured else DrainMode.INTERRUPT
+        # Whoever has served its number of requests is under load, and idle clients are about to ask again.
+        unhurried = signal.SIGTERM in self._captured or self._asked_to_be_replaced
+        mode = DrainMode.STOP if unhurried else DrainMode.INTERRUPT
         return so_far or Drain(mode, time.monotonic() + self.config.drain_seconds)
 
     async def _stop_accepting(self, order: Drain, start: float, sockets: list[socket.socket] | None) -> None:

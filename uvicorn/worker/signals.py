@@ -75,14 +75,23 @@ class SignalHearing:
         return installed is not SignalHearing.install_signal_handlers
 
     def _hear_signal(self, sig: int, frame: FrameType | None) -> None:
-        """The handler. Raises KeyboardInterrupt while the application is imported: no loop looks at a flag then."""
+        """The handler. Raises KeyboardInterrupt while the application is imported: no loop looks at a flag then.
+
+        Not below a program that is called back: in a worker gunicorn would take it for a Ctrl-C to its arbiter, and the
+        worker would stop its siblings.
+        """
         self.handle_exit(sig, frame)
-        if not self.config.loaded:
+        if not self.config.loaded and self.config.callback_notify is None:
             raise KeyboardInterrupt
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; a second call stops now (not the master's signal, which repeats itself to be more urgent)."""
+        """Stop; a second call stops now (not the master's signal, which repeats itself to be more urgent).
+
+        A program that is called back (`callback_notify`) is a master of its own: gunicorn's repeats its TERM all the
+        time until the worker has left.
+        """
         self._captured.append(sig)
-        if self.should_exit and not self._supervised:
+        repeated = sig == signal.SIGTERM and self.config.callback_notify is not None
+        if self.should_exit and not self._supervised and not repeated:
             self.force_exit = True
         self.should_exit = True

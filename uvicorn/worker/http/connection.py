@@ -23,13 +23,14 @@ from uvicorn.addresses import address
 from uvicorn.errors import BadRequest, ClientDisconnected
 from uvicorn.worker.access import shown, shown_target
 from uvicorn.worker.admission import Admission
+from uvicorn.worker.carrier import Carrier
 from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
 from uvicorn.worker.http.limits import Verdict, Wait, Watch
 from uvicorn.worker.http.reader import Part, RequestReader, Shared
 from uvicorn.worker.http.scope import Endpoints, http_scope
-from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, JOIN_LIMIT, STARTED, WAITING, Stream
+from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, STARTED, WAITING, Stream
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
 from uvicorn.worker.tls import all_sent, extension
@@ -58,7 +59,7 @@ _HEAD = Part.HEAD
 _log = logging.getLogger("uvicorn.error")
 
 
-class Connection(asyncio.Protocol):
+class Connection(Carrier):
     """Serves the requests of one connection, one after the other. Subclasses name a codec."""
 
     codec_class: ClassVar[type[Any]]
@@ -70,15 +71,10 @@ class Connection(asyncio.Protocol):
         "_ends",
         "_eof",
         "_fresh",
-        "_large",
         "_lingering",
-        "_loop",
         "_new_stream",
-        "_out",
-        "_reading",
         "_refused",
         "_sent",
-        "_state",
         "_stream",
         "_watch",
         "active_at",
@@ -86,8 +82,6 @@ class Connection(asyncio.Protocol):
         "config",
         "logs_access",
         "reader",
-        "transport",
-        "writable",
     )
 
     def __init__(
@@ -98,24 +92,20 @@ class Connection(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.config = config
-        self._loop = _loop or asyncio.get_running_loop()
-        self._state = server_state
+        super().__init__(server_state, _loop or asyncio.get_running_loop())
         self._app = config.loaded_app
         if server_state.context is not None:
             self._app = InFreshContext(self._app, server_state.context)
         self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
         self._stream: Stream | None = None
-        self._reading = self._fresh = True
+        self._fresh = True
         self._advancing = self._eof = self._lingering = self._refused = self._sent = False
         self._discarded = 0
-        self._out = self._large = b""
         self._watch: Watch | None = None
         shared = server_state.shared
         if shared is None or type(shared.codec) is not self.codec_class:
             shared = server_state.shared = Shared(self.codec_class(), server_state.limits)
         self.reader = RequestReader(shared)
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
-        self.writable = True
         self.closing = server_state.draining
         self.logs_access = server_state.logs_access
         self._new_stream = server_state.access.new_stream or Stream
@@ -129,15 +119,25 @@ class Connection(asyncio.Protocol):
         ends = self._ends
         ends.client = address(transport.get_extra_info("peername"))
         ends.server = address(transport.get_extra_info("sockname"))
-        trusted = self.config.proxies
-        if trusted is not None and trusted.trusts(ends.client, ends.server):
-            ends.proxies = trusted
+        ends.proxies = self.config.proxies
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             ends.scheme = "https"
             ends.tls = extension(tls, self.config.server_cert)
             self.closing = self._state.draining  # it was made before a handshake that may have taken long
             self.active_at = self._state.now
+
+    def introduce(self, client: tuple[str, Any] | None, server: tuple[str, Any] | None, tls: bool) -> None:
+        """A trusted proxy names the ends of the connection that it passes on. A client without an address is not
+        believed, whatever the proxy's own is.
+        """
+        ends = self._ends
+        if client is None or client[1] is None:
+            ends.trusted = ends.proxies is not None and ends.proxies.everybody
+        if client is not None or server is not None:
+            ends.client, ends.server = client, server
+        if tls:
+            ends.scheme = "https"
 
     def data_received(self, data: bytes) -> None:
         reader = self.reader
@@ -160,14 +160,14 @@ class Connection(asyncio.Protocol):
         """The peer sends no more. A request in work is still answered: the peer may only have closed its half."""
         stream = self._stream
         over = stream.phase == COMPLETE if stream is not None else not self.reader.pending
-        if self._lingering or over or self._ends.scheme == "https":
+        if self._lingering or over or self._ends.tls is not None:
             self.flush()
             return False
         self._eof = True
         if stream is not None:
             stream.hang_up()
         else:  # between two pipelined requests, or in the middle of a head: `_next` tells
-            self._loop.call_soon(self._next)
+            self.loop.call_soon(self._next)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -178,7 +178,8 @@ class Connection(asyncio.Protocol):
         if stream is not None:
             stream.lost()
         self.reader.forget()
-        self.reader.pending = self._out = self._large = b""
+        self.reader.pending = b""
+        self.drop()
         if self._ends.tls is not None:
             self.transport.close()  # asyncio 3.10 warns of a TLS transport that only its peer has closed
 
@@ -190,7 +191,7 @@ class Connection(asyncio.Protocol):
         if self._stream is not None:
             self._stream.resume_writing()
         elif self.reader.pending:
-            self._loop.call_soon(self._next)
+            self.loop.call_soon(self._next)
 
     # -- requests ----------------------------------------------------------------------------------------------
 
@@ -202,7 +203,7 @@ class Connection(asyncio.Protocol):
             served = 0
             while self._stream is None and reader.pending and self.writable and not self.transport.is_closing():
                 if served == TURN:  # one client's pipeline must not hold up the others
-                    self._loop.call_soon(self._next)
+                    self.loop.call_soon(self._next)
                     return
                 request = reader.head()
                 if request is None:
@@ -217,7 +218,7 @@ class Connection(asyncio.Protocol):
             if reader.pending and not self.writable:
                 self._pause()  # `resume_writing` goes on
             elif self._eof:
-                self._close()
+                self.close()
             elif not self._reading:
                 self._resume()
 
@@ -256,13 +257,13 @@ class Connection(asyncio.Protocol):
     def _make_room(self, admission: Admission) -> None:
         """A place is free. It is not given away here: the next application would be nested in this one."""
         if admission.waiting:
-            self._loop.call_soon(self._state.admit_next)
+            self.loop.call_soon(self._state.admit_next)
 
     def _upgrade(self, request: Request) -> bool:
         """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
         state = self._state
         if self.config.ws_protocol_class is None:
-            if not state.told_no_websockets:
+            if not state.told_no_websockets and self.config.interface != "wsgi":
                 state.told_no_websockets = True
                 _log.warning("Unsupported upgrade request: no WebSocket library is in use. %s", NO_WEBSOCKETS)
             return False
@@ -273,7 +274,7 @@ class Connection(asyncio.Protocol):
             if state.admission is not None and not state.admission.has_room(state.in_flight):
                 _log.warning("Exceeded concurrency limit.")
                 raise Refused(503, "Service Unavailable", [(b"retry-after", b"1")])
-            take_over(self.transport, request, early, self.config, state, self._ends, self._loop)
+            take_over(self.transport, request, early, self.config, state, self._ends, self.loop)
         except Refused as exc:
             _log.info("connection rejected (%d %s)", exc.status, exc.reason)
             entry = state.access.follow(request, http_scope(request, self._ends), self.trusted)
@@ -288,7 +289,7 @@ class Connection(asyncio.Protocol):
     def _start(self, stream: Stream) -> None:
         """Call the application. Where the loop allows it runs at once, and most are done when this returns."""
         try:
-            task = begin(self._app(stream.scope, stream.receive, stream.send), self._loop)
+            task = begin(self._app(stream.scope, stream.receive, stream.send), self.loop)
         except (Exception, SystemExit) as exc:
             self._state.in_flight -= 1
             if self._state.admission is not None:
@@ -330,64 +331,6 @@ class Connection(asyncio.Protocol):
 
     # -- the stream's calls ------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
-        """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
-        if self._large:
-            self.flush()
-        if self._out:
-            self._out += data
-            if len(self._out) > JOIN_LIMIT:
-                self.flush()
-        elif self._state.outbox.takes(self, self._loop.call_soon):
-            self._out = data
-        else:
-            self._write(data)
-
-    def write_large(self, head: bytes, body: bytes, more: bool) -> None:
-        """The same without a copy of `body`. A part that others follow is written now: whoever sends them has to see
-        whether the transport is full.
-        """
-        self.flush()
-        if not more and self._state.outbox.takes(self, self._loop.call_soon):
-            self._out, self._large = head, body
-        else:
-            self._write_both(head, body)
-
-    def flush(self) -> None:
-        """Write what was held back."""
-        if self._large:
-            head, body = self._out, self._large
-            self._out = self._large = b""
-            self._write_both(head, body)
-            return
-        data = self._out
-        if data:
-            self._out = b""
-            self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        """A transport that closes takes everything and tells nobody before a turn of the loop, for which a stream that
-        always finds room would never wait: so it finds none.
-        """
-        if self.transport.is_closing():
-            self.writable = False
-        else:
-            self.transport.write(data)
-
-    def _write_both(self, head: bytes, body: bytes) -> None:
-        if not head or self.transport.is_closing():
-            self._write(body)
-            return
-        self.transport.writelines((head, body))
-        if not self._state.on_uvloop:  # asyncio forgets to pause its protocol there (3.12, 3.13): this makes it look
-            self.transport.set_write_buffer_limits()
-
-    def _close(self) -> None:
-        """Close once everything is written."""
-        self.flush()
-        if not self.transport.is_closing():  # asyncio's TLS transport could not be aborted after a second `close`
-            self.transport.close()
-
     def body_wanted(self) -> None:
         self.active_at = self._state.now  # until now the peer was not to blame
         if not self._reading:
@@ -395,7 +338,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def trusted(self) -> bool:
-        return self._ends.proxies is not None
+        return self._ends.believed()
 
     def log_access(self, stream: Stream, status: int) -> None:
         request = stream.request
@@ -406,18 +349,18 @@ class Connection(asyncio.Protocol):
         """The last byte of the response was handed to the transport."""
         if stream.left:
             _log.error("Response content shorter than Content-Length: closing the connection.")
-            self._close()
+            self.close()
         elif not stream.keep_alive or self.closing:
             self.closing = True
             if stream.body_complete:
                 self._stream = None
-                self._close()
+                self.close()
             else:
                 self._linger()
         elif stream.body_complete:
             self._release(stream)
         elif self._eof:
-            self._close()  # the rest of the body will never come
+            self.close()  # the rest of the body will never come
         else:  # the rest of the body is dropped, so that the next request can be read; `sweep` waits for it
             self.active_at = self._state.now
             self._resume()
@@ -432,7 +375,7 @@ class Connection(asyncio.Protocol):
         if self.reader.pending or self._eof:
             # Not from here: this runs inside the application's `send`, and a chain of pipelined requests would
             # nest one application in the other.
-            self._loop.call_soon(self._next)
+            self.loop.call_soon(self._next)
         elif not self._reading:
             self._resume()
 
@@ -477,7 +420,7 @@ class Connection(asyncio.Protocol):
         elif stream.unbounded:
             self.transport.abort()  # a clean end would make the part look like the whole
         else:
-            self._close()
+            self.close()
 
     # -- our own answers ---------------------------------------------------------------------------------------
 
@@ -542,7 +485,7 @@ class Connection(asyncio.Protocol):
             self.flush()
             self._resume()
         else:
-            self._close()
+            self.close()
 
     def shutdown(self) -> None:
         """Close now if idle, else after the response in work. A head that stands still for long is no request."""
@@ -551,7 +494,7 @@ class Connection(asyncio.Protocol):
         if stream is not None and stream.phase == COMPLETE:
             self._linger()
         elif stream is None and (not self.reader.pending or self._state.now - self.active_at > STALLED_HEAD):
-            self._close()
+            self.close()
 
     def retire(self) -> None:
         """The next response is the last one; an idle connection is left open until its time is over."""
@@ -606,7 +549,7 @@ class Connection(asyncio.Protocol):
 
     def _end(self, verdict: Verdict) -> None:
         if verdict is Verdict.CLOSE or (verdict is Verdict.ABORT and self._ends.tls is not None):
-            self._close()
+            self.close()
         elif verdict is Verdict.LINGER:
             self._linger()
         elif verdict is Verdict.SLOW_HEAD:
@@ -635,19 +578,6 @@ class Connection(asyncio.Protocol):
             self._sent = True
         else:
             self._sent = False
-
-    # -- flow control ------------------------------------------------------------------------------------------
-
-    def _pause(self) -> None:
-        if self._reading and not self.transport.is_closing():
-            self._reading = False
-            self.transport.pause_reading()
-
-    def _resume(self) -> None:
-        if not self._reading:
-            self._reading = True
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
 
 
 def _forget_unsent(transport: asyncio.Transport) -> None:

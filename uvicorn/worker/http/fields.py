@@ -25,14 +25,12 @@ METHODS: dict[bytes, str] = {name.encode(): name for name in _METHOD_NAMES.split
 
 VERSIONS: dict[bytes, str] = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 
-_FORWARDED = frozenset((proxies.FOR, proxies.PROTO))
+_FORWARDED = frozenset(proxies.FIELDS)
 _SPECIAL = _FORWARDED | {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"}
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PRINTABLE = re.compile(rb"[ -~]*")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)")
-_HOST = re.compile(  # RFC 3986, 3.2.2 and 3.2.3: a literal address, or a registered name; then a port
-    rb"(?:\[[0-9A-Fa-f:.vV!$&'()*+,;=_~\-]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
-)
+_HOST = proxies.HOST_FORM
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 
 _BOUND = 1024

@@ -20,7 +20,8 @@ EARLY_HINT = "http.response.early_hint"
 class Endpoints:
     """The facts of a connection that go into every scope: addresses, scheme, mount point, lifespan state.
 
-    `tls` is ASGI's extension of that name, None without TLS. `proxies` is set while the peer is one that is believed.
+    `tls` is ASGI's extension of that name, None without TLS. `proxies` are those that are believed, None for nobody;
+    whether the peer is one of them is looked up once (`trusted`), when it first says something of a client.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class Endpoints:
         "server",
         "state",
         "tls",
+        "trusted",
     )
 
     def __init__(
@@ -53,6 +55,13 @@ class Endpoints:
         self.state = state
         self.tls: dict[str, Any] | None = None
         self.proxies: proxies.TrustedProxies | None = None
+        self.trusted: bool | None = None
+
+    def believed(self) -> bool:
+        """Whether the peer is a proxy that is believed."""
+        if self.trusted is None:
+            self.trusted = self.proxies is not None and self.proxies.trusts(self.client, self.server)
+        return self.trusted
 
 
 def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
@@ -79,6 +88,7 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
     }
     if ends.tls is not None:
         scope["extensions"]["tls"] = ends.tls.copy()
-    if request.forwarded and ends.proxies is not None:  # each request: a proxy's connection carries many clients
+    if request.forwarded and ends.believed():  # each request anew: a proxy's connection carries many clients
+        assert ends.proxies is not None
         proxies.believe(ends.proxies, scope)
     return scope

@@ -30,15 +30,13 @@ from uvicorn.worker.http.framing import (
     response_head,
 )
 from uvicorn.worker.http.scope import EARLY_HINT
+from uvicorn.worker.outbox import JOIN_LIMIT
 
 WAITING, STARTED, SENDING, COMPLETE = range(4)
 _OPEN = (STARTED, SENDING)
 
 HIGH_WATER = 65536
 """Bytes of unread body above which reading from the socket pauses."""
-
-JOIN_LIMIT = 32768
-"""Bytes of a body above which it is written by itself, so that it is not copied."""
 
 
 class Outlet(Protocol):

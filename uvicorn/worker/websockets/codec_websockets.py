@@ -107,7 +107,7 @@ class Codec:
         self._buffer: bytearray | None = None
         self._needed = 0
         self._kind = 0
-        self._parts: list[Any] = []
+        self._parts = bytearray()  # not a list: an empty fragment costs its sender six bytes, and must cost us none
         self._utf8: codecs.IncrementalDecoder | None = None
         self._most = self._short = min(max_size + 6, _COPIED)
         self.over = False
@@ -252,17 +252,19 @@ class Codec:
         if opcode is not Opcode.CONT:
             self._kind = int(opcode)
             self._utf8 = codecs.getincrementaldecoder("utf-8")() if opcode is Opcode.TEXT else None
-        try:
-            self._parts.append(self._utf8.decode(bytes(data), fin) if self._utf8 is not None else bytes(data))
-        except UnicodeDecodeError:
-            self.fail(1007, "invalid UTF-8")
-            return
+        if self._utf8 is not None:
+            try:
+                self._utf8.decode(bytes(data), fin)
+            except UnicodeDecodeError:
+                self.fail(1007, "invalid UTF-8")
+                return
+        self._parts += data
         if fin:
-            parts, self._parts, kind, self._kind = self._parts, [], self._kind, 0
+            parts, self._parts, kind, self._kind = self._parts, bytearray(), self._kind, 0
             if kind == _TEXT:
-                self._sink.message("".join(parts), None)
+                self._sink.message(parts.decode(), None)
             else:
-                self._sink.message(None, b"".join(parts))
+                self._sink.message(None, bytes(parts))
 
     # -- out ---------------------------------------------------------------------------------------------------
 
@@ -322,6 +324,6 @@ class Codec:
         self.over = True
         self._short = 0
         self._buffer = None
-        self._parts = []
+        self._parts = bytearray()
         answer = b"".join(self._protocol().data_to_send())
         self._sink.ended(code, reason, answer, failed)

@@ -13,7 +13,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping, Pong, TextMessage
+from wsproto.events import CloseConnection, Event, Message, Ping, Pong, TextMessage
 from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
 
@@ -92,7 +92,7 @@ class Codec:
         self._sink = sink
         self._deflate = deflate
         self._library = Connection(ConnectionType.SERVER, [_Bounded(deflate, max_size)])
-        self._parts: list[Any] = []
+        self._parts = bytearray()  # not a list: an empty fragment costs its sender six bytes, and must cost us none
         self.over = False
 
     @property
@@ -117,13 +117,19 @@ class Codec:
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Message):
-            self._parts.append(event.data)
+            if isinstance(event, TextMessage):
+                if event.message_finished and not self._parts:
+                    self._sink.message(event.data, None)
+                    return
+                self._parts += event.data.encode()
+            else:
+                self._parts += event.data
             if event.message_finished:
-                parts, self._parts = self._parts, []
+                parts, self._parts = self._parts, bytearray()
                 if isinstance(event, TextMessage):
-                    self._sink.message("".join(parts), None)
-                elif isinstance(event, BytesMessage):
-                    self._sink.message(None, b"".join(parts))
+                    self._sink.message(parts.decode(), None)
+                else:
+                    self._sink.message(None, bytes(parts))
         elif isinstance(event, Ping):
             self._sink.pinged(bytes(event.payload))
         elif isinstance(event, Pong):
@@ -176,5 +182,5 @@ class Codec:
 
     def _end(self, code: int, reason: str, answer: bytes, failed: bool) -> None:
         self.over = True
-        self._parts = []
+        self._parts = bytearray()
         self._sink.ended(code, reason, answer, failed)

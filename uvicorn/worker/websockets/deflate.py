@@ -121,7 +121,8 @@ class Deflate:
             decompressor = self._decompressor = zlib.decompressobj(wbits=-max(9, self.agreed.their_bits))
         if last:
             data = data + _TAIL
-        inflated = decompressor.decompress(data, limit + 1)
+        # What follows a last block is nothing; zlib would keep all of it, fragment by fragment.
+        inflated = b"" if decompressor.eof else decompressor.decompress(data, limit + 1)
         if len(inflated) > limit:
             raise TooBig
         # A last block (BFINAL) ends the stream of zlib, not the connection's: the next message begins another.

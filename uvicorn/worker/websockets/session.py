@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.access import shown, shown_target
+from uvicorn.worker.carrier import Carrier
 from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request
 from uvicorn.worker.http.framing import plain_response, switching_head
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
-from uvicorn.worker.websockets.carrier import Carrier
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
 from uvicorn.worker.websockets.denial import Denial
 from uvicorn.worker.websockets.handshake import OURS, Offer, accept_fields
@@ -88,6 +88,8 @@ class Session(Carrier):
         "_sent",
         "_told",
         "_wakeup",
+        "_write_waiter",
+        "active_at",
         "config",
         "full",
     )
@@ -103,6 +105,8 @@ class Session(Carrier):
     ) -> None:
         super().__init__(state, loop)
         self.config = config
+        self.active_at = state.now
+        self._write_waiter: asyncio.Future[None] | None = None
         self.full = False
         self._app = config.loaded_app
         if state.context is not None:
@@ -141,7 +145,7 @@ class Session(Carrier):
         state.in_flight += 1  # until the handshake is answered: a WebSocket that is open is not load
         self._counted = True
         scope = self._scope()
-        self._entry = state.access.follow(self._request, scope, self._ends.proxies is not None)
+        self._entry = state.access.follow(self._request, scope, self._ends.believed())
         try:
             task = begin(self._app(scope, self.receive, self.send), self.loop)
         except (Exception, SystemExit) as exc:
@@ -223,7 +227,8 @@ class Session(Carrier):
         self._phase = CLOSED
         self._lost = True
         self._early = b""
-        self._drop()
+        self.drop()
+        self._wake_writer()
         if not self.full:
             self._finish()
         self._wakeup.wake()
@@ -232,12 +237,6 @@ class Session(Carrier):
         """Nothing more will come: what the application hears at the end, unless a close frame said it."""
         if self._closed is None:
             self._closed = (1012 if self._close_at else 1006, "")
-
-    def resume_writing(self) -> None:
-        pong, self._owed_pong = self._owed_pong, None
-        super().resume_writing()
-        if pong is not None:
-            self.pinged(pong)
 
     # -- the codec's calls -------------------------------------------------------------------------------------
 
@@ -256,7 +255,7 @@ class Session(Carrier):
 
     def pinged(self, payload: bytes) -> None:
         """Answer, or the latest of many when the peer does not read (RFC 6455, 5.5.3)."""
-        if not self._writable:
+        if not self.writable:
             self._owed_pong = payload
         elif self._phase in (OPEN, CLOSING):
             self.write(self._codec.pong(payload))
@@ -289,6 +288,22 @@ class Session(Carrier):
             self.transport.close()
         self._wakeup.wake()
         self._wake_writer()
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        self.active_at = self._state.now
+        self._wake_writer()
+        pong, self._owed_pong = self._owed_pong, None
+        if pong is not None:
+            self.pinged(pong)
+
+    def _wake_writer(self) -> None:
+        waiter, self._write_waiter = self._write_waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _log_closed(self) -> None:
         if self._phase in (OPEN, CLOSING):
@@ -352,11 +367,11 @@ class Session(Carrier):
                 data = message.get("bytes")
                 frame = self._codec.binary(data if type(data) is bytes else _as_bytes(data))
             self.write(frame)
-            if not self._writable:
+            if not self.writable:
                 await self._room()
         else:
             self._send_other(kind, message)
-            if not self._writable and self._phase == DENYING:
+            if not self.writable and self._phase == DENYING:
                 await self._room()
 
     def _send_other(self, kind: str, message: Message) -> None:
@@ -384,7 +399,10 @@ class Session(Carrier):
             raise RuntimeError(_out_of_order(kind, phase))
 
     async def _room(self) -> None:
-        await self._drained()
+        """There is room, or there will be none any more."""
+        if self._write_waiter is None:
+            self._write_waiter = self.loop.create_future()
+        await asyncio.shield(self._write_waiter)
         if self._phase == CLOSED:
             raise ClientDisconnected("The client has closed the connection.")
 
@@ -510,7 +528,7 @@ class Session(Carrier):
         elif phase in (CLOSING, CLOSED):
             if now - self.active_at > CLOSE_SECONDS:
                 self.transport.abort()
-        elif phase == DENYING and not self._writable and now - self.active_at > STALLED_SECONDS:
+        elif phase == DENYING and not self.writable and now - self.active_at > STALLED_SECONDS:
             self.transport.abort()
 
     def _ping_or_fail(self, now: float) -> None:

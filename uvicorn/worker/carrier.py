@@ -1,0 +1,121 @@
+"""What a protocol of ours has of its transport: bytes that are held back, whether it has room, whether it reads.
+
+Answers leave with those of other connections at the end of the loop's turn (`outbox`). Owns: the transport, and what
+was not given to it yet. Must not: know HTTP, a frame, ASGI, or why a connection ends. Fails by: nothing. Once the
+transport closes nobody finds room any more, until the connection is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.worker.outbox import JOIN_LIMIT
+from uvicorn.worker.state import ServerState
+
+
+class Carrier(asyncio.Protocol):
+    """The base of a connection and of a WebSocket session. `writable`: the transport is below its high-water mark."""
+
+    __slots__ = ("_held", "_more", "_out", "_reading", "_state", "loop", "transport", "writable")
+
+    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until there is one
+        self.loop = loop
+        self._state = state
+        self._reading = self.writable = True
+        self._out = b""
+        self._more: list[bytes] | None = None
+        self._held = 0
+
+    # -- out ---------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
+        if self._out:
+            self._append(data)
+        elif len(data) <= JOIN_LIMIT and self._state.outbox.takes(self, self.loop.call_soon):
+            self._out = data
+        else:
+            self._write(data)
+
+    def write_large(self, head: bytes, body: bytes, more: bool) -> None:
+        """The same without a copy of `body`, which is large. A part that others follow is written now: whoever sends
+        them has to see whether the transport is full.
+        """
+        parts = (head, body) if head else (body,)
+        if more:
+            self.flush()
+            self._write_all(parts)
+        elif self._out:
+            self._more = [*(self._more or ()), *parts]
+            self.flush()
+        elif not self._state.outbox.takes(self, self.loop.call_soon):
+            self._write_all(parts)
+        elif head:
+            self._out, self._more, self._held = head, [body], len(body)
+        else:
+            self._out = body
+
+    def _append(self, data: bytes) -> None:
+        if self._more is None:
+            self._more = []
+        self._more.append(data)
+        self._held += len(data)
+        if self._held > JOIN_LIMIT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was held back."""
+        data, more = self._out, self._more
+        if not data:
+            return
+        self._out = b""
+        if more is None:
+            self._write(data)
+            return
+        self._more, self._held = None, 0
+        if len(more[-1]) >= JOIN_LIMIT:
+            self._write_all((data, *more))
+        else:
+            self._write(b"".join((data, *more)))
+
+    def _write(self, data: bytes) -> None:
+        """A transport that closes takes everything and tells nobody before a turn of the loop, for which who sends as
+        long as there is room would never wait: so there is none.
+        """
+        if self.transport.is_closing():
+            self.writable = False
+        else:
+            self.transport.write(data)
+
+    def _write_all(self, parts: tuple[bytes, ...]) -> None:
+        if self.transport.is_closing():
+            self.writable = False
+            return
+        self.transport.writelines(parts)
+        if not self._state.on_uvloop:  # asyncio forgets to pause its protocol there (3.12, 3.13): this makes it look
+            self.transport.set_write_buffer_limits()
+
+    def drop(self) -> None:
+        """Nobody is there to write to."""
+        self._out = b""
+        self._more, self._held = None, 0
+
+    def close(self) -> None:
+        """Close once everything is written."""
+        self.flush()
+        if not self.transport.is_closing():  # asyncio's TLS transport could not be aborted after a second `close`
+            self.transport.close()
+
+    # -- in ----------------------------------------------------------------------------------------------------
+
+    def _pause(self) -> None:
+        if self._reading and not self.transport.is_closing():
+            self._reading = False
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self._reading:
+            self._reading = True
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
