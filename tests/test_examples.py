@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +34,8 @@ LINES = {
 class Client:
     """Asks one server, on one connection."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, server: Server) -> None:
+        self.server = server
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
 
     def ask(self, method: str, path: str, body: bytes | Iterator[bytes] | None = None) -> http.client.HTTPResponse:
@@ -73,7 +75,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         thread.start()
 
         def client() -> Client:
-            clients.append(Client(port))
+            clients.append(Client(port, server))
             return clients[-1]
 
         return client
@@ -195,3 +197,97 @@ def test_chat(serve: Serve) -> None:
     with pytest.raises(exceptions.InvalidStatus) as denied:
         client.connect(url + "s")
     assert denied.value.response.status_code == 403
+
+
+def test_upload(serve: Serve) -> None:
+    connect = serve("upload:app")
+    client = connect()
+    page = client.ask("GET", "/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8" and b"upload.onprogress" in page.read()
+    parts = [os.urandom(70_000) for _ in range(20)]
+    whole = b"".join(parts)
+    for body, sent in ((whole, whole), (whole, iter(parts)), (b"", b"")):
+        expected = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+        assert json.loads(client.read("PUT", "/file", sent)) == expected
+    nothing = client.ask("POST", "/file")
+    assert (nothing.status, nothing.read()) == (404, b"Not found")
+
+
+def test_upload_holds_nothing(serve: Serve) -> None:
+    tracemalloc = pytest.importorskip("tracemalloc")
+    client = serve("upload:app")()
+    client.read("PUT", "/file", b"what is made once")
+    part, times = os.urandom(1 << 16), 512
+    tracemalloc.start()
+    try:
+        found = json.loads(client.read("PUT", "/file", iter([part] * times)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found["bytes"] == times * len(part) and peak < found["bytes"] / 4
+
+
+def test_upload_that_breaks_off(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    connect = serve("upload:app")
+    client, other = connect(), connect()
+    client.connection.putrequest("PUT", "/file")
+    client.connection.putheader("content-length", "1000000")
+    client.connection.endheaders(b"a beginning")
+    client.connection.close()
+    assert json.loads(other.read("PUT", "/file", b"whole"))["bytes"] == 5
+    assert "Exception" not in caplog.text
+
+
+def tick(events: http.client.HTTPResponse) -> tuple[int, int]:
+    """The number of the next event, and how many tabs it says are open."""
+    while not (line := events.readline()).startswith(b"id: "):
+        assert line, "the stream is over"
+    number, kind, data = line, events.readline(), events.readline()
+    assert kind == b"event: tick\n" and data.startswith(b"data: ")
+    said = json.loads(data[6:])
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", said["time"])
+    return int(number[4:]), said["tabs"]
+
+
+def open_events(client: Client, last: int | None = None) -> http.client.HTTPResponse:
+    client.connection.request("GET", "/events", headers={} if last is None else {"last-event-id": str(last)})
+    return client.connection.getresponse()
+
+
+def leave(client: Client, events: http.client.HTTPResponse) -> None:
+    events.close()
+    client.connection.close()
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Called after `serve`: the events of the example come at once."""
+    return lambda: monkeypatch.setattr(sys.modules["events"], "EVERY", 0.01)
+
+
+def test_events(serve: Serve, fast: Callable[[], None]) -> None:
+    connect = serve("events:app")
+    pages, one, two = connect(), connect(), connect()
+    assert b'new EventSource("/events")' in pages.read("GET", "/") and pages.ask("GET", "/nothing").status == 404
+    fast()
+    first = open_events(one)
+    assert first.headers["content-type"] == "text/event-stream"
+    assert first.readline() == b"retry: 250\n"
+    assert [tick(first) for _ in range(3)] == [(1, 1), (2, 1), (3, 1)]
+    second = open_events(two, last=41)
+    assert tick(second) == (42, 2), "it goes on where the browser was"
+    eventually(lambda: tick(first)[1] == 2)
+    leave(one, first)
+    eventually(lambda: tick(second)[1] == 1)
+    leave(two, second)
+    eventually(lambda: not sys.modules["events"].OPEN)
+
+
+def test_a_drain_ends_the_events(serve: Serve, fast: Callable[[], None], caplog: pytest.LogCaptureFixture) -> None:
+    client = serve("events:app")()
+    events = open_events(client)
+    fast()
+    tick(events)
+    client.server.should_exit = True
+    events.read()  # until the last chunk: what is cut short raises
+    assert not sys.modules["events"].OPEN and "Exception" not in caplog.text

@@ -1,6 +1,6 @@
-"""The README is true: its programs run, its commands serve, its table lists the options that there are.
+"""The README is true: its programs run, its commands serve, its table lists the options that there are. So are docs/.
 
-The convention it keeps: every ```python block opens with a comment that names its file; the lines of ```console blocks
+The convention they keep: every ```python block opens with a comment that names its file; the lines of ```console blocks
 that start with `$ uvicorn` or `$ python` are commands that work beside those files. Ports are replaced by 0.
 """
 
@@ -26,6 +26,7 @@ import uvicorn
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
 PATIENCE = 30.0
 
 RUNNING = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
@@ -41,11 +42,11 @@ class Block(NamedTuple):
     @property
     def file_name(self) -> str:
         named = FILE_NAME.match(self.text)
-        assert named, f"a python block of the README does not open with its file's name: {self.text[:60]!r}"
+        assert named, f"a python block does not open with its file's name: {self.text[:60]!r}"
         return named[1]
 
 
-BLOCKS = [Block(*found.groups()) for found in FENCED.finditer(README)]
+BLOCKS = [Block(*found.groups()) for page in PAGES for found in FENCED.finditer(page)]
 PROGRAMS = [block for block in BLOCKS if block.language == "python"]
 COMMANDS = [
     shlex.split(line.removeprefix("$ "), comments=True)
@@ -109,6 +110,8 @@ def use(process: subprocess.Popen[str]) -> int:
 
 def test_there_is_something_to_run() -> None:
     assert PROGRAMS and COMMANDS
+    files = [block.file_name for block in PROGRAMS]
+    assert len(set(files)) == len(files), "they are saved beside each other"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=shlex.join)

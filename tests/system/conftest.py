@@ -1,4 +1,5 @@
-"""Shared by the system tests: a whole Debian with systemd in it, booted in a container of systemd's own.
+"""Shared by the system tests: a server in a process of its own, what a script installs, a browser; and a whole Debian
+with systemd in it, booted in a container of systemd's own.
 
 The root folder is made once (mmdebstrap, about 200 MB) and kept in the user's cache; each run of the tests boots it
 with an overlay in memory, so that nothing stays. `scripts/test-system` installs what is needed; whatever is missing is
@@ -7,8 +8,10 @@ a reason to skip, in words.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -23,6 +26,7 @@ import pytest
 import uvicorn
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
 PATIENCE = 60.0
 PACKAGES = "systemd,systemd-sysv,dbus,procps,curl,python3,python3-click,python3-h11,python3-httptools,python3-uvloop"
 HIERARCHIES = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup")
@@ -42,9 +46,120 @@ def eventually() -> Callable[..., Any]:
     return _eventually
 
 
+Started = contextlib.AbstractContextManager[int]
+
+
+@contextlib.contextmanager
+def _started(folder: Path, app: str, *options: str, path: str = "") -> Iterator[int]:
+    search = os.pathsep.join(filter(None, [str(Path(uvicorn.__file__).parents[1]), path]))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", app, "--port", "0", *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": search, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            found = re.search(r"running on http://127\.0\.0\.1:(\d+)", line)
+            if found:
+                break
+        else:
+            pytest.fail(f"the server did not start:\n{said}")
+        drained = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
+        try:
+            yield int(found[1])
+        finally:
+            process.terminate()
+            process.wait(30)
+            drained.wait(10)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stderr.close()
+
+
+@pytest.fixture(scope="session")
+def started() -> Callable[..., Started]:
+    """`with started(folder, "module:app", *options, path="…") as port:`"""
+    return _started
+
+
+@pytest.fixture(scope="session")
+def installed() -> Callable[..., str]:
+    """`installed("install-x")` runs that script and returns what it printed; the test is skipped where it cannot."""
+
+    def run(script: str, *arguments: str) -> str:
+        done = subprocess.run([SCRIPTS / script, *arguments], capture_output=True, text=True, timeout=900)
+        if done.returncode:
+            pytest.skip(done.stderr.strip().splitlines()[-1])
+        return done.stdout.strip()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def clients(installed: Callable[..., str]) -> Path:
+    """The folder with node_modules/ and site/."""
+    return Path(installed("install-websocket-clients", sys.executable))
+
+
+@pytest.fixture
+def node(tmp_path: Path, clients: Path) -> Callable[..., str]:
+    """`node(script, *arguments)` is what that JavaScript prints."""
+
+    def run(script: str, *arguments: str) -> str:
+        (tmp_path / "client.js").write_text(script)
+        done = subprocess.run(
+            ["node", "client.js", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "NODE_PATH": str(clients / "node_modules"), "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return run
+
+
+BROWSER = """
+const {chromium} = require("playwright-core");
+(async () => {
+  const browser = await chromium.launch({executablePath: "/usr/bin/chromium", args: [
+    "--no-sandbox", "--disable-background-networking", "--disable-sync", "--no-first-run"]});
+  try {
+    const context = await browser.newContext();
+    %s
+  } finally {
+    await browser.close();
+  }
+})().catch((error) => { console.error(error); process.exit(1); });
+"""
+
+
+@pytest.fixture
+def browse(node: Callable[..., str]) -> Callable[..., str]:
+    """`browse(script, *arguments)` is what a script prints that has a Chromium's `context` and `process.argv[2]` …"""
+    return lambda script, *arguments: node(BROWSER % script, *arguments)
+
+
 def _cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "uvicorn-system"
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """What is big and made once is kept here."""
+    return _cache()
 
 
 def _debian() -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,8 @@ pytestmark = pytest.mark.system
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
-BROWSER = """
-const {chromium} = require("playwright-core");
-(async () => {
-  const browser = await chromium.launch({executablePath: "/usr/bin/chromium", args: [
-    "--no-sandbox", "--disable-background-networking", "--disable-sync", "--no-first-run"]});
-  try {
-    const [one, two] = [await browser.newPage(), await browser.newPage()];
+CHAT = """
+    const [one, two] = [await context.newPage(), await context.newPage()];
     for (const page of [one, two]) {
       await page.goto(process.argv[2]);
       await page.getByText("connected", {exact: true}).waitFor();
@@ -34,10 +28,6 @@ const {chromium} = require("playwright-core");
     await two.getByText("guest: hello from one").waitFor();
     const facts = await two.evaluate(() => [socket.protocol, socket.extensions]);
     console.log(JSON.stringify(facts));
-  } finally {
-    await browser.close();
-  }
-})().catch((error) => { console.error(error); process.exit(1); });
 """
 
 SOCKET_IO = """
@@ -80,38 +70,19 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(scope="session")
-def clients(installed: Callable[..., str]) -> Path:
-    return Path(installed("install-websocket-clients", sys.executable))
-
-
-def node(folder: Path, clients: Path, script: str, *arguments: str) -> str:
-    (folder / "client.js").write_text(script)
-    done = subprocess.run(
-        ["node", "client.js", *arguments],
-        cwd=folder,
-        env={**os.environ, "NODE_PATH": str(clients / "node_modules"), "HOME": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 @pytest.mark.parametrize("ws", ["websockets", "wsproto"])
-def test_chromium(tmp_path: Path, started: Any, clients: Path, ws: str) -> None:
+def test_chromium(started: Any, browse: Any, ws: str) -> None:
     with started(EXAMPLES, "chat:app", "--ws", ws) as port:
-        said = node(tmp_path, clients, BROWSER, f"http://127.0.0.1:{port}/")
+        said = browse(CHAT, f"http://127.0.0.1:{port}/")
     assert said.startswith('["chat.example","permessage-deflate')
 
 
 @pytest.mark.parametrize("ws", ["websockets", "wsproto"])
 @pytest.mark.parametrize("transports", ["polling", "websocket", "polling,websocket"])
-def test_socket_io(tmp_path: Path, started: Any, clients: Path, ws: str, transports: str) -> None:
+def test_socket_io(tmp_path: Path, started: Any, clients: Path, node: Any, ws: str, transports: str) -> None:
     (tmp_path / "rooms.py").write_text(SOCKET_IO)
     with started(tmp_path, "rooms:app", "--ws", ws, path=str(clients / "site")) as port:
-        said = node(tmp_path, clients, SOCKET_IO_CLIENT, f"http://127.0.0.1:{port}", transports)
+        said = node(SOCKET_IO_CLIENT, f"http://127.0.0.1:{port}", transports)
     assert said == f'[5,{{"by":2}},50001,"{transports.split(",")[-1]}"]'
 
 
