@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import trustme
 
 import uvicorn
 from uvicorn import channel
@@ -254,7 +253,8 @@ class Authority:
     """A certificate authority of the tests' own; `path` is its certificate."""
 
     def __init__(self, folder: Path) -> None:
-        self._ca = trustme.CA()
+        # Its cryptography has no wheel for some interpreters, and on others one that does not load.
+        self._ca = pytest.importorskip("trustme", exc_type=ImportError).CA()
         self.path = str(folder / "authority.pem")
         self._ca.cert_pem.write_to_path(self.path)
 
