@@ -1,8 +1,8 @@
 """How an application's coroutine becomes a task: at once where that is possible.
 
-Where the interpreter has such tasks (from 3.12 on) and the loop no task factory of somebody else's, the task runs before this returns, up to
-where it must wait; most are done then. Must not: keep the task (the caller does), or catch what calling the
-application raises.
+Where the interpreter has such tasks (CPython from 3.12 on) and the loop no task factory of somebody else's, the task
+runs before this returns, up to where it must wait; most are done then. Must not: keep the task (the caller does), or
+catch what calling the application raises.
 """
 
 from __future__ import annotations
