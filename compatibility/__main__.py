@@ -1,4 +1,4 @@
-"""python -m compatibility [--check] [SECTION …]: find the figures, and write them into docs/compatibility.md.
+"""python -m compatibility [--check] [--python PATH …] [SECTION …]: find the figures, write docs/compatibility.md.
 
 Owns: which sections there are, and the exit code: 1 when something is wrong. Must not: find any figure itself.
 """
@@ -8,11 +8,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 
-from compatibility import document, frameworks, suites
+from compatibility import document, frameworks, interpreters, suites
 from compatibility.document import Section
 
-SECTIONS: dict[str, Callable[[list[str]], Section]] = {"frameworks": frameworks.run, "suites": suites.run}
+SECTIONS: dict[str, Callable[[list[str]], Section]] = {
+    "frameworks": frameworks.run,
+    "suites": suites.run,
+    "interpreters": interpreters.run,
+}
 """Each section by its name in the document. Its function is given what --only names, or nothing for all of it."""
 
 
@@ -21,10 +26,12 @@ def main() -> int:
     parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--check", action="store_true", help="leave docs/compatibility.md as it is")
     parser.add_argument("--only", default=[], action="append", help="part of a section; implies --check")
+    parser.add_argument("--python", default=[], action="append", help="an interpreter, instead of those that are found")
     chosen = parser.parse_args()
+    sections = SECTIONS | {"interpreters": partial(interpreters.run, given=chosen.python)}
     wrong = False
     for name in chosen.sections or SECTIONS:
-        section = SECTIONS[name](chosen.only)
+        section = sections[name](chosen.only)
         print(section.text, *section.remarks, sep="\n")
         for failure in section.failures:
             print(f"{name}: {failure}", file=sys.stderr)

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,10 +51,26 @@ class Pair:
     peer: Environment
 
 
+def base() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     tag = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
-    return Path(base) / "uvicorn-compatibility" / tag
+    return base() / "uvicorn-compatibility" / tag
+
+
+@contextmanager
+def checkout() -> Iterator[Path]:
+    """What our package is built from, in a folder of its own: a build leaves others behind."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder)
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / part, source)
+        yield source
 
 
 def pair(name: str, requirements: Sequence[str], extra: str = "[standard]") -> Pair:
@@ -64,13 +81,7 @@ def pair(name: str, requirements: Sequence[str], extra: str = "[standard]") -> P
     made = Pair(Environment(place / "ours"), Environment(place / "peer"))
     wanted = "\n".join([f"uvicorn{extra}=={PEER}", *requirements, (ROOT / "setup.cfg").read_text()])
     complete = place / "complete"
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder)
-        for part in PARTS:  # a build leaves folders behind, so it has a copy
-            if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(ROOT / part, source)
+    with checkout() as source:
         if not complete.exists() or complete.read_text() != wanted:
             print(f"making {place} …", file=sys.stderr)
             shutil.rmtree(place, ignore_errors=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
+import importlib.util
 import inspect
 import logging
 import os
@@ -17,10 +19,10 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-import trustme
 
 import uvicorn
 from uvicorn import channel
@@ -254,7 +256,8 @@ class Authority:
     """A certificate authority of the tests' own; `path` is its certificate."""
 
     def __init__(self, folder: Path) -> None:
-        self._ca = trustme.CA()
+        # Its cryptography has no wheel for some interpreters, and on others one that does not load.
+        self._ca = pytest.importorskip("trustme", exc_type=ImportError).CA()
         self.path = str(folder / "authority.pem")
         self._ca.cert_pem.write_to_path(self.path)
 
@@ -392,3 +395,21 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     yield begin
     for program in programs:
         program.close()
+
+
+# -- the program that compares ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def part() -> Callable[[str], ModuleType]:
+    """A module of compatibility/. The checkout is not on the path: it would hide the package that is tested."""
+    if "compatibility" not in sys.modules:
+        place = Path(__file__).resolve().parents[1] / "compatibility"
+        spec = importlib.util.spec_from_file_location(
+            "compatibility", place / "__init__.py", submodule_search_locations=[str(place)]
+        )
+        assert spec is not None and spec.loader is not None
+        package = importlib.util.module_from_spec(spec)
+        sys.modules["compatibility"] = package
+        spec.loader.exec_module(package)
+    return lambda name: importlib.import_module(f"compatibility.{name}")

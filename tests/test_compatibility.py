@@ -9,9 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,21 +17,6 @@ import pytest
 import uvicorn
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def part() -> Callable[[str], ModuleType]:
-    """A module of the program. The checkout is not on the path: it would hide the package that is tested."""
-    if "compatibility" not in sys.modules:
-        place = ROOT / "compatibility"
-        spec = importlib.util.spec_from_file_location(
-            "compatibility", place / "__init__.py", submodule_search_locations=[str(place)]
-        )
-        assert spec is not None and spec.loader is not None
-        package = importlib.util.module_from_spec(spec)
-        sys.modules["compatibility"] = package
-        spec.loader.exec_module(package)
-    return lambda name: importlib.import_module(f"compatibility.{name}")
 
 
 def test_only_what_changes_by_itself_is_the_same(part: Any) -> None:

@@ -15,7 +15,10 @@ import pytest
 import uvicorn
 
 ROOT = Path(__file__).resolve().parents[1]
-SHELL_SCRIPTS = [*(f"scripts/{name}" for name in ("demo", "test", "test-system", "check", "compatibility")), ".ci/run"]
+SHELL_SCRIPTS = [
+    *(f"scripts/{name}" for name in ("demo", "test", "test-system", "check", "compatibility", "install-interpreters")),
+    ".ci/run",
+]
 PATIENCE = 60.0
 
 needs_sh = pytest.mark.skipif(shutil.which("sh") is None, reason="needs a POSIX shell")

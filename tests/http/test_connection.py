@@ -1261,6 +1261,7 @@ async def test_each_request_is_logged_once_whatever_happens(make_peer: Any, capl
 # -- memory ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="no references are counted here, so none are left")
 @pytest.mark.parametrize("kind", ["at once", "after a turn", "raises", "reads a body"])
 async def test_requests_leave_no_reference_cycles(make_peer: Any, kind: str, caplog: Any) -> None:
     caplog.set_level(logging.CRITICAL, "uvicorn.error")  # a log record keeps its exception

@@ -6,13 +6,14 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, Request
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
@@ -30,6 +31,8 @@ def http(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def without_collector() -> Iterator[None]:
+    if sys.implementation.name != "cpython":
+        pytest.skip("no references are counted here: whatever is let go of waits for the collector")
     gc.disable()
     yield
     gc.enable()
@@ -302,14 +305,14 @@ async def test_asgi_2(serve: Any, connect: Any, app: Any, loop_factory: Any) -> 
 
 
 async def test_fastapi(serve: Any, connect: Any, loop_factory: Any) -> None:
-    app = FastAPI()
+    app = pytest.importorskip("fastapi").FastAPI()
 
     @app.get("/items/{number}")
     async def item(number: int, q: str = "") -> dict[str, Any]:
         return {"number": number, "q": q}
 
     @app.post("/length")
-    async def length(request: Request) -> int:
+    async def length(request: Request) -> int:  # FastAPI knows Starlette's class
         return len(await request.body())
 
     @app.get("/in-a-thread")

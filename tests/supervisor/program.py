@@ -60,8 +60,10 @@ def describe(link: channel.WorkerLink, listeners: list[sockets.Listener]) -> Non
     unix = 0
     for fd in fds:
         try:
+            blocking = os.get_blocking(fd)
             with socket.socket(fileno=os.dup(fd)) as sock:
                 unix += sock.family == socket.AF_UNIX
+            os.set_blocking(fd, blocking)  # PyPy makes the socket that both are of a blocking one
         except OSError:
             pass
     say(f"sockets listening={len(listeners)} unix={unix}")

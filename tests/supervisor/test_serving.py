@@ -160,6 +160,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         one.close()
 
 
+EXACT_LINES = sys.implementation.name == "cpython"
+"""PyPy's faulthandler calls its line numbers approximate, and they are."""
 HANG = ("--supervise", "--timeout-worker-healthcheck", "1")
 
 
@@ -182,7 +184,8 @@ def test_a_blocked_loop_is_told_with_the_guilty_line_and_replaced(
     server.expect(rf"Worker 0 \[{pid}\] has not turned its event loop .*; killing it")
     server.expect(f"its main thread is {state}")
     guilty = int(server.expect(r'served\.py", line (\d+) in guilty')[1])
-    assert re.match(line, APP.splitlines()[guilty - 1].strip())
+    if EXACT_LINES:
+        assert re.match(line, APP.splitlines()[guilty - 1].strip())
     if kind != "gil":  # a call that holds the interpreter lock lets nobody speak: then only their number is known
         server.expect(r"In flight:")
         named = server.expect(r"  GET /\S+ from 127\.0\.0\.1:\d+, \d+\.\d s")[0]
@@ -197,6 +200,7 @@ def test_a_blocked_loop_is_told_with_the_guilty_line_and_replaced(
 
 def test_a_busy_loop_that_turns_is_left_alone(serve: Serve) -> None:
     """Twelve requests of a quarter of a second each, one after the other: three times the limit, at full load."""
+    pytest.importorskip("uvloop")  # on asyncio they would be one turn of the loop: the next test
     server = serve(*HANG)
     pids = set()
     connections = [server.ask("/busy/0.25") for _ in range(12)]
@@ -368,7 +372,7 @@ def test_the_boot_limit_is_told_with_the_stack(serve: Serve, tmp_path: Path) -> 
     server.get()
     (tmp_path / "served.py").write_text("import time\n\n\ndef connect():\n    time.sleep(600)\n\n\nconnect()\n")
     server.signal("SIGHUP")
-    server.expect(r'served\.py", line 5 in connect')
+    server.expect(rf'served\.py", line {5 if EXACT_LINES else "[0-9]+"} in connect')
     server.expect("reload failed, still serving generation 1: Worker 0 .* it was not ready within 3 s")
     server.get()
     assert server.end() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,5 +26,31 @@ def test_what_is_served_the_same(section: str) -> None:
         capture_output=True,
         text=True,
         timeout=PATIENCE,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.fixture(scope="module")
+def interpreters() -> list[str]:
+    """Those that scripts/install-interpreters fetches: newer than what a stable system has."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("packages of another Debian are unpacked by root, on Linux")
+    script = ROOT / "scripts" / "install-interpreters"
+    made = subprocess.run([script], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
+    if made.returncode:
+        pytest.skip(f"no newer interpreters: {made.stderr.strip().splitlines()[-1:]}")
+    return made.stdout.split()
+
+
+def test_the_tests_pass_under_newer_interpreters(interpreters: list[str]) -> None:
+    """All of them: PyPy of two Debians, CPython 3.14 and 3.15."""
+    named = [argument for python in interpreters for argument in ("--python", python)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "compatibility", "--check", "interpreters", *named],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=len(interpreters) * PATIENCE,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr

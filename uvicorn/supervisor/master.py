@@ -125,7 +125,8 @@ class Master:
         for listener in self._listeners:
             log_address(self._config.url(listener.sock))
         gc.collect()
-        gc.freeze()  # a collection in a worker must not write to the pages that all of them share
+        if hasattr(gc, "freeze"):  # not on PyPy
+            gc.freeze()  # a collection in a worker must not write to the pages that all of them share
 
     def _loop(self) -> int:
         pending: deque[Event] = deque([ev.Started()])

@@ -39,7 +39,8 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     server.given = [listener.sock for listener in listeners if listener.given]
     server.reraise_signals = False
     _handle_more_signals(server, alone=channel.current is None)
-    gc.freeze()  # what was imported so far is not looked at again
+    if hasattr(gc, "freeze"):  # not on PyPy, whose collector has generations and moves what it keeps
+        gc.freeze()  # what was imported so far is not looked at again
     _keep_memory()
     try:
         target(sockets=[listener.sock for listener in listeners])

@@ -1,19 +1,19 @@
 """How an application's coroutine becomes a task: at once where that is possible.
 
-On 3.12 and later, and where the loop has no task factory of somebody else's, the task runs before this returns, up to
-where it must wait; most are done then. Must not: keep the task (the caller does), or catch what calling the
-application raises.
+Where the interpreter has such tasks (CPython from 3.12 on) and the loop no task factory of somebody else's, the task
+runs before this returns, up to where it must wait; most are done then. Must not: keep the task (the caller does), or
+catch what calling the application raises.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import types
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-EAGER = sys.version_info >= (3, 12)
+EAGER = hasattr(asyncio, "eager_task_factory")
+"""Whether a task can be told to start at once: the interpreter is asked, not its version."""
 
 _Coroutine = types.CoroutineType
 _Task: Callable[..., asyncio.Task[Any]] = asyncio.Task  # a type checker for 3.11 does not know `eager_start`

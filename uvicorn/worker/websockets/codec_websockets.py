@@ -206,7 +206,7 @@ class Codec:
 
     def _text(self, payload: bytes) -> None:
         try:
-            text = str(payload, "utf-8")
+            text = payload.decode()  # not str(payload, "utf-8"), which on PyPy lets lone surrogates pass
         except UnicodeDecodeError:
             self.fail(1007, "invalid UTF-8")
             return
