@@ -91,7 +91,7 @@ def describe_failure(error: BaseException) -> str:
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename.startswith(("<frozen importlib", _PACKAGE)) or "/importlib/" in filename
+    return filename.startswith(("<frozen importlib", "<builtin>/frozen importlib", _PACKAGE)) or "/importlib/" in filename
 
 
 _PACKAGE = __file__.rpartition("errors.py")[0]
