@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import importlib.util
 import inspect
@@ -313,6 +314,19 @@ def master() -> Iterator[channel.Endpoint]:
     channel.current = None
     for end in (ours, theirs, heartbeat):
         end.close()
+
+
+# -- memory --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """Whatever is let go of ends with the last reference to it, or not at all."""
+    if sys.implementation.name != "cpython":
+        pytest.skip("no references are counted here: whatever is let go of waits for the collector")
+    gc.disable()
+    yield
+    gc.enable()
 
 
 # -- a program that serves -------------------------------------------------------------------------------------

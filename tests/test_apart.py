@@ -281,7 +281,7 @@ def test_the_service_manager_hears_the_process_that_it_knows(start: Start, tmp_p
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE)
-        manager.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        manager.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_PASSCRED", 16), 1)
         program = start("workers=2", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
         said = []
         while not any("READY=1" in text for text in said):

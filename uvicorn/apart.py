@@ -153,6 +153,11 @@ def _exit_status(process: subprocess.Popen[bytes]) -> int | None:
     return process.poll()
 
 
+# PyPy does not name them; these are Linux's numbers on the processors that it runs on.
+_SO_PASSCRED: int = getattr(socket, "SO_PASSCRED", 16)
+_SCM_CREDENTIALS: int = getattr(socket, "SCM_CREDENTIALS", 2)
+
+
 class Mail:
     """Datagrams for the service manager: it believes this process, whose pid it knows, and not a child."""
 
@@ -160,7 +165,7 @@ class Mail:
         self._manager = "\0" + manager[1:] if manager.startswith("@") else manager
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.sock.setblocking(False)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.sock.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 1)
         self.sock.bind("")  # Linux chooses an abstract name; only there is a manager that is notified
         self.name = "@" + self.sock.getsockname()[1:].decode()
 
@@ -175,7 +180,7 @@ class Mail:
         while True:
             try:
                 data, about, _, _ = self.sock.recvmsg(65536, socket.CMSG_SPACE(_CREDENTIALS.size))
-                if any(kind == socket.SCM_CREDENTIALS and _CREDENTIALS.unpack(raw)[0] == pid for _, kind, raw in about):
+                if any(kind == _SCM_CREDENTIALS and _CREDENTIALS.unpack(raw)[0] == pid for _, kind, raw in about):
                     self.sock.sendto(data, self._manager)
             except BlockingIOError:
                 return

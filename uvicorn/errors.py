@@ -91,7 +91,8 @@ def describe_failure(error: BaseException) -> str:
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename.startswith(("<frozen importlib", _PACKAGE)) or "/importlib/" in filename
+    machinery = ("<frozen importlib", "<builtin>/frozen importlib", _PACKAGE)  # the second is PyPy's
+    return filename.startswith(machinery) or "/importlib/" in filename
 
 
 _PACKAGE = __file__.rpartition("errors.py")[0]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,15 +25,6 @@ def http(request: pytest.FixtureRequest) -> str:
     if request.param == "httptools":
         pytest.importorskip("httptools")
     return str(request.param)
-
-
-@pytest.fixture
-def without_collector() -> Iterator[None]:
-    if sys.implementation.name != "cpython":
-        pytest.skip("no references are counted here: whatever is let go of waits for the collector")
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.fixture

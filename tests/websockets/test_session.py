@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -69,7 +68,7 @@ class Open:
 
 @pytest.mark.usefixtures("loop_factory")
 async def test_what_an_application_held_is_let_go_when_its_client_leaves(
-    serving: Any, peer: Any, http: str, ws: str
+    serving: Any, peer: Any, http: str, ws: str, without_collector: None
 ) -> None:
     """At once, not when the garbage collector comes by."""
     closed = asyncio.Event()
@@ -81,15 +80,11 @@ async def test_what_an_application_held_is_let_go_when_its_client_leaves(
             pass
         await send({"type": "websocket.send", "text": type(held).__name__})
 
-    gc.disable()
-    try:
-        async with serving(Script(talks_on), http=http, ws=ws) as server:
-            async with peer(server) as client:
-                await client.shake_hands()
-                client.writer.transport.abort()
-            await closed.wait()
-    finally:
-        gc.enable()
+    async with serving(Script(talks_on), http=http, ws=ws) as server:
+        async with peer(server) as client:
+            await client.shake_hands()
+            client.writer.transport.abort()
+        await closed.wait()
 
 
 @pytest.mark.usefixtures("loop_factory")
