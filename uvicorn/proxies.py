@@ -21,7 +21,6 @@ import re
 from collections.abc import Iterable, MutableMapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from uvicorn import forwarded
 
@@ -261,6 +260,8 @@ def _mount(scope: MutableMapping[str, Any], prefix: bytes) -> None:
     """Put back what the proxy cut off the path. `root_path` is part of `path` (ASGI specification, HTTP scope)."""
     if not _PREFIX_FORM.fullmatch(prefix):
         return
+    from urllib.parse import unquote  # not for those who only name us
+
     text = unquote(prefix.decode("ascii"))
     scope["root_path"] = text + scope.get("root_path", "")
     scope["path"] = text + scope["path"]
