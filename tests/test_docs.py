@@ -41,6 +41,8 @@ OTHERS = {
     "--cpus": "docker",
     "--now": "systemctl",
     "--help": "every command",
+    "--only": "scripts/compatibility",
+    "--python": "scripts/compatibility",
 }
 """Options of programs that are no servers, wherever a page names them."""
 
