@@ -376,3 +376,18 @@ def test_the_boot_limit_is_told_with_the_stack(serve: Serve, tmp_path: Path) -> 
     server.expect("reload failed, still serving generation 1: Worker 0 .* it was not ready within 3 s")
     server.get()
     assert server.end() == 0
+
+
+def test_a_stop_leads_out_of_an_import_wherever_it_stands(serve: Serve, tmp_path: Path) -> None:
+    """An exception is dropped in the callback of a weak reference, with a traceback, and the import would go on."""
+    server = serve("--supervise")
+    server.get()
+    (tmp_path / "served.py").write_text(
+        "import time, weakref\n\n\nclass Thing: ...\n\n\n"
+        "def gone(reference):\n    print('inside the callback', flush=True)\n    time.sleep(600)\n\n\n"
+        "thing = Thing()\nreference = weakref.ref(thing, gone)\ndel thing\n"
+    )
+    server.signal("SIGHUP")
+    server.expect("inside the callback")
+    assert server.end() == 0
+    assert "Traceback" not in server.text and "Exception ignored" not in server.text

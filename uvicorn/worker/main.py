@@ -93,7 +93,7 @@ def _handle_more_signals(server: Server, alone: bool) -> None:
     def stop_now(sig: int, frame: FrameType | None) -> None:
         server.should_exit = server.force_exit = True
         if not server.config.loaded:
-            raise KeyboardInterrupt  # out of the application's import: no loop looks at a flag yet
+            server.leave_import()
 
     def explain(sig: int, frame: FrameType | None) -> None:
         _log.warning("SIGHUP: there is no master to reload. Start with --supervise or --workers 2.")

@@ -13,8 +13,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from uvicorn.config import Config
+from uvicorn.errors import ExitCode
+from uvicorn.leaving import leave
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -36,6 +39,11 @@ class SignalHearing:
     def _supervised(self) -> bool:
         """Whether a master decides: then a Ctrl-C, which reaches the whole group, is not for us, nor is how we end."""
         return False
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What a process that did nothing but serve should leave with."""
+        return ExitCode.OK
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -75,14 +83,22 @@ class SignalHearing:
         return installed is not SignalHearing.install_signal_handlers
 
     def _hear_signal(self, sig: int, frame: FrameType | None) -> None:
-        """The handler. Raises KeyboardInterrupt while the application is imported: no loop looks at a flag then.
+        """The handler. Leads out of the application's import, while no loop looks at a flag: by KeyboardInterrupt, and
+        below a master of ours by leaving at once, because the interpreter drops an exception that falls into a callback
+        of a weak reference, with a traceback in the log.
 
         Not below a program that is called back: in a worker gunicorn would take it for a Ctrl-C to its arbiter, and the
         worker would stop its siblings.
         """
         self.handle_exit(sig, frame)
         if not self.config.loaded and self.config.callback_notify is None:
-            raise KeyboardInterrupt
+            self.leave_import()
+
+    def leave_import(self) -> NoReturn:
+        """From a signal handler, while nothing has been served yet."""
+        if self._supervised:
+            leave(int(self.exit_code))
+        raise KeyboardInterrupt
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; a second call stops now (not the master's signal, which repeats itself to be more urgent).
