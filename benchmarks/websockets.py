@@ -259,7 +259,8 @@ def table(name: str, results: dict[str, list[dict[str, float]]], base: str) -> N
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--work", default="small", help=f"comma-separated of {', '.join(WORKS)}, or all")
-    parser.add_argument("--servers", default="ours,uvicorn", help="the last that is uvicorn, or the last, is the base")
+    servers = f"of {', '.join(peers.BUILDERS)}; uvicorn, or else the last, is the base"
+    parser.add_argument("--servers", default="ours,uvicorn", help=servers)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--cores", default="0,1", help="the server's and the client's")

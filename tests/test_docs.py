@@ -197,15 +197,21 @@ def test_the_manifest_of_kubernetes() -> None:
 
 
 def test_the_measuring_programs_have_these_options() -> None:
-    (block,) = (block for block in blocks(ROOT / "docs" / "performance.md", "sh"))
-    lines = [shlex.split(line) for line in block.splitlines()]
-    assert lines
+    lines = [
+        shlex.split(line)
+        for page in ("docs/performance.md", "README.md")
+        for block in blocks(ROOT / page, "sh")
+        for line in block.splitlines()
+        if line.startswith("python -m benchmarks")
+    ]
+    assert len(lines) > 5
     for python, dash, module, *arguments in lines:
         assert (python, dash) == ("python", "-m")
         said = subprocess.run(
             [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
         ).stdout
         assert [option for option in OPTION.findall(" ".join(arguments)) if option not in said] == []
-        words = [word for value in arguments[1::2] for word in value.split(",") if not word.isdigit()]
+        values = [value for option, value in zip(arguments[::2], arguments[1::2], strict=True) if option != "--plot"]
+        words = [word for value in values for word in value.split(",") if not word.isdigit()]
         flat = " ".join(said.split())
         assert [word for word in words if word not in flat] == []
