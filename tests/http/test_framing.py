@@ -227,3 +227,14 @@ def test_our_own_answers_are_the_last_ones() -> None:
         b"server: uvicorn",
     ]
     assert plain_response(asked(b"HEAD / HTTP/1.1"), 500, "Oh", DEFAULT, []).endswith(b"\r\n\r\n")
+
+
+def test_servers_with_other_default_fields_share_no_head() -> None:
+    """They share the cache of header blocks."""
+    fields = [(b"content-length", b"2"), (b"x-shared", b"by both")]
+    for _ in range(2):
+        for default in (DEFAULT, NOTHING):
+            for keep_alive in (True, False):
+                made = response_head(asked(), 200, fields, default, keep_alive, 2, False)[0]
+                assert (b"server: uvicorn\r\n" in made) == (default is DEFAULT)
+                assert (b"connection: close\r\n" in made) == (not keep_alive)

@@ -31,8 +31,8 @@ _CACHED_BYTES = 1024
 class HeaderBlock:
     """Header fields in wire form, and what they say about the response.
 
-    `plain`: a Content-Length, and nothing else that concerns the server. `ok` is then a whole head with status 200, and
-    `ok_last` that of a connection's last response, for the default fields `ok_for`, which change every second.
+    `plain`: a Content-Length, and nothing else that concerns the server. `usual` has then whole heads with status 200,
+    on a connection that goes on and on one that ends, and first the default fields in them, which change every second.
     """
 
     __slots__ = (
@@ -42,10 +42,8 @@ class HeaderBlock:
         "has_connection",
         "has_date",
         "has_server",
-        "ok",
-        "ok_for",
-        "ok_last",
         "plain",
+        "usual",
     )
 
     def __init__(self, headers: Headers) -> None:
@@ -78,8 +76,7 @@ class HeaderBlock:
         if transfer_encoding and length is not None:
             raise ValueError("A response must not have both Content-Length and Transfer-Encoding.")
         self.data = data
-        self.ok = self.ok_last = b""
-        self.ok_for: bytes | None = None
+        self.usual: tuple[bytes | None, bytes, bytes] = (None, b"", b"")
         self.content_length = length
         self.plain = length is not None and not (self.has_connection or self.has_date or self.has_server)
 
@@ -160,11 +157,11 @@ def response_head(
             block = header_block(fields)
     # The usual response, on the shortest way: everything below agrees with it.
     if block.plain and status == 200 and request.usual:
-        if block.ok_for is not default.block:
-            block.ok_for = default.block
+        usual = block.usual  # one tuple: servers in other threads, with other default fields, use the same block
+        if usual[0] is not default.block:
             head = _STATUS_200 + default.block + block.data
-            block.ok, block.ok_last = head + b"\r\n", head + b"connection: close\r\n\r\n"
-        return block.ok if keep_alive else block.ok_last, LENGTH, block.content_length or 0, keep_alive
+            usual = block.usual = (default.block, head + b"\r\n", head + b"connection: close\r\n\r\n")
+        return usual[1] if keep_alive else usual[2], LENGTH, block.content_length or 0, keep_alive
     length = block.content_length
     status_line = _STATUS_LINES.get(status)
     if status_line is None or status < 200:
