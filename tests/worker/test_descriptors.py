@@ -14,7 +14,8 @@ from typing import IO, Any
 
 import pytest
 
-from uvicorn.worker.descriptors import BATCH, Descriptors, highest_of_next, spare
+from uvicorn.worker import descriptors as module
+from uvicorn.worker.descriptors import BATCH, FAR, Descriptors, highest_of_next, spare
 
 LIMIT = 200
 
@@ -40,6 +41,20 @@ def fill(sample: int, until: int) -> list[int]:
     while not taken or taken[-1] < until:
         taken.append(os.dup(sample))
     return taken
+
+
+@pytest.mark.parametrize(("free", "lasts"), [(FAR, 8 * BATCH), (FAR - 1, BATCH), (1, BATCH), (0, 0)])
+def test_far_from_the_limit_one_question_answers_for_more(
+    sample: int, monkeypatch: pytest.MonkeyPatch, free: int, lasts: int
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(module, "soft_limit", lambda: 10_000)
+    monkeypatch.setattr(
+        module, "highest_of_next", lambda count, _: asked.append(count) or 10_000 - spare(10_000) - free
+    )
+    descriptors = Descriptors(sample)
+    assert [descriptors.room() for _ in range(lasts)] == [True] * lasts and len(asked) == (1 if lasts else 0)
+    assert descriptors.room() == (free > 0) and len(asked) == (2 if lasts else 1)
 
 
 def test_room_ends_before_the_descriptors_do(few: None, sample: int) -> None:
