@@ -96,6 +96,9 @@ class Carrier(asyncio.Protocol):
         if not self._state.on_uvloop:  # asyncio forgets to pause its protocol there (3.12, 3.13): this makes it look
             self.transport.set_write_buffer_limits()
 
+    def pause_writing(self) -> None:
+        self.writable = False
+
     def drop(self) -> None:
         """Nobody is there to write to."""
         self._out = b""

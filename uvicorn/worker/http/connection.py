@@ -183,9 +183,6 @@ class Connection(Carrier):
         if self._ends.tls is not None:
             self.transport.close()  # asyncio 3.10 warns of a TLS transport that only its peer has closed
 
-    def pause_writing(self) -> None:
-        self.writable = False
-
     def resume_writing(self) -> None:
         self.writable = True
         if self._stream is not None:

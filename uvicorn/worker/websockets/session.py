@@ -289,9 +289,6 @@ class Session(Carrier):
         self._wakeup.wake()
         self._wake_writer()
 
-    def pause_writing(self) -> None:
-        self.writable = False
-
     def resume_writing(self) -> None:
         self.writable = True
         self.active_at = self._state.now
