@@ -67,8 +67,9 @@ def found() -> list[str]:
     """On PATH, and in the folders of scripts/install-interpreters."""
     paths = [shutil.which(name) for name in NAMES]
     for suite in INSTALLED:
-        programs = sorted((base() / "uvicorn-interpreters" / suite / "usr" / "bin").glob("py*3.*"))
-        paths += [str(one) for one in programs if re.fullmatch(r"(python|pypy)3\.\d+", one.name)]
+        folder = base() / "uvicorn-interpreters" / suite / "usr" / "bin"
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+        paths += [str(folder / name) for name in names if re.fullmatch(r"(python|pypy)3\.\d+", name)]
     return [path for path in paths if path and works(path)]
 
 

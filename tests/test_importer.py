@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import uvicorn
 from uvicorn.errors import ExitCode, describe_failure
 from uvicorn.importer import ImportFromStringError, import_from_string
 
@@ -100,7 +101,7 @@ def test_a_fault_inside_the_module_is_told_with_its_traceback(
     assert type(fault.__cause__) is kind
     text = describe_failure(fault)
     assert text.endswith(f"\n{fault}") and "one.py" in text and "importlib" not in text
-    assert "uvicorn" not in text
+    assert str(Path(uvicorn.__file__).parent) not in text
 
 
 def test_a_name_that_begins_like_the_module_is_a_fault_inside_it(module: Write) -> None:

@@ -57,7 +57,7 @@ HIDE = """
 import importlib, sys
 # The standard library first: it has its own ways of coping.
 import asyncio, concurrent.futures, logging.config, mmap, multiprocessing, os, pathlib, select, signal, socket
-import subprocess, time, tempfile
+import subprocess, time, tempfile, uuid
 for parts in (
     (os, "fork forkpty register_at_fork waitpid waitid WNOHANG P_PIDFD pidfd_open setsid getppid geteuid getuid umask "
          "sched_getaffinity memfd_create killpg getpgid pipe2 set_blocking mkfifo statvfs getloadavg sysconf"),
@@ -73,7 +73,8 @@ for parts in (
         if hasattr(parts[0], name):
             delattr(parts[0], name)
 for name in ("fcntl", "grp", "pwd", "resource", "termios", "syslog", "posix"):
-    sys.modules[name] = None
+    if name != "posix" or sys.implementation.name == "cpython":  # os itself is made of it elsewhere, while it runs
+        sys.modules[name] = None
 def refuse(event, arguments):
     if event == "open" and str(arguments[0]).startswith(("/proc", "/sys")):
         raise OSError(f"{arguments[0]} is Linux's")

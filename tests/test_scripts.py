@@ -22,6 +22,7 @@ SHELL_SCRIPTS = [
 PATIENCE = 60.0
 
 needs_sh = pytest.mark.skipif(shutil.which("sh") is None, reason="needs a POSIX shell")
+needs_cpython = pytest.mark.skipif(sys.implementation.name != "cpython", reason="the scripts want CPython")
 
 
 def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -68,6 +69,7 @@ def test_says_that_the_interpreter_does_not_fit(script: str) -> None:
 
 
 @needs_sh
+@needs_cpython
 def test_names_the_package_that_venv_is_in(tmp_path: Path) -> None:
     """Debian's python3 comes without ensurepip: an interpreter that behaves so."""
     code = "import sys; sys.modules['ensurepip'] = None; exec(sys.argv[2].replace('sys.executable', repr(sys.argv[3])))"
@@ -82,6 +84,7 @@ def test_names_the_package_that_venv_is_in(tmp_path: Path) -> None:
 
 
 @needs_sh
+@needs_cpython
 def test_demo_says_that_its_port_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -161,6 +161,11 @@ class FileHandler(LineHandler):
         except OSError as exc:
             raise ConfigError(f"Cannot open {self._target}: {_why(self.path, exc)}.") from None
 
+    @property
+    def is_open(self) -> bool:
+        """Not before the first record after a `close`."""
+        return self._fd >= 0
+
     def reopen(self) -> str | None:
         """Go on in a new file of the same name. None, or a sentence: then the old file stays in use."""
         self.acquire()
@@ -241,7 +246,7 @@ def reopen() -> str:
 
     Returns half a sentence that says what was done.
     """
-    files = [handler for handler in list(_handlers) if isinstance(handler, FileHandler)]
+    files = [handler for handler in list(_handlers) if isinstance(handler, FileHandler) and handler.is_open]
     refusals = {handler: handler.reopen() for handler in files}
     for sentence in refusals.values():
         if sentence is not None:
