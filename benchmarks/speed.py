@@ -21,7 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from benchmarks import apps, peers
@@ -30,7 +30,6 @@ from benchmarks.processes import HOST, StartFailed, Tree, core_seconds, free_por
 from benchmarks.report import Row, markdown, plot
 
 CONNECTIONS = 64
-WARM_UP = 1
 PIPELINE = 16
 DISTURBED = 0.1
 
@@ -240,9 +239,10 @@ class Round:
 
 
 class Bench:
-    def __init__(self, folder: Path, seconds: int, cores: tuple[int, int], attempts: int) -> None:
+    def __init__(self, folder: Path, seconds: int, cores: tuple[int, int], attempts: int, warm_up: int = 1) -> None:
         self.folder = folder
         self.seconds = seconds
+        self.warm_up = warm_up
         self.attempts = attempts
         self.server_core, self.load_core = cores
         for name in ("apps.py", "fastapi_app.py"):
@@ -300,7 +300,7 @@ class Bench:
         with Tree(command, cwd=self.folder, log=log, env=peer.env(self.folder), core=self.server_core) as tree:
             tree.wait_until_answering(port)
             answer = verify(work, port)
-            self.wrk(work, port, WARM_UP)
+            self.wrk(work, port, self.warm_up)
             cores = core_seconds(self.server_core), core_seconds(self.load_core)
             before, load_before = tree.cpu(), self.load_cpu()
             requests, seconds, received = self.wrk(work, port, self.seconds)
@@ -381,6 +381,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--subject", default="ours", help="the server that is compared with each other one")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=4, help="of measuring in each round")
+    parser.add_argument("--warm-up", type=int, default=1, help="seconds before it; a JIT compiler wants ten")
+    parser.add_argument("--pure", action="store_true", help="every work with h11 and asyncio, as for PyPy")
     parser.add_argument("--ours", type=Path, default=Path(sys.executable), help="interpreter that has our package")
     parser.add_argument("--peers-env", type=Path, help="an existing virtual environment with the peers")
     parser.add_argument("--cores", default="0,1", help="the server's core and the load generator's")
@@ -401,13 +403,15 @@ def main() -> None:
     if missing := {server_core, load_core} - os.sched_getaffinity(0) or server_core == load_core:
         raise SystemExit(f"two different cores are needed: {missing}")
     with tempfile.TemporaryDirectory(prefix="speed-") as name:
-        bench = Bench(Path(name), arguments.seconds, (server_core, load_core), arguments.attempts)
+        cores = server_core, load_core
+        bench = Bench(Path(name), arguments.seconds, cores, arguments.attempts, arguments.warm_up)
         names = arguments.servers.split(",")
         servers = peers.present(peers.find(names, ours=arguments.ours, peers_env=arguments.peers_env), bench.folder)
         versions = {peer.name: peer.version(bench.folder) or "" for peer in servers}
         if arguments.subject not in {peer.name for peer in servers}:
             raise SystemExit(f"{arguments.subject} is not there")
-        table = {name: run_work(bench, WORKS[name], servers, arguments.rounds) for name in works}
+        asked = [replace(WORKS[name], pure=arguments.pure or WORKS[name].pure) for name in works]
+        table = {work.name: run_work(bench, work, servers, arguments.rounds) for work in asked}
     rows = results(arguments.subject, table)
     print(markdown(arguments.subject, rows, versions))
     print(f"\n{disturbances(table)}")
