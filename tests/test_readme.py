@@ -116,6 +116,8 @@ def test_there_is_something_to_run() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=shlex.join)
 def test_commands(command: list[str], folder: Path) -> None:
+    for optional in {"uvloop", "httptools"} & set(command):
+        pytest.importorskip(optional)
     program, *arguments = command
     arguments = [*(["-m", "uvicorn"] if program == "uvicorn" else []), *arguments]
     if "uvicorn" in command:

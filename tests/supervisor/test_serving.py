@@ -383,9 +383,9 @@ def test_a_stop_leads_out_of_an_import_wherever_it_stands(serve: Serve, tmp_path
     server = serve("--supervise")
     server.get()
     (tmp_path / "served.py").write_text(
-        "import time, weakref\n\n\nclass Thing: ...\n\n\n"
+        "import gc, time, weakref\n\n\nclass Thing: ...\n\n\n"
         "def gone(reference):\n    print('inside the callback', flush=True)\n    time.sleep(600)\n\n\n"
-        "thing = Thing()\nreference = weakref.ref(thing, gone)\ndel thing\n"
+        "thing = Thing()\nreference = weakref.ref(thing, gone)\ndel thing\ngc.collect()\n"
     )
     server.signal("SIGHUP")
     server.expect("inside the callback")

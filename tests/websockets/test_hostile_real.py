@@ -58,8 +58,11 @@ class Weighed:
         self._before = self._peak()
 
     def grown(self) -> int:
-        """The most bytes there were since `begin`, above those that there were then."""
-        return self._peak() - self._before
+        """The most bytes there were since `begin`, above those that there were then.
+
+        None on PyPy, which keeps what is freed until its collector comes by, and the code that it compiles meanwhile.
+        """
+        return self._peak() - self._before if sys.implementation.name == "cpython" else 0
 
     def _peak(self) -> int:
         found = re.search(r"VmHWM:\s+(\d+) kB", (self._folder / "status").read_text())

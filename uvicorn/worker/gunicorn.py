@@ -15,7 +15,6 @@ Fails by: exit code 3, with the cause in gunicorn's error log.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -34,6 +33,7 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.channel import Drain, DrainMode
 from uvicorn.config import Config, is_wsgi
 from uvicorn.errors import ConfigError
+from uvicorn.worker.main import settle_memory
 from uvicorn.worker.server import Server
 
 LOOK_SECONDS = 0.5
@@ -153,7 +153,7 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
         server = self._server
         assert server is not None
         self.config.app = self._broken if self._is_a_fault_under_reload() else self.wsgi
-        gc.freeze()  # what was imported so far is not looked at again
+        settle_memory()
         if self.alive:
             server.run([sock.sock for sock in self.sockets])
         if server.failure is not None:

@@ -39,9 +39,7 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     server.given = [listener.sock for listener in listeners if listener.given]
     server.reraise_signals = False
     _handle_more_signals(server, alone=channel.current is None)
-    if hasattr(gc, "freeze"):  # not on PyPy, whose collector has generations and moves what it keeps
-        gc.freeze()  # what was imported so far is not looked at again
-    _keep_memory()
+    settle_memory()
     try:
         target(sockets=[listener.sock for listener in listeners])
     except KeyboardInterrupt:
@@ -49,13 +47,18 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     return int(server.exit_code)
 
 
-def _keep_memory() -> None:
-    """Have glibc keep what is freed at the end of the heap, up to twice KEPT instead of 128 KiB.
+def settle_memory() -> None:
+    """What a process that is a worker from now on does once it has imported everything.
+
+    The collector does not look at it again (that of PyPy, which has generations, needs no telling). And glibc keeps
+    what is freed at the end of the heap, up to twice KEPT instead of 128 KiB.
 
     A turn of the loop takes and frees a megabyte when bodies are large; given back each time, every page of it would be
     a page fault in the next turn, which cost more than all of the interpreter's work. The threshold follows the largest
     mapped block that was ever freed (mallopt(3), M_MMAP_THRESHOLD). Elsewhere than on glibc this does nothing.
     """
+    if hasattr(gc, "freeze"):
+        gc.freeze()
     bytes(KEPT)
 
 
