@@ -8,6 +8,7 @@ installed is named in the table, and the tests that need it skip; a test that fa
 from __future__ import annotations
 
 import configparser
+import functools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import venv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,9 +121,18 @@ def environment(interpreter: Interpreter) -> tuple[Environment, list[str]]:
     return made, [re.split(r"\W", one)[0] for one in json.loads(complete.read_text())["without"]]
 
 
+@functools.cache
+def installer() -> Environment:
+    """One with the newest pip: other interpreters may come without, and an older one does not run in a newer Python."""
+    made = Environment(base() / "uvicorn-compatibility" / "pip")
+    venv.create(made.path, with_pip=True, clear=True)
+    made.pip("install", "--quiet", "--upgrade", "pip")
+    return made
+
+
 def pip(into: Environment, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """The pip of the interpreter that runs this: others may come without one."""
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(into.python), *arguments]
+    ours = [str(installer().python), "-m", "pip", "--disable-pip-version-check"]
+    command = [*ours, "--python", str(into.python), *arguments]
     return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=INSTALL_SECONDS)
 
 
