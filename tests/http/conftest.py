@@ -56,19 +56,26 @@ def codec_class(request: pytest.FixtureRequest) -> Any:
 Call = tuple[Any, ...]
 
 
+class Thorough(RequestReader):
+    """Has a codec parse every head, the usual ones and those that were seen before as well."""
+
+    def _usual(self, data: bytes) -> Request | None:
+        return None
+
+
 def _calls(
     codec_class: Any,
     chunks: Iterable[bytes],
     limits: Limits | None = None,
-    forgetful: bool = False,
+    thorough: bool = False,
     shared: Shared | None = None,
 ) -> list[Call]:
     """What a reader makes of these bytes: ("request", …), ("body", whole), ("refused", status).
 
     An unfinished body is left out: how much of it was told before a refusal depends on how the bytes were cut.
-    `forgetful`: every head is parsed, also one that was seen before. `shared`: with other readers.
+    `thorough`: a codec sees every head. `shared`: with other readers.
     """
-    reader = RequestReader(shared or Shared(codec_class(), limits))
+    reader = (Thorough if thorough else RequestReader)(shared or Shared(codec_class(), limits))
     calls: list[Call] = []
     body = b""
     for data in chunks:
@@ -76,7 +83,7 @@ def _calls(
         try:
             while reader.pending:
                 if reader.part is Part.HEAD:
-                    if forgetful:
+                    if thorough:
                         reader.forget()
                     request = reader.head()
                     if request is None:

@@ -36,9 +36,9 @@ def one_input(data: bytes) -> None:
     places = sorted({0, len(sent), *(cut * len(sent) // 255 for cut in cuts)})
     pieces = [sent[start:end] for start, end in itertools.pairwise(places)]
     outcomes = {
-        f"{name}, {how}": calls(codec, chunks, limits, forgetful)
+        f"{name}, {how}": calls(codec, chunks, limits, thorough)
         for name, codec in CODECS.items()
-        for how, chunks, forgetful in (("whole", [sent], False), ("forgetful", [sent], True), ("cut", pieces, False))
+        for how, chunks, thorough in (("whole", [sent], False), ("thorough", [sent], True), ("cut", pieces, False))
     }
     first = next(iter(outcomes.values()))
     assert all(outcome == first for outcome in outcomes.values()), outcomes

@@ -43,7 +43,7 @@ def test_the_cut_makes_no_difference(case: Any, codec_class: Any, calls: Callabl
 
 
 def test_the_codecs_agree(case: Any, codecs: dict[str, Any], calls: Callable[..., list[Any]]) -> None:
-    outcomes = [calls(codec, [case.raw]) for codec in codecs.values()]
+    outcomes = [calls(codec, [case.raw], thorough=thorough) for codec in codecs.values() for thorough in (False, True)]
     assert all(outcome == outcomes[0] for outcome in outcomes)
 
 

@@ -147,9 +147,9 @@ def test_what_was_seen_before_makes_no_difference(
     codecs: dict[str, Any], calls: Callable[..., list[Any]], data: bytes
 ) -> None:
     outcomes = {
-        f"{name}, forgetful: {forgetful}": calls(codec, [data], forgetful=forgetful)
+        f"{name}, thorough: {thorough}": calls(codec, [data], thorough=thorough)
         for name, codec in codecs.items()
-        for forgetful in (False, True)
+        for thorough in (False, True)
     }
     first = next(iter(outcomes.values()))
     assert all(outcome == first for outcome in outcomes.values()), outcomes
@@ -175,9 +175,9 @@ def test_codecs_and_cuts_make_no_difference(
     data, cuts = stream
     pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
     outcomes = {
-        f"{name}, {how}": calls(codec, chunks, limits)
+        f"{name}, {how}": calls(codec, chunks, limits, thorough)
         for name, codec in codecs.items()
-        for how, chunks in (("whole", [data]), ("cut", pieces))
+        for how, chunks, thorough in (("whole", [data], False), ("thorough", [data], True), ("cut", pieces, False))
     }
     first = next(iter(outcomes.values()))
     assert all(outcome == first for outcome in outcomes.values()), outcomes

@@ -259,7 +259,7 @@ def test_what_a_request_line_may_be_every_codec_accepts(codec_class: Any) -> Non
         assert codec_class().parse(method + b" /a HTTP/1.0\r\nHost: a\r\n\r\n") == [(b"host", b"a")]
 
 
-def test_a_head_that_comes_again_is_not_parsed_again(codec_class: Any) -> None:
+def counting(codec_class: Any) -> Any:
     class Counting(codec_class):  # type: ignore[misc]  # whichever it is
         heads = 0
 
@@ -267,21 +267,41 @@ def test_a_head_that_comes_again_is_not_parsed_again(codec_class: Any) -> None:
             self.heads += 1
             return super().parse(head)
 
-    codec = Counting()
+    return Counting()
+
+
+ODD = GET[:-2] + b"X:\ty\r\n\r\n"
+"""A tab is a codec's to judge."""
+
+
+def test_a_head_that_comes_again_is_not_parsed_again(codec_class: Any) -> None:
+    codec = counting(codec_class)
     shared = Shared(codec)
     reader = RequestReader(shared)
-    reader.pending = GET + GET + GET.replace(b"GET /", b"HEAD /other?q")
+    reader.pending = ODD + ODD + ODD.replace(b"GET /", b"HEAD /other?q")
     first, second, third = reader.head(), reader.head(), reader.head()
     assert first is second is not None and third is not None
     assert (third.method, third.line.path, third.line.query_string, third.usual) == ("HEAD", "/other", b"q", False)
-    assert third.fields == [(b"host", b"a")] and codec.heads == 1
+    assert third.fields == [(b"host", b"a"), (b"x", b"y")] and codec.heads == 1
     another = RequestReader(shared)
-    another.pending = GET.replace(b"GET /", b"HEAD /other?q")
+    another.pending = ODD.replace(b"GET /", b"HEAD /other?q")
     assert another.head() is third and codec.heads == 1, "a new connection knows what the others last saw"
     another.forget()
-    another.pending = GET.replace(b": a", b": b") + GET.replace(b"1.1", b"1.0")
+    another.pending = ODD.replace(b": a", b": b") + ODD.replace(b"1.1", b"1.0")
     assert another.head() is not None and another.head() is not None
     assert codec.heads == 3, "other fields, or another version, are parsed"
+
+
+def test_a_usual_head_needs_no_codec(codec_class: Any) -> None:
+    codec = counting(codec_class)
+    reader = RequestReader(Shared(codec))
+    post = GET[:-2].replace(b"GET", b"POST") + b"Content-Length: 2\r\n\r\n"
+    for number in range(3):
+        reader.pending = b"\r\n" + GET[:-2] + b"Cookie: %d\r\n\r\n" % number + post + b"ab"
+        first, second = reader.head(), reader.head()
+        assert first is not None and first.fields == [(b"host", b"a"), (b"cookie", b"%d" % number)]
+        assert second is not None and second.content_length == 2 and reader.body() == b"ab"
+    assert codec.heads == 0
 
 
 def test_a_body_follows_a_head_that_comes_again(reader: RequestReader) -> None:

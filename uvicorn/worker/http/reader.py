@@ -5,11 +5,12 @@ States of `RequestReader`:
     HEAD ──whole head──▶ HEAD (no body) │ LENGTH (n bytes) │ CHUNK_SIZE
     LENGTH ──n bytes──▶ HEAD            CHUNK_SIZE ⇄ CHUNK_DATA, CHUNK_SIZE ──0──▶ TRAILERS ──empty line──▶ HEAD
 
-It cuts the stream at message boundaries itself and gives a codec nothing but whole heads. That is why pipelining needs
-no queue of parsed requests (the next head is parsed when the one before was answered; until then it is plain bytes),
-why an `Upgrade` that nobody serves does no harm, and why bodies, chunk sizes and trailers are judged alike whatever
-parses the heads. Rejected: feeding the parsers everything. httptools cannot pause, hides chunk extensions, and ends a
-message at the head when it sees `Upgrade`; h11 differs in each of these.
+It cuts the stream at message boundaries itself. A head that is like the last one, or plain (`plain`), needs no parser;
+any other one is given to a codec, whole, and nothing else ever is. That is why pipelining needs no queue of parsed
+requests (the next head is looked at when the one before was answered; until then it is plain bytes), why an `Upgrade`
+that nobody serves does no harm, and why bodies, chunk sizes and trailers are judged alike whatever parses the heads.
+Rejected: feeding the parsers everything. httptools cannot pause, hides chunk extensions, and ends a message at the head
+when it sees `Upgrade`; h11 differs in each of these.
 
 Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest`; after it the reader must not be used again.
 """
@@ -18,11 +19,12 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from uvicorn.errors import BadRequest
 from uvicorn.worker.http.fields import Fields, Request, known_lines, request_line
 from uvicorn.worker.http.limits import Limits
+from uvicorn.worker.http.plain import plain_fields
 
 MAX_CHUNK_LINE = 256
 """Bytes of a chunk's size and extensions."""
@@ -52,9 +54,10 @@ class Part(enum.IntEnum):
 
 
 REMEMBERED = 4096
-"""Bytes of the largest head that is kept for comparison with the next one."""
+"""Bytes of the largest head that is kept for comparison with the next one, and that may be usual."""
 
 _HEAD = Part.HEAD
+_END = b"\r\n\r\n"
 
 Last = tuple[bytes, bytes, Request]
 """A head that was accepted, the part of it behind the request line (b"" where that cannot stand behind another line as
@@ -113,7 +116,7 @@ class RequestReader:
         Call it when `part` is HEAD. Afterwards `part` says whether a body follows.
         """
         data = self.pending
-        last, last_fields, request = self._last
+        last, _, request = self._last
         if last and data.startswith(last):
             self.pending = data[len(last) :] if len(data) != len(last) else b""
             self._scanned = 0
@@ -122,34 +125,63 @@ class RequestReader:
             return request
         if data[:1] == b"\r":
             data = self._skip_empty_line(data)
-        end = data.find(b"\r\n\r\n", self._scanned)
-        if end < 0:
-            self._check_partial(data)
-            return None
-        end += 4
         rest = b""
-        if end != len(data):
-            rest = data[end:]
-            data = data[:end]
-        first = data[: data.find(b"\r\n")]
-        if end > self._limits.small:
-            self._check_size(data, len(first))
-        line = known_lines.get(first) or request_line(first)
-        if last_fields and end == len(first) + len(last_fields) and data.endswith(last_fields) and request.fits(line):
-            request = request.with_line(line)
-        else:
-            codec = self._shared.codec
-            request = Request(line, codec.parse(data))
-            if request.content_length == 0 and request.keep_alive:
-                codec.reuse()
-        if end <= REMEMBERED:
-            tail = data[len(first) :] if request.upgrade is None and line.authority is None else b""
-            self._last = self._shared.last = (data, tail, request)
-        if request.content_length != 0:
-            self._expect_body(request.content_length)
+        found = self._usual(data) if data.endswith(_END) else None
+        if found is None:
+            end = data.find(_END, self._scanned) + 4
+            if end < 4:
+                self._check_partial(data)
+                return None
+            if end != len(data):
+                rest = data[end:]
+                data = data[:end]
+                found = self._usual(data)
+            if found is None:
+                found = self._judged(data)
+        if found.content_length != 0:
+            self._expect_body(found.content_length)
         self._scanned = 0
         self.pending = rest
+        return found
+
+    def _usual(self, data: bytes) -> Request | None:
+        """What `data` means if it is one head, the whole of it, and every codec would say the same."""
+        limits, size, at = self._limits, len(data), data.find(b"\r\n")
+        if size > REMEMBERED or size > limits.head or at > limits.line:
+            return None
+        _, last_fields, last = self._last
+        first = data[:at]
+        line = known_lines.get(first) or request_line(first)
+        if size == at + len(last_fields) and data.endswith(last_fields) and last.fits(line):
+            request = last.with_line(line)
+        else:
+            fields = plain_fields(data, at + 2)
+            if fields is None or len(fields) > limits.fields:
+                return None
+            request = Request(line, fields)
+        self._remember(data, at, request)
         return request
+
+    def _judged(self, head: bytes) -> Request:
+        """What a head means that a codec has to see."""
+        limits, size, at = self._limits, len(head), head.find(b"\r\n")
+        if size > limits.head or at > limits.line:
+            self._refuse_whole(head)
+        first = head[:at]
+        line = known_lines.get(first) or request_line(first)
+        if size > limits.small and head.count(b"\r\n") > limits.fields + 2:
+            self._refuse_whole(head)
+        codec = self._shared.codec
+        request = Request(line, codec.parse(head))
+        if request.content_length == 0 and request.keep_alive:
+            codec.reuse()
+        if len(head) <= REMEMBERED:
+            self._remember(head, at, request)
+        return request
+
+    def _remember(self, head: bytes, at: int, request: Request) -> None:
+        fields = head[at:] if request.upgrade is None and request.line.authority is None else b""
+        self._last = self._shared.last = head, fields, request
 
     def forget(self) -> None:
         """Hold nothing of a head that was served: the client is idle, or gone."""
@@ -285,15 +317,13 @@ class RequestReader:
         if len(line) > limit and not (len(line) == limit + 1 and line[-1] == 13):
             raise BadRequest(414, "Request line too long")
 
-    def _check_size(self, data: bytes, line: int) -> None:
-        """Judge a whole head by its limits: `line` is the size of its first line."""
-        limits = self._limits
-        if len(data) > limits.head or line > limits.line or data.count(b"\r\n") > limits.fields + 2:
-            self._scanned = 0
-            self._check_partial(data)
-            self._refuse_size(data[: limits.head])
+    def _refuse_whole(self, head: bytes) -> NoReturn:
+        """For its size, but for what would have been refused before it was whole, if it was."""
+        self._scanned = 0
+        self._check_partial(head)
+        self._refuse_size(head[: self._limits.head])
 
-    def _refuse_size(self, data: bytes) -> None:
+    def _refuse_size(self, data: bytes) -> NoReturn:
         if data.find(b"\n") < 0:
             raise BadRequest(414, "Request line too long")
         raise BadRequest(431, "Header too large, or too many fields")
