@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+import sys
 import zlib
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -37,8 +38,9 @@ _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x1, 0x2, 0x88, 0x89, 0x8A
 _FIN, _COMPRESSED = 0x80, 0x40
 _WHOLE_TEXT, _WHOLE_BINARY = _FIN | _TEXT, _FIN | _BINARY
 _CONTROL_SIZE = 125
-_COPIED = 4096
-"""Bytes of a payload above which a view of it is cheaper than a copy."""
+_COPIED = 4096 if sys.implementation.name == "cpython" else sys.maxsize
+"""Bytes of a payload above which a view of it is cheaper than a copy. On PyPy a view that nobody has any more goes on
+keeping the buffer from being resized."""
 _LENGTH_16, _LENGTH_64 = Struct("!H").unpack_from, Struct("!Q").unpack_from
 _HEAD_7, _HEAD_16 = Struct("!BB4s").unpack_from, Struct("!BBH4s").unpack_from
 _head_16 = Struct("!HH").pack
