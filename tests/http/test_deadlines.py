@@ -285,6 +285,7 @@ async def test_many_that_answer_at_once_do_not_nest(crowd: Any, make_peer: Any, 
     gate.event("/0").set()
     for peer in peers:
         await peer.answered()
+    await peers[-1].turns()  # its application returns after its answer
     assert peers[0].state.in_flight == 0
 
 
