@@ -22,6 +22,7 @@ TOOLS = tuple(
     for name in [
         "accesslog",
         "addresses",
+        "application",
         "configfile",
         "cpus",
         "environment",

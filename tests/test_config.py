@@ -11,7 +11,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-from uvicorn.config import Config, is_double_callable, options
+from uvicorn.application import is_double_callable
+from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError, StartupError
 from uvicorn.main import main, run
 from uvicorn.options import Option

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from uvicorn.config import Config, is_wsgi
+from uvicorn.application import is_wsgi
+from uvicorn.config import Config
 from uvicorn.errors import StartupError
 from uvicorn.main import main
 

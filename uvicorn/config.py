@@ -18,11 +18,11 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from uvicorn import logfiles, sockets, tls
+from uvicorn import application, logfiles, sockets, tls
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
+from uvicorn.application import InterfaceType as InterfaceType
 from uvicorn.environment import EnvironmentFile
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.importer import ImportFromStringError, import_from_string
@@ -43,7 +43,6 @@ LoopFactoryType = Literal["none", "auto", "asyncio", "uvloop", "zuvloop"]
 HTTPProtocolType = Literal["auto", "h11", "httptools"]
 LifespanType = Literal["auto", "on", "off"]
 WSProtocolType = Literal["auto", "none", "websockets", "websockets-sansio", "wsproto"]
-InterfaceType = Literal["auto", "asgi3", "asgi2", "wsgi"]
 LogLevelType = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
 HTTP_PROTOCOLS: dict[str, str] = {
@@ -815,8 +814,9 @@ class Config:
 
         The cause of a StartupError is the application's own exception when there was one.
         """
+        self._extend_path()
         try:
-            app = self._import_app()
+            app, self.interface = application.load(self.app, self.factory, self.interface)
         except StartupError as exc:
             self._give_up(exc)
         if logging.getLogger("uvicorn.asgi").isEnabledFor(TRACE_LOG_LEVEL):
@@ -825,60 +825,9 @@ class Config:
             app = MessageLoggerMiddleware(app)
         return app
 
-    def _import_app(self) -> ASGI3Application:
-        self._extend_path()
-        try:
-            loaded = import_from_string(self.app)
-        except ImportFromStringError as exc:
-            raise StartupError(f"Error loading ASGI app. {exc}") from exc.__cause__
-        except SystemExit as exc:
-            raise StartupError(f"Error loading ASGI app. It called sys.exit({exc.code!r}) while imported.") from exc
-        loaded = self._call_factory(loaded)
-        if self.interface == "wsgi":
-            from uvicorn.middleware.wsgi import WSGIMiddleware
-
-            adapted = WSGIMiddleware(loaded)
-            logging.getLogger("uvicorn.error").info("Interface wsgi, %d threads.", adapted.workers)
-            return adapted
-        if self.interface == "auto":
-            if is_wsgi(loaded):
-                raise StartupError(
-                    f"Error loading ASGI app. {self._app_name} takes two arguments, as WSGI applications do: is it one?"
-                    " Then serve it with --interface wsgi."
-                )
-            self.interface = "asgi2" if is_double_callable(loaded) else "asgi3"
-        if self.interface == "asgi2":
-            from uvicorn.middleware.asgi2 import ASGI2Middleware
-
-            return ASGI2Middleware(loaded)
-        return loaded  # type: ignore[no-any-return]  # whatever it is: calling it says whether it is an application
-
-    @property
-    def _app_name(self) -> str:
-        return repr(self.app) if isinstance(self.app, str) else f"The application ({type(self.app).__name__})"
-
     def _extend_path(self) -> None:
         if self.app_dir is not None and self.app_dir not in sys.path:
             sys.path.insert(0, self.app_dir)
-
-    def _call_factory(self, loaded: Any) -> Any:
-        try:
-            made = loaded() if self.factory or _takes_nothing(loaded) else loaded
-        except TypeError as exc:
-            if self.factory:
-                raise StartupError(f"Error loading ASGI app factory: {exc}") from exc
-            return loaded
-        except Exception as exc:
-            raise StartupError(f"Error loading ASGI app factory: {exc}") from exc
-        if made is not loaded and not self.factory:
-            logging.getLogger("uvicorn.error").warning(
-                "ASGI app factory detected. Using it, but please consider setting the --factory flag explicitly."
-            )
-        if not callable(made):
-            raise StartupError(
-                f"Error loading ASGI app. {self.app!r} is {type(made).__name__!r}, which is not callable."
-            )
-        return made
 
     def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop] | None:
         """What makes the event loop; None leaves that to asyncio. Fails as `raising` says."""
@@ -995,49 +944,6 @@ def _trusted_list(hosts: list[str] | str | None) -> list[str] | str:
     from uvicorn import proxies
 
     return os.environ.get("FORWARDED_ALLOW_IPS", proxies.DEFAULT) if hosts is None else hosts
-
-
-# -- which kind of callable ------------------------------------------------------------------------------------
-
-
-def is_double_callable(app: Any) -> bool:
-    """Whether `app` is ASGI 2: `app(scope)` returns what takes `(receive, send)`; else it is ASGI 3.
-
-    Told by what can be called with: a class or function that needs exactly one argument is ASGI 2.
-    What cannot be inspected is taken for ASGI 3.
-    """
-    target = _called(app)
-    return target is not None and _fits(target, 1) and not _fits(target, 3)
-
-
-def is_wsgi(app: Any) -> bool:
-    """Whether `app` can be called with exactly two arguments, as WSGI does it and neither ASGI."""
-    target = _called(app)
-    return target is not None and _fits(target, 2) and not _fits(target, 1) and not _fits(target, 3)
-
-
-def _called(app: Any) -> Any:
-    """What has the signature of a call of `app`; None for a coroutine function, which is ASGI 3."""
-    import inspect  # costs what the rest of this module costs
-
-    target = app
-    if not inspect.isclass(app) and not inspect.isroutine(app) and not isinstance(app, partial):
-        target = getattr(app, "__call__", app)  # noqa: B004  # its signature is wanted, not whether it is callable
-    return None if inspect.iscoroutinefunction(target) else target
-
-
-def _takes_nothing(app: Any) -> bool:
-    return _fits(app, 0) and not _fits(app, 3) and not _fits(app, 1)
-
-
-def _fits(target: Any, arguments: int) -> bool:
-    import inspect
-
-    try:
-        inspect.signature(target).bind(*range(arguments))
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 _declared: dict[str, Declared] = {}

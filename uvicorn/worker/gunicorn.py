@@ -30,8 +30,9 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
+from uvicorn.application import is_wsgi
 from uvicorn.channel import Drain, DrainMode
-from uvicorn.config import Config, is_wsgi
+from uvicorn.config import Config
 from uvicorn.errors import ConfigError
 from uvicorn.worker.main import settle_memory
 from uvicorn.worker.server import Server

@@ -1,0 +1,108 @@
+"""From what names or is an application to what is served: an ASGI 3 callable.
+
+Owns: import, factories, and which kind of callable an application is. Must not: know the other settings. Fails by:
+`StartupError`, whose cause is the application's own exception where there was one.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any, Literal
+
+from uvicorn._types import ASGI3Application
+from uvicorn.errors import StartupError
+from uvicorn.importer import ImportFromStringError, import_from_string
+
+InterfaceType = Literal["auto", "asgi3", "asgi2", "wsgi"]
+
+_log = logging.getLogger("uvicorn.error")
+
+
+def load(app: Any, factory: bool, interface: InterfaceType) -> tuple[ASGI3Application, InterfaceType]:
+    """The application as an ASGI 3 callable, and the interface that it has ("auto" is resolved)."""
+    try:
+        loaded = import_from_string(app)
+    except ImportFromStringError as exc:
+        raise StartupError(f"Error loading ASGI app. {exc}") from exc.__cause__
+    except SystemExit as exc:
+        raise StartupError(f"Error loading ASGI app. It called sys.exit({exc.code!r}) while imported.") from exc
+    loaded = _called_factory(app, loaded, factory)
+    if interface == "wsgi":
+        from uvicorn.middleware.wsgi import WSGIMiddleware
+
+        adapted = WSGIMiddleware(loaded)
+        _log.info("Interface wsgi, %d threads.", adapted.workers)
+        return adapted, interface
+    if interface == "auto":
+        if is_wsgi(loaded):
+            named = repr(app) if isinstance(app, str) else f"The application ({type(app).__name__})"
+            raise StartupError(
+                f"Error loading ASGI app. {named} takes two arguments, as WSGI applications do: is it one?"
+                " Then serve it with --interface wsgi."
+            )
+        interface = "asgi2" if is_double_callable(loaded) else "asgi3"
+    if interface == "asgi2":
+        from uvicorn.middleware.asgi2 import ASGI2Middleware
+
+        loaded = ASGI2Middleware(loaded)
+    return loaded, interface  # whatever it is: calling it says whether it is an application
+
+
+def _called_factory(app: Any, loaded: Any, factory: bool) -> Any:
+    try:
+        made = loaded() if factory or _takes_nothing(loaded) else loaded
+    except TypeError as exc:
+        if factory:
+            raise StartupError(f"Error loading ASGI app factory: {exc}") from exc
+        return loaded
+    except Exception as exc:
+        raise StartupError(f"Error loading ASGI app factory: {exc}") from exc
+    if made is not loaded and not factory:
+        _log.warning("ASGI app factory detected. Using it, but please consider setting the --factory flag explicitly.")
+    if not callable(made):
+        raise StartupError(f"Error loading ASGI app. {app!r} is {type(made).__name__!r}, which is not callable.")
+    return made
+
+
+# -- which kind of callable ------------------------------------------------------------------------------------
+
+
+def is_double_callable(app: Any) -> bool:
+    """Whether `app` is ASGI 2: `app(scope)` returns what takes `(receive, send)`; else it is ASGI 3.
+
+    Told by what can be called with: a class or function that needs exactly one argument is ASGI 2.
+    What cannot be inspected is taken for ASGI 3.
+    """
+    target = _called(app)
+    return target is not None and _fits(target, 1) and not _fits(target, 3)
+
+
+def is_wsgi(app: Any) -> bool:
+    """Whether `app` can be called with exactly two arguments, as WSGI does it and neither ASGI."""
+    target = _called(app)
+    return target is not None and _fits(target, 2) and not _fits(target, 1) and not _fits(target, 3)
+
+
+def _called(app: Any) -> Any:
+    """What has the signature of a call of `app`; None for a coroutine function, which is ASGI 3."""
+    import inspect  # costs what the rest of this module costs
+
+    target = app
+    if not inspect.isclass(app) and not inspect.isroutine(app) and not isinstance(app, partial):
+        target = getattr(app, "__call__", app)  # noqa: B004  # its signature is wanted, not whether it is callable
+    return None if inspect.iscoroutinefunction(target) else target
+
+
+def _takes_nothing(app: Any) -> bool:
+    return _fits(app, 0) and not _fits(app, 3) and not _fits(app, 1)
+
+
+def _fits(target: Any, arguments: int) -> bool:
+    import inspect
+
+    try:
+        inspect.signature(target).bind(*range(arguments))
+    except (TypeError, ValueError):
+        return False
+    return True
