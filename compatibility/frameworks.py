@@ -30,7 +30,7 @@ REQUIREMENTS = (
     "litestar==2.25.*",
     "python-socketio==5.18.*",
 )
-"""Django 6.1 wants Python 3.12."""
+"""Quart 0.23 wants Python 3.13."""
 
 FRAMEWORKS = {
     "starlette": ("Starlette", ("starlette",)),

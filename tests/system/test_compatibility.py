@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 3600.0
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="Django wants Python 3.12")
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="Quart wants Python 3.13")
 @pytest.mark.parametrize("section", ["frameworks", "suites"])
 def test_what_is_served_the_same(section: str) -> None:
     """No difference that no decision explains, no test that passes with the other package only."""
