@@ -207,7 +207,9 @@ def test_what_is_printed_can_be_read_and_says_the_same(write: Callable[..., str]
 def test_printing_needs_no_application_and_says_where_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UVICORN_PORT", "77")
     monkeypatch.setenv("WEB_CONCURRENCY", "5")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1")
     output = CliRunner().invoke(main, ["--print-config"]).output
+    assert 'forwarded_allow_ips = "10.0.0.1"  # FORWARDED_ALLOW_IPS\n' in output
     assert "port = 77  # UVICORN_PORT\n" in output and "workers = 5  # WEB_CONCURRENCY\n" in output
     assert "app" not in [line.split(" ")[0] for line in output.splitlines()]
 

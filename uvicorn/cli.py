@@ -205,8 +205,9 @@ class Settings:
         """The values in force as a configuration file."""
         shown = {name: value for name, value in self.values.items() if value is not LOGGING_CONFIG and value != ""}
         sources = dict(self.sources)
-        if shown["workers"] is None and os.environ.get("WEB_CONCURRENCY"):
-            shown["workers"], sources["workers"] = self.config.workers, "WEB_CONCURRENCY"
+        for name, variable in _STAND_INS.items():
+            if shown[name] is None and os.environ.get(variable):
+                shown[name], sources[name] = getattr(self.config, name), variable
         return configfile.dump(shown, sources)
 
 
