@@ -27,6 +27,7 @@ TOOLS = tuple(
         "cpus",
         "environment",
         "forwarded",
+        "grammar",
         "importer",
         "leaving",
         "logfiles",

@@ -13,14 +13,13 @@ from __future__ import annotations
 import importlib.util
 import logging.config
 import os
-import re
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from uvicorn import application, logfiles, sockets, tls
+from uvicorn import application, grammar, logfiles, sockets, tls
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.application import InterfaceType as InterfaceType
 from uvicorn.environment import EnvironmentFile
@@ -894,7 +893,6 @@ def log_address(url: str) -> None:
     logging.getLogger("uvicorn.error").info(message, url, extra={"color_message": colored})
 
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FRAMING = frozenset((b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade"))
 
 
@@ -906,7 +904,7 @@ def encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
             pair = (name.lower().encode("ascii"), value.strip(" \t").encode("latin-1"))
         except UnicodeEncodeError:
             raise ConfigError(f"--header {name}: {value!r} cannot be encoded: a header is Latin-1.") from None
-        if not _NAME.fullmatch(name):
+        if not grammar.is_token(pair[0]):
             raise ConfigError(f"--header {name!r} is no name for a header: letters, digits and hyphens, please.")
         if any(byte in pair[1] for byte in b"\r\n\0"):
             raise ConfigError(f"--header {name}: a value has no line ends and no NUL: {value!r}.")

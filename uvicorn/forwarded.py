@@ -13,9 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from uvicorn.grammar import TOKEN_TEXT
+
 _BACKWARDS = re.compile(r'(?:[^",]|"(?:[^"]|"(?=\\))*"(?!\\))*')
 """An element in a value that is written backwards: its commas stand in quotes, its quotes in quotes behind a \\."""
-_PAIR = r"""([!#$%&'*+\-.^_`|~0-9A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;\\]+))"""
+_PAIR = rf"""({TOKEN_TEXT})=(?:"((?:[^"\\]|\\.)*)"|([^\s",;\\]+))"""
 _PAIRS = re.compile(rf"[ \t]*{_PAIR}(?:[ \t]*;[ \t]*{_PAIR})*[ \t]*;?[ \t]*")
 _ONE = re.compile(_PAIR)
 _ESCAPED = re.compile(r"\\(.)")

@@ -23,6 +23,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any, NamedTuple
 
 from uvicorn import forwarded
+from uvicorn.grammar import is_host
 
 Client = tuple[str, int]
 
@@ -47,10 +48,6 @@ FIELDS = (FOR, PROTO, HOST, PORT, PREFIX, FORWARDED)
 """All that can be believed."""
 USUAL = frozenset((FOR, PROTO))
 
-HOST_FORM = re.compile(  # RFC 3986, 3.2.2 and 3.2.3: a literal address, or a registered name; then a port
-    rb"(?:\[[0-9A-Fa-f:.vV!$&'()*+,;=_~\-]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
-)
-"""What a Host field may hold."""
 _PREFIX_FORM = re.compile(rb"/(?!/)(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
 _USUAL_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
@@ -245,7 +242,7 @@ def _last(value: bytes) -> bytes:
 def _set_host(scope: MutableMapping[str, Any], host: bytes, port: bytes) -> None:
     """The Host field as the client wrote it to the proxy; `port` replaces the one in it."""
     headers = list(scope["headers"])
-    if not (host and HOST_FORM.fullmatch(host)):
+    if not (host and is_host(host)):
         host = next((value for name, value in headers if name == b"host"), b"")
     if host and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536:
         name, colon, rest = host.rpartition(b":")

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from uvicorn import proxies
 from uvicorn.errors import BadRequest
+from uvicorn.grammar import TOKEN, is_host, is_token
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -27,10 +28,8 @@ VERSIONS: dict[bytes, str] = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 
 _FORWARDED = frozenset(proxies.FIELDS)
 _SPECIAL = _FORWARDED | {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"}
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PRINTABLE = re.compile(rb"[ -~]*")
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)")
-_HOST = proxies.HOST_FORM
+_FIELD = re.compile(rb"(%b):[ \t]*([\t -~\x80-\xff]*)" % TOKEN)
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 
 _BOUND = 1024
@@ -181,7 +180,7 @@ def check_transfer_encoding(value: bytes) -> None:
     codings = [coding.strip(b" \t").lower() for coding in value.split(b",")]
     if codings == [b"chunked"]:
         return
-    if any(not _TOKEN.fullmatch(coding.partition(b";")[0].rstrip()) for coding in codings):
+    if any(not is_token(coding.partition(b";")[0].rstrip()) for coding in codings):
         raise BadRequest(400, "Invalid Transfer-Encoding")
     if b"chunked" in codings[:-1]:
         raise BadRequest(400, "Transfer-Encoding does not end in chunked")
@@ -189,7 +188,7 @@ def check_transfer_encoding(value: bytes) -> None:
 
 
 def _check_host(host: bytes) -> None:
-    if not _HOST.fullmatch(host):
+    if not is_host(host):
         raise BadRequest(400, "Invalid Host")
     if len(_hosts) >= _BOUND:
         _hosts.clear()
@@ -231,7 +230,7 @@ def request_line(line: bytes) -> RequestLine:
     if name is None:
         if method == b"CONNECT":
             raise BadRequest(405, "CONNECT is not served", ((b"allow", b", ".join(METHODS)),))
-        if _TOKEN.fullmatch(method):
+        if is_token(method):
             raise BadRequest(501, "Unknown method")
         raise BadRequest(400, "Invalid method")
     if not (target.isascii() and target.decode("ascii").isprintable()):
@@ -260,7 +259,7 @@ def _unusual_target(method: str, target: bytes) -> tuple[bytes, bytes | None]:
     if match is None or b"#" in target:
         raise BadRequest(400, "Invalid request target")
     authority, path = match.groups()
-    if not authority or b"@" in authority or not _HOST.fullmatch(authority):
+    if not authority or b"@" in authority or not is_host(authority):
         raise BadRequest(400, "Invalid authority in the request target")
     return (path if path.startswith(b"/") else b"/" + path), authority
 

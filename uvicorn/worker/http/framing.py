@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from uvicorn.grammar import is_token
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request
 
@@ -21,7 +22,6 @@ _PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus}
 _STATUS_200 = b"HTTP/1.1 200 OK\r\n"
 _STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"")) for status in range(100, 600)}
 
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ILLEGAL = re.compile(rb"[\r\n\x00]")
 
 _CACHE_ENTRIES = 512
@@ -98,7 +98,7 @@ _blocks: dict[tuple[Sequence[bytes], ...], HeaderBlock] = {}
 def _check_name(name: bytes) -> bytes:
     if not isinstance(name, bytes):
         raise TypeError(f"A header name must be bytes, not {type(name).__name__}: {name!r}")
-    if not _TOKEN.fullmatch(name):
+    if not is_token(name):
         raise ValueError(f"Invalid header name in the response: {name!r}")
     if len(_names) >= _CACHE_ENTRIES:
         _names.clear()

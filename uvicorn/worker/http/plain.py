@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import re
 
+from uvicorn.grammar import TOKEN
 from uvicorn.worker.http.fields import Fields, field_name
 
-_PLAIN = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ?((?:[!-~](?:[ -~]*[!-~])?)?)").fullmatch
+_PLAIN = re.compile(rb"(%b): ?((?:[!-~](?:[ -~]*[!-~])?)?)" % TOKEN).fullmatch
 _NOT_KEPT = frozenset((b"authorization", b"content-length", b"cookie", b"proxy-authorization"))
 _BOUND = 1024
 """Lines in the cache; it is emptied when full."""

@@ -22,6 +22,7 @@ import re
 from typing import NoReturn, Protocol
 
 from uvicorn.errors import BadRequest
+from uvicorn.grammar import TOKEN
 from uvicorn.worker.http.fields import Fields, Request, known_lines, request_line
 from uvicorn.worker.http.limits import Limits
 from uvicorn.worker.http.plain import plain_fields
@@ -77,9 +78,9 @@ class Shared:
 
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t !-~\x80-\xff]*)?")
-_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t !-~\x80-\xff]*")
+_TRAILER = re.compile(TOKEN + rb":[\t !-~\x80-\xff]*")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_FIRST_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: [^\r\n]*\r?)?")
+_FIRST_LINE = re.compile(TOKEN + rb"(?: [^\r\n]*\r?)?")
 
 
 class RequestReader:

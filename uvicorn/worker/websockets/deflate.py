@@ -14,11 +14,13 @@ import re
 import zlib
 from typing import NamedTuple
 
+from uvicorn.grammar import TOKEN_TEXT
+
 NAME = "permessage-deflate"
 WINDOW_BITS = 12
 _MEMORY_LEVEL = 5
 _TAIL = b"\x00\x00\xff\xff"
-_PARAMETER = re.compile(r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*(?:=\s*(?:\"([0-9]+)\"|([0-9]+))\s*)?")
+_PARAMETER = re.compile(rf"\s*({TOKEN_TEXT})\s*(?:=\s*(?:\"([0-9]+)\"|([0-9]+))\s*)?")
 _OFFERS = 16
 """Extensions that are looked at; nobody names more."""
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 from typing import NamedTuple
 
+from uvicorn.grammar import is_token
 from uvicorn.worker.http.fields import Request
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 OURS = frozenset(
@@ -82,7 +81,7 @@ def _is_key(key: bytes) -> bool:
 
 def _subprotocols(values: list[bytes]) -> list[str]:
     words = [word.strip(b" \t") for value in values for word in value.split(b",")]
-    if not all(_TOKEN.fullmatch(word) for word in words):
+    if not all(is_token(word) for word in words):
         raise Refused(400, "Invalid Sec-WebSocket-Protocol")
     return [word.decode("ascii") for word in words]
 
@@ -97,7 +96,7 @@ def accept_fields(offer: Offer, subprotocol: str | None, extension: str | None) 
     ]
     if subprotocol is not None:
         name = subprotocol.encode("latin-1", "replace")
-        if not _TOKEN.fullmatch(name):
+        if not is_token(name):
             raise ValueError(f"Invalid subprotocol: {subprotocol!r}")
         fields.append((b"sec-websocket-protocol", name))
     if extension is not None:
