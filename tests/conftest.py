@@ -9,15 +9,9 @@ import importlib
 import importlib.util
 import inspect
 import logging
-import os
-import re
-import select
-import signal
 import socket
 import ssl
-import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -25,10 +19,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import uvicorn
 from uvicorn import channel
 from uvicorn.config import Config
 from uvicorn.worker.server import Server
+
+pytest_plugins = ["programs"]
 
 TIME_LIMIT = 20.0
 """Seconds after which a test that waits for something is ended: a net, no test is meant to come near it."""
@@ -327,88 +322,6 @@ def without_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-
-
-# -- a program that serves -------------------------------------------------------------------------------------
-
-PROGRAM_PATIENCE = 60.0
-
-
-class Program:
-    """Somebody's program in a session of its own, and what it and its children write."""
-
-    def __init__(self, folder: Path, source: str, *arguments: str, **options: Any) -> None:
-        (folder / "caller.py").write_text(source)
-        environment = {**os.environ, "PYTHONPATH": str(Path(uvicorn.__file__).parents[1]), **options.pop("env", {})}
-        self.process = subprocess.Popen(
-            [*options.pop("prefix", ()), sys.executable, "-u", "caller.py", *arguments],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            **options,
-        )
-        self.text = ""
-        self.seen = 0
-
-    def wait_for(self, words: str) -> re.Match[str]:
-        """Read until there is a match after the last one."""
-        deadline = time.monotonic() + PROGRAM_PATIENCE
-        while not (found := re.compile(words).search(self.text, self.seen)):
-            assert self.read(deadline), f"{words!r} never came, but:\n{self.text}"
-        self.seen = found.end()
-        return found
-
-    def read(self, deadline: float) -> bool:
-        """False once nobody is left who could write."""
-        assert self.process.stdout is not None
-        fd = self.process.stdout.fileno()
-        assert select.select([fd], [], [], max(0, deadline - time.monotonic()))[0], self.text
-        data = os.read(fd, 65536)
-        self.text += data.decode()
-        return bool(data)
-
-    def serves(self, workers: int = 2) -> tuple[int, int]:
-        """(the master's pid, the port), once all workers serve."""
-        pid = int(self.wait_for(r"Started parent process \[(\d+)\]")[1])
-        port = int(self.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
-        for _ in range(workers):
-            self.wait_for("Application startup complete")
-        return pid, port
-
-    def end(self, number: signal.Signals | None = None) -> int:
-        """The exit code, after everybody has left."""
-        if number is not None:
-            self.process.send_signal(number)
-        deadline = time.monotonic() + PROGRAM_PATIENCE
-        while self.read(deadline):
-            pass
-        return self.process.wait(PROGRAM_PATIENCE)
-
-    def close(self) -> None:
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait(PROGRAM_PATIENCE)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-@pytest.fixture
-def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """start_program(source, *arguments, **options of Popen): `python caller.py` in the test's folder."""
-    programs: list[Program] = []
-
-    def begin(source: str, *arguments: str, **options: Any) -> Program:
-        programs.append(Program(tmp_path, source, *arguments, **options))
-        return programs[-1]
-
-    yield begin
-    for program in programs:
-        program.close()
 
 
 # -- the program that compares ---------------------------------------------------------------------------------

@@ -94,9 +94,9 @@ class Gunicorn:
 
     def says(self, words: str, times: int = 1) -> list[Any]:
         """Read until it has said that so many times; all of them."""
-        deadline = time.monotonic() + PATIENCE
-        while len(found := re.findall(words, self.text)) < times:
-            assert self.program.read(deadline), f"{words!r} came {len(found)} times:\n{self.text}"
+        self.program.until(lambda: len(re.findall(words, self.text)) >= times, words)
+        found = re.findall(words, self.text)
+        assert len(found) >= times, f"{words!r} came {len(found)} times:\n{self.text}"
         return found
 
     def tell(self, number: signal.Signals) -> None:

@@ -112,7 +112,7 @@ def test_a_peer_that_vanishes(start_program: Callable[..., Any], eventually: Cal
         server.wait_for(r"heard 1011|raised")
     assert (server.text.count("heard 1011"), server.text.count("raised")) == (3, 3)
     eventually(lambda: sockets(server) == before, "the sockets of those who vanished are closed")
-    neighbour.seen = len(neighbour.text)
+    neighbour.unmatched.clear()
     neighbour.wait_for("round")
 
 
