@@ -13,20 +13,18 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import uvicorn
+from programs import PACKAGE, PATIENCE, Program, Start
 from uvicorn.errors import BindError
 from uvicorn.sockets import describe, take_passed
 
 if sys.platform == "win32":
     pytest.skip("descriptors are passed on Unix", allow_module_level=True)
-
-PATIENCE = 60.0
 
 APP = """
 import json, os
@@ -53,63 +51,17 @@ os.execv(sys.executable, [sys.executable, "-m", "uvicorn", *command])
 """
 
 
-class Service:
-    """The command with sockets passed to it, and every line it has written."""
-
-    def __init__(self, folder: Path, sockets: list[Any], command: list[str], pid: str, names: str) -> None:
-        fds = [sock.fileno() for sock in sockets]
-        env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
-        env |= {"PYTHONPATH": str(Path(uvicorn.__file__).parents[1]), "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCHER, ",".join(map(str, fds)), pid, names, *command],
-            cwd=folder,
-            env=env,
-            pass_fds=fds,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.text = ""
-
-    def wait_for(self, words: str) -> re.Match[str]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.text += line
-            if found := re.search(words, line):
-                return found
-        raise AssertionError(f"{words!r} never came, but:\n{self.text}")
-
-    def end(self, number: signal.Signals | None = None) -> int:
-        if number is not None:
-            self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=PATIENCE)
-        self.text += rest
-        return self.process.returncode
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        self.process.wait()
-
-
-Start = Callable[..., Service]
-
-
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, start_python: Start) -> Start:
+    """start(sockets, *options): the command with sockets passed to it."""
     (tmp_path / "good.py").write_text(APP)
-    services: list[Service] = []
 
-    def begin(sockets: list[Any], *options: str, pid: str = "ours", names: str = "") -> Service:
-        services.append(Service(tmp_path, sockets, ["good:app", *options], pid, names))
-        return services[-1]
+    def begin(sockets: list[Any], *options: str, pid: str = "ours", names: str = "") -> Program:
+        fds = [sock.fileno() for sock in sockets]
+        arguments = (",".join(map(str, fds)), pid, names, "good:app", *options)
+        return start_python("-c", LAUNCHER, *arguments, pass_fds=fds)
 
-    yield begin
-    for service in services:
-        service.close()
+    return begin
 
 
 @pytest.fixture
@@ -185,7 +137,7 @@ def test_names_may_be_missing(start: Start, listener: socket.socket) -> None:
 
 def test_a_pid_that_is_not_ours(start: Start, listener: socket.socket) -> None:
     service = start([listener], "--port", "0", pid="1")
-    port = int(service.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
+    port = service.listens()
     assert port != listener.getsockname()[1]
     assert ask(("127.0.0.1", port)).startswith(b"[[]")
 
@@ -225,7 +177,7 @@ def test_more_are_promised_than_there_are(listener: socket.socket) -> None:
         "import os\nfrom uvicorn.sockets import take_passed\nos.closerange(3, 100)\n"
         "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1000000000')\ntake_passed()"
     )
-    env = {**os.environ, "PYTHONPATH": str(Path(uvicorn.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": PACKAGE}
     ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert "LISTEN_FDS is 1000000000, but descriptor 3 cannot be had (Bad file descriptor)." in ended.stderr
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 import uvicorn
+from programs import PATIENCE, Program, Start
 from uvicorn.main import main
-
-PATIENCE = 60.0
 
 APP = """
 async def app(scope, receive, send):
@@ -39,59 +35,6 @@ async def app(scope, receive, send):
 """
 
 
-class Command:
-    """One run of the command in a folder of its own; its output is one text."""
-
-    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", *arguments],
-            cwd=folder,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.text = ""
-
-    def wait_for(self, words: str) -> re.Match[str]:
-        """Read until a line matches."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.text += line
-            if found := re.search(words, line):
-                return found
-        raise AssertionError(f"{words!r} never came, but:\n{self.text}")
-
-    def serves(self) -> int:
-        """Wait until it says so; the port."""
-        port = int(self.wait_for(r"Uvicorn running on http://127\.0\.0\.1:(\d+) \(Press CTRL\+C to quit\)")[1])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-        connection.request("GET", "/")
-        assert connection.getresponse().read() == b"here"
-        connection.close()
-        return port
-
-    def end(self, number: signal.Signals | None = None) -> int:
-        """Its exit code, after a signal or by itself."""
-        if number is not None:
-            self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=PATIENCE)
-        self.text += rest
-        return self.process.returncode
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        self.process.wait()
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     sources = {
@@ -108,16 +51,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(folder: Path) -> Iterator[Callable[..., Command]]:
-    commands: list[Command] = []
+def run(folder: Path, start_command: Start) -> Start:
+    """run(*arguments, **environment) in that folder."""
+    return lambda *arguments, **environment: start_command(*arguments, env=environment)
 
-    def start(*arguments: str, **environment: str) -> Command:
-        commands.append(Command(folder, *arguments, **environment))
-        return commands[-1]
 
-    yield start
-    for command in commands:
-        command.close()
+def serves(command: Program) -> int:
+    """Wait until it says so and does; the port."""
+    port = command.listens()
+    assert command.get() == "here"
+    return port
 
 
 def test_version() -> None:
@@ -163,7 +106,7 @@ def test_usage_is_exit_code_2(arguments: list[str], sentence: str) -> None:
         ("leaves:app", "It called sys.exit(0) while imported."),
     ],
 )
-def test_what_cannot_start_is_exit_code_3(run: Callable[..., Command], app: str, sentence: str, workers: str) -> None:
+def test_what_cannot_start_is_exit_code_3(run: Start, app: str, sentence: str, workers: str) -> None:
     command = run(app, "--port", "0", "--workers", workers)
     assert command.end() == 3
     assert command.text.count(sentence) == 1, command.text
@@ -177,7 +120,7 @@ def test_what_cannot_start_is_exit_code_3(run: Callable[..., Command], app: str,
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
-def test_an_import_that_hangs_can_be_stopped(run: Callable[..., Command], number: signal.Signals, workers: str) -> None:
+def test_an_import_that_hangs_can_be_stopped(run: Start, number: signal.Signals, workers: str) -> None:
     command = run("hangs:app", "--port", "0", "--workers", workers)
     command.wait_for("importing")
     assert command.end(number) == 0
@@ -190,14 +133,14 @@ def test_standard_output_may_be_closed(folder: Path) -> None:
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_an_application_that_exits_while_it_is_imported(run: Callable[..., Command]) -> None:
+def test_an_application_that_exits_while_it_is_imported(run: Start) -> None:
     command = run("exits:app", "--port", "0", "--workers", "2")
     assert command.end() == 3
     assert command.text.count("left with status 9 before it was ready") == 1
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_in_use(run: Callable[..., Command], workers: str) -> None:
+def test_a_port_in_use(run: Start, workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = run("good:app", "--port", str(port), "--workers", workers)
@@ -206,7 +149,7 @@ def test_a_port_in_use(run: Callable[..., Command], workers: str) -> None:
     assert len(command.text.splitlines()) == 1
 
 
-def test_a_path_that_is_no_socket(run: Callable[..., Command], folder: Path) -> None:
+def test_a_path_that_is_no_socket(run: Start, folder: Path) -> None:
     command = run("good:app", "--uds", str(folder / "good.py"))
     assert command.end() == 3
     assert "the file exists and is no socket" in command.text
@@ -216,9 +159,9 @@ def test_a_path_that_is_no_socket(run: Callable[..., Command], folder: Path) -> 
     assert "No such file or directory" in command.text
 
 
-def test_settings_from_the_environment(run: Callable[..., Command]) -> None:
+def test_settings_from_the_environment(run: Start) -> None:
     command = run(UVICORN_APP="good:app", UVICORN_PORT="0", UVICORN_WORKERS="2", UVICORN_ACCESS_LOG="false")
-    command.serves()
+    serves(command)
     assert command.end(signal.SIGTERM) == 0
     assert "Started parent process" in command.text
     assert "GET /" not in command.text
@@ -226,9 +169,9 @@ def test_settings_from_the_environment(run: Callable[..., Command]) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
-def test_asked_to_stop_is_exit_code_0(run: Callable[..., Command], number: signal.Signals, workers: str) -> None:
+def test_asked_to_stop_is_exit_code_0(run: Start, number: signal.Signals, workers: str) -> None:
     command = run("good:app", "--port", "0", "--workers", workers)
-    port = command.serves()
+    port = serves(command)
     while command.text.count("Application startup complete") < int(workers):
         command.wait_for("Application startup complete")  # one that still imports may print what cut its import off
     assert command.end(number) == 0
@@ -237,17 +180,17 @@ def test_asked_to_stop_is_exit_code_0(run: Callable[..., Command], number: signa
     assert "Traceback" not in command.text
 
 
-def test_hup_without_a_master_is_explained(run: Callable[..., Command]) -> None:
+def test_hup_without_a_master_is_explained(run: Start) -> None:
     command = run("good:app", "--port", "0")
-    command.serves()
-    command.process.send_signal(signal.SIGHUP)
+    serves(command)
+    command.tell(signal.SIGHUP)
     command.wait_for("there is no master to reload")
     assert command.end(signal.SIGTERM) == 0
 
 
-def test_the_lines_that_tools_wait_for(run: Callable[..., Command]) -> None:
+def test_the_lines_that_tools_wait_for(run: Start) -> None:
     command = run("good:app", "--port", "0")
-    command.serves()
+    serves(command)
     pid = command.process.pid
     assert command.end(signal.SIGTERM) == 0
     lines = [
@@ -264,7 +207,7 @@ def test_the_lines_that_tools_wait_for(run: Callable[..., Command]) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_unix_socket_comes_and_goes(run: Callable[..., Command], folder: Path, workers: str) -> None:
+def test_a_unix_socket_comes_and_goes(run: Start, folder: Path, workers: str) -> None:
     path = folder / "app.sock"
     command = run("good:app", "--uds", str(path), "--workers", workers)
     command.wait_for("Uvicorn running on unix:")
@@ -280,40 +223,16 @@ def test_a_unix_socket_comes_and_goes(run: Callable[..., Command], folder: Path,
     assert not path.exists()
 
 
-def test_an_inherited_descriptor(folder: Path) -> None:
+def test_an_inherited_descriptor(folder: Path, start_python: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
         code = f"import sys; from uvicorn.main import main; main(['good:app', '--fd', '{sock.fileno()}'])"
-        process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, pass_fds=[sock.fileno()])
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-            connection.request("GET", "/")
-            assert connection.getresponse().read() == b"here"
-            connection.close()
-        finally:
-            process.terminate()
-            assert process.wait(PATIENCE) == 0
+        program = start_python("-c", code, pass_fds=[sock.fileno()])
+        assert serves(program) == sock.getsockname()[1]
+        assert program.end(signal.SIGTERM) == 0
 
 
-def test_an_application_object_under_a_master(folder: Path) -> None:
-    code = "import good, uvicorn; uvicorn.run(good.app, '127.0.0.1', 0, workers=2)"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
-    try:
-        assert process.stderr is not None
-        text = ""
-        for line in process.stderr:
-            text += line
-            if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
-                break
-        assert found, text
-        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=PATIENCE)
-        connection.request("GET", "/")
-        assert connection.getresponse().read() == b"here"
-        connection.close()
-        assert "starts new workers with the same code" in text
-    finally:
-        process.terminate()
-        process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
+def test_an_application_object_under_a_master(folder: Path, start_python: Start) -> None:
+    program = start_python("-c", "import good, uvicorn; uvicorn.run(good.app, '127.0.0.1', 0, workers=2)")
+    serves(program)
+    assert "starts new workers with the same code" in program.text
+    assert program.end(signal.SIGTERM) == 0

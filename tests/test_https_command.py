@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import socket
 import ssl
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import uvicorn
+from programs import PATIENCE, Start
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
-
-PATIENCE = 60.0
 
 APP = """
 import os
@@ -33,59 +28,10 @@ async def app(scope, receive, send):
 """
 
 
-class Running:
-    """The command in a folder of its own, and the lines it has written. It never outlives `PATIENCE`."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        (folder / "app.py").write_text(APP)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "app:app", "--lifespan", "off", "--port", "0", *arguments],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(Path(uvicorn.__file__).parents[1]), "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.watchdog = threading.Timer(PATIENCE, self.process.kill)
-        self.watchdog.start()
-        self.text = ""
-
-    def wait_for(self, words: str) -> re.Match[str]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.text += line
-            if found := re.search(words, line):
-                return found
-        raise AssertionError(f"{words!r} never came, but:\n{self.text}")
-
-    def end(self, number: signal.Signals | None = None) -> int:
-        if number is not None:
-            self.process.send_signal(number)
-        assert self.process.stdout is not None
-        self.text += self.process.stdout.read()
-        return self.process.wait()
-
-    def close(self) -> None:
-        self.watchdog.cancel()
-        if self.process.poll() is None:  # the workers see that the master is gone, and leave
-            self.process.kill()
-        self.end()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    running: list[Running] = []
-
-    def start(*arguments: str) -> Running:
-        running.append(Running(tmp_path, *arguments))
-        return running[-1]
-
-    yield start
-    for one in running:
-        one.close()
+def run(tmp_path: Path, start_command: Start) -> Start:
+    (tmp_path / "app.py").write_text(APP)
+    return lambda *arguments: start_command("app:app", "--lifespan", "off", "--port", "0", *arguments)
 
 
 def flags(pair: dict[str, str]) -> list[str]:
@@ -114,7 +60,7 @@ def ask(sock: ssl.SSLSocket) -> int:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_cannot_be_served_is_exit_code_3(
-    run: Any, pair: Any, authority: Any, tmp_path: Path, workers: str
+    run: Start, pair: Any, authority: Any, tmp_path: Path, workers: str
 ) -> None:
     authority.issue(tmp_path / "other.pem")
     command = run("--workers", workers, *flags({**pair, "ssl_keyfile": str(tmp_path / "other.pem")}))
@@ -127,18 +73,18 @@ def test_what_cannot_be_served_is_exit_code_3(
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_reload_shows_the_new_certificate_and_drops_nobody(run: Any, pair: Any, authority: Any, loop: str) -> None:
+def test_a_reload_shows_the_new_certificate_and_drops_nobody(run: Start, pair: Any, authority: Any, loop: str) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     command = run("--workers", "2", "--loop", loop, "--log-level", "debug", *flags(pair))
-    port = int(command.wait_for(r"Uvicorn running on https://127\.0\.0\.1:(\d+)")[1])
+    port = command.listens()
     for _ in range(2):
         command.wait_for("is ready")
     with connection(port, authority.client()) as old:
         before = old.getpeercert(True)
         first = ask(old)
         authority.issue(Path(pair["ssl_certfile"]), Path(pair["ssl_keyfile"]))
-        command.process.send_signal(signal.SIGHUP)
+        command.tell(signal.SIGHUP)
         assert ask(old) == first, "a connection of before is served by its worker"
     for _ in range(2):  # until it has left, an old worker may accept for one more moment
         command.wait_for(r"Worker \d \[\d+\] (left|was killed)")
@@ -148,13 +94,13 @@ def test_a_reload_shows_the_new_certificate_and_drops_nobody(run: Any, pair: Any
     assert command.end(signal.SIGTERM) == 0
 
 
-def test_a_reload_with_a_broken_pair_leaves_the_old_workers(run: Any, pair: Any, authority: Any) -> None:
+def test_a_reload_with_a_broken_pair_leaves_the_old_workers(run: Start, pair: Any, authority: Any) -> None:
     command = run("--workers", "2", "--log-level", "debug", *flags(pair))
-    port = int(command.wait_for(r"Uvicorn running on https://127\.0\.0\.1:(\d+)")[1])
+    port = command.listens()
     for _ in range(2):
         command.wait_for("is ready")
     Path(pair["ssl_keyfile"]).write_text("nonsense")
-    command.process.send_signal(signal.SIGHUP)
+    command.tell(signal.SIGHUP)
     command.wait_for(r"holds no private key in PEM form\.")
     with connection(port, authority.client()) as sock:
         assert ask(sock)
@@ -162,9 +108,9 @@ def test_a_reload_with_a_broken_pair_leaves_the_old_workers(run: Any, pair: Any,
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_session_is_resumed_at_another_worker(run: Any, pair: Any, authority: Any, version: ssl.TLSVersion) -> None:
+def test_a_session_is_resumed_at_another_worker(run: Start, pair: Any, authority: Any, version: ssl.TLSVersion) -> None:
     command = run("--workers", "2", "--log-level", "debug", *flags(pair))
-    port = int(command.wait_for(r"Uvicorn running on https://127\.0\.0\.1:(\d+)")[1])
+    port = command.listens()
     for _ in range(2):
         command.wait_for("is ready")
     tls = authority.client()

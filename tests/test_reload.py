@@ -8,20 +8,17 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import uvicorn
+from programs import PACKAGE, RUNNING, Program, Start
 
 if sys.platform == "win32":
     pytest.skip("reloading needs fork", allow_module_level=True)
 
-PATIENCE = 60.0
 WATCHERS = ["StatReload", *(["WatchFiles"] if importlib.util.find_spec("watchfiles") else [])]
 
 APP = """
@@ -87,83 +84,6 @@ def words(text: str) -> str:
     return f"WORDS = {text.encode()!r}\n"
 
 
-class Run:
-    """One run in a folder of its own; its output is one text. A watchdog ends it whatever happens."""
-
-    def __init__(self, folder: Path, arguments: list[str], watcher: str) -> None:
-        self.folder = folder
-        hidden = folder / "hidden"
-        hidden.mkdir(exist_ok=True)
-        (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['watchfiles'] = None\n")
-        path = [str(hidden)] if watcher == "StatReload" else []
-        environment = {"PYTHONPATH": os.pathsep.join([*path, str(Path(uvicorn.__file__).parents[1])])}
-        self.process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=folder,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.watchdog = threading.Timer(PATIENCE, self.kill)
-        self.watchdog.start()
-        self.text = ""
-        self.port = 0
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.text += line
-            if found := re.search(pattern, line):
-                return found
-        raise AssertionError(f"{pattern!r} never came, but:\n{self.text}")
-
-    def started(self) -> None:
-        self.wait_for("Application startup complete")
-        found = re.search(r"Uvicorn running on http://127\.0\.0\.1:(\d+)", self.text)
-        assert found
-        self.port = int(found[1])
-
-    def connect(self, path: str = "/") -> http.client.HTTPConnection:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        connection.request("GET", path)
-        return connection
-
-    def ask(self, path: str = "/") -> str:
-        connection = self.connect(path)
-        try:
-            return connection.getresponse().read().decode()
-        finally:
-            connection.close()
-
-    def edit(self, name: str, text: str) -> None:
-        (self.folder / name).write_text(text)
-
-    def end(self, number: signal.Signals = signal.SIGINT) -> int:
-        self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=PATIENCE)
-        self.text += rest
-        return self.process.returncode
-
-    def kill(self) -> None:
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-
-    def close(self) -> None:
-        self.watchdog.cancel()
-        self.kill()
-        self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-
-
-Start = Callable[..., Run]
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     sources = {"app": APP, "open": OPEN_ENDED, "program": PROGRAM, "embedded": EMBEDDED, "helper": words("one")}
@@ -172,17 +92,29 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+class Run(Program):
+    """One run in a folder whose files are edited."""
+
+    def started(self) -> None:
+        self.wait_for("Application startup complete")
+        assert re.search(RUNNING, self.text), self.text
+
+    def edit(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+
 @pytest.fixture
-def start(folder: Path) -> Iterator[Start]:
-    runs: list[Run] = []
+def start(folder: Path, start_python: Start) -> Start:
+    """start(*arguments, watcher=…): the other watcher is hidden."""
+    hidden = folder / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['watchfiles'] = None\n")
 
     def begin(*arguments: str, watcher: str = WATCHERS[-1]) -> Run:
-        runs.append(Run(folder, list(arguments), watcher))
-        return runs[-1]
+        path = [str(hidden), PACKAGE] if watcher == "StatReload" else [PACKAGE]
+        return start_python(*arguments, kind=Run, env={"PYTHONPATH": os.pathsep.join(path)})
 
-    yield begin
-    for one in runs:
-        one.close()
+    return begin
 
 
 def command(app: str, *more: str) -> list[str]:
@@ -195,19 +127,19 @@ def test_an_edit_is_served_and_no_failure_is_final(start: Start, watcher: str) -
     run.wait_for(rf"Will watch for changes in these directories: \['{run.folder.resolve()}'\]")
     run.wait_for(rf"Started reloader process \[{run.process.pid}\] using {watcher}")
     run.started()
-    assert run.ask() == "one"
+    assert run.get() == "one"
     run.edit("helper.py", words("two"))  # as long as before, and perhaps in the same second
     run.wait_for(rf"WARNING: +{watcher} detected changes in 'helper.py'. Reloading...")
     run.started()
-    assert run.ask() == "two"
+    assert run.get() == "two"
     run.edit("helper.py", "WORDS = (\n")
     run.wait_for("SyntaxError: '\\(' was never closed")
     run.wait_for("Nothing is served until a file changes")
-    waiting = run.connect()  # its connection waits in the queue until somebody has mended it
+    waiting = run.ask()  # its connection waits in the queue until somebody has mended it
     run.edit("helper.py", words("mended"))
     assert waiting.getresponse().read() == b"mended"
     waiting.close()
-    assert run.end() == 0
+    assert run.end(signal.SIGINT) == 0
     assert f"Stopping reloader process [{run.process.pid}]" in run.text
     assert run.text.count("SyntaxError") == 1
 
@@ -219,7 +151,7 @@ def test_a_first_start_that_fails_is_not_final(start: Start, folder: Path) -> No
     run.wait_for("Nothing is served")
     run.edit("helper.py", words("now"))
     run.started()
-    assert run.ask() == "now"
+    assert run.get() == "now"
     run.edit("helper.py", "import nowhere\n")
     run.wait_for("Nothing is served")
     assert run.end(signal.SIGTERM) == 0
@@ -229,16 +161,16 @@ def test_the_old_one_stops_first_and_no_stream_holds_it_up(start: Start) -> None
     """The lifespan holds a lock that only one can have."""
     run = start(*command("open:app"))
     run.started()
-    stream = run.connect("/endless")
+    stream = run.ask("/endless")
     assert stream.getresponse().read(4) == b"more"
     run.edit("helper.py", words("two"))
     run.wait_for("shut down in order")
     run.started()
-    assert run.ask() == "two"
+    assert run.get() == "two"
     stream.close()
-    again = run.connect("/endless")
+    again = run.ask("/endless")
     assert again.getresponse().read(4) == b"more"
-    assert run.end() == 0
+    assert run.end(signal.SIGINT) == 0
     again.close()
     assert "Killing" not in run.text and run.text.count("shut down in order") == 2
 
@@ -246,24 +178,24 @@ def test_the_old_one_stops_first_and_no_stream_holds_it_up(start: Start) -> None
 def test_a_blocked_loop_is_replaced_when_a_file_changes(start: Start) -> None:
     run = start(*command("open:app"))
     run.started()
-    blocked = run.connect("/blocked")
+    blocked = run.ask("/blocked")
     assert blocked.getresponse().read(4) == b"more"
     run.edit("helper.py", words("two"))
     run.wait_for("Killing worker 0 .*: it was told to leave, and its event loop does not turn")
     run.started()
-    assert run.ask() == "two"
+    assert run.get() == "two"
     blocked.close()
-    assert run.end() == 0
+    assert run.end(signal.SIGINT) == 0
 
 
 def test_a_second_interrupt_does_not_wait_for_a_blocked_loop(start: Start) -> None:
     run = start(*command("open:app"))
     run.started()
-    blocked = run.connect("/blocked")
+    blocked = run.ask("/blocked")
     assert blocked.getresponse().read(4) == b"more"
-    run.process.send_signal(signal.SIGINT)
+    run.tell(signal.SIGINT)
     run.wait_for("Received SIGINT: stopping")
-    assert run.end() == 0
+    assert run.end(signal.SIGINT) == 0
     blocked.close()
     assert "stopping now" in run.text and "Killing" not in run.text
 
@@ -272,11 +204,11 @@ def test_a_crash_is_followed_by_another_worker(start: Start) -> None:
     run = start(*command("open:app"))
     run.started()
     with pytest.raises((http.client.HTTPException, OSError)):
-        run.ask("/crash")
+        run.get("/crash")
     run.wait_for("left with status 7; replacing it")
     run.started()
-    assert run.ask() == "one"
-    assert run.end() == 0
+    assert run.get() == "one"
+    assert run.end(signal.SIGINT) == 0
 
 
 def test_the_watcher_leaves_with_the_master_and_is_replaced_without(start: Start) -> None:
@@ -290,10 +222,8 @@ def test_the_watcher_leaves_with_the_master_and_is_replaced_without(start: Start
     run.wait_for("The process that watches files was killed by SIGKILL")
     run.edit("helper.py", words("two"))
     run.started()
-    assert run.ask() == "two"
-    run.process.kill()  # the worker and the watcher hold its output: it ends when both have left
-    assert run.process.stdout is not None
-    run.text += run.process.stdout.read()
+    assert run.get() == "two"
+    run.end(signal.SIGKILL)  # the worker and the watcher hold its output: it ends when both have left
 
 
 def children(parent: int) -> list[int]:
@@ -318,19 +248,19 @@ def test_patterns_of_the_command_line(start: Start, folder: Path) -> None:
     run.edit("pages/index.html", "counts")
     assert run.wait_for("detected changes in (.*)\\. Reloading")[1] == "'pages/index.html'"
     run.started()
-    assert run.ask() == "one"
-    assert run.end() == 0
+    assert run.get() == "one"
+    assert run.end(signal.SIGINT) == 0
 
 
 def test_run_in_a_program_imports_everything_anew(start: Start) -> None:
     """The program has imported the helper itself; what is served is what is on the disk."""
     run = start("program.py")
     run.started()
-    assert run.ask() == "one"
+    assert run.get() == "one"
     run.edit("helper.py", words("two"))
     run.wait_for("detected changes in 'helper.py'")
     run.started()
-    assert run.ask() == "two"
+    assert run.get() == "two"
     assert run.end(signal.SIGTERM) == 0
     assert run.text.rstrip().endswith("the program goes on")
 
@@ -338,9 +268,7 @@ def test_run_in_a_program_imports_everything_anew(start: Start) -> None:
 def test_the_reloader_of_a_program_that_is_gone_leaves(start: Start) -> None:
     run = start("program.py")
     run.started()
-    run.process.kill()
-    assert run.process.stdout is not None
-    run.text += run.process.stdout.read()  # to the end: everybody has left
+    run.end(signal.SIGKILL)
     assert "Stopping reloader process" in run.text
 
 
@@ -348,10 +276,9 @@ def test_an_interrupt_at_the_terminal_of_a_program(start: Start) -> None:
     run = start("program.py")
     run.started()
     os.killpg(run.process.pid, signal.SIGINT)
-    rest, _ = run.process.communicate(timeout=PATIENCE)
-    assert run.process.returncode == 0, rest
-    assert "stopping now" not in rest and "Traceback" not in rest
-    assert rest.rstrip().endswith("the program goes on")
+    assert run.end() == 0, run.text
+    assert "stopping now" not in run.text and "Traceback" not in run.text
+    assert run.text.rstrip().endswith("the program goes on")
 
 
 def test_an_object_cannot_be_reloaded(caplog: pytest.LogCaptureFixture) -> None:
@@ -368,12 +295,12 @@ def test_an_object_cannot_be_reloaded(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_reloader_that_a_program_makes(start: Start, reloader: str) -> None:
     run = start("embedded.py", reloader)
     run.started()
-    assert run.ask() == "one"
+    assert run.get() == "one"
     run.edit("helper.py", words("two"))
     run.wait_for("detected changes in 'helper.py'. Reloading...")
     run.started()
-    assert run.ask() == "two"
-    assert run.end() == 0
+    assert run.get() == "two"
+    assert run.end(signal.SIGINT) == 0
     assert run.text.rstrip().endswith("the program goes on")
 
 

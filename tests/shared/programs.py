@@ -44,6 +44,7 @@ class Program:
     """
 
     def __init__(self, folder: Path, *arguments: str, **options: Any) -> None:
+        self.folder = folder
         self.text, self.out = "", b""
         self.unmatched: list[str] = []
         self._begun = b""  # a line that has no end yet
@@ -173,7 +174,8 @@ class Program:
                 pipe.close()
 
 
-Start = Callable[..., Program]
+Start = Callable[..., Any]
+"""What makes a `Program`, or one of a subclass."""
 
 
 @pytest.fixture
