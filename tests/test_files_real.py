@@ -5,26 +5,20 @@ Nothing waits for time: the applications say on standard error what has happened
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-import uvicorn
+from programs import Program, Start
 
 if sys.platform == "win32":
     pytest.skip("there is no USR1", allow_module_level=True)
-
-PATIENCE = 60.0
-"""Seconds after which a command that says nothing any more is killed: a net, no test is meant to come near it."""
 
 SIMPLE = """
 async def app(scope, receive, send):
@@ -90,76 +84,9 @@ async def app(scope, receive, send):
 '''
 
 
-class Command:
-    """The command in a folder of its own; standard error as it comes, standard output collected."""
-
-    def __init__(self, folder: Path, *arguments: str, code: str = "", **environment: str) -> None:
-        start = ["-c", code] if code else ["-m", "uvicorn", *arguments, "--port", "0"]
-        env = {name: value for name, value in os.environ.items() if not name.startswith("UVICORN_")}
-        if "PYTHONPATH" not in env and "UVICORN_TEST_INSTALLED" not in os.environ:
-            env["PYTHONPATH"] = str(Path(uvicorn.__file__).parents[1])
-        self.process = subprocess.Popen(
-            [sys.executable, *start],
-            cwd=folder,
-            env={**env, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.text = ""
-        self.out: list[str] = []
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-        self.net = threading.Timer(PATIENCE, self.process.kill)  # its workers follow, and the pipes end
-        self.net.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.out.append(line)
-
-    def expect(self, words: str) -> re.Match[str]:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.text += line
-            if found := re.search(words, line):
-                return found
-        raise AssertionError(f"{words!r} never came, but:\n{self.text}")
-
-    def port(self) -> int:
-        return int(self.expect(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")[1])
-
-    def end(self, number: signal.Signals | None = None) -> int:
-        if number is not None:
-            self.process.send_signal(number)
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.text += line
-        self.reader.join(PATIENCE)
-        return self.process.wait(PATIENCE)
-
-    def close(self) -> None:
-        self.net.cancel()
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        self.process.wait()
-        self.reader.join(PATIENCE)
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream is not None:
-                stream.close()
-
-
-Run = Callable[..., Command]
-
-
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    commands: list[Command] = []
+def run(tmp_path: Path, start_python: Start) -> Start:
+    """run(*arguments, code="", **environment): standard output is apart, and buffered as it is for a user."""
     for name, source in {
         "simple": SIMPLE,
         "configures": CONFIGURES + SIMPLE,
@@ -168,20 +95,11 @@ def run(tmp_path: Path) -> Iterator[Run]:
     }.items():
         (tmp_path / f"{name}.py").write_text(source)
 
-    def start(*arguments: str, **settings: str) -> Command:
-        commands.append(Command(tmp_path, *arguments, **settings))
-        return commands[-1]
+    def start(*arguments: str, code: str = "", **environment: str) -> Program:
+        command = ("-c", code) if code else ("-m", "uvicorn", *arguments, "--port", "0")
+        return start_python(*command, stderr=subprocess.PIPE, env={"PYTHONUNBUFFERED": "", **environment})
 
-    yield start
-    for command in commands:
-        command.close()
-
-
-def get(port: int, path: str = "/") -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    connection.request("GET", path)
-    assert connection.getresponse().read() == b"here"
-    connection.close()
+    return start
 
 
 # -- whole lines from many workers -----------------------------------------------------------------------------
@@ -205,22 +123,22 @@ def numbers(text: str, kind: str, size: int) -> dict[int, list[int]]:
     return found
 
 
-def write_and_rotate(run: Run, folder: Path, kind: str, count: int) -> None:
+def write_and_rotate(run: Start, folder: Path, kind: str, count: int) -> None:
     """logrotate's sequence while four workers write: rename, then USR1."""
     size = 8192
     option = "--log-file" if kind == "log" else "--access-log-file"
     sizes = {"COUNT": str(count), "SIZE": str(size)}
     command = run("writer:app", "--workers", "4", "--log-level", "debug", option, "the.log", KIND=kind, **sizes)
-    workers = [int(command.expect(r"= half (\d+)")[1]) for _ in range(4)]
+    workers = [int(command.wait_for(r"= half (\d+)")[1]) for _ in range(4)]
     (folder / "the.log").rename(folder / "the.log.1")
-    command.process.send_signal(signal.SIGUSR1)
+    command.tell(signal.SIGUSR1)
     for _ in range(4):
-        command.expect("= reopened")
+        command.wait_for("= reopened")
     for worker in workers:
         os.kill(worker, signal.SIGUSR2)
     wrote: Counter[int] = Counter()
     for _ in range(4):
-        found = command.expect(r"= wrote (\d+) (\d+)")
+        found = command.wait_for(r"= wrote (\d+) (\d+)")
         wrote[int(found[2])] = int(found[1])
     assert command.end(signal.SIGTERM) == 0, command.text
     old = numbers((folder / "the.log.1").read_text(), kind, size)
@@ -232,24 +150,24 @@ def write_and_rotate(run: Run, folder: Path, kind: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["access", "log"])
-def test_rotation_loses_no_line_and_tears_none(run: Run, tmp_path: Path, kind: str) -> None:
+def test_rotation_loses_no_line_and_tears_none(run: Start, tmp_path: Path, kind: str) -> None:
     write_and_rotate(run, tmp_path, kind, 500)
 
 
 @pytest.mark.system
 @pytest.mark.parametrize("kind", ["access", "log"])
-def test_rotation_at_full_size(run: Run, tmp_path: Path, kind: str) -> None:
+def test_rotation_at_full_size(run: Start, tmp_path: Path, kind: str) -> None:
     write_and_rotate(run, tmp_path, kind, 10_000)
 
 
-def test_lines_on_a_pipe_are_whole(run: Run) -> None:
+def test_lines_on_a_pipe_are_whole(run: Start) -> None:
     """Batches of several writers would mix above 4096 bytes."""
     command = run("writer:app", "--workers", "4", KIND="access", COUNT="1000", SIZE="700")
-    for worker in [int(command.expect(r"= half (\d+)")[1]) for _ in range(4)]:
+    for worker in [int(command.wait_for(r"= half (\d+)")[1]) for _ in range(4)]:
         os.kill(worker, signal.SIGUSR2)
-    wrote = {int(found[2]): int(found[1]) for _ in range(4) if (found := command.expect(r"= wrote (\d+) (\d+)"))}
+    wrote = {int(found[2]): int(found[1]) for _ in range(4) if (found := command.wait_for(r"= wrote (\d+) (\d+)"))}
     assert command.end(signal.SIGTERM) == 0
-    assert numbers("".join(command.out), "access", 700) == {pid: list(range(count)) for pid, count in wrote.items()}
+    assert numbers(command.out.decode(), "access", 700) == {pid: list(range(count)) for pid, count in wrote.items()}
 
 
 # -- one process and many, until the end -----------------------------------------------------------------------
@@ -262,55 +180,52 @@ PROCESSES = pytest.mark.parametrize("processes", [(), ("--workers", "2")], ids=[
 @pytest.mark.parametrize("module", ["simple", "configures"])
 @pytest.mark.parametrize("to_file", [True, False])
 def test_no_line_is_lost_at_a_stop(
-    run: Run, tmp_path: Path, processes: tuple[str, ...], module: str, to_file: bool
+    run: Start, tmp_path: Path, processes: tuple[str, ...], module: str, to_file: bool
 ) -> None:
     command = run(f"{module}:app", *processes, *(["--access-log-file", "a.log"] if to_file else []))
-    port = command.port()
     for number in range(50):
-        get(port, f"/{number}")
+        assert command.get(f"/{number}") == "here"
     assert command.end(signal.SIGTERM) == 0, command.text
-    text = (tmp_path / "a.log").read_text() if to_file else "".join(command.out)
+    text = (tmp_path / "a.log").read_text() if to_file else command.out.decode()
     assert Counter(re.findall(r'"GET /(\d+) HTTP/1.1" 200 OK\n', text)) == Counter(str(n) for n in range(50))
 
 
 @PROCESSES
-def test_usr1_after_a_move(run: Run, tmp_path: Path, processes: tuple[str, ...]) -> None:
+def test_usr1_after_a_move(run: Start, tmp_path: Path, processes: tuple[str, ...]) -> None:
     """Relative paths mean the folder of the start, wherever the application has gone since."""
     command = run("moves:app", *processes, "--access-log-file", "a.log")
-    port = command.port()
-    get(port, "/old")
+    assert command.get("/old") == "here"
     (tmp_path / "a.log").rename(tmp_path / "a.log.1")
-    command.process.send_signal(signal.SIGUSR1)
-    command.expect(rf"(Log files|Received SIGUSR1): reopened {tmp_path}/a\.log\.")
+    command.tell(signal.SIGUSR1)
+    command.wait_for(rf"(Log files|Received SIGUSR1): reopened {tmp_path}/a\.log\.")
     assert (tmp_path / "a.log").exists()
     assert command.end(signal.SIGTERM) == 0
     assert '"GET /old HTTP/1.1" 200 OK' in (tmp_path / "a.log.1").read_text()
 
 
 @PROCESSES
-def test_usr1_without_a_file_is_a_sentence(run: Run, processes: tuple[str, ...]) -> None:
+def test_usr1_without_a_file_is_a_sentence(run: Start, processes: tuple[str, ...]) -> None:
     command = run("simple:app", *processes)
-    port = command.port()
-    get(port)
-    command.process.send_signal(signal.SIGUSR1)
-    command.expect(r"no log file is open that could be reopened\.")
-    get(port)
+    assert command.get() == "here"
+    command.tell(signal.SIGUSR1)
+    command.wait_for(r"no log file is open that could be reopened\.")
+    assert command.get() == "here"
     assert command.end(signal.SIGTERM) == 0
 
 
-def test_a_log_file_that_cannot_be_opened_is_exit_code_2(run: Run, tmp_path: Path) -> None:
+def test_a_log_file_that_cannot_be_opened_is_exit_code_2(run: Start, tmp_path: Path) -> None:
     command = run("simple:app", "--log-file", "missing/x.log")
     assert command.end() == 2
     assert f"Cannot open --log-file {tmp_path}/missing/x.log: there is no folder {tmp_path}/missing." in command.text
 
 
-def test_a_program_rotates_as_well(run: Run, tmp_path: Path) -> None:
+def test_a_program_rotates_as_well(run: Start, tmp_path: Path) -> None:
     code = "import simple, uvicorn\nuvicorn.run(simple.app, '127.0.0.1', 0, access_log_file='a.log', pid='p')"
     command = run(code=code)
-    get(command.port())
+    assert command.get() == "here"
     (tmp_path / "a.log").rename(tmp_path / "a.log.1")
-    command.process.send_signal(signal.SIGUSR1)
-    command.expect("Log files: reopened")
+    command.tell(signal.SIGUSR1)
+    command.wait_for("Log files: reopened")
     assert (tmp_path / "p").read_text() == f"{command.process.pid}\n"
     assert command.end(signal.SIGTERM) == -signal.SIGTERM  # raised again, for the program
     assert not (tmp_path / "p").exists()
@@ -321,11 +236,11 @@ def test_a_program_rotates_as_well(run: Run, tmp_path: Path) -> None:
 
 
 @PROCESSES
-def test_the_pid_file(run: Run, tmp_path: Path, processes: tuple[str, ...]) -> None:
+def test_the_pid_file(run: Start, tmp_path: Path, processes: tuple[str, ...]) -> None:
     path = tmp_path / "p"
     path.write_text("garbage")
     command = run("moves:app", *processes, "--pid", "p")
-    get(command.port())
+    assert command.get() == "here"
     assert path.read_text() == f"{command.process.pid}\n"
     second = run("simple:app", *processes, "--pid", "p")
     assert second.end() == 3
@@ -335,21 +250,23 @@ def test_the_pid_file(run: Run, tmp_path: Path, processes: tuple[str, ...]) -> N
     assert not path.exists()
 
 
-def test_a_worker_that_dies_leaves_the_masters_file(run: Run, tmp_path: Path) -> None:
+def test_a_worker_that_dies_leaves_the_masters_file(run: Start, tmp_path: Path) -> None:
     command = run("simple:app", "--workers", "2", "--pid", "p")
     for _ in range(2):  # one that has not started yet would be replaced without a word
-        command.expect("Application startup complete")
+        command.wait_for("Application startup complete")
     worker = int(re.findall(r"Started server process \[(\d+)\]", command.text)[0])
     os.kill(worker, signal.SIGTERM)
-    command.expect(rf"Worker \d \[{worker}\] ")
-    command.expect("Started server process")
+    command.wait_for(rf"Worker \d \[{worker}\] ")
+    command.wait_for("Started server process")
     assert (tmp_path / "p").read_text() == f"{command.process.pid}\n"
     assert command.end(signal.SIGTERM) == 0
     assert not (tmp_path / "p").exists()
 
 
 @PROCESSES
-def test_an_application_that_cannot_start_leaves_no_file(run: Run, tmp_path: Path, processes: tuple[str, ...]) -> None:
+def test_an_application_that_cannot_start_leaves_no_file(
+    run: Start, tmp_path: Path, processes: tuple[str, ...]
+) -> None:
     command = run("missing:app", *processes, "--pid", "p")
     assert command.end() == 3
     assert not (tmp_path / "p").exists()

@@ -6,24 +6,19 @@ Everything waits for a line of the log, an answer, or the end of a process.
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import signal
 import socket
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-import uvicorn
+from programs import PATIENCE, Program, Start
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
 
-PATIENCE = 60.0
 APP = """
 import asyncio, os, re, sys, threading, time
 
@@ -67,97 +62,22 @@ async def app(scope, receive, send):
 """
 
 
-class Serving:
-    """One run of the command in a session of its own, and its output."""
-
-    def __init__(self, folder: Path, *options: str, **environment: str) -> None:
-        (folder / "served.py").write_text(APP)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "served:app", "--port", "0", "--no-access-log", *options],
-            cwd=folder,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(Path(uvicorn.__file__).parents[1]),
-                "PYTHONUNBUFFERED": "1",
-                "NO_COLOR": "1",
-                **environment,
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.watchdog = threading.Timer(PATIENCE, self.kill)
-        self.watchdog.start()
-        self.text = ""
-        self.unmatched: list[str] = []
-        self.port = int(self.expect(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")[1])
-
-    def expect(self, pattern: str) -> re.Match[str]:
-        """Read until a line matches that has not matched before: processes that end and begin write in any order."""
-        assert self.process.stdout is not None
-        for index, line in enumerate(self.unmatched):
-            if found := re.search(pattern, line):
-                del self.unmatched[index]
-                return found
-        for line in self.process.stdout:
-            self.text += line
-            if found := re.search(pattern, line):
-                return found
-            self.unmatched.append(line)
-        raise AssertionError(f"{pattern!r} never came:\n{self.text}")
-
-    def ask(self, path: str = "/") -> http.client.HTTPConnection:
-        """Send a request and do not wait for the answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        connection.request("GET", path)
-        return connection
-
-    def get(self, path: str = "/") -> list[str]:
-        """The answer's words: the pid of the worker, and the greeting."""
-        connection = self.ask(path)
-        words = connection.getresponse().read().decode().split(" ")
-        connection.close()
-        return words
-
-    def signal(self, name: str, pid: int | None = None) -> None:
-        os.kill(pid or self.process.pid, getattr(signal, name))
-
-    def end(self, name: str = "SIGTERM") -> int:
-        self.signal(name)
-        assert self.process.stdout is not None
-        self.text += self.process.stdout.read()
-        return self.process.wait(PATIENCE)
-
-    def kill(self) -> None:
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-
-    def close(self) -> None:
-        self.watchdog.cancel()
-        self.kill()
-        self.process.wait(PATIENCE)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-Serve = Callable[..., Serving]
-
-
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    running: list[Serving] = []
+def serve(tmp_path: Path, start_command: Start) -> Start:
+    """serve(*options, **environment): the command, once it listens."""
+    (tmp_path / "served.py").write_text(APP)
 
-    def begin(*options: str, **environment: str) -> Serving:
-        running.append(Serving(tmp_path, *options, **environment))
-        return running[-1]
+    def begin(*options: str, **environment: str) -> Program:
+        server: Program = start_command("served:app", "--port", "0", "--no-access-log", *options, env=environment)
+        server.listens()
+        return server
 
-    yield begin
-    for one in running:
-        one.close()
+    return begin
+
+
+def words(server: Program) -> list[str]:
+    """The answer's words: the pid of the worker, and the greeting."""
+    return server.get().split(" ")
 
 
 EXACT_LINES = sys.implementation.name == "cpython"
@@ -174,7 +94,7 @@ HANG = ("--supervise", "--timeout-worker-healthcheck", "1")
     ],
 )
 def test_a_blocked_loop_is_told_with_the_guilty_line_and_replaced(
-    serve: Serve, kind: str, state: str, line: str
+    serve: Start, kind: str, state: str, line: str
 ) -> None:
     server = serve(*HANG)
     waiting = server.ask("/wait")
@@ -191,14 +111,14 @@ def test_a_blocked_loop_is_told_with_the_guilty_line_and_replaced(
         named = server.expect(r"  GET /\S+ from 127\.0\.0\.1:\d+, \d+\.\d s")[0]
         named += server.expect(r"  GET /\S+ from 127\.0\.0\.1:\d+, \d+\.\d s")[0]
         assert "/wait" in named and f"/block/{kind}?secret=1" in named
-    assert server.get()[0] != pid
-    assert server.end() == 0
+    assert words(server)[0] != pid
+    assert server.end(signal.SIGTERM) == 0
     assert "run_in_loop" in server.text and "click" not in server.text  # our own frames below it say nothing
     waiting.close()
     blocked.close()
 
 
-def test_a_busy_loop_that_turns_is_left_alone(serve: Serve) -> None:
+def test_a_busy_loop_that_turns_is_left_alone(serve: Start) -> None:
     """Twelve requests of a quarter of a second each, one after the other: three times the limit, at full load."""
     pytest.importorskip("uvloop")  # on asyncio they would be one turn of the loop: the next test
     server = serve(*HANG)
@@ -208,11 +128,11 @@ def test_a_busy_loop_that_turns_is_left_alone(serve: Serve) -> None:
         pids.add(connection.getresponse().read())
         connection.close()
     assert len(pids) == 1
-    assert server.end() == 0
+    assert server.end(signal.SIGTERM) == 0
     assert "has not turned" not in server.text
 
 
-def test_a_turn_that_works_through_many_requests_is_no_hang(serve: Serve) -> None:
+def test_a_turn_that_works_through_many_requests_is_no_hang(serve: Start) -> None:
     """They are all ready in one turn of the loop, which takes three times the limit."""
     server = serve(*HANG, "--loop", "asyncio")  # uvloop accepts one connection in a turn
     connections = [server.ask("/busy/0.5"), *(server.ask("/busy/0.2") for _ in range(16))]
@@ -221,22 +141,22 @@ def test_a_turn_that_works_through_many_requests_is_no_hang(serve: Serve) -> Non
         pids.add(connection.getresponse().read())
         connection.close()
     assert len(pids) == 1
-    assert server.end() == 0
+    assert server.end(signal.SIGTERM) == 0
     assert "killing" not in server.text
 
 
-def test_a_worker_in_a_debugger_is_not_judged(serve: Serve) -> None:
+def test_a_worker_in_a_debugger_is_not_judged(serve: Start) -> None:
     server = serve(*HANG, TRACED="4")
     connection = server.ask("/block/traced")
     pid = server.expect(r"blocking (\d+)")[1]
     server.expect("is held by a debugger: it is not judged")
     assert connection.getresponse().read().decode().split()[0] == pid
     connection.close()
-    assert server.end() == 0
+    assert server.end(signal.SIGTERM) == 0
     assert "killing" not in server.text
 
 
-def test_recycling_after_requests_loses_none(serve: Serve) -> None:
+def test_recycling_after_requests_loses_none(serve: Start) -> None:
     server = serve("--supervise", "--limit-max-requests", "20", "--limit-max-requests-jitter", "0")
     pids: list[str] = []
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
@@ -249,58 +169,56 @@ def test_recycling_after_requests_loses_none(serve: Serve) -> None:
         # http.client connects anew by itself after an answer that says `Connection: close`
     connection.close()
     server.expect(r"Worker 0 \[\d+\] has served \d+ requests: replacing it\.")
-    assert server.end() == 0
+    assert server.end(signal.SIGTERM) == 0
     assert "ERROR" not in server.text
 
 
-def test_one_process_ends_at_its_limit_of_requests(serve: Serve) -> None:
+def test_one_process_ends_at_its_limit_of_requests(serve: Start) -> None:
     server = serve("--limit-max-requests", "3", "--limit-max-requests-jitter", "0")
     for _ in range(3):
         server.get()
     server.expect("Maximum request limit of 3 exceeded. Terminating process.")
-    assert server.process.stdout is not None
-    server.text += server.process.stdout.read()
-    assert server.process.wait(PATIENCE) == 0
+    assert server.end() == 0
 
 
-def test_recycling_by_lifetime(serve: Serve) -> None:
+def test_recycling_by_lifetime(serve: Start) -> None:
     server = serve("--supervise", "--limit-worker-lifetime", "1")
-    first = server.get()[0]
+    first = words(server)[0]
     server.expect(rf"Worker 0 \[{first}\] has served for 1 s: replacing it")
     server.expect("Application startup complete")
     server.expect("Finished server process")
-    assert server.get()[0] != first
-    assert server.end() == 0
+    assert words(server)[0] != first
+    assert server.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.system
-def test_recycling_by_memory(serve: Serve) -> None:
+def test_recycling_by_memory(serve: Start) -> None:
     """The look at the memory comes every 10 s."""
     server = serve("--supervise", "--limit-worker-memory", "1MB")
     server.expect(r"Worker 0 \[\d+\] uses \d+ MB, more than its 1 MB: replacing it")
-    assert server.end() == 0
+    assert server.end(signal.SIGTERM) == 0
 
 
-def test_a_reload_reads_the_environment_file_again(serve: Serve, tmp_path: Path) -> None:
+def test_a_reload_reads_the_environment_file_again(serve: Start, tmp_path: Path) -> None:
     pytest.importorskip("dotenv")
     (tmp_path / "app.env").write_text("GREETING=one\nHOME=/nowhere\n")
     server = serve("--supervise", "--env-file", "app.env")
-    assert server.get()[1] == "one"
+    assert words(server)[1] == "one"
     (tmp_path / "app.env").write_text("GREETING=two\n")
-    server.signal("SIGHUP")
+    server.tell(signal.SIGHUP)
     server.expect(r"reloaded: 1 worker, generation 2, \d+\.\d s")
     server.expect("Finished server process")
-    assert server.get()[1] == "two"
+    assert words(server)[1] == "two"
     (tmp_path / "app.env").unlink()
-    server.signal("SIGHUP")
+    server.tell(signal.SIGHUP)
     server.expect(r"reload failed, still serving generation 2: Cannot read --env-file .*app\.env: No such file")
-    assert server.get()[1] == "two"
+    assert words(server)[1] == "two"
     (tmp_path / "app.env").write_text("")
-    server.signal("SIGHUP")
+    server.tell(signal.SIGHUP)
     server.expect("reloaded: 1 worker, generation 3")
     server.expect("Finished server process")
-    assert server.get()[1] == ""
-    assert server.end() == 0
+    assert words(server)[1] == ""
+    assert server.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize(
@@ -312,7 +230,7 @@ def test_a_reload_reads_the_environment_file_again(serve: Serve, tmp_path: Path)
         ("[", "uvicorn.toml"),
     ],
 )
-def test_settings_that_cannot_serve_change_nothing(serve: Serve, tmp_path: Path, line: str, reason: str) -> None:
+def test_settings_that_cannot_serve_change_nothing(serve: Start, tmp_path: Path, line: str, reason: str) -> None:
     """Neither what serves, nor what replaces it."""
     file = tmp_path / "uvicorn.toml"
     file.write_text("workers = 2\n")
@@ -320,37 +238,37 @@ def test_settings_that_cannot_serve_change_nothing(serve: Serve, tmp_path: Path,
     for _ in range(2):
         server.expect("Application startup complete")
     file.write_text(f"workers = 1\n{line}\n")
-    server.signal("SIGHUP")
+    server.tell(signal.SIGHUP)
     server.expect(f"reload failed, still serving generation 1: .*{re.escape(reason)}")
-    server.signal("SIGKILL", int(server.get()[0]))
+    server.tell(signal.SIGKILL, int(words(server)[0]))
     server.expect("was killed by SIGKILL from outside")
     server.expect("Application startup complete")
     file.write_text("workers = 3\n")
-    server.signal("SIGHUP")
+    server.tell(signal.SIGHUP)
     server.expect(r"reloaded: 3 workers, generation \d")
-    assert server.end() == 0
+    assert server.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize("options", [("--supervise",), ()], ids=["master", "alone"])
-def test_stop_now_has_no_word_about_itself(serve: Serve, options: tuple[str, ...]) -> None:
+def test_stop_now_has_no_word_about_itself(serve: Start, options: tuple[str, ...]) -> None:
     server = serve(*options, "--lifespan", "on", APP="lifespan")
     connection = server.ask("/wait")
     server.expect("waiting")
-    server.signal("SIGTERM")
+    server.tell(signal.SIGTERM)
     server.expect("Shutting down")
-    assert server.end("SIGQUIT") == 0
+    assert server.end(signal.SIGQUIT) == 0
     assert "Traceback" not in server.text
     connection.close()
 
 
 @pytest.mark.parametrize("options", [("--supervise",), ()], ids=["master", "alone"])
-def test_a_stop_with_a_delay_goes_on_accepting(serve: Serve, options: tuple[str, ...]) -> None:
+def test_a_stop_with_a_delay_goes_on_accepting(serve: Start, options: tuple[str, ...]) -> None:
     server = serve(*options, "--shutdown-delay", "600")
     server.get()
-    server.signal("SIGTERM")
+    server.tell(signal.SIGTERM)
     server.expect("ccepting for 600 s more, then stopping")
     server.get()
-    assert server.end() == 0
+    assert server.end(signal.SIGTERM) == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
 
@@ -358,27 +276,27 @@ def test_a_stop_with_a_delay_goes_on_accepting(serve: Serve, options: tuple[str,
 @pytest.mark.parametrize("options", [("--supervise",), ()], ids=["master", "alone"])
 @pytest.mark.parametrize("path", ["/wait", "/thread"])
 def test_an_application_that_never_returns_does_not_hold_up_the_stop(
-    serve: Serve, options: tuple[str, ...], path: str
+    serve: Start, options: tuple[str, ...], path: str
 ) -> None:
     server = serve(*options, "--timeout-graceful-shutdown", "1")
     connection = server.ask(path)
     server.expect("waiting" if path == "/wait" else "threaded")
-    assert server.end() == 0
+    assert server.end(signal.SIGTERM) == 0
     connection.close()
 
 
-def test_the_boot_limit_is_told_with_the_stack(serve: Serve, tmp_path: Path) -> None:
+def test_the_boot_limit_is_told_with_the_stack(serve: Start, tmp_path: Path) -> None:
     server = serve("--supervise", "--timeout-worker-boot", "3")
     server.get()
     (tmp_path / "served.py").write_text("import time\n\n\ndef connect():\n    time.sleep(600)\n\n\nconnect()\n")
-    server.signal("SIGHUP")
+    server.tell(signal.SIGHUP)
     server.expect(rf'served\.py", line {5 if EXACT_LINES else "[0-9]+"} in connect')
     server.expect("reload failed, still serving generation 1: Worker 0 .* it was not ready within 3 s")
     server.get()
-    assert server.end() == 0
+    assert server.end(signal.SIGTERM) == 0
 
 
-def test_a_stop_leads_out_of_an_import_wherever_it_stands(serve: Serve, tmp_path: Path) -> None:
+def test_a_stop_leads_out_of_an_import_wherever_it_stands(serve: Start, tmp_path: Path) -> None:
     """An exception is dropped in the callback of a weak reference, with a traceback, and the import would go on."""
     server = serve("--supervise")
     server.get()
@@ -387,7 +305,7 @@ def test_a_stop_leads_out_of_an_import_wherever_it_stands(serve: Serve, tmp_path
         "def gone(reference):\n    print('inside the callback', flush=True)\n    time.sleep(600)\n\n\n"
         "thing = Thing()\nreference = weakref.ref(thing, gone)\ndel thing\ngc.collect()\n"
     )
-    server.signal("SIGHUP")
+    server.tell(signal.SIGHUP)
     server.expect("inside the callback")
-    assert server.end() == 0
+    assert server.end(signal.SIGTERM) == 0
     assert "Traceback" not in server.text and "Exception ignored" not in server.text

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import queue
-import re
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import uvicorn
+from programs import PATIENCE, Program, Start
 
 connection = pytest.importorskip("websockets.sync.client")
 closed = pytest.importorskip("websockets.exceptions").ConnectionClosed
@@ -23,7 +18,6 @@ closed = pytest.importorskip("websockets.exceptions").ConnectionClosed
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
 
-PATIENCE = 60.0
 CLIENTS = 6
 APP = """
 import os
@@ -43,58 +37,11 @@ async def app(scope, receive, send):
 """
 
 
-class Master:
-    """The command with two workers, and the lines it logs."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        (folder / "collect.py").write_text(APP)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "collect:app", "--port", "0", "--workers", "2", *options],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(Path(uvicorn.__file__).parents[1]), "NO_COLOR": "1"},
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.lines: queue.Queue[str | None] = queue.Queue()
-        self.reader = threading.Thread(target=self._read)
-        self.reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as lines:
-            for line in lines:
-                self.lines.put(line)
-        self.lines.put(None)
-
-    def line(self, pattern: str) -> re.Match[str]:
-        seen = ""
-        while (line := self.lines.get(timeout=PATIENCE)) is not None:
-            seen += line
-            if found := re.search(pattern, line):
-                return found
-        raise AssertionError(f"no line with {pattern!r}:\n{seen}")
-
-    def end(self) -> None:
-        try:
-            if self.process.poll() is None:
-                self.process.terminate()
-                self.process.wait(PATIENCE)
-        finally:
-            if self.process.poll() is None:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
-            self.reader.join(PATIENCE)
-
-
 @pytest.fixture
-def master(tmp_path: Path, ws: str) -> Iterator[Master]:
-    made = Master(tmp_path, "--ws", ws)
-    try:
-        yield made
-    finally:
-        made.end()
+def master(tmp_path: Path, start_command: Start, ws: str) -> Program:
+    (tmp_path / "collect.py").write_text(APP)
+    master: Program = start_command("collect:app", "--port", "0", "--workers", "2", "--ws", ws)
+    return master
 
 
 class Talker(threading.Thread):
@@ -134,8 +81,8 @@ class Talker(threading.Thread):
             self.codes.append(exc.rcvd.code if exc.rcvd is not None else 1006)
 
 
-def test_no_message_is_lost(master: Master, tmp_path: Path) -> None:
-    port = master.line(r"running on http://127\.0\.0\.1:(\d+)")[1]
+def test_no_message_is_lost(master: Program, tmp_path: Path) -> None:
+    port = master.listens()
     talkers = [Talker(str(number), f"ws://127.0.0.1:{port}/") for number in range(CLIENTS)]
     for talker in talkers:
         talker.start()
@@ -143,8 +90,8 @@ def test_no_message_is_lost(master: Master, tmp_path: Path) -> None:
         for generation in (2, 3):
             for talker in talkers:  # who comes only now is not sent away
                 assert talker.talking.wait(PATIENCE)
-            master.process.send_signal(signal.SIGHUP)
-            master.line(rf"reloaded: 2 workers, generation {generation}")
+            master.tell(signal.SIGHUP)
+            master.wait_for(rf"reloaded: 2 workers, generation {generation}")
             for talker in talkers:
                 assert talker.sent_away.wait(PATIENCE)
                 talker.sent_away.clear()
@@ -155,7 +102,7 @@ def test_no_message_is_lost(master: Master, tmp_path: Path) -> None:
             talker.join(PATIENCE)
     assert [talker.fault for talker in talkers] == [None] * CLIENTS
     assert {code for talker in talkers for code in talker.codes} == {1012}
-    master.end()
+    assert master.end(signal.SIGTERM) == 0
     record = (tmp_path / "record").read_text().splitlines()
     assert len(record) > 100
     for talker in talkers:
