@@ -6,30 +6,21 @@ that start with `$ uvicorn` or `$ python` are commands that work beside those fi
 
 from __future__ import annotations
 
-import http.client
-import os
 import re
 import runpy
 import shlex
 import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-import uvicorn
+from programs import RUNNING, Program, Start
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
-PATIENCE = 30.0
 
-RUNNING = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"# (\w+\.py)\n")
 PORT = re.compile(r'(port=|"127\.0\.0\.1", )\d+')
@@ -65,47 +56,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@contextmanager
-def started(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process in `folder`, with the uvicorn under test. It never outlives the block, nor `PATIENCE`."""
-    process = subprocess.Popen(
-        arguments,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(uvicorn.__file__).parents[1]), "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    watchdog = threading.Timer(PATIENCE, process.kill)
-    watchdog.start()
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-        watchdog.cancel()
-
-
-def use(process: subprocess.Popen[str]) -> int:
+def use(program: Program) -> int:
     """Wait until it serves, ask once, end it with SIGTERM; the exit code, also when it ends by itself."""
-    assert process.stdout is not None
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        running = RUNNING.search(line)
-        if running:
-            connection = http.client.HTTPConnection("127.0.0.1", int(running[1]), timeout=PATIENCE)
-            connection.request("GET", "/")
-            reply = connection.getresponse()
-            assert reply.status == 200 and reply.read()
-            connection.close()
-            process.terminate()
-    code = process.wait()
-    print("".join(said))  # pytest shows it when the test fails
-    return code
+    if program.until(lambda: re.search(RUNNING, program.text), RUNNING):
+        assert program.get()
+        program.tell(signal.SIGTERM)
+    return program.end()
 
 
 def test_there_is_something_to_run() -> None:
@@ -115,26 +71,24 @@ def test_there_is_something_to_run() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=shlex.join)
-def test_commands(command: list[str], folder: Path) -> None:
+def test_commands(command: list[str], folder: Path, start_python: Start) -> None:
     for optional in {"uvloop", "httptools"} & set(command):
         pytest.importorskip(optional)
-    program, *arguments = command
-    arguments = [*(["-m", "uvicorn"] if program == "uvicorn" else []), *arguments]
+    arguments = ["-m", *command] if command[0] == "uvicorn" else command[1:]
     if "uvicorn" in command:
         arguments += ["--port", "0"]
-    with started([sys.executable, *arguments], folder) as process:
-        assert use(process) == 0
+    program = start_python(*arguments)
+    assert use(program) == 0, program.text
 
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=lambda block: block.file_name)
-def test_programs(block: Block, folder: Path) -> None:
-    with started([sys.executable, block.file_name], folder) as process:
-        # A program that calls run() ends by the signal it was sent, which run() raises again; the others by themselves.
-        if "uvicorn.run(" in block.text:
-            assert use(process) == -signal.SIGTERM
-        else:
-            output, _ = process.communicate()
-            assert process.returncode == 0, output
+def test_programs(block: Block, folder: Path, start_python: Start) -> None:
+    program = start_python(block.file_name)
+    # A program that calls run() ends by the signal it was sent, which run() raises again; the others by themselves.
+    if "uvicorn.run(" in block.text:
+        assert use(program) == -signal.SIGTERM, program.text
+    else:
+        assert program.end() == 0, program.text
 
 
 def test_options_table() -> None:
