@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import uvicorn
+from programs import PACKAGE, PATIENCE, Program, Start
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
 
 from uvicorn import apart
-
-PATIENCE = 60.0
 
 APP = """
 import os, sys
@@ -49,27 +45,15 @@ if __name__ == "__main__":
 """
 
 
-Start = Callable[..., Any]
-
-
 @pytest.fixture
-def start(tmp_path: Path, start_program: Any) -> Start:
+def start(tmp_path: Path, start_program: Start) -> Start:
     (tmp_path / "good.py").write_text(APP)
 
-    def begin(settings: str = "workers=2", *arguments: str, before: str = "pass", **options: Any) -> Any:
+    def begin(settings: str = "workers=2", *arguments: str, before: str = "pass", **options: Any) -> Program:
         source = options.pop("source", CALLER).format(settings=settings, before=before)
         return start_program(source, *arguments, **options)
 
     return begin
-
-
-def get(port: int, path: str = "/") -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    connection.request("GET", path)
-    try:
-        return connection.getresponse().read().decode()
-    finally:
-        connection.close()
 
 
 # -- what travels ----------------------------------------------------------------------------------------------
@@ -93,14 +77,14 @@ def test_a_frozen_program_has_no_interpreter(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_reload_serves_new_code_although_the_caller_has_imported_it(start: Start, tmp_path: Path) -> None:
     program = start("workers=2", "one", "two")
-    master, port = program.serves()
-    assert get(port) == f"1 ['one', 'two'] False {master}"
+    master = program.serves()
+    assert program.get() == f"1 ['one', 'two'] False {master}"
     assert master != program.process.pid
     assert "same code" not in program.text
     (tmp_path / "good.py").write_text(APP.replace("VERSION = 1", "VERSION = 22"))
-    program.process.send_signal(signal.SIGHUP)
+    program.tell(signal.SIGHUP)
     program.wait_for(r"(?s)reloading(.*Finished server process){2}")
-    assert get(port).startswith("22 ")
+    assert program.get().startswith("22 ")
     assert program.end(signal.SIGTERM) == 0
     assert "run() has returned" in program.text
 
@@ -118,7 +102,7 @@ def test_signals_are_passed_on_and_so_is_the_exit_code(start: Start, number: sig
 def test_the_other_signals_reach_the_master_too(start: Start, number: signal.Signals) -> None:
     program = start("workers=2")
     program.serves()
-    program.process.send_signal(number)
+    program.tell(number)
     if number is signal.SIGTTIN:
         program.wait_for("Application startup complete")
     elif number is signal.SIGTTOU:
@@ -132,9 +116,8 @@ def test_the_other_signals_reach_the_master_too(start: Start, number: signal.Sig
 def test_a_signal_to_the_whole_group_stops_once(start: Start, tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C, and a service manager that ends everybody: what is in flight is finished."""
     program = start("workers=1, supervise=True")
-    _, port = program.serves(1)
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    client.request("GET", "/slow")
+    program.serves(1)
+    client = program.ask("/slow")
     program.wait_for("slow")
     os.killpg(program.process.pid, number)
     program.wait_for("Shutting down")
@@ -147,11 +130,10 @@ def test_a_signal_to_the_whole_group_stops_once(start: Start, tmp_path: Path, nu
 
 def test_a_second_signal_is_a_second_one(start: Start) -> None:
     program = start("workers=1, supervise=True")
-    _, port = program.serves(1)
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    client.request("GET", "/slow")
+    program.serves(1)
+    client = program.ask("/slow")
     program.wait_for("slow")
-    program.process.send_signal(signal.SIGINT)
+    program.tell(signal.SIGINT)
     program.wait_for("Shutting down")
     assert program.end(signal.SIGINT) == 0
     client.close()
@@ -165,7 +147,7 @@ def test_a_signal_before_the_master_is_there(start: Start, tmp_path: Path) -> No
     )
     os.mkfifo(tmp_path / "gate")
     gate = os.open(tmp_path / "gate", os.O_RDWR)  # both ends, so that no open has to wait for the other one
-    path = os.pathsep.join((str(tmp_path), str(Path(uvicorn.__file__).parents[1])))
+    path = os.pathsep.join((str(tmp_path), PACKAGE))
     program = start("workers=2", env={"PYTHONPATH": path})
     program.wait_for("starting")
     os.killpg(program.process.pid, signal.SIGINT)
@@ -176,18 +158,18 @@ def test_a_signal_before_the_master_is_there(start: Start, tmp_path: Path) -> No
 
 def test_when_the_caller_is_killed_the_master_ends(start: Start) -> None:
     program = start("workers=2")
-    _, port = program.serves()
+    program.serves()
     program.process.kill()
     program.wait_for("The process that started this master is gone: stopping.")
     assert program.end() == -signal.SIGKILL  # read to the end: nobody holds the pipe any more
     assert program.text.count("Finished server process") == 2
     with pytest.raises(ConnectionRefusedError):
-        get(port)
+        program.get()
 
 
 def test_a_master_that_is_killed_is_told(start: Start) -> None:
     program = start("workers=1, supervise=True")
-    master, _ = program.serves(1)
+    master = program.serves(1)
     os.kill(master, signal.SIGKILL)
     assert program.end() == 128 + signal.SIGKILL
     assert f"The master [{master}] was ended by SIGKILL." in program.text
@@ -210,10 +192,11 @@ def test_a_port_in_use_is_exit_code_3(start: Start) -> None:
 
 def test_a_descriptor_is_passed_on(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        fd, port = sock.fileno(), sock.getsockname()[1]
+        fd = sock.fileno()
         program = start(f"workers=2, fd={fd}", pass_fds=[fd])
         program.serves()
-        assert get(port).startswith("1 ")
+        assert program.port == sock.getsockname()[1]
+        assert program.get().startswith("1 ")
         assert program.end(signal.SIGTERM) == 0
 
 
@@ -225,8 +208,8 @@ def test_the_path_and_the_warning_options_travel(start: Start, tmp_path: Path) -
         "uvicorn.run('good:app', port=0, workers=2)\n"
     )
     program = start(source=source)
-    master, port = program.serves()
-    assert get(port).startswith("1 ")
+    master = program.serves()
+    assert program.get().startswith("1 ")
     arguments = Path(f"/proc/{master}/environ")
     assert not arguments.exists() or b"NOTIFY_SOCKET" not in arguments.read_bytes()
     assert program.end(signal.SIGTERM) == 0
@@ -237,8 +220,8 @@ def test_a_guard_does_not_matter(start: Start) -> None:
         "\nimport uvicorn\nuvicorn.run('caller:app', port=0, workers=2)\nprint('run() has returned', flush=True)\n"
     )
     program = start(source=source)
-    _, port = program.serves()
-    assert get(port).startswith("1 ")
+    program.serves()
+    assert program.get().startswith("1 ")
     assert "uvicorn.run() is ignored in a module that is imported to be served" in program.text
     assert program.end(signal.SIGTERM) == 0
 
@@ -251,17 +234,17 @@ def test_a_guard_does_not_matter_to_the_command(tmp_path: Path, start: Start) ->
         "runpy.run_module('uvicorn', run_name='__main__')\n"
     )
     (tmp_path / "served.py").write_text(source.format())
-    port = int(program.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
-    assert get(port).startswith("1 ")
+    program.listens()
+    assert program.get().startswith("1 ")
     assert program.end(signal.SIGTERM) == 0
 
 
 def test_what_cannot_travel_is_named_and_forked(start: Start) -> None:
     before = "config = dict(uvicorn.config.LOGGING_CONFIG, filters={'f': {'()': logging.Filter}})"
     program = start("workers=2, log_config=config", before="import uvicorn.config; " + before)
-    pid, port = program.serves()
+    pid = program.serves()
     assert pid == program.process.pid
-    assert get(port).startswith("1 ")
+    assert program.get().startswith("1 ")
     assert "not from a new interpreter: log_config is not plain data." in program.text
     assert "a reload (SIGHUP) starts new workers with the same code" in program.text
     assert program.end(signal.SIGTERM) == 0

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-import uvicorn
+from programs import PACKAGE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -80,7 +80,7 @@ def test_starlette_answers_the_same_under_both_parsers(part: Any) -> None:
     frameworks, cases = part("frameworks"), part("cases")
     forms = importlib.util.find_spec("python_multipart") is not None
     asked = [case for case in cases.cases_of("starlette") if forms or case.kind not in ("forms", "uploads")]
-    path = os.pathsep.join([str(Path(uvicorn.__file__).parents[1]), str(ROOT / "compatibility" / "apps")])
+    path = os.pathsep.join([PACKAGE, str(ROOT / "compatibility" / "apps")])
     seen = [
         frameworks.accounts(
             frameworks.boot(Path(sys.executable), "starlette", ("--http", http), PYTHONPATH=path), asked, 1

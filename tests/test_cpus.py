@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import uvicorn
+from programs import PACKAGE
 from uvicorn import cpus
 from uvicorn.config import Config
 
@@ -80,7 +80,7 @@ def test_workers_auto_respects_the_affinity() -> None:
         "from uvicorn import Config\n"
         "print(Config('app:App', workers='auto').workers)\n"
     )
-    env = {**os.environ, "PYTHONPATH": str(Path(uvicorn.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": PACKAGE}
     ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
     assert (ended.stdout, ended.stderr) == ("1\n", "")
 

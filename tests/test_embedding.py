@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
+from programs import Start
+
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
-
-PATIENCE = 60.0
 
 PROGRAM = """
 import os, sys, threading, uvicorn
@@ -36,21 +33,9 @@ class Own(uvicorn.Server):
 """
 
 
-Start = Callable[[str], Any]
-
-
 @pytest.fixture
-def start(start_program: Any) -> Start:
+def start(start_program: Start) -> Start:
     return lambda source: start_program(PROGRAM + source)
-
-
-def get(port: int) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    connection.request("GET", "/")
-    try:
-        return int(connection.getresponse().read())
-    finally:
-        connection.close()
 
 
 NICEGUI = """
@@ -65,12 +50,12 @@ print("run() has returned", sock.fileno(), flush=True)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_nicegui_runs_multiprocess_with_its_socket(start: Start, number: signal.Signals) -> None:
     program = start(NICEGUI)
-    _, port = program.serves()
-    assert get(port) == program.process.pid, "a worker serves, not the program"
+    program.serves()
+    assert program.get() == str(program.process.pid), "a worker serves, not the program"
     assert program.end(number) == 0
     assert "run() has returned -1" in program.text and "Traceback" not in program.text
     with pytest.raises(ConnectionRefusedError):
-        get(port)
+        program.get()
 
 
 def test_a_worker_that_dies_is_replaced_and_term_is_no_crash(start: Start) -> None:
@@ -132,7 +117,7 @@ def test_another_thread_is_refused_with_a_sentence(start: Start) -> None:
 def test_what_is_inherited_is_said(start: Start) -> None:
     program = start("stop = threading.Event()\nthreading.Thread(target=stop.wait, name='poller').start()\n" + NICEGUI)
     program.serves()
-    program.process.send_signal(signal.SIGTERM)
+    program.tell(signal.SIGTERM)
     program.wait_for(r"run\(\) has returned")
     assert "Threads that run now will not run in the workers: poller." in program.text
     assert "a reload (SIGHUP) starts new workers with the same code" in program.text

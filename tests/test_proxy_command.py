@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from programs import Start
 
 APP = """
 async def app(scope, receive, send):
@@ -26,35 +25,31 @@ def ask(port: int, before: bytes = b"", fields: bytes = b"") -> str:
             return answer.read().partition(b"\r\n\r\n")[2].decode()
 
 
-def test_the_proxy_protocol(start_program: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_proxy_protocol(start_command: Start, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
-    program = start_program("import uvicorn; uvicorn.main()", "app:app", "--port=0", "--workers=2", "--proxy-protocol")
-    master, port = program.serves()
-    assert ask(port, PROXY) == "203.0.113.1 http a"
+    program = start_command("app:app", "--port=0", "--workers=2", "--proxy-protocol")
+    program.serves()
+    assert ask(program.port, PROXY) == "203.0.113.1 http a"
     program.wait_for(r'203\.0\.113\.1:4711 - "GET /x HTTP/1\.1" 200')
-    os.kill(master, signal.SIGHUP)
+    program.tell(signal.SIGHUP)
     program.wait_for("reloaded: ")
-    assert ask(port, PROXY) == "203.0.113.1 http a"
+    assert ask(program.port, PROXY) == "203.0.113.1 http a"
     try:
-        assert ask(port) == ""
+        assert ask(program.port) == ""
     except ConnectionResetError:
         pass
     program.wait_for(r"PROXY header refused\. 127\.0\.0\.1:\d+ - no PROXY header")
-    os.kill(master, signal.SIGTERM)
-    assert program.end() == 0
+    assert program.end(signal.SIGTERM) == 0
 
 
-def test_which_fields_are_believed(start_program: Callable[..., Any], tmp_path: Path) -> None:
+def test_which_fields_are_believed(start_command: Start, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
-    program = start_program("import uvicorn; uvicorn.main()", "app:app", "--port=0", "--forwarded-headers=forwarded")
-    port = int(program.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
-    assert ask(port, fields=FORWARDED) == "192.0.2.7 https shop.example"
+    program = start_command("app:app", "--port=0", "--forwarded-headers=forwarded")
+    assert ask(program.listens(), fields=FORWARDED) == "192.0.2.7 https shop.example"
     program.wait_for(r'192\.0\.2\.7:0 - "GET /x HTTP/1\.1" 200')
 
 
-def test_two_families_are_refused(start_program: Callable[..., Any], tmp_path: Path) -> None:
-    program = start_program(
-        "import uvicorn; uvicorn.main()", "app:app", "--forwarded-headers=forwarded,x-forwarded-for"
-    )
+def test_two_families_are_refused(start_command: Start, tmp_path: Path) -> None:
+    program = start_command("app:app", "--forwarded-headers=forwarded,x-forwarded-for")
     program.wait_for("cannot be believed together")
     assert program.end() == 2

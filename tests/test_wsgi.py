@@ -232,9 +232,8 @@ if __name__ == "__main__":
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss")
 async def test_an_upload_is_never_held_whole(start_program: Any, connect: Any) -> None:
     program = start_program(UPLOAD)
-    port = int(program.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
     size, part = 40 << 20, bytes(1 << 20)
-    async with connect(port) as client:
+    async with connect(program.listens()) as client:
         assert (await client.get()).body == b"0 0"
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
         for _ in range(size // len(part)):
@@ -580,8 +579,6 @@ def test_a_wsgi_application_without_the_option_is_told_to_use_it(
 
 # -- processes -------------------------------------------------------------------------------------------------
 
-COMMAND = "import uvicorn; uvicorn.main()"
-
 STUCK = """
 import sys, time
 
@@ -596,14 +593,12 @@ def app(environ, start):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_the_command(start_program: Any, connect: Any, tmp_path: Path, workers: int) -> None:
+async def test_the_command(start_command: Any, connect: Any, tmp_path: Path, workers: int) -> None:
     (tmp_path / "app.py").write_text(STUCK)
-    program = start_program(COMMAND, "app:app", "--interface", "wsgi", "--port", "0", "--workers", str(workers))
-    if workers == 1:
-        port = int(program.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
-    else:
-        _, port = program.serves(workers)
-    async with connect(port) as client:
+    program = start_command("app:app", "--interface", "wsgi", "--port", "0", "--workers", str(workers))
+    if workers > 1:
+        program.serves(workers)
+    async with connect(program.port) as client:
         for _ in range(12):
             assert (await client.get()).body == b"hello"
     assert program.end(signal.SIGTERM) == 0
@@ -612,13 +607,12 @@ async def test_the_command(start_program: Any, connect: Any, tmp_path: Path, wor
 
 
 async def test_a_thread_that_never_ends_does_not_hold_a_stop_up(
-    start_program: Any, connect: Any, tmp_path: Path
+    start_command: Any, connect: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "app.py").write_text(STUCK)
     options = ("--interface", "wsgi", "--port", "0", "--timeout-graceful-shutdown", "1")
-    program = start_program(COMMAND, "app:app", *options)
-    port = int(program.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
-    async with connect(port) as client:
+    program = start_command("app:app", *options)
+    async with connect(program.listens()) as client:
         client.ask("/stuck")
         program.wait_for("stuck")
         assert program.end(signal.SIGTERM) == 0

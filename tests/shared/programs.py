@@ -124,13 +124,13 @@ class Program:
         """The port, once it says, after the last match, where it listens."""
         return int(self.wait_for(RUNNING)[1])
 
-    def serves(self, workers: int = 2) -> tuple[int, int]:
-        """(the master's pid, the port), once all workers serve."""
+    def serves(self, workers: int = 2) -> int:
+        """The master's pid, once all workers serve."""
         pid = int(self.wait_for(r"Started parent process \[(\d+)\]")[1])
-        port = self.listens()
+        self.listens()
         for _ in range(workers):
             self.wait_for("Application startup complete")
-        return pid, port
+        return pid
 
     def ask(self, path: str = "/") -> http.client.HTTPConnection:
         """A request that has been sent, its answer not read yet."""

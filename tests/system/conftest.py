@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,10 +24,10 @@ from typing import Any
 import pytest
 
 import uvicorn
+from programs import PACKAGE, PATIENCE, Program
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
-PATIENCE = 60.0
 PACKAGES = "systemd,systemd-sysv,dbus,procps,curl,python3,python3-click,python3-h11,python3-httptools,python3-uvloop"
 HIERARCHIES = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup")
 
@@ -51,38 +51,18 @@ Started = contextlib.AbstractContextManager[int]
 
 @contextlib.contextmanager
 def _started(folder: Path, app: str, *options: str, path: str = "") -> Iterator[int]:
-    search = os.pathsep.join(filter(None, [str(Path(uvicorn.__file__).parents[1]), path]))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", app, "--port", "0", *options],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": search, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr is not None
-        said = ""
-        for line in process.stderr:
-            said += line
-            found = re.search(r"running on http://127\.0\.0\.1:(\d+)", line)
-            if found:
-                break
-        else:
-            pytest.fail(f"the server did not start:\n{said}")
-        drained = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
+    search = {"PYTHONPATH": os.pathsep.join(filter(None, [PACKAGE, path]))}
+    command = ("-m", "uvicorn", app, "--port", "0", *options)
+    program = Program(folder, *command, env=search, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with contextlib.closing(program):
+        port = program.listens()
+        drained = subprocess.Popen(["cat"], stdin=program.process.stderr, stdout=subprocess.DEVNULL)
         try:
-            yield int(found[1])
+            yield port
         finally:
-            process.terminate()
-            process.wait(30)
+            program.tell(signal.SIGTERM)
+            program.process.wait(30)
             drained.wait(10)
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        process.stderr.close()
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ def port(start_program: Callable[..., Any], tmp_path: Path, django: str) -> int:
     )
     options = ("--interface", "wsgi", "--port", "0", "--root-path", "/shop")
     program = start_program(source, "site_of_ours:application", *options)
-    return int(program.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
+    return program.listens()
 
 
 async def test_get_and_form(connect: Any, port: int) -> None:

@@ -49,7 +49,7 @@ class Weighed:
 
     def __init__(self, program: Any) -> None:
         self.program = program
-        self.port = int(program.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
+        self.port = program.listens()
         self._folder = Path(f"/proc/{program.process.pid}")
         self._before = 0
 

@@ -6,14 +6,12 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import textwrap
-import threading
-from collections.abc import Callable, Iterator
-from typing import IO, Any
+from collections.abc import Iterator
 
 import pytest
 
+from programs import Start
 from uvicorn.worker import descriptors as module
 from uvicorn.worker.descriptors import BATCH, FAR, Descriptors, highest_of_next, spare
 
@@ -125,44 +123,17 @@ CLIENTS = """
 """
 
 
-@pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """start(text, *arguments) → a Python program that runs until the test is over, for a minute at most."""
-    running: list[subprocess.Popen[str]] = []
-    timers: list[threading.Timer] = []
-    pipe = subprocess.PIPE
-
-    def run(text: str, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", textwrap.dedent(text), *arguments]
-        running.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
-        timers.append(threading.Timer(60, running[-1].kill))
-        timers[-1].start()
-        return running[-1]
-
-    yield run
-    for timer in timers:
-        timer.cancel()
-    for process in running:
-        process.kill()
-        process.communicate()
-
-
-def line_with(stream: IO[str] | None, words: str) -> str:
-    """The first line that has these words."""
-    assert stream is not None
-    return next(line for line in iter(stream.readline, "") if words in line)
-
-
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_more_clients_than_descriptors_are_all_served(loop: str, start: Any) -> None:
+def test_more_clients_than_descriptors_are_all_served(loop: str, start_python: Start) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
-    server = start(SERVER, loop)
-    port = line_with(server.stderr, "running on").split(":")[-1].split(" ")[0]
-    clients = start(CLIENTS, port)
-    line_with(clients.stdout, "connected")
-    line_with(server.stderr, "The limit of open files is near")
-    assert clients.communicate("go\n", timeout=60) == ("served\n", "")
-    server.send_signal(signal.SIGINT)
-    log = server.communicate(timeout=30)[1]
-    assert "Too many open files" not in log and "The limit of open files is near" not in log, "told once"
+    server = start_python("-c", textwrap.dedent(SERVER), loop)
+    port = server.listens()
+    clients = start_python("-c", textwrap.dedent(CLIENTS), str(port), stdin=subprocess.PIPE)
+    clients.wait_for("connected")
+    server.wait_for("The limit of open files is near")
+    with clients.process.stdin as stdin:
+        stdin.write(b"go\n")
+    assert (clients.end(), clients.text) == (0, "connected\nserved\n")
+    server.end(signal.SIGINT)
+    assert "Too many open files" not in server.text and server.text.count("The limit of open files is near") == 1

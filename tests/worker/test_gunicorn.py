@@ -100,7 +100,7 @@ class Gunicorn:
         return found
 
     def tell(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
+        self.program.tell(number)
 
     @property
     def booted(self) -> set[int]:
@@ -601,7 +601,7 @@ def test_logs_go_where_gunicorns_go_and_are_reopened(
     holds(access, r'127\.0\.0\.1:\d+ - "GET /first\?x=1 HTTP/1\.1" 200')
     for path in (error, access):
         path.rename(path.with_suffix(".old"))
-    program.process.send_signal(signal.SIGUSR1)
+    program.tell(signal.SIGUSR1)
     holds(error, "")
     holds(access, "")  # the worker has opened it
     ask("/second")

@@ -83,7 +83,6 @@ async def app(scope, receive, send):
         return await handlers[scope["path"]](scope, receive, send)
     await answer(send, where(scope))
 """
-COMMAND = "import uvicorn; uvicorn.main()"
 
 
 class Ours:
@@ -92,7 +91,7 @@ class Ours:
     def __init__(self, program: Any) -> None:
         self.program = program
         self.pid = int(program.wait_for(r"Started parent process \[(\d+)\]")[1])
-        self.port = int(program.wait_for(r"running on https?://127\.0\.0\.1:(\d+)")[1])
+        self.port = program.listens()
 
     def says(self, words: str) -> re.Match[str]:
         found: re.Match[str] = self.program.wait_for(words)
@@ -104,13 +103,13 @@ class Ours:
 
 
 @pytest.fixture
-def ours(start_program: Callable[..., Any], tmp_path: Path) -> Callable[..., Ours]:
+def ours(start_command: Callable[..., Any], tmp_path: Path) -> Callable[..., Ours]:
     """ours(*options, workers=1): serves the application above on a loopback port."""
 
     def start(*options: str, workers: int = 1) -> Ours:
         (tmp_path / "app.py").write_text(APP)
         common = ["app:app", "--port", "0", "--supervise", "--lifespan", "off", "--workers", str(workers)]
-        return Ours(start_program(COMMAND, *common, *options))
+        return Ours(start_command(*common, *options))
 
     return start
 
