@@ -48,6 +48,7 @@ class Program:
         self.text, self.out = "", b""
         self.unmatched: list[str] = []
         self._begun = b""  # a line that has no end yet
+        self._asked: list[http.client.HTTPConnection] = []
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("UVICORN_", "NOTIFY_SOCKET"))}
         ours = {"PYTHONPATH": PACKAGE, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -135,6 +136,7 @@ class Program:
     def ask(self, path: str = "/") -> http.client.HTTPConnection:
         """A request that has been sent, its answer not read yet."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        self._asked.append(connection)
         connection.request("GET", path)
         return connection
 
@@ -163,15 +165,15 @@ class Program:
         return self.process.wait(PATIENCE)
 
     def close(self) -> None:
-        """Whoever is left in the session is killed."""
+        """Whoever is left in the session is killed, and what a test has left open is closed."""
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # macOS says the second of a group that has only zombies
             pass
         self.process.wait(PATIENCE)
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                pipe.close()
+        for thing in (*self._asked, self.process.stdin, self.process.stdout, self.process.stderr):
+            if thing is not None:
+                thing.close()
 
 
 Start = Callable[..., Any]
@@ -199,7 +201,7 @@ def start_command(start_python: Start) -> Start:
 def start_program(start_python: Start, tmp_path: Path) -> Start:
     """start_program(source, *arguments, **options): somebody's program, saved as caller.py."""
 
-    def begin(source: str, *arguments: str, **options: Any) -> Program:
+    def begin(source: str, *arguments: str, **options: Any) -> Any:
         (tmp_path / "caller.py").write_text(source)
         return start_python("caller.py", *arguments, **options)
 

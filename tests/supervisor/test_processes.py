@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ class Running(Program):
         self.plan.write_text(plan)
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.manager.bind(str(folder / "notify"))
-        self.manager.settimeout(PATIENCE)
+        self.manager.setblocking(False)
         env = {"NOTIFY_SOCKET": str(folder / "notify"), **env}
         super().__init__(folder, str(PROGRAM), str(self.plan), *limits, env=env, **options)
 
@@ -41,19 +43,19 @@ class Running(Program):
 
     def notified(self, first: str) -> list[str]:
         """The next datagram that opens with this line."""
-        while True:
+        deadline = time.monotonic() + PATIENCE
+        others = []
+        while select.select([self.manager], [], [], max(0.0, deadline - time.monotonic()))[0]:
             message = self.manager.recv(4096).decode().split("\n")
             if message[0] == first:
                 return message
+            others.append(message)
+        raise AssertionError(f"the manager was not told {first!r}, but {others}, and read:\n{self.text}")
 
     def silence(self) -> None:
         """Forget what the manager was told so far."""
-        self.manager.setblocking(False)
-        try:
-            while self.manager.recv(4096):
-                pass
-        except BlockingIOError:
-            self.manager.settimeout(PATIENCE)
+        while select.select([self.manager], [], [], 0)[0]:
+            self.manager.recv(4096)
 
     def close(self) -> None:
         super().close()
