@@ -90,10 +90,10 @@ class Program:
         """Read until that is true; what it was when everybody had left, if it never was."""
         deadline = time.monotonic() + PATIENCE
         while not (found := holds()) and self._open:
-            ready = select.select(self._open, [], [], max(0.0, deadline - time.monotonic()))[0]
-            assert ready, (
-                f"{what!r} did not come within {PATIENCE:g} s, but:\n{self.text}{self._begun.decode(errors='replace')}"
-            )
+            left = deadline - time.monotonic()
+            ready = select.select(self._open, [], [], left)[0] if left > 0 else []
+            begun = self._begun.decode(errors="replace")
+            assert ready, f"{what!r} did not come within {PATIENCE:g} s, but:\n{self.text}{begun}"
             for pipe in ready:
                 self._read(pipe)
         return found
