@@ -46,14 +46,6 @@ exec setpriv --reuid 54321 --regid 54321 --clear-groups --inh-caps +dac_read_sea
 """
 
 
-class Container(Program):
-    @property
-    def init(self) -> int:
-        """Its PID 1, as we see it."""
-        pid = self.process.pid
-        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-
-
 @pytest.fixture
 def run(tmp_path: Path, start_command: Start) -> Start:
     for tool in ("unshare", "setpriv", "mount"):
@@ -63,7 +55,13 @@ def run(tmp_path: Path, start_command: Start) -> Start:
     enter = (*NAMESPACES, "sh", "-c", SETTLE, "sh", str(tmp_path))
     if (tried := subprocess.run([*enter, "true"], capture_output=True, text=True)).returncode:
         pytest.skip(f"no container can be made here: {tried.stderr.strip()}")
-    return lambda *arguments: start_command("good:app", "--port", "0", *arguments, prefix=enter, kind=Container)
+    return lambda *arguments: start_command("good:app", "--port", "0", *arguments, prefix=enter)
+
+
+def init(container: Program) -> int:
+    """Its PID 1, as we see it."""
+    pid = container.process.pid
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 @pytest.mark.parametrize("workers", ["1", "2", "auto"])
@@ -74,7 +72,7 @@ def test_it_works_and_is_silent(run: Start, workers: str) -> None:
     pid, uid, home = container.get().split()
     assert (uid, home) == ("54321", "None") and int(pid) > 1
     assert container.get("/orphan") == "reaped"
-    container.tell(signal.SIGTERM, container.init)
+    container.tell(signal.SIGTERM, init(container))
     assert container.end() == 0
     assert [line for line in container.text.splitlines() if not line.startswith("INFO: ")] == []
 
