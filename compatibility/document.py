@@ -24,12 +24,24 @@ class Section:
     remarks: list[str] = field(default_factory=list)
 
 
+def _marked(document: str, name: str) -> re.Match[str]:
+    """What stands between <!-- name --> and <!-- /name -->."""
+    found = re.search(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", document, re.DOTALL)
+    if found is None:
+        raise ValueError(f"{PATH.name} has no lines <!-- {name} --> and <!-- /{name} -->")
+    return found
+
+
 def replace(document: str, section: Section) -> str:
-    """The document with that section between <!-- name --> and <!-- /name --> exchanged, and nothing else."""
-    marked = re.compile(rf"(?<=<!-- {section.name} -->\n).*?(?=<!-- /{section.name} -->)", re.DOTALL)
-    if not marked.search(document):
-        raise ValueError(f"{PATH.name} has no lines <!-- {section.name} --> and <!-- /{section.name} -->")
-    return marked.sub(lambda _: f"\n{section.text}\n\n", document)
+    """The document with that section exchanged, and nothing else."""
+    old = _marked(document, section.name)
+    return f"{document[: old.start()]}\n{section.text}\n\n{document[old.end() :]}"
+
+
+def rows(document: str, name: str) -> list[list[str]]:
+    """The cells of that section's table, without its heads."""
+    lines = [line for line in _marked(document, name)[0].splitlines() if line.startswith("|")]
+    return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
 
 
 def write(section: Section, path: Path = PATH) -> None:

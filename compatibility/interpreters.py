@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from compatibility import document
 from compatibility.document import Section, table
 from compatibility.environments import ROOT, Environment, base, checkout
 from compatibility.suites import Outcome, outcomes
@@ -171,6 +172,12 @@ def row(interpreter: Interpreter, outcome: Outcome, without: Sequence[str]) -> l
     return [*name, *counts, ", ".join(without) or "–"]
 
 
+def exchanged(old: Sequence[Sequence[str]], new: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The old lines, with the new ones in the places of those of the same interpreters, or at the end."""
+    lines = {tuple(line[:2]): line for line in old} | {tuple(line[:2]): line for line in new}
+    return list(lines.values())
+
+
 def faults(interpreter: Interpreter, tests: Mapping[str, str]) -> list[str]:
     whose = f"{interpreter.name} {interpreter.version}"
     if "passed" not in tests.values():
@@ -179,10 +186,11 @@ def faults(interpreter: Interpreter, tests: Mapping[str, str]) -> list[str]:
 
 
 def run(only: Sequence[str] = (), given: Sequence[str] = ()) -> Section:
-    """`only` names files or folders of the tests, `given` the interpreters; else the tests are all, with all that are
-    found.
+    """`only` names files or folders of the tests, `given` the interpreters, whose lines are exchanged then; else the
+    tests are all, with all that are found.
     """
-    rows, failures, remarks = [], [], []
+    rows: list[Sequence[str]] = []
+    failures, remarks = [], []
     for bare in unlike(given or found()):
         into, without = environment(bare)
         interpreter = ask(str(into.python))
@@ -192,5 +200,7 @@ def run(only: Sequence[str] = (), given: Sequence[str] = ()) -> Section:
         wrong = faults(interpreter, outcome.tests)
         remarks += [re.sub("(?m)^", "    ", outcome.output[-4000:])] * bool(wrong)
         failures += wrong
+    if given and not only:
+        rows = exchanged(document.rows(document.PATH.read_text(encoding="utf-8"), "interpreters"), rows)
     heads = ["interpreter", "Python", "loops; parsers", "passed", "skipped", "failed", "not installable"]
     return Section("interpreters", "\n".join(table(heads, rows)), failures, remarks)

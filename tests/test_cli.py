@@ -27,7 +27,8 @@ not_callable = 7
 RAISES = "def deep():\n    return 1 / 0\n\n\ndeep()\n"
 EXITS = "import os\nos._exit(9)\n"
 LEAVES = "import sys\nsys.exit(0)\n"
-HANGS = "import threading\nprint('importing', flush=True)\nthreading.Event().wait()\n"
+# In short pieces: a signal that comes right before one system call of ten minutes would wait for its end.
+HANGS = "import threading\nprint('importing', flush=True)\nwhile not threading.Event().wait(0.05): ...\n"
 LIFESPAN_FAILS = """
 async def app(scope, receive, send):
     await receive()

@@ -49,3 +49,15 @@ def test_a_row_and_what_is_wrong(part: Any) -> None:
     assert row == ["PyPy 8.0.1", "3.11.17", "asyncio; h11", "2", "1", "1", "trustme"]
     assert interpreters.faults(one, outcome.tests) == ["PyPy 8.0.1 3.11.17: b fails"]
     assert interpreters.faults(one, {"a": "skipped"}) == ["PyPy 8.0.1 3.11.17: no test was run"]
+
+
+def test_a_line_is_exchanged_where_it_stands(part: Any) -> None:
+    document, interpreters = part("document"), part("interpreters")
+    heads = ["interpreter", "Python", "passed"]
+    old = [["A", "3.14", "1"], ["B|b", "3.11", "2"]]
+    section = document.Section("interpreters", "\n".join(document.table(heads, old)))
+    text = document.replace("x\n<!-- interpreters -->\nold\n<!-- /interpreters -->\ny\n", section)
+    assert text.startswith("x\n") and text.endswith("<!-- /interpreters -->\ny\n") and "old" not in text
+    assert document.rows(text, "interpreters") == old
+    new = [["C", "3.15", "3"], ["A", "3.14", "4"]]
+    assert interpreters.exchanged(old, new) == [["A", "3.14", "4"], ["B|b", "3.11", "2"], ["C", "3.15", "3"]]

@@ -302,7 +302,8 @@ def test_a_stop_leads_out_of_an_import_wherever_it_stands(serve: Start, tmp_path
     server.get()
     (tmp_path / "served.py").write_text(
         "import gc, time, weakref\n\n\nclass Thing: ...\n\n\n"
-        "def gone(reference):\n    print('inside the callback', flush=True)\n    time.sleep(600)\n\n\n"
+        "def gone(reference):\n    print('inside the callback', flush=True)\n"
+        "    for _ in range(6000):\n        time.sleep(0.1)  # not once: a signal right before it would wait\n\n\n"
         "thing = Thing()\nreference = weakref.ref(thing, gone)\ndel thing\ngc.collect()\n"
     )
     server.tell(signal.SIGHUP)
