@@ -35,24 +35,117 @@ NAMES_US = "import sys, uvicorn; uvicorn.run, uvicorn.Config, uvicorn.Server; pr
 def test_a_program_that_names_us_does_not_wait_for_what_it_may_not_use() -> None:
     loaded = set(python(NAMES_US).split())
     assert "uvicorn.worker.server" in loaded
-    assert not loaded & {
-        "asyncio",
-        "ssl",
-        "click",
-        "subprocess",
-        "multiprocessing",
-        "concurrent.futures",
-        "urllib.parse",
-    }
-    needed = set(python("import logging.config, sys; print(*sys.modules)").split())  # pathlib too, from 3.15 on
+    needed = set(python("import logging.config, sys; print(*sys.modules)").split())  # and what an editable install adds
     ours = loaded - needed
+    assert not ours & {"asyncio", "ssl", "click", "subprocess", "multiprocessing", "concurrent.futures", "urllib.parse"}
     assert not ours & {"h11", "httptools", "uvloop", "websockets", "watchfiles", "yaml", "pathlib", "json"}
     assert not [name for name in loaded if name.startswith(("uvicorn.supervisor", "uvicorn.worker.http.codec"))]
 
 
 def test_the_bare_package_is_next_to_nothing() -> None:
+    bare = set(python("import importlib, sys, types, typing; print(*sys.modules)").split())
     loaded = set(python("import sys, uvicorn; print(*sys.modules)").split())
-    assert {name for name in loaded if name.startswith("uvicorn")} == {"uvicorn"}
+    assert loaded - bare - {"__future__"} == {"uvicorn"}
+
+
+CONTRACT = """
+_compat _types config importer logging server workers lifespan.off lifespan.on loops.asyncio loops.auto
+loops.uvloop loops.zuvloop middleware.asgi2 middleware.message_logger middleware.proxy_headers middleware.wsgi
+protocols.http.auto protocols.http.flow_control protocols.http.h11_impl protocols.http.httptools_impl protocols.utils
+protocols.websockets.auto protocols.websockets.websockets_impl protocols.websockets.websockets_sansio_impl
+protocols.websockets.wsproto_impl supervisors supervisors.basereload supervisors.statreload
+supervisors.watchfilesreload
+"""
+
+EACH_ALONE = """
+import importlib, operator, sys
+for name in sys.argv[1:]:
+    for loaded in [module for module in sys.modules if module.partition(".")[0] == "uvicorn"]:
+        del sys.modules[loaded]
+    import uvicorn
+    found = operator.attrgetter(name)(uvicorn)
+    assert found is sys.modules["uvicorn." + name], name
+    assert operator.attrgetter(name)(uvicorn) is found, name
+    print(name)
+"""
+
+
+def test_each_module_is_named_after_a_bare_import() -> None:
+    needs = {"workers": "gunicorn", "protocols.http.httptools_impl": "httptools", "middleware.wsgi": "a2wsgi"}
+    here = [name for name in CONTRACT.split() if importlib.util.find_spec(needs.get(name, "uvicorn"))]
+    assert python(EACH_ALONE, *here).split() == here
+
+
+def test_naming_a_module_imports_what_it_needs_and_not_its_neighbours() -> None:
+    code = "import sys, uvicorn; uvicorn.protocols.utils; print(*sys.modules)"
+    ours = {name for name in python(code).split() if name.startswith("uvicorn")}
+    assert "uvicorn.protocols.utils" in ours
+    assert not [
+        name for name in ours if name.startswith(("uvicorn.protocols.http", "uvicorn.config", "uvicorn.worker"))
+    ]
+
+
+def test_names_that_there_are_not() -> None:
+    python(
+        """
+import inspect, pytest, sys, uvicorn
+for package in (uvicorn, uvicorn.protocols, uvicorn.middleware, uvicorn.supervisors):
+    for name in ("nonsense", "__wrapped__", "__main__", "config.nonsense", "", "protocols.http"):
+        assert not hasattr(package, name), name
+with pytest.raises(AttributeError, match=r"^module 'uvicorn' has no attribute 'nonsense'$"):
+    uvicorn.nonsense
+with pytest.raises(ImportError, match="cannot import name 'nonsense' from 'uvicorn'"):
+    from uvicorn import nonsense
+"""
+    )
+
+
+def test_a_module_whose_package_is_not_installed_is_no_attribute_and_says_why() -> None:
+    python(
+        """
+import sys
+sys.modules["h11"] = None
+import inspect, pytest, uvicorn
+assert not hasattr(uvicorn.protocols.http, "h11_impl")
+with pytest.raises(AttributeError, match="'uvicorn.protocols.http.h11_impl' cannot be imported.*h11"):
+    uvicorn.protocols.http.h11_impl
+with pytest.raises(ImportError, match="h11"):
+    from uvicorn.protocols.http import h11_impl
+inspect.getmembers(uvicorn.protocols.http)
+"""
+    )
+
+
+def test_tools_that_walk_or_replace_names() -> None:
+    """What `inspect`, `pickle` and `unittest.mock` do with a package whose modules come by themselves."""
+    python(
+        """
+import inspect, pickle, types, uvicorn
+from unittest import mock
+names = dir(uvicorn)
+assert {"Config", "Server", "config", "logging", "main", "middleware", "protocols", "run", "supervisors"} <= set(names)
+assert not [name for name in names if name.startswith("_") and not name.startswith("__")]
+assert "h11_impl" in dir(uvicorn.protocols.http)
+with mock.patch("uvicorn.config.LOGGING_CONFIG", {}) as replaced:
+    assert uvicorn.config.LOGGING_CONFIG is replaced
+with mock.patch("uvicorn.protocols.http.h11_impl.H11Protocol") as replaced:
+    assert uvicorn.protocols.http.h11_impl.H11Protocol is replaced
+with mock.patch("uvicorn.main.Server") as replaced:
+    from uvicorn.main import Server
+    assert Server is replaced
+with mock.patch.object(uvicorn.server, "Server") as replaced, mock.patch.object(uvicorn, "run") as run:
+    uvicorn.run("a:b")
+    run.assert_called_once_with("a:b")
+with mock.patch("uvicorn.middleware") as replaced:
+    assert uvicorn.middleware is replaced
+assert isinstance(uvicorn.middleware.wsgi, types.ModuleType)
+for named in (uvicorn.config.Config, uvicorn.server.Server, uvicorn.lifespan.on.LifespanOn):
+    assert pickle.loads(pickle.dumps(named)) is named
+found = dict(inspect.getmembers(uvicorn))
+assert found["config"] is uvicorn.config and found["main"] is uvicorn.main
+assert mock.create_autospec(uvicorn.protocols.utils).get_client_addr
+"""
+    )
 
 
 HIDE = """

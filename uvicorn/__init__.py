@@ -1,7 +1,7 @@
 """Uvicorn: an ASGI server with its own supervising master.
 
-Public names: `run`, `main`, `Config`, `Server`. They are imported when first asked for, so that `import uvicorn` is
-cheap and the master never loads what only a worker needs.
+Public names: `run`, `main`, `Config`, `Server`, and the modules (`uvicorn.config`, …). They are imported when first
+asked for, so that `import uvicorn` is cheap and the master never loads what only a worker needs.
 """
 
 from __future__ import annotations
@@ -25,10 +25,18 @@ _HOMES = {"Config": "uvicorn.config", "Server": "uvicorn.worker.server", "run": 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from uvicorn._later import submodule
+
+        return submodule(__name__, name)
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    from uvicorn._later import names_in
+
+    return names_in(__name__)
 
 
 class _Package(types.ModuleType):

@@ -1,12 +1,17 @@
-"""A module that is imported when it is first used: for what costs a program time that only names us.
+"""What is imported when it is first used: for what costs a program time that only names us.
 
-Owns: that one step. Costs nothing afterwards, because the name is then bound to the module itself. Must not: be used
-for what every program needs, or in a module's body. Fails by: the ImportError, where it is used.
+Owns: `Later`, which stands for a module; afterwards its name is bound to the module itself. And `submodules`, by which
+`import uvicorn` is enough to name `uvicorn.protocols.http.h11_impl`; the import system then binds each of the names.
+Must not: be used for what every program needs. Fails by: the ImportError, where it is used; `submodules` by an
+AttributeError, so that `hasattr` answers, with the ImportError of a package that is missing as its cause.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 
@@ -20,3 +25,39 @@ class Later:
     def __getattr__(self, attribute: str) -> Any:
         module = self._namespace[self._name] = importlib.import_module(self._name)
         return getattr(module, attribute)
+
+
+def submodules(package: str) -> tuple[Callable[[str], ModuleType], Callable[[], list[str]]]:
+    """`__getattr__, __dir__ = submodules(__name__)`, in a package whose modules can be named without importing them."""
+
+    def find(name: str) -> ModuleType:
+        return submodule(package, name)
+
+    def names() -> list[str]:
+        return names_in(package)
+
+    return find, names
+
+
+def submodule(package: str, name: str) -> ModuleType:
+    """The module `name` of `package`. Raises AttributeError."""
+    full = f"{package}.{name}"
+    absent = AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package])
+    if name.startswith("__") or not name.isidentifier():
+        raise absent
+    try:
+        return importlib.import_module(full)
+    except ImportError as exc:
+        if exc.name == full:
+            raise absent from None
+        raise AttributeError(f"module {full!r} cannot be imported: {exc}", name=name, obj=absent.obj) from exc
+
+
+def names_in(package: str) -> list[str]:
+    """What `dir` shows of `package`: its `__all__` and its public modules, imported or not."""
+    import pkgutil
+
+    module = sys.modules[package]
+    own = {name for name in vars(module) if name.startswith("__")}
+    modules = {found.name for found in pkgutil.iter_modules(module.__path__) if not found.name.startswith("_")}
+    return sorted({*own, *vars(module).get("__all__", ()), *modules})

@@ -1,1 +1,7 @@
 """Plain ASGI wrappers; they run in any process and import nothing of the server."""
+
+from __future__ import annotations
+
+from uvicorn._later import submodules
+
+__getattr__, __dir__ = submodules(__name__)

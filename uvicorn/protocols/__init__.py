@@ -1,1 +1,7 @@
 """Doors: the protocols are in `uvicorn.worker`."""
+
+from __future__ import annotations
+
+from uvicorn._later import submodules
+
+__getattr__, __dir__ = submodules(__name__)

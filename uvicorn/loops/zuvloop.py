@@ -1,0 +1,7 @@
+"""A door: zuvloop's loop."""
+
+from __future__ import annotations
+
+from uvicorn.worker.loops import zuvloop_loop_factory
+
+__all__ = ["zuvloop_loop_factory"]
