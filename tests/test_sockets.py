@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from uvicorn import sockets
 from uvicorn.config import Config
 from uvicorn.errors import BindError
 from uvicorn.sockets import Listener, adopt, bind_tcp, bind_unix, close_all, describe
@@ -88,6 +90,81 @@ def test_an_address_of_another_machine() -> None:
 def test_a_name_that_is_none() -> None:
     with pytest.raises(BindError, match=r"^Cannot resolve --host '256\.1\.1\.1\.1': "):
         bind_tcp("256.1.1.1.1", 0, 10)
+
+
+def has_ipv6() -> bool:
+    try:
+        close_all(bind_tcp("::1", 0, 1))
+    except BindError:
+        return False
+    return True
+
+
+def bound(listeners: list[Listener]) -> list[str]:
+    return [listener.sock.getsockname()[0] for listener in listeners]
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("hosts", [["127.0.0.1", "::1"], ["::", "0.0.0.0"], ["127.0.0.2", "127.0.0.1", "::1"]])
+def test_several_addresses_have_one_port(keep: list[Any], hosts: list[str]) -> None:
+    listeners = bind_tcp(hosts, 0, 10)
+    keep += listeners
+    assert bound(listeners) == hosts
+    assert len({listener.sock.getsockname()[1] for listener in listeners}) == 1
+
+
+def test_an_address_that_is_named_twice_or_covered_by_another_is_bound_once(keep: list[Any]) -> None:
+    listeners = bind_tcp(["127.0.0.1", "0.0.0.0", "127.0.0.1", "0.0.0.0"], 0, 10)
+    keep += listeners
+    assert bound(listeners) == ["0.0.0.0"]
+
+
+def test_one_of_several_that_cannot_be_bound_is_named_and_nothing_stays_open(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    with pytest.raises(BindError, match=rf"^Cannot listen on 127\.0\.0\.1:{port}: the port is in use"):
+        bind_tcp(["127.0.0.2", "127.0.0.1"], port, 10)
+    with pytest.raises(BindError, match=r"^Cannot listen on 192\.0\.2\.1:0: this machine has no such address\."):
+        bind_tcp(["127.0.0.1", "192.0.2.1"], 0, 10)
+    with pytest.raises(BindError, match=r"^Cannot resolve --host '256\.1\.1\.1\.1'"):
+        bind_tcp(["127.0.0.2", "256.1.1.1.1"], port, 10)
+    close_all(bind_tcp("127.0.0.2", port, 10))
+
+
+def test_a_port_that_the_system_chose_and_another_address_has_not_is_chosen_anew(
+    monkeypatch: pytest.MonkeyPatch, keep: list[Any]
+) -> None:
+    taken = []
+    real = sockets._bind_one
+
+    def bind_one(family: Any, kind: Any, proto: Any, address: Any, backlog: int) -> socket.socket:
+        if address[1] != 0 and not taken:
+            taken.append(address[1])
+            raise OSError(errno.EADDRINUSE, "in use")
+        return real(family, kind, proto, address, backlog)
+
+    monkeypatch.setattr(sockets, "_bind_one", bind_one)
+    listeners = bind_tcp(["127.0.0.1", "127.0.0.2"], 0, 10)
+    keep += listeners
+    assert bound(listeners) == ["127.0.0.1", "127.0.0.2"] and len(taken) == 1
+
+
+@pytest.mark.parametrize("host", ["a\0b", "a" * 300, "\udc80"])
+def test_text_that_is_no_name(host: str) -> None:
+    with pytest.raises(BindError, match=r"^Cannot resolve --host "):
+        bind_tcp(host, 0, 10)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1,127.0.0.2", "127.0.0.1, 127.0.0.2", ["127.0.0.1", "127.0.0.2"]])
+def test_several_hosts_of_a_config(keep: list[Any], host: Any) -> None:
+    listeners = Config("app:app", host=host, port=0).bind()
+    keep += listeners
+    assert bound(listeners) == ["127.0.0.1", "127.0.0.2"]
+
+
+@pytest.mark.parametrize("host", [None, ""])
+def test_no_host_is_every_address(keep: list[Any], host: Any) -> None:
+    keep += (listeners := Config("app:app", host=host, port=0).bind())
+    assert "0.0.0.0" in bound(listeners)
 
 
 # -- Unix ------------------------------------------------------------------------------------------------------

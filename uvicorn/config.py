@@ -108,7 +108,10 @@ class Config:
             ASGIApplication | Callable[..., Any] | str,
             Option("The application to serve, as <module>:<attribute>.", _APP, metavar="APP"),
         ],
-        host: Annotated[str, Option("Address or name to listen on.", _BIND, restart=True)] = "127.0.0.1",
+        host: Annotated[
+            list[str] | str,
+            Option("Address or name to listen on; several are comma-separated.", _BIND, restart=True),
+        ] = "127.0.0.1",
         port: Annotated[
             int,
             Option("Port to listen on; 0 lets the system choose one.", _BIND, minimum=0, maximum=65535, restart=True),
@@ -873,7 +876,7 @@ class Config:
             return listeners
         if self.uds is not None:
             return [sockets.bind_unix(self.uds, self.backlog)]
-        return sockets.bind_tcp(self.host, self.port, self.backlog)
+        return sockets.bind_tcp(_comma_separated(self.host or "") or "", self.port, self.backlog)
 
     def bind_socket(self) -> socket.socket:
         """One bound socket, for programs that pass it to `Server.serve(sockets=[…])`. Fails as `raising` says."""

@@ -132,7 +132,7 @@ def _watch(config: Config) -> Watch | None:
 
 def run(
     app: ASGIApplication | Callable[..., Any] | str,
-    host: str = "127.0.0.1",
+    host: list[str] | str = "127.0.0.1",
     port: int = 8000,
     uds: str | None = None,
     fd: int | None = None,

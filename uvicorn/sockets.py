@@ -13,7 +13,8 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
+from typing import Any
 
 from uvicorn.errors import BindError
 
@@ -78,36 +79,73 @@ def describe_for_clients(sock: socket.socket, scheme: str = "http") -> str:
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-def bind_tcp(host: str, port: int, backlog: int) -> list[Listener]:
-    """Bind and listen on every address `host` stands for; port 0 lets the kernel choose one for all of them.
+_Info = tuple[int, int, int, str, tuple[Any, ...]]
+"""What `getaddrinfo` says: family, kind, protocol, name, address."""
 
-    Raises BindError when the name is unknown or no address could be had.
+_CHOICES = 16
+"""Ports that the system may choose before we give up: one that is free on one address may be in use on another."""
+
+
+def bind_tcp(host: str | Sequence[str], port: int, backlog: int) -> list[Listener]:
+    """Bind and listen on every address that `host`, or each of several, stands for; an empty one is every address.
+
+    Port 0 lets the kernel choose one port for all of them. Raises BindError when a name is unknown, when an address
+    cannot be bound, or when a name has no address that this machine has.
     """
+    found: dict[_Info, list[str]] = {}
+    for name in [host] if isinstance(host, str) else host:
+        for info in _addresses(name, port):
+            found.setdefault(info, []).append(name)
+    every = {info[0]: info for info in found if info[4][0] in _ANY}
+    for info in list(found):
+        wider = every.get(info[0], info)
+        if wider != info:  # 0.0.0.0 listens on 127.0.0.1 as well, and both on one port cannot be bound
+            found[wider] += found.pop(info)
+    for _ in range(_CHOICES):
+        listeners, failures = _bind_each(found, port, backlog)
+        if not failures:
+            return listeners
+        close_all(listeners)
+        if port != 0 or not listeners or failures[0][1].errno != errno.EADDRINUSE:
+            break
+    name, exc = failures[0]
+    raise BindError(_tcp_sentence(name, port, exc))
+
+
+def _addresses(host: str, port: int) -> Sequence[_Info]:
     try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except UnicodeError:
+        return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (ValueError, TypeError):  # what IDNA cannot encode, or a NUL
         raise BindError(f"Cannot resolve --host {host!r}: it is no name.") from None
     except OSError as exc:
         raise BindError(f"Cannot resolve --host {host!r}: {exc.strerror or exc}.") from None
+
+
+def _bind_each(found: dict[_Info, list[str]], port: int, backlog: int) -> tuple[list[Listener], _Failures]:
+    """The listeners, and which names could not be listened on."""
     listeners: list[Listener] = []
-    failures: list[OSError] = []
-    for family, kind, proto, _, address in dict.fromkeys(found):
-        if port == 0 and listeners:  # the same port for the further addresses of one name
-            chosen = listeners[0].sock.getsockname()[1]
-            address = (str(address[0]), chosen, 0, 0) if family == socket.AF_INET6 else (str(address[0]), chosen)
+    failures: list[tuple[list[str], OSError]] = []
+    served: set[str] = set()
+    for (family, kind, proto, _, address), names in found.items():
+        if port == 0 and listeners:
+            address = (address[0], listeners[0].sock.getsockname()[1], *address[2:])
         try:
             listeners.append(Listener(_bind_one(family, kind, proto, address, backlog)))
+            served.update(names)
         except OSError as exc:
-            failures.append(exc)
-    # An address that this machine lacks (often ::1 in a container) is passed over as long as another one works.
-    serious = [exc for exc in failures if not listeners or exc.errno not in _NO_SUCH_ADDRESS]
-    if serious:
-        close_all(listeners)
-        raise BindError(_tcp_sentence(host, port, serious[0]))
-    return listeners
+            failures.append((names, exc))
+    # An address that this machine lacks (often ::1 in a container) is passed over if its name has another one.
+    return listeners, [
+        (next((name for name in names if name not in served), names[0]), exc)
+        for names, exc in failures
+        if exc.errno not in _NO_SUCH_ADDRESS or not served.issuperset(names)
+    ]
 
 
-def _bind_one(family: int, kind: int, proto: int, address: tuple[object, ...], backlog: int) -> socket.socket:
+_Failures = list[tuple[str, OSError]]
+
+
+def _bind_one(family: int, kind: int, proto: int, address: tuple[Any, ...], backlog: int) -> socket.socket:
     sock = socket.socket(family, kind, proto)
     try:
         if os.name == "posix" and sys.platform != "cygwin":
