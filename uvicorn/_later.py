@@ -1,7 +1,8 @@
 """What is imported when it is first used: for what costs a program time that only names us.
 
-Owns: `Later`, which stands for a module; afterwards its name is bound to the module itself. And `submodules`, by which
-`import uvicorn` is enough to name `uvicorn.protocols.http.h11_impl`; the import system then binds each of the names.
+Owns: `Later`, which stands for a module; afterwards its name is bound to the module itself. `imported_when_asked`, for
+names that are in a module because programs look for them there. And `submodules`, by which `import uvicorn` is enough
+to name `uvicorn.protocols.http.h11_impl`; the import system then binds each of the names.
 Must not: be used for what every program needs. Fails by: the ImportError, where it is used; `submodules` by an
 AttributeError, so that `hasattr` answers, with the ImportError of a package that is missing as its cause.
 """
@@ -10,9 +11,23 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
+
+
+def imported_when_asked(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """`__getattr__` of `module` for names that other modules have; `homes` says which."""
+
+    def find(name: str) -> Any:
+        home = homes.get(name)
+        if home is None:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(home), name)
+        setattr(sys.modules[module], name, value)
+        return value
+
+    return find
 
 
 class Later:

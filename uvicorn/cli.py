@@ -19,10 +19,10 @@ from click.core import ParameterSource
 
 import uvicorn
 from uvicorn import configfile
-from uvicorn.config import Config, options
+from uvicorn.config import INTERFACES, LIFESPAN, Config, options
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.leaving import leave_if_held_up
-from uvicorn.logging import LOGGING_CONFIG
+from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG
 from uvicorn.main import serve
 from uvicorn.options import Declared
 
@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     _TextType = click.ParamType[str]
 else:
     _TextType = click.ParamType  # generic from click 8.4 on
+
+
+LEVEL_CHOICES = click.Choice(list(LOG_LEVELS))
+LIFESPAN_CHOICES = click.Choice(list(LIFESPAN))
+INTERFACE_CHOICES = click.Choice(INTERFACES)
+"""For the command lines of programs that pass such an option on."""
 
 
 # -- parameters ------------------------------------------------------------------------------------------------
@@ -95,7 +101,8 @@ def _parameter(declared: Declared) -> click.Option:
     return click.Option([declared.name, flag], type=kind, metavar=spec.metavar, show_default=shown, **common)
 
 
-def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+def print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """The callback of `--version`."""
     if value and not ctx.resilient_parsing:
         python = f"{platform.python_implementation()} {platform.python_version()}"
         click.echo(f"Running uvicorn {uvicorn.__version__} with {python} on {platform.system()}")
@@ -128,7 +135,7 @@ def _own_parameters() -> list[click.Parameter]:
             is_flag=True,
             expose_value=False,
             is_eager=True,
-            callback=_print_version,
+            callback=print_version,
             help="Show the versions of uvicorn and Python, and the system, and exit.",
         ),
     ]

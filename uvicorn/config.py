@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from uvicorn import application, grammar, logfiles, sockets, tls
+from uvicorn._later import imported_when_asked
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.application import InterfaceType as InterfaceType
 from uvicorn.environment import EnvironmentFile
@@ -44,34 +45,47 @@ LifespanType = Literal["auto", "on", "off"]
 WSProtocolType = Literal["auto", "none", "websockets", "websockets-sansio", "wsproto"]
 LogLevelType = Literal["critical", "error", "warning", "info", "debug", "trace"]
 
+# The paths of the contract, where a program may have put something else.
 HTTP_PROTOCOLS: dict[str, str] = {
-    "auto": "uvicorn.worker.http.auto:AutoConnection",
-    "h11": "uvicorn.worker.http.h11_connection:H11Connection",
-    "httptools": "uvicorn.worker.http.httptools_connection:HttptoolsConnection",
+    "auto": "uvicorn.protocols.http.auto:AutoHTTPProtocol",
+    "h11": "uvicorn.protocols.http.h11_impl:H11Protocol",
+    "httptools": "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol",
 }
 WS_PROTOCOLS: dict[str, str | None] = {
-    "auto": "uvicorn.worker.websockets.auto:AutoSession",
+    "auto": "uvicorn.protocols.websockets.auto:AutoWebSocketsProtocol",
     "none": None,
-    "websockets": "uvicorn.worker.websockets.websockets_session:WebsocketsSession",
-    "websockets-sansio": "uvicorn.worker.websockets.websockets_session:WebsocketsSession",
-    "wsproto": "uvicorn.worker.websockets.wsproto_session:WsprotoSession",
+    "websockets": "uvicorn.protocols.websockets.websockets_impl:WebSocketProtocol",
+    "websockets-sansio": "uvicorn.protocols.websockets.websockets_sansio_impl:WebSocketsSansIOProtocol",
+    "wsproto": "uvicorn.protocols.websockets.wsproto_impl:WSProtocol",
 }
 LIFESPAN: dict[str, str] = {
-    "auto": "uvicorn.worker.lifespan:LifespanOn",
-    "on": "uvicorn.worker.lifespan:LifespanOn",
-    "off": "uvicorn.worker.lifespan:LifespanOff",
+    "auto": "uvicorn.lifespan.on:LifespanOn",
+    "on": "uvicorn.lifespan.on:LifespanOn",
+    "off": "uvicorn.lifespan.off:LifespanOff",
 }
 LOOP_FACTORIES: dict[str, str | None] = {
     "none": None,
-    "auto": "uvicorn.worker.loops:auto_loop_factory",
-    "asyncio": "uvicorn.worker.loops:asyncio_loop_factory",
-    "uvloop": "uvicorn.worker.loops:uvloop_loop_factory",
-    "zuvloop": "uvicorn.worker.loops:zuvloop_loop_factory",
+    "auto": "uvicorn.loops.auto:auto_loop_factory",
+    "asyncio": "uvicorn.loops.asyncio:asyncio_loop_factory",
+    "uvloop": "uvicorn.loops.uvloop:uvloop_loop_factory",
+    "zuvloop": "uvicorn.loops.zuvloop:zuvloop_loop_factory",
 }
 INTERFACES: list[str] = ["auto", "asgi3", "asgi2", "wsgi"]
 SSL_PROTOCOL_VERSION = 17
 """`ssl.PROTOCOL_TLS_SERVER`; the module ssl is not imported for its name."""
 STARTUP_FAILURE = int(ExitCode.STARTUP)
+
+logger = logging.getLogger("uvicorn.error")
+
+__getattr__ = imported_when_asked(
+    __name__,
+    {
+        "ASGI2Middleware": "uvicorn.middleware.asgi2",
+        "MessageLoggerMiddleware": "uvicorn.middleware.message_logger",
+        "ProxyHeadersMiddleware": "uvicorn.middleware.proxy_headers",
+        "WSGIMiddleware": "uvicorn.middleware.wsgi",
+    },
+)
 
 DEFAULT_DRAIN_SECONDS = 25.0
 """What `timeout_graceful_shutdown=None` means: Kubernetes' 30 s are enough for it."""
@@ -531,7 +545,9 @@ class Config:
         self._raising = False
         self._check()
         self.configure_logging()
-        self._resolve_watched(_listed(reload_dirs), _listed(reload_includes), _listed(reload_excludes))
+        self._resolve_watched(
+            _normalize_dirs(reload_dirs), _normalize_dirs(reload_includes), _normalize_dirs(reload_excludes)
+        )
 
     # -- what the settings say ---------------------------------------------------------------------------------
 
@@ -719,7 +735,7 @@ class Config:
         if self.should_reload:
             found = watched(dirs, includes, excludes, self.app_dir)
         elif dirs or includes or excludes:
-            logging.getLogger("uvicorn.error").warning(
+            logger.warning(
                 "Current configuration will not reload as not all conditions are met, please refer to documentation."
             )
         self.reload_dirs, self.reload_dirs_excludes, self.reload_includes, self.reload_excludes = found
@@ -786,7 +802,7 @@ class Config:
     def _give_up(self, failure: StartupError) -> NoReturn:
         if self._raising:
             raise failure
-        logging.getLogger("uvicorn.error").error("%s", describe_failure(failure))
+        logger.error("%s", describe_failure(failure))
         raise SystemExit(STARTUP_FAILURE) from failure
 
     def load(self) -> None:
@@ -870,9 +886,7 @@ class Config:
         if passed:
             listeners = sockets.adopt_passed(passed, self.backlog)
             named = ", ".join(f"{name} ({one.url})" for name, one in zip(passed.values(), listeners, strict=True))
-            logging.getLogger("uvicorn.error").info(
-                "Using what the service manager passed, and not --host, --port or --uds: %s", named
-            )
+            logger.info("Using what the service manager passed, and not --host, --port or --uds: %s", named)
             return listeners
         if self.uds is not None:
             return [sockets.bind_unix(self.uds, self.backlog)]
@@ -893,7 +907,7 @@ def log_address(url: str) -> None:
     """The line that people and tools wait for."""
     message = "Uvicorn running on %s (Press CTRL+C to quit)"
     colored = "Uvicorn running on \x1b[1m%s\x1b[0m (Press CTRL+C to quit)"
-    logging.getLogger("uvicorn.error").info(message, url, extra={"color_message": colored})
+    logger.info(message, url, extra={"color_message": colored})
 
 
 _FRAMING = frozenset((b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade"))
@@ -917,7 +931,7 @@ def encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
     return encoded
 
 
-def _listed(value: list[str] | str | None) -> list[str]:
+def _normalize_dirs(value: list[str] | str | None) -> list[str]:
     """One, several or none, as a list."""
     if isinstance(value, (str, os.PathLike)):
         value = [os.fspath(value)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -82,22 +83,11 @@ def with_colors(config: dict[str, Any], use_colors: bool | None) -> dict[str, An
     return {**config, "formatters": formatters}
 
 
-_LEVEL_COLOURS: dict[int, dict[str, Any]] = {
-    TRACE_LOG_LEVEL: {"fg": "blue"},
-    logging.DEBUG: {"fg": "cyan"},
-    logging.INFO: {"fg": "green"},
-    logging.WARNING: {"fg": "yellow"},
-    logging.ERROR: {"fg": "red"},
-    logging.CRITICAL: {"fg": "bright_red"},
-}
+Colour = Callable[[Any], str]
 
-_STATUS_COLOURS: dict[int, dict[str, Any]] = {
-    1: {"fg": "bright_white"},
-    2: {"fg": "green"},
-    3: {"fg": "yellow"},
-    4: {"fg": "red"},
-    5: {"fg": "bright_red"},
-}
+
+def _colour(name: str) -> Colour:
+    return lambda text: click.style(str(text), fg=name)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -111,8 +101,18 @@ def _is_terminal(stream: TextIO | None) -> bool:
 class ColourizedFormatter(logging.Formatter):
     """A formatter with `%(levelprefix)s`: the level's name and a colon, padded to ten columns.
 
-    `use_colors` None means: when standard output is a terminal.
+    `use_colors` None means: when standard output is a terminal. `level_name_colors` has for each level what colours its
+    name; programs change it, or bring another in a subclass.
     """
+
+    level_name_colors: dict[int, Colour] = {  # noqa: RUF012  # no ClassVar: a subclass may set it per object
+        TRACE_LOG_LEVEL: _colour("blue"),
+        logging.DEBUG: _colour("cyan"),
+        logging.INFO: _colour("green"),
+        logging.WARNING: _colour("yellow"),
+        logging.ERROR: _colour("red"),
+        logging.CRITICAL: _colour("bright_red"),
+    }
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class ColourizedFormatter(logging.Formatter):
 
     def color_level_name(self, level_name: str, level_no: int) -> str:
         """The level's name in its colour; unknown levels stay as they are."""
-        return click.style(level_name, **_LEVEL_COLOURS.get(level_no, {}))
+        return self.level_name_colors.get(level_no, str)(level_name)
 
     def should_use_colors(self) -> bool:
         """For subclasses: whether colours make sense where this formatter writes."""
@@ -167,13 +167,24 @@ class DefaultFormatter(ColourizedFormatter):
 
 
 class AccessFormatter(ColourizedFormatter):
-    """Adds `%(client_addr)s`, `%(request_line)s` and `%(status_code)s` (number and phrase) to an access record."""
+    """Adds `%(client_addr)s`, `%(request_line)s` and `%(status_code)s` (number and phrase) to an access record.
+
+    `status_code_colours` has for each class of status (its first digit) what colours number and phrase.
+    """
+
+    status_code_colours: dict[int, Colour] = {  # noqa: RUF012  # as above
+        1: _colour("bright_white"),
+        2: _colour("green"),
+        3: _colour("yellow"),
+        4: _colour("red"),
+        5: _colour("bright_red"),
+    }
 
     def get_status_code(self, status_code: int) -> str:
         """`200 OK`, coloured by class; a number without a phrase stays a number with a space."""
         text = status_text(status_code)
         if self.use_colors:
-            return click.style(text, **_STATUS_COLOURS.get(status_code // 100, {}))
+            return self.status_code_colours.get(status_code // 100, str)(text)
         return text
 
     def formatMessage(self, record: logging.LogRecord) -> str:

@@ -1,14 +1,13 @@
 """The composition root: `run()`, and from a Config to an exit code. The only module that imports both halves.
 
 Owns: the choice between a master and one process, and the process's exit code. `main`, the command line, is made in
-`cli` and imported when it is first asked for: programs that embed us need no click.
+`cli` and imported when it is first asked for, as is whatever else programs look for here: who embeds us needs no click.
 Must not: hold a rule that a program which embeds us would miss; those are in `Config`, `Server` and the master.
 Fails by: one sentence on standard error and an exit code from `errors.ExitCode`.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import sys
@@ -17,8 +16,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from uvicorn import pidfile, sockets
+from uvicorn._later import imported_when_asked
 from uvicorn._types import ASGIApplication, SSLContextFactory
 from uvicorn.config import (
+    INTERFACES,
+    LIFESPAN,
+    SSL_PROTOCOL_VERSION,
+    STARTUP_FAILURE,
     Config,
     HTTPProtocolType,
     InterfaceType,
@@ -26,29 +30,49 @@ from uvicorn.config import (
     LogLevelType,
     LoopFactoryType,
     WSProtocolType,
+    logger,
 )
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.importer import importing
-from uvicorn.logging import LOGGING_CONFIG
+from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG
 from uvicorn.worker.server import Server
+from uvicorn.worker.state import ServerState
 
 if TYPE_CHECKING:
-    from uvicorn.cli import main
+    from uvicorn.cli import INTERFACE_CHOICES, LEVEL_CHOICES, LIFESPAN_CHOICES, main, print_version
+    from uvicorn.embedding import Multiprocess
+    from uvicorn.reloading import ChangeReload
     from uvicorn.supervisor.master import KernelLike, RunWorker
     from uvicorn.watcher.main import Watch
 
-__all__ = ["Config", "Server", "main", "run"]
+__all__ = [
+    "INTERFACES",
+    "INTERFACE_CHOICES",
+    "LEVEL_CHOICES",
+    "LIFESPAN",
+    "LIFESPAN_CHOICES",
+    "LOGGING_CONFIG",
+    "LOG_LEVELS",
+    "SSL_PROTOCOL_VERSION",
+    "STARTUP_FAILURE",
+    "ChangeReload",
+    "Config",
+    "Multiprocess",
+    "Server",
+    "ServerState",
+    "logger",
+    "main",
+    "print_version",
+    "run",
+]
 
-_log = logging.getLogger("uvicorn.error")
+_log = logger
 
+_CLI = ("INTERFACE_CHOICES", "LEVEL_CHOICES", "LIFESPAN_CHOICES", "main", "print_version")
+_HOMES = dict.fromkeys(_CLI, "uvicorn.cli")
+_HOMES |= {"ChangeReload": "uvicorn.reloading", "Multiprocess": "uvicorn.embedding"}
 
-def __getattr__(name: str) -> Any:
-    if name != "main":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from uvicorn import cli
-
-    globals()["main"] = cli.main
-    return cli.main
+__getattr__ = imported_when_asked(__name__, _HOMES)
 
 
 def serve(

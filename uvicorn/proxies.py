@@ -76,8 +76,8 @@ class TrustedProxies:
         texts = hosts.split(",") if isinstance(hosts, str) else hosts
         self.everybody = False
         self.literals: set[str] = set()
-        self._addresses: set[IPv4Address | IPv6Address] = set()
-        self._networks: list[IPv4Network | IPv6Network] = []
+        self.addresses: set[IPv4Address | IPv6Address] = set()
+        self.networks: list[IPv4Network | IPv6Network] = []
         for text in texts:
             self._add(text.strip())
         self._known: dict[str, bool] = {}
@@ -89,9 +89,9 @@ class TrustedProxies:
             if text == "*":
                 self.everybody = True
             elif "/" in text:
-                self._networks.append(ip_network(text, strict=False))
+                self.networks.append(ip_network(text, strict=False))
             elif text:
-                self._addresses.add(plain(ip_address(text)))
+                self.addresses.add(plain(ip_address(text)))
         except ValueError:
             self.literals.add(text.removeprefix(UNIX) or UNIX)  # the log says unix:/run/app.sock
 
@@ -118,7 +118,7 @@ class TrustedProxies:
             address = plain(ip_address(host))
         except ValueError:
             return host in self.literals
-        return address in self._addresses or any(address in network for network in self._networks)
+        return address in self.addresses or any(address in network for network in self.networks)
 
     def trusts(self, client: Any, server: Any) -> bool:
         """Whether the peer of a connection is believed; both ends as ASGI has them.

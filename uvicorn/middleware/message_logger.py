@@ -13,6 +13,14 @@ from typing import Any
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Message, Scope
 from uvicorn.logging import TRACE_LOG_LEVEL
 
+PLACEHOLDER_FORMAT = {
+    "body": "<{length} bytes>",
+    "bytes": "<{length} bytes>",
+    "text": "<{length} chars>",
+    "headers": "<...>",
+}
+"""What stands in the log for the value of such a key."""
+
 
 class MessageLoggerMiddleware:
     """Wraps an ASGI 3 application; each call gets a number."""
@@ -28,7 +36,7 @@ class MessageLoggerMiddleware:
         number = next(self._numbers)
 
         def log(what: str, message: Message | None = None) -> None:
-            text = "" if message is None else str(_shortened(message))
+            text = "" if message is None else str(message_with_placeholders(message))
             self.logger.log(TRACE_LOG_LEVEL, "%s [%d] %s%s", prefix, number, what, text)
 
         async def logged_receive() -> Message:
@@ -49,12 +57,11 @@ class MessageLoggerMiddleware:
         log("Completed")
 
 
-def _shortened(message: Message) -> dict[str, Any]:
+def message_with_placeholders(message: Message) -> dict[str, Any]:
+    """A copy of `message` as the log has it."""
     short = dict(message)
-    for key in ("body", "bytes", "text"):
+    for key, placeholder in PLACEHOLDER_FORMAT.items():
         value = short.get(key)
         if value is not None:
-            short[key] = f"<{len(value)} {'chars' if isinstance(value, str) else 'bytes'}>"
-    if "headers" in short:
-        short["headers"] = "<...>"
+            short[key] = placeholder.format(length=len(value))
     return short

@@ -7,6 +7,7 @@ that the server does not know of, or for another server. Believes nobody but `tr
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from uvicorn import proxies
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
@@ -30,9 +31,29 @@ class ProxyHeadersMiddleware:
 
 
 class _TrustedHosts(proxies.TrustedProxies):
-    """The list under the name that other projects' tests import."""
+    """The list under the name that other projects' tests import, and with the names that it has there."""
+
+    @property
+    def always_trust(self) -> bool:
+        return self.everybody
+
+    @property
+    def trusted_literals(self) -> set[str]:
+        return self.literals
+
+    @property
+    def trusted_hosts(self) -> set[IPv4Address | IPv6Address]:
+        return self.addresses
+
+    @property
+    def trusted_networks(self) -> set[IPv4Network | IPv6Network]:
+        return set(self.networks)
+
+    def get_trusted_client_address(self, x_forwarded_for: str) -> tuple[str, int]:
+        """The client's address and port, 0 where there is none; the right-most entry as it stands when that is none."""
+        client = self.client(x_forwarded_for.encode("latin-1", "replace"))
+        return client if client is not None else (x_forwarded_for.rpartition(",")[2].strip(), 0)
 
     def get_trusted_client_host(self, x_forwarded_for: str) -> str:
-        """The client's address; the right-most entry as it stands when that is none."""
-        client = self.client(x_forwarded_for.encode("latin-1", "replace"))
-        return client[0] if client is not None else x_forwarded_for.rpartition(",")[2].strip()
+        """The same without the port, as older versions have it."""
+        return self.get_trusted_client_address(x_forwarded_for)[0]

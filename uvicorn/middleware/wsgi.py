@@ -97,6 +97,18 @@ class WSGIMiddleware:
                 close()
 
 
+_WSGIMiddleware = WSGIMiddleware
+
+
+def build_environ(scope: Scope, message: Message, body: io.IOBase) -> Environ:
+    """The environment of a request whose body is `body`; `message` is not looked at."""
+    from a2wsgi.wsgi import build_environ as adapters
+
+    make: Any = adapters  # its own types for the same
+    environ: Environ = make(scope, body)
+    return environ
+
+
 class _Exchange:
     """One request between the loop and its thread. Written in the loop: `fault`; in the thread: everything else."""
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class LifespanOn:
-    """Runs the lifespan. With `config.lifespan == "auto"` an application that raises on it just does not take part."""
+    """Runs the lifespan. With `config.lifespan == "auto"` an application that raises on it just does not take part.
+
+    `startup_failed` and `shutdown_failed` say which of the two has; `error_occurred`, that the application has raised.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -28,6 +31,7 @@ class LifespanOn:
         self.state: dict[str, Any] = {}
         self.should_exit = False
         self.failure: LifespanError | None = None
+        self.startup_failed = self.shutdown_failed = self.error_occurred = False
         self._supported = True
         self._inbox: deque[Message] = deque()
         self._arrived: asyncio.Event | None = None
@@ -41,6 +45,7 @@ class LifespanOn:
         if not self.config.loaded:
             self.config.load()
         self.should_exit = self._startup_done = self._shutdown_done = False  # it may be started again after a shutdown
+        self.startup_failed = self.shutdown_failed = self.error_occurred = False
         self.failure, self._supported = None, True
         self._inbox.clear()
         self._arrived, self._settled = asyncio.Event(), asyncio.Event()
@@ -52,7 +57,7 @@ class LifespanOn:
             self._task.cancel()
             raise
         if self._failed():
-            self.should_exit = True
+            self.startup_failed = self.should_exit = True
         else:
             self.logger.info("Application startup complete.")
 
@@ -67,7 +72,7 @@ class LifespanOn:
         if self._failed():
             text = str(self.failure) if self._shutdown_done else "Application shutdown failed. Exiting."
             self.logger.error("%s", text)
-            self.should_exit = True
+            self.shutdown_failed = self.should_exit = True
         else:
             self.logger.info("Application shutdown complete.")
 
@@ -81,6 +86,7 @@ class LifespanOn:
             }
             await self.config.loaded_app(scope, self.receive, self.send)
         except BaseException as exc:
+            self.error_occurred = not isinstance(exc, asyncio.CancelledError)
             self._raised(exc)
             if not isinstance(exc, (Exception, SystemExit)):
                 raise

@@ -1,0 +1,238 @@
+"""Names that programs import, replace or change: each of them has to work, and not only to be there."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from typing import Any
+from unittest import mock
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import uvicorn
+from uvicorn.config import Config
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.logging import TRACE_LOG_LEVEL, AccessFormatter, ColourizedFormatter, DefaultFormatter
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+def record(level: int = logging.INFO) -> logging.LogRecord:
+    return logging.LogRecord("uvicorn.error", level, __file__, 1, "text", (), None)
+
+
+# -- logging ---------------------------------------------------------------------------------------------------
+
+
+def test_the_colours_of_levels_can_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    formatter = DefaultFormatter("%(levelprefix)s %(message)s", use_colors=True)
+    assert formatter.format(record()) == "\x1b[32mINFO\x1b[0m:     text"
+    monkeypatch.setitem(ColourizedFormatter.level_name_colors, logging.INFO, lambda name: f"<{name}>")
+    assert formatter.format(record()) == "<INFO>:     text"
+    assert formatter.format(record(logging.ERROR)) == "\x1b[31mERROR\x1b[0m:    text"
+
+
+def test_a_subclass_may_bring_its_own_colours() -> None:
+    class Mine(DefaultFormatter):
+        level_name_colors = {TRACE_LOG_LEVEL: str.lower}  # noqa: RUF012
+
+    formatter = Mine("%(levelprefix)s %(message)s", use_colors=True)
+    assert formatter.format(record()) == "INFO:     text"
+    assert formatter.color_level_name("TRACE", TRACE_LOG_LEVEL) == "trace"
+
+
+def test_the_colours_of_statuses_can_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    formatter = AccessFormatter("%(status_code)s", use_colors=True)
+    arguments = ("a:1", "GET", "/", "1.1", 404)
+    line = logging.LogRecord("uvicorn.access", logging.INFO, __file__, 1, "%s %s %s %s %d", arguments, None)
+    assert formatter.format(line) == "\x1b[31m404 Not Found\x1b[0m"
+    monkeypatch.setitem(AccessFormatter.status_code_colours, 4, lambda text: f"<{text}>")
+    assert formatter.format(line) == "<404 Not Found>"
+    assert formatter.get_status_code(999) == "999 "
+
+
+# -- lifespan --------------------------------------------------------------------------------------------------
+
+
+def script(*steps: Any) -> Any:
+    """An application that answers each event of its lifespan with a message, or raises."""
+
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        for step in steps:
+            await receive()
+            if isinstance(step, BaseException):
+                raise step
+            await send({"type": f"lifespan.{step}"})
+
+    return answering
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps", "startup_failed", "shutdown_failed", "error_occurred"),
+    [
+        ("on", ("startup.complete", "shutdown.complete"), False, False, False),
+        ("on", ("startup.failed",), True, False, False),
+        ("on", (RuntimeError(),), True, False, True),
+        ("auto", (RuntimeError(),), False, False, True),
+        ("on", ("startup.complete", "shutdown.failed"), False, True, False),
+        ("on", ("startup.complete", RuntimeError()), False, True, True),
+    ],
+)
+async def test_a_lifespan_says_what_has_failed(
+    kind: Any, steps: Any, startup_failed: bool, shutdown_failed: bool, error_occurred: bool
+) -> None:
+    config = Config(script(*steps), lifespan=kind, log_config=None)
+    lifespan = LifespanOn(config)
+    for _ in range(2):  # it may be started again, and forgets what was
+        await lifespan.startup()
+        assert not lifespan.shutdown_failed
+        await lifespan.shutdown()
+        assert lifespan.startup_failed == startup_failed
+        assert lifespan.shutdown_failed == shutdown_failed
+        assert lifespan.error_occurred == error_occurred
+
+
+async def test_a_lifespan_that_is_cancelled_has_not_raised() -> None:
+    lifespan = LifespanOn(Config(script("startup.complete", "shutdown.complete"), log_config=None))
+    await lifespan.startup()
+    task = lifespan._task
+    assert task is not None
+    task.cancel()
+    await asyncio.wait([task])
+    assert not lifespan.error_occurred
+
+
+# -- uvicorn.main ----------------------------------------------------------------------------------------------
+
+
+def test_choices_are_for_the_options_of_other_commands() -> None:
+    from uvicorn.main import INTERFACE_CHOICES, LEVEL_CHOICES, LIFESPAN_CHOICES
+
+    @click.command()
+    @click.option("--log-level", type=LEVEL_CHOICES)
+    @click.option("--lifespan", type=LIFESPAN_CHOICES)
+    @click.option("--interface", type=INTERFACE_CHOICES)
+    def command(**given: Any) -> None:
+        click.echo(Config(app, log_config=None, **given).log_level)
+
+    runner = CliRunner()
+    taken = runner.invoke(command, ["--log-level", "debug", "--lifespan", "off", "--interface", "asgi3"])
+    assert (taken.exit_code, taken.output) == (0, "debug\n")
+    assert "one of 'critical', 'error'" in runner.invoke(command, ["--log-level", "loud"]).output
+
+
+def test_the_callback_of_version_is_for_other_commands() -> None:
+    from uvicorn.main import print_version
+
+    option = click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=print_version)
+    result = CliRunner().invoke(click.Command("mine", params=[option]), ["--version"])
+    assert result.output.startswith(f"Running uvicorn {uvicorn.__version__} with ")
+
+
+def test_main_has_what_programs_import_from_it() -> None:
+    from uvicorn.main import STARTUP_FAILURE, ChangeReload, Multiprocess, ServerState, logger
+
+    assert STARTUP_FAILURE == 3
+    assert logger is logging.getLogger("uvicorn.error")
+    assert (ChangeReload, Multiprocess) == (uvicorn.supervisors.ChangeReload, uvicorn.supervisors.Multiprocess)
+    assert ServerState is uvicorn.server.ServerState
+
+
+# -- what a program puts in the place of a class ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "attribute"),
+    [
+        ("uvicorn.protocols.http.h11_impl.H11Protocol", {"http": "h11"}, "http_protocol_class"),
+        ("uvicorn.protocols.http.auto.AutoHTTPProtocol", {"http": "auto"}, "http_protocol_class"),
+        ("uvicorn.protocols.websockets.auto.AutoWebSocketsProtocol", {"ws": "auto"}, "ws_protocol_class"),
+        ("uvicorn.protocols.websockets.websockets_impl.WebSocketProtocol", {"ws": "websockets"}, "ws_protocol_class"),
+        ("uvicorn.protocols.websockets.wsproto_impl.WSProtocol", {"ws": "wsproto"}, "ws_protocol_class"),
+        ("uvicorn.lifespan.on.LifespanOn", {"lifespan": "on"}, "lifespan_class"),
+        ("uvicorn.lifespan.off.LifespanOff", {"lifespan": "off"}, "lifespan_class"),
+    ],
+)
+def test_a_class_that_is_replaced_where_the_contract_has_it_is_used(path: str, options: Any, attribute: str) -> None:
+    class Mine: ...
+
+    with mock.patch(path, Mine):
+        config = Config(app, log_config=None, **options)
+        config.load()
+    assert getattr(config, attribute) is Mine
+
+
+# -- middleware ------------------------------------------------------------------------------------------------
+
+
+def test_the_names_that_config_has_of_middleware() -> None:
+    from uvicorn import config
+
+    for name in ("ASGI2Middleware", "MessageLoggerMiddleware", "ProxyHeadersMiddleware"):
+        assert getattr(config, name).__name__ == name
+    assert not hasattr(config, "NoMiddleware")
+
+
+def test_what_the_log_has_in_place_of_long_values() -> None:
+    from uvicorn.middleware.message_logger import PLACEHOLDER_FORMAT, message_with_placeholders
+
+    message = {"type": "x", "body": b"12", "text": "abc", "bytes": None, "headers": [(b"a", b"b")]}
+    wanted = {"type": "x", "body": "<2 bytes>", "text": "<3 chars>", "bytes": None, "headers": "<...>"}
+    assert message_with_placeholders(message) == wanted
+    with mock.patch.dict(PLACEHOLDER_FORMAT, {"body": "(hidden)"}):
+        assert message_with_placeholders(message)["body"] == "(hidden)"
+
+
+def test_trusted_hosts_by_the_names_of_the_contract() -> None:
+    from uvicorn.middleware.proxy_headers import _TrustedHosts
+
+    trusted = _TrustedHosts("10.0.0.1,192.168.0.0/16,name")
+    assert not trusted.always_trust and _TrustedHosts("*").always_trust
+    assert trusted.trusted_literals == {"name"}
+    assert {str(one) for one in trusted.trusted_hosts} == {"10.0.0.1"}
+    assert {str(one) for one in trusted.trusted_networks} == {"192.168.0.0/16"}
+    assert trusted.get_trusted_client_address("198.51.100.1:99, 10.0.0.1") == ("198.51.100.1", 99)
+    assert trusted.get_trusted_client_address("somebody") == ("somebody", 0)
+    assert trusted.get_trusted_client_address("") == ("", 0)
+
+
+async def test_the_older_name_of_the_wsgi_middleware() -> None:
+    pytest.importorskip("a2wsgi")
+    from uvicorn.middleware.wsgi import _WSGIMiddleware, build_environ
+
+    def hello(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("content-length", "2")])
+        return [environ["wsgi.input"].read()]
+
+    scope: Any = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/文/all",
+        "root_path": "/文",
+        "query_string": b"a=1",
+        "headers": [(b"key", b"1"), (b"key", b"2")],
+        "client": None,
+        "server": None,
+    }
+    sent = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"hi", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await _WSGIMiddleware(hello)(scope, receive, send)
+    assert sent[0]["status"] == 200
+    assert b"".join(message.get("body", b"") for message in sent[1:]) == b"hi"
+    environ = build_environ(scope, {"type": "http.request"}, io.BytesIO(b"hi"))
+    assert (environ["SCRIPT_NAME"].encode("latin-1").decode(), environ["PATH_INFO"]) == ("/文", "/all")
+    assert environ["HTTP_KEY"] == "1,2"
+    assert environ["wsgi.input"].read() == b"hi"
