@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
 
 from uvicorn import apart
+from uvicorn.worker.loops import asyncio_loop_factory
 
 APP = """
 import os, sys
@@ -59,17 +61,42 @@ def start(tmp_path: Path, start_program: Start) -> Start:
 # -- what travels ----------------------------------------------------------------------------------------------
 
 
-def test_plain_data_travels_and_the_rest_is_named() -> None:
-    plain = {"a": None, "b": [("x", "y")], "c": Path("/x"), "d": {"k": {"l": 1.5}}, "e": signal.SIGTERM, "f": True}
-    assert apart.obstacles(plain) == []
-    objects = {"log_config": {"()": print}, "loop": object(), "http": str, "headers": [(b"a", b"b")], "port": 1}
-    found = apart.obstacles(objects)
-    assert found == [f"{name} is not plain data" for name in ("log_config", "loop", "http", "headers")]
+class Shape:
+    """Has a name in this module."""
+
+    def make(self) -> None:
+        """Bound to an object, it has none."""
+
+
+def test_plain_data_travels_as_it_is() -> None:
+    plain = {"a": None, "b": [("x", b"y")], "d": {1: {"l": 1.5}}, "f": True, "s": {1}}
+    assert apart.pack(plain) == (plain, [], [])
+    assert apart.pack({"c": Path("/x"), "e": signal.SIGTERM}).settings == {"c": "/x", "e": 15}
+
+
+def test_what_has_a_name_travels_by_it() -> None:
+    named = {"loop": "uvicorn.worker.loops:asyncio_loop_factory", "http": f"{__name__}:Shape", "ws": "sys:stdout"}
+    packed = apart.pack({"loop": asyncio_loop_factory, "http": Shape, "ws": sys.stdout})
+    assert packed == (named, [], [])
+
+
+def test_what_has_no_name_is_said() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    nameless = {"loop": Shape().make, "http": lambda: None, "ws": object(), "headers": circle, "port": 1}
+    packed = apart.pack(nameless)
+    assert packed.settings == {"port": 1}
+    assert [text.partition(",")[0] for text in packed.obstacles[:3]] == [
+        "loop is the method Shape.make",
+        "http is the function test_what_has_no_name_is_said.<locals>.<lambda>",
+        "ws is an object of the class object",
+    ]
+    assert packed.obstacles[3] == "headers contains itself"
 
 
 def test_a_frozen_program_has_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert apart.obstacles({}) == ["there is no interpreter beside this program"]
+    assert apart.pack({}).obstacles == ["there is no interpreter beside this program"]
 
 
 # -- the master in an interpreter of its own -------------------------------------------------------------------
@@ -239,14 +266,91 @@ def test_a_guard_does_not_matter_to_the_command(tmp_path: Path, start: Start) ->
     assert program.end(signal.SIGTERM) == 0
 
 
-def test_what_cannot_travel_is_named_and_forked(start: Start) -> None:
-    before = "config = dict(uvicorn.config.LOGGING_CONFIG, filters={'f': {'()': logging.Filter}})"
-    program = start("workers=2, log_config=config", before="import uvicorn.config; " + before)
-    pid = program.serves()
-    assert pid == program.process.pid
+SHAPES = """
+import logging, os, threading
+os.write(1, f"shapes imported in {os.getpid()}\\n".encode())
+threading.Thread(target=print).start()
+
+class Formatter(logging.Formatter):
+    def format(self, record):
+        return f"{os.getpid()} says " + record.getMessage()
+"""
+WITH_SHAPES = "import shapes, uvicorn.config, copy; config = copy.deepcopy(uvicorn.config.LOGGING_CONFIG); "
+
+
+@pytest.mark.parametrize("settings", ["workers=2", "reload=True"])
+@pytest.mark.parametrize("formatter", ["shapes.Formatter", "'shapes.Formatter'"])
+def test_a_class_in_the_log_configuration_travels_by_name(
+    start: Start, tmp_path: Path, settings: str, formatter: str
+) -> None:
+    """Fresh code is served, and the master has imported neither the application nor what formats its lines."""
+    (tmp_path / "shapes.py").write_text(SHAPES)
+    before = WITH_SHAPES + f"config['formatters']['default'] = {{'()': {formatter}}}"
+    program = start(f"{settings}, log_config=config", before=before)
+    master = int(program.expect(r"Started \w+ process \[(\d+)\]")[1])
+    worker = int(program.wait_for(r"(\d+) says Application startup complete")[1])
     assert program.get().startswith("1 ")
-    assert "not from a new interpreter: log_config is not plain data." in program.text
-    assert "a reload (SIGHUP) starts new workers with the same code" in program.text
+    (tmp_path / "good.py").write_text(APP.replace("VERSION = 1", "VERSION = 22"))
+    if "workers" in settings:
+        program.tell(signal.SIGHUP)
+        program.wait_for(r"(?s)reloading(.*Finished server process){2}")
+    else:
+        program.wait_for(rf"{worker} says Finished server process")
+        program.wait_for("Application startup complete")
+    assert program.get().startswith("22 ")
+    assert program.end(signal.SIGTERM) == 0
+    imported = {int(pid) for pid in re.findall(r"shapes imported in (\d+)", program.text)}
+    assert {worker, program.process.pid} <= imported and master not in imported
+
+
+def test_a_class_of_the_program_itself_travels(start: Start) -> None:
+    """It has no guard, and is imported under its own name."""
+    source = """
+import logging, os, uvicorn.config
+
+class Formatter(logging.Formatter):
+    def format(self, record):
+        return f"{os.getpid()} says " + record.getMessage()
+
+config = {**uvicorn.config.LOGGING_CONFIG, "formatters": {"default": {"()": Formatter}, "access": {"()": Formatter}}}
+uvicorn.run("good:app", port=0, workers=2, log_config=config)
+"""
+    program = start(source=source.replace("{", "{{").replace("}", "}}"))
+    assert program.wait_for(r"(\d+) says Application startup complete")[1] != str(program.process.pid)
+    assert program.get().startswith("1 ")
+    assert program.end(signal.SIGTERM) == 0
+    assert "is ignored in a module that is imported to be served" in program.text
+
+
+def test_what_has_no_name_is_left_out_of_the_log_configuration(start: Start, tmp_path: Path) -> None:
+    before = "import uvicorn.config; config = dict(uvicorn.config.LOGGING_CONFIG, formatters={"
+    before += "'default': {'()': lambda: logging.Formatter('mine %(message)s')}, 'access': {}})"
+    program = start("reload=True, log_config=config", before=before)
+    program.wait_for("log_config: formatter 'default' has the function <lambda>, which no module has under a name")
+    program.wait_for("INFO:     Application startup complete")
+    assert program.get().startswith("1 ")
+    (tmp_path / "good.py").write_text(APP.replace("VERSION = 1", "VERSION = 22"))
+    program.wait_for("Finished server process")
+    program.wait_for("Application startup complete")
+    assert program.get().startswith("22 ")
+    assert program.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("settings", ["workers=2", "reload=True"])
+def test_what_has_no_name_and_no_default_is_forked_with_fresh_code(start: Start, tmp_path: Path, settings: str) -> None:
+    program = start(f"{settings}, loop=lambda: __import__('asyncio').new_event_loop()")
+    program.wait_for("forked from this program, and import the application anew, because loop is the function <lambda>")
+    assert int(program.wait_for(r"Started \w+ process \[(\d+)\]")[1]) == program.process.pid
+    program.wait_for("Application startup complete")
+    assert program.get().startswith("1 ")
+    (tmp_path / "good.py").write_text(APP.replace("VERSION = 1", "VERSION = 22"))
+    if "workers" in settings:
+        program.tell(signal.SIGHUP)
+        program.wait_for("reloaded: ")
+    else:
+        program.wait_for("Finished server process")
+        program.wait_for("Application startup complete")
+    assert program.get().startswith("22 ")
     assert program.end(signal.SIGTERM) == 0
 
 

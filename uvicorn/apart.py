@@ -4,11 +4,12 @@ A program that calls `run` has imported half of its modules already, and workers
 they were: a reload would serve old code. So a child is started with nothing but the settings, and this process stands
 for it: signals are passed on, the exit status is passed on, and when this process dies, the child stops too.
 
-    caller ── settings (JSON, one pipe), then signal numbers (another) ──► new interpreter: `main` → master → workers
+    caller ── settings (one pipe), then signal numbers (another) ──► new interpreter: `main` → master → workers
 
 Both stay in one process group, because a debugger in a worker needs the terminal: Ctrl-C reaches both, and the pipe
 lets the master tell the copy that was passed on from its own (`supervisor.caller`). Only plain data travels, so that
-nothing of the program's is imported by the master; what cannot travel is named, and `run` forks instead.
+nothing of the program's is imported by the master: classes and functions go by name, and what has no name is left out
+of `log_config`; of any other setting `run` says so and forks instead (`pack`).
 A service manager knows the caller's pid alone: its notifications are passed on as well.
 
 Owns: both ends of that. Must not: bind, or judge a worker. Fails by: the exit code.
@@ -16,8 +17,8 @@ Owns: both ends of that. Must not: bind, or judge a worker. Fails by: the exit c
 
 from __future__ import annotations
 
-import json
 import logging
+import marshal
 import os
 import select
 import signal
@@ -25,8 +26,9 @@ import socket
 import struct
 import subprocess
 import sys
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
+from uvicorn import logconfig, naming
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError, ExitCode
 from uvicorn.main import serve
@@ -47,24 +49,39 @@ _log = logging.getLogger("uvicorn.error")
 # -- the caller ------------------------------------------------------------------------------------------------
 
 
-def obstacles(settings: dict[str, Any]) -> list[str]:
-    """Why these settings cannot be served by another interpreter, a clause each; empty when they can."""
-    found = []
+class Packed(NamedTuple):
+    """Settings as plain data, what was left out of `log_config` (a sentence each), and why they cannot be served by
+    another interpreter (a clause each)."""
+
+    settings: dict[str, Any]
+    left_out: list[str]
+    obstacles: list[str]
+
+
+def pack(settings: dict[str, Any]) -> Packed:
+    """What another interpreter is told. Classes and functions travel by name: as an import string, and in `log_config`
+    as `logging.config` reads it."""
+    packed = Packed({}, [], [])
     if not sys.executable or getattr(sys, "frozen", False):
-        found.append("there is no interpreter beside this program")
-    return found + [f"{name} is not plain data" for name, value in settings.items() if not _travels(value)]
-
-
-def _travels(value: Any) -> bool:
-    try:
-        json.dumps(value, default=os.fspath)
-    except (TypeError, ValueError):
-        return False
-    return True
+        packed.obstacles.append("there is no interpreter beside this program")
+    for name, value in settings.items():
+        try:
+            if name == "log_config" and isinstance(value, dict):
+                packed.settings[name], sentences = logconfig.spelled(value)
+                packed.left_out.extend(sentences)
+            else:
+                packed.settings[name] = naming.plain(value, naming.name_of)
+        except naming.Unnamed as exc:
+            packed.obstacles.append(
+                f"{name} is {exc}, which no module has under a name (define it at the top level of one)"
+            )
+        except RecursionError:
+            packed.obstacles.append(f"{name} contains itself")
+    return packed
 
 
 def run(settings: dict[str, Any]) -> int:
-    """Serve as `run(**settings)` says, in a new interpreter, from start to end; the exit code."""
+    """Serve as `run(**settings)` says (plain data) in a new interpreter, from start to end; the exit code."""
     signals = Signals.install()
     mail = Mail.open()
     reader, writer = os.pipe()
@@ -100,10 +117,10 @@ def _start(settings: dict[str, Any], lifeline: int, mail: Mail | None) -> subpro
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(source)
         os.close(lifeline)
-    text = json.dumps({"argv": sys.argv, "settings": settings}, default=os.fspath)
+    data = marshal.dumps((sys.argv, settings))
     try:
         with open(target, "wb") as pipe:
-            pipe.write(text.encode())
+            pipe.write(data)
     except BrokenPipeError:
         pass  # it is gone already; its exit status says why
     return process
@@ -198,16 +215,15 @@ class Mail:
 def main(source: int, lifeline: int) -> NoReturn:
     """Read the settings from descriptor `source`, be the master, and leave with its exit code."""
     with open(source, "rb") as pipe:
-        text = pipe.read()
-    if not text:  # the caller is gone
+        data = pipe.read()
+    if not data:  # the caller is gone
         sys.exit(ExitCode.INTERNAL)
-    received = json.loads(text)
-    sys.argv[:] = received["argv"]
+    sys.argv[:], settings = marshal.loads(data)
     for name in ("LISTEN_PID", "WATCHDOG_PID"):  # meant for the caller, for whom we stand
         if os.environ.get(name) == str(os.getppid()):
             os.environ[name] = str(os.getpid())
     try:
-        config = Config(**received["settings"])
+        config = Config(**settings)
         config.supervise = True
         code = serve(config, kernel=lambda: _make_kernel(lifeline))
     except ConfigError as exc:

@@ -11,7 +11,7 @@ Fails by: `ConfigError` for a value that cannot work; for an application that ca
 from __future__ import annotations
 
 import importlib.util
-import logging.config
+import logging
 import os
 import socket
 import sys
@@ -19,14 +19,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from uvicorn import application, grammar, logfiles, sockets, tls
+from uvicorn import application, grammar, logconfig, logfiles, sockets, tls
 from uvicorn._later import imported_when_asked
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.application import InterfaceType as InterfaceType
 from uvicorn.environment import EnvironmentFile
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.importer import ImportFromStringError, import_from_string
-from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL, with_colors
+from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL
 from uvicorn.options import Declared, Option, declarations
 from uvicorn.tls import create_ssl_context as create_ssl_context  # programs import it from here
 from uvicorn.watched import Watched, is_dir, resolve_reload_patterns, watched
@@ -543,6 +543,7 @@ class Config:
         self.lifespan_class: type[Any]
         self.encoded_headers: list[tuple[bytes, bytes]] = []
         self._raising = False
+        self._logs_in_part = False
         self._check()
         self.configure_logging()
         self._resolve_watched(
@@ -604,6 +605,13 @@ class Config:
             return self.supervise
         return self.workers > 1 or os.getpid() == 1 or "NOTIFY_SOCKET" in os.environ
 
+    @property
+    def _may_be_a_master(self) -> bool:
+        try:
+            return self.needs_master
+        except ConfigError:
+            return True
+
     def reread(self) -> Config:
         """For a reload: these settings, and the environment file as it is now. Raises ConfigError."""
         if self.environment is not None:
@@ -654,15 +662,18 @@ class Config:
 
     # -- what the settings name --------------------------------------------------------------------------------
 
-    def configure_logging(self) -> None:
+    def configure_logging(self, complete: bool = False) -> None:
         """Apply `log_config`, then `log_level`, `use_colors`, `access_log`, the log files and the format on top of it.
 
-        Raises ConfigError for a log file that cannot be opened.
+        A master imports no module of the application: where there may be one, handlers from there wait for `load()`,
+        unless the configuration is to be `complete`. Raises ConfigError for a log file that cannot be opened.
         """
         logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
         if self.log_config is not None:
             try:
-                self._apply_log_config(self.log_config)
+                without = self.app if isinstance(self.app, str) and not complete and self._may_be_a_master else None
+                wanted = self.log_config if isinstance(self.log_config, dict) else _read_log_config(self.log_config)
+                self._logs_in_part = logconfig.apply(wanted, self.use_colors, without)
             except Exception as exc:  # whatever a parser, a handler's class or a formatter makes of it
                 source = "dictionary" if isinstance(self.log_config, dict) else os.fspath(self.log_config)
                 reason = f"there is no {exc}" if isinstance(exc, KeyError) else str(exc.__cause__ or exc)
@@ -697,38 +708,6 @@ class Config:
             logfiles.batch(access.name)
         for handler in access.handlers:
             handler.setFormatter(formatter)
-
-    def _apply_log_config(self, wanted: dict[str, Any] | str | os.PathLike[str]) -> None:
-        """A dictionary, or a file: .json and .yaml hold one, anything else is in the .ini form of `logging.config`."""
-        if isinstance(wanted, dict):
-            logging.config.dictConfig(with_colors(wanted, self.use_colors))
-            return
-        suffix = os.path.splitext(wanted)[1].lower() if isinstance(wanted, (str, os.PathLike)) else ""
-        if suffix == ".json":
-            import json
-
-            with open(wanted) as file:
-                loaded = json.load(file)
-        elif suffix in (".yaml", ".yml"):
-            try:
-                import yaml
-            except ImportError:
-                raise ImportError("YAML needs the package PyYAML. Run: pip install 'uvicorn[standard]'") from None
-            with open(wanted) as file:
-                loaded = yaml.safe_load(file)
-        else:
-            if isinstance(wanted, str) and not os.path.exists(wanted):
-                raise FileNotFoundError("there is no such file")  # Python 3.10 and 3.11 say KeyError: 'formatters'
-            import configparser
-
-            try:
-                logging.config.fileConfig(wanted, disable_existing_loggers=False)
-            except configparser.Error as exc:  # as Python 3.12 has it
-                raise RuntimeError(" ".join(str(exc).split())) from None
-            return
-        if not isinstance(loaded, dict):
-            raise ValueError("it holds no dictionary for logging.config.dictConfig")
-        logging.config.dictConfig(with_colors(loaded, self.use_colors))
 
     def _resolve_watched(self, dirs: list[str], includes: list[str], excludes: list[str]) -> None:
         found = Watched([], [], [], [])
@@ -811,6 +790,8 @@ class Config:
         try:
             self.load_components()
             self._extend_path()
+            if self._logs_in_part:
+                self._complete_logging()
             if self.http not in HTTP_PROTOCOLS:
                 self.http_protocol_class = import_from_string(self.http)
             if self.ws not in WS_PROTOCOLS:
@@ -826,6 +807,12 @@ class Config:
             self.encoded_headers.insert(0, (b"server", b"uvicorn"))
         self.loaded_app = self.load_app()
         self.loaded = True
+
+    def _complete_logging(self) -> None:
+        try:
+            self.configure_logging(complete=True)
+        except ConfigError as exc:  # a module of the application's is to blame
+            raise StartupError(str(exc)) from exc.__cause__
 
     def load_app(self) -> ASGI3Application:
         """The application as an ASGI 3 callable; `interface` is resolved on the way. Fails as `raising` says.
@@ -908,6 +895,28 @@ def log_address(url: str) -> None:
     message = "Uvicorn running on %s (Press CTRL+C to quit)"
     colored = "Uvicorn running on \x1b[1m%s\x1b[0m (Press CTRL+C to quit)"
     logger.info(message, url, extra={"color_message": colored})
+
+
+def _read_log_config(path: str | os.PathLike[str]) -> dict[str, Any] | str | os.PathLike[str]:
+    """The dictionary in a .json or .yaml file. Any other is in the .ini form of `logging.config`, and left to it."""
+    suffix = os.path.splitext(path)[1].lower() if isinstance(path, (str, os.PathLike)) else ""
+    if suffix == ".json":
+        import json
+
+        with open(path) as file:
+            loaded = json.load(file)
+    elif suffix in (".yaml", ".yml"):
+        try:
+            import yaml
+        except ImportError:
+            raise ImportError("YAML needs the package PyYAML. Run: pip install 'uvicorn[standard]'") from None
+        with open(path) as file:
+            loaded = yaml.safe_load(file)
+    else:
+        return path
+    if not isinstance(loaded, dict):
+        raise ValueError("it holds no dictionary for logging.config.dictConfig")
+    return loaded
 
 
 _FRAMING = frozenset((b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade"))

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from uvicorn.errors import StartupError
@@ -18,8 +20,18 @@ _thread = threading.local()
 
 
 def importing() -> bool:
-    """Whether this thread is in the middle of `import_from_string`: our caller is a module that somebody imports."""
+    """Whether this thread is inside `importing_for_us`: our caller is a module that somebody imports."""
     return getattr(_thread, "depth", 0) > 0
+
+
+@contextmanager
+def importing_for_us() -> Iterator[None]:
+    """Inside, what modules of the application do although they are only imported can be told."""
+    _thread.depth = getattr(_thread, "depth", 0) + 1
+    try:
+        yield
+    finally:
+        _thread.depth -= 1
 
 
 class ImportFromStringError(StartupError):
@@ -37,9 +49,9 @@ def import_from_string(import_str: Any) -> Any:
     module_name, _, attribute = import_str.partition(":")
     if not module_name or not attribute:
         raise ImportFromStringError(f'Import string "{import_str}" must be in format "<module>:<attribute>".')
-    _thread.depth = getattr(_thread, "depth", 0) + 1
     try:
-        value = importlib.import_module(module_name)
+        with importing_for_us():
+            value = importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
         if exc.name is None or not (module_name + ".").startswith(exc.name + "."):
             raise ImportFromStringError(f'Could not import module "{module_name}".') from exc
@@ -48,8 +60,6 @@ def import_from_string(import_str: Any) -> Any:
         ) from None
     except Exception as exc:
         raise ImportFromStringError(f'Could not import module "{module_name}".') from exc
-    finally:
-        _thread.depth -= 1
     for name in attribute.split("."):
         try:
             value = getattr(value, name)

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from uvicorn import pidfile, sockets
+from uvicorn import naming, pidfile, sockets
 from uvicorn._later import imported_when_asked
 from uvicorn._types import ASGIApplication, SSLContextFactory
 from uvicorn.config import (
@@ -79,11 +79,12 @@ def serve(
     config: Config,
     reread: Callable[[], Config] | None = None,
     kernel: Callable[[], KernelLike] | None = None,
+    run_worker: RunWorker | None = None,
 ) -> int:
     """Bind, then serve under a master or in this process; the exit code. Raises ConfigError.
 
     `reread` gives a master the settings of its next generation; without it they stay, and the environment file is read.
-    `kernel` makes the master's, where it is not the usual one.
+    `kernel` makes the master's, and `run_worker` is what a worker runs, where they are not the usual ones.
     """
     needs_master = config.needs_master
     try:
@@ -97,7 +98,7 @@ def serve(
     try:
         with pidfile.written(config.pid):
             if needs_master:
-                return serve_under_master(config, listeners, worker_main.run, reread, kernel)
+                return serve_under_master(config, listeners, run_worker or worker_main.run, reread, kernel)
             return worker_main.run(config, listeners)
     except StartupError as exc:
         _log.error("%s", describe_failure(exc))
@@ -256,12 +257,27 @@ def _run_master(config: Config, settings: dict[str, Any]) -> int:
     if isinstance(config.app, str):
         from uvicorn import apart
 
-        stays = apart.obstacles(settings)
-        if not stays:
-            return apart.run(settings)
-        _log.warning("The workers are forked from this process, not from a new interpreter: %s.", "; ".join(stays))
+        packed = apart.pack(settings)
+        if not packed.obstacles:
+            for sentence in packed.left_out:
+                _log.warning("%s", sentence)
+            return apart.run(packed.settings)
+        _log.warning(
+            "The workers are forked from this program, and import the application anew, because %s.",
+            "; ".join(packed.obstacles),
+        )
+        _warn_of_threads()
+        return serve(config, run_worker=_run_with_fresh_code)
     warn_of_stale_code(config)
     return serve(config)
+
+
+def _run_with_fresh_code(config: Config, listeners: list[sockets.Listener]) -> int:
+    """A worker of a process that may have imported the application already."""
+    from uvicorn.worker import main as worker_main
+
+    naming.forget(str(config.app))
+    return worker_main.run(config, listeners)
 
 
 def _serve_here(config: Config) -> int:
@@ -314,6 +330,10 @@ def warn_of_stale_code(config: Config) -> None:
             "The module of the application is imported in this process already: a reload (SIGHUP) starts new workers"
             " with the same code. Start with the command uvicorn to have it imported anew."
         )
+    _warn_of_threads()
+
+
+def _warn_of_threads() -> None:
     others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if others:
         _log.warning("Threads that run now will not run in the workers: %s.", ", ".join(others))

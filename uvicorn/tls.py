@@ -16,10 +16,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.errors import StartupError
+from uvicorn.importer import import_from_string
 
 if TYPE_CHECKING:
     import ssl
@@ -137,8 +137,7 @@ def context_from_factory(config: Config) -> ssl.SSLContext:
     """
     import ssl
 
-    factory: Callable[[Config, Callable[[], ssl.SSLContext]], Any] | None = config.ssl_context_factory
-    assert factory is not None
+    factory: Any = import_from_string(config.ssl_context_factory)  # its name, where it came from another interpreter
     try:
         context = factory(config, lambda: CertificateFiles(config).context)
     except StartupError:
