@@ -28,6 +28,7 @@ TOOLS = tuple(
         "environment",
         "forwarded",
         "grammar",
+        "headers",
         "importer",
         "leaving",
         "logconfig",
@@ -41,6 +42,7 @@ TOOLS = tuple(
         "sizes",
         "sockets",
         "tls",
+        "values",
         "watched",
     ]
 )

@@ -56,9 +56,8 @@ def test_every_option_says_what_it_is_for() -> None:
         ({"port": -1}, "--port must be at least 0, not -1."),
         ({"timeout_keep_alive": float("nan")}, "--timeout-keep-alive must be a number, not nan."),
         ({"shutdown_delay": float("inf")}, "--shutdown-delay must be a number, not inf."),
-        ({"workers": 0}, "--workers must be at least 1, not 0."),
-        ({"backlog": 0}, "--backlog must be at least 1, not 0."),
-        ({"timeout_keep_alive": -1}, "--timeout-keep-alive must be at least 0, not -1."),
+        ({"limit_concurrency": -1}, "--limit-concurrency must be at least 0, not -1."),
+        ({"timeout_queue": -1}, "--timeout-queue must be at least 0, not -1."),
         ({"log_level": "loud"}, "--log-level must be one of critical, error, warning, info, debug, trace, not 'loud'."),
         ({"lifespan": "maybe"}, "--lifespan must be one of auto, on, off, not 'maybe'."),
         ({"interface": "cgi"}, "--interface must be one of auto, asgi3, asgi2, wsgi, not 'cgi'."),
@@ -87,7 +86,7 @@ def test_web_concurrency(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Config("app:app").workers == 3
     assert Config("app:app", workers=2).workers == 2
     monkeypatch.setenv("WEB_CONCURRENCY", "many")
-    with pytest.raises(ConfigError, match="WEB_CONCURRENCY must be a whole number of at least 1, or auto, not 'many'"):
+    with pytest.raises(ConfigError, match="WEB_CONCURRENCY must be a whole number or auto, not 'many'"):
         Config("app:app")
 
 
@@ -289,7 +288,7 @@ def test_encoded_headers(headers: Any, server_header: bool, encoded: Any) -> Non
 
 @pytest.mark.parametrize(
     "pair",
-    [("a b", "c"), ("", "c"), ("a", "b\r\nc: d"), ("a", "\0"), ("a", "\u20ac"), ("\xe9", "c"), ("Upgrade", "h2c")],
+    [("a b", "c"), ("", "c"), ("a", "b\r\nc: d"), ("a", "\0"), ("a", "\u20ac"), ("\xe9", "c"), ("Content-Length", "1")],
 )
 def test_a_header_that_cannot_be_sent(pair: tuple[str, str]) -> None:
     with pytest.raises(ConfigError, match=r"^--header "):

@@ -319,7 +319,7 @@ def test_the_environment(taken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--ws", "carrier-pigeon"], "--ws must be one of auto, none, websockets"),
         (["--header", "no colon"], "--header must be Name:Value, not 'no colon'."),
         (["--header", "a b:c"], "--header 'a b' is no name for a header"),
-        (["--header", "Content-Length:1"], "how a message and its connection end is the server's business"),
+        (["--header", "Content-Length:1"], "each response has a length of its own"),
         (["--log-config", "nowhere.ini"], "Path 'nowhere.ini' does not exist"),
         (["--reload-dir", "nowhere"], "Path 'nowhere' does not exist"),
     ],

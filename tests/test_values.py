@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import decimal
+import enum
+import inspect
+import logging
+import math
 import re
+import socket
+import ssl
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from programs import PATIENCE, Program, Start
+from uvicorn import cli
+from uvicorn.config import Config, options
+from uvicorn.errors import ConfigError, StartupError
+from uvicorn.main import main
+from uvicorn.worker.server import Server
 
 APP = """
 async def app(scope, receive, send):
@@ -69,3 +83,240 @@ def test_the_command_listens_on_every_address_that_is_named(folder: Path, start_
         (folder / "uvicorn.toml").write_text(f"host = {TWO!r}\n")
         arguments += ["--config", "uvicorn.toml"]
     assert asked(start_command(*arguments, env=environment)) == TWO
+
+
+# -- values that have one clear meaning ------------------------------------------------------------------------
+
+
+class Level(str, enum.Enum):
+    DEBUG = "DEBUG"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "meant"),
+    [
+        ("log_level", "INFO", "info"),
+        ("log_level", "Warning", "warning"),
+        ("log_level", Level.DEBUG, "debug"),
+        ("log_level", logging.ERROR, logging.ERROR),
+        ("workers", 0, 1),
+        ("workers", -1, 1),
+        ("workers", "3", 3),
+        ("limit_concurrency", 0, 0),
+        ("backlog", 0, 0),
+        ("backlog", -1, 0),
+        ("backlog", 10**30, 2**31 - 1),
+        ("timeout_graceful_shutdown", -1, 0),
+        ("timeout_keep_alive", -1, 0),
+        ("timeout_keep_alive", "7", 7),
+        ("timeout_keep_alive", "0.5", 0.5),
+        ("timeout_keep_alive", 2592000, 2592000),
+        ("timeout_keep_alive", None, 5),
+        ("limit_max_requests", 1e3, 1000),
+        ("port", "8080", 8080),
+        ("port", None, 0),
+        ("ws_max_queue", 0, 1),
+        ("ws_ping_interval", decimal.Decimal("1.5"), 1.5),
+        ("loop", None, "none"),
+        ("ws", None, "none"),
+        ("http", None, "auto"),
+        ("uds", "", None),
+        ("ssl_certfile", "", None),
+        ("proxy_headers", None, True),
+        ("access_log", 0, False),
+        ("access_log", "no", False),
+        ("use_colors", "yes", True),
+        ("ssl_version", ssl.PROTOCOL_TLS_SERVER, 17),
+        ("ssl_cert_reqs", ssl.CERT_REQUIRED, 2),
+        ("root_path", None, ""),
+        ("forwarded_allow_ips", ("10.0.0.1",), ["10.0.0.1"]),
+        ("pid", Path("x"), "x"),
+        ("headers", {"A": "b"}, [("A", "b")]),
+        ("headers", [(b"A", b"\xe9")], [("A", "\xe9")]),
+        ("headers", ["A: b"], [("A", "b")]),
+        ("headers", None, []),
+    ],
+)
+def test_what_a_value_means(name: str, given: Any, meant: Any) -> None:
+    found = getattr(Config("app:app", **{name: given}), name)
+    assert (found, type(found)) == (meant, type(meant))
+
+
+def test_a_level_in_capitals_by_each_way(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("UVICORN_LOG_LEVEL", "WARNING")
+    assert "'good:app'" not in CliRunner().invoke(main, ["good:app", "--print-config"]).output
+    for arguments, level in (([], "warning"), (["--log-level", "Debug"], "debug")):
+        shown = CliRunner().invoke(main, ["good:app", "--print-config", *arguments])
+        assert f'log_level = "{level}"' in shown.output, shown.output
+    (folder / "uvicorn.toml").write_text('log-level = "ERROR"\n')
+    assert Config(**cli.Settings({"app": "good:app"}, {}, "uvicorn.toml").values).log_level == "error"
+
+
+@pytest.mark.parametrize(("text", "count"), [("0", 1), (" 2 ", 2), ("", 1), ("-1", 1)])
+def test_web_concurrency_of_none_is_one(monkeypatch: pytest.MonkeyPatch, text: str, count: int) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", text)
+    assert Config("app:app").workers == count
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"here", "more_body": None})
+
+
+async def test_limits_of_none_let_everybody_in(serving: Any, connect: Any) -> None:
+    async with serving(echo, lifespan="off", limit_concurrency=0, limit_max_requests=0, backlog=0) as server:
+        for _ in range(2):
+            async with connect(server) as client:
+                assert (await client.get())[::2] == (200, b"here")
+
+
+# -- the environment file --------------------------------------------------------------------------------------
+
+
+def test_an_environment_file_that_is_not_there_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "uvicorn.error")
+    assert Config("app:app", env_file="", log_config=None).environment is None
+    assert caplog.messages == []
+    assert Config("app:app", env_file="nowhere.env", log_config=None).environment is None
+    assert caplog.messages == ["There is no environment file 'nowhere.env': going on without it."]
+
+
+@needs_fork
+@pytest.mark.parametrize("way", WAYS)
+def test_run_warns_once_of_what_it_leaves_out(folder: Path, start_program: Start, way: str) -> None:
+    headers = [("Connection", "close"), ("Connection", "keep-alive"), ("Keep-Alive", "timeout=5")]
+    program = start_program(CALLER.format(settings=f"env_file='nowhere.env', headers={headers}, {way}"))
+    port = program.listens()
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = b"".join(iter(lambda: peer.recv(65536), b""))
+    assert answer.lower().count(b"connection: close\r\n") == answer.lower().count(b"connection") == 1
+    assert program.text.count("There is no environment file 'nowhere.env'") == 1
+    left_out = "--header Connection: keep-alive, Keep-Alive: timeout=5 is not sent"
+    assert program.text.count(left_out) == 1
+
+
+@pytest.mark.parametrize("way", ["argument", "environment", "file"])
+def test_the_command_refuses_an_environment_file_that_is_not_there(
+    way: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = {"argument": ["--env-file", "nowhere.env"], "environment": [], "file": ["--config", "uvicorn.toml"]}
+    if way == "environment":
+        monkeypatch.setenv("UVICORN_ENV_FILE", "nowhere.env")
+    Path("uvicorn.toml").write_text('env-file = "nowhere.env"')
+    result = CliRunner().invoke(main, ["good:app", *arguments[way]])
+    assert result.exit_code == 2
+    assert "nowhere.env" in result.output
+
+
+# -- Connection: close -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize("headers", [[("Connection", "close")], [("connection", "Close"), ("X-A", "b")]])
+async def test_every_answer_closes(serving: Any, connect: Any, http: str, headers: Any) -> None:
+    async with serving(echo, lifespan="off", http=http, headers=headers) as server:
+        for version in ("1.1", "1.0"):
+            async with connect(server) as client:
+                client.send(f"GET / HTTP/{version}\r\nHost: a\r\nConnection: keep-alive\r\n\r\n".encode() * 2)
+                answer = await client.ended()
+                assert answer.count(b"HTTP/1.1 200") == answer.lower().count(b"connection: close\r\n") == 1
+                assert answer.endswith(b"here")
+
+
+def test_another_value_of_connection_is_dropped_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "uvicorn.error")
+    config = Config(echo, headers=[("Connection", "x-a"), ("B", "c"), ("Upgrade", "h2c")], log_config=None)
+    assert config.headers == [("B", "c")]
+    assert caplog.messages == [
+        "--header Connection: x-a, Upgrade: h2c is not sent: how a connection goes on is the server's business."
+    ]
+
+
+# -- messages that hold None -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [None, False])
+async def test_a_body_of_none_is_empty(serving: Any, connect: Any, more: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        if more is None:
+            await send({"type": "http.response.body", "body": None, "more_body": True})
+        await send({"type": "http.response.body", "body": None, "more_body": more})
+
+    async with serving(app, lifespan="off") as server, connect(server) as client:
+        assert (await client.get())[::2] == (200, b"")
+        assert (await client.get())[::2] == (200, b"")
+
+
+# -- every option, and values that it was not made for ---------------------------------------------------------
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("not me")
+
+
+NAMES = [name for name in inspect.signature(Config).parameters if name != "app"]
+ODD: list[Any] = [
+    *(None, True, False, "", "256.1.1.1.1", "\0", "\udc80", b"bytes", [], ["256.1.1.1.1"], [1], [None], ["\0"], {}),
+    *({"a": 1}, {1, 2}, 0, 1, -1, -(10**30), 10**30, 10**400, 10**5000, 0.5, math.nan, math.inf, -math.inf, 1e300),
+    *("9" * 5000, "nan", "-1", "1e400", object(), Unshowable(), Path("256.1.1.1.1"), Path("\udc80"), iter(())),
+    *(decimal.Decimal("1.5"), decimal.Decimal("NaN"), decimal.Decimal("sNaN"), 1j, Level.DEBUG, b"", bytearray(b"x")),
+]
+
+
+def named(exc: Exception, name: str) -> bool:
+    """Whether it is one sentence, which says what it is about."""
+    flag = options()[name].flag if name in options() else name
+    text = str(exc)
+    assert flag in text or (name == "headers" and "header" in text), (name, text)
+    assert text.endswith(".") and "\n" not in text, text
+    return True
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_value_is_refused_before_anything_starts_or_it_is_served_with(
+    name: str, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for value in ODD:
+        settings = {"port": 0, "lifespan": "off", "log_config": None, name: value}
+        if name == "log_config" and value is None:
+            continue
+        try:
+            config = Config(echo, **settings)
+        except ConfigError as exc:
+            named(exc, name)
+            continue
+        if sys.platform != "win32":
+            from uvicorn.supervisor.master import limits
+
+            limits(config)
+        try:
+            async with Server(config).running() as server:
+                if config.uds is None and name not in ("limit_request_line", "proxy_protocol"):  # that refuses it
+                    port = server.servers[0].sockets[0].getsockname()[1]
+                    async with connect(port) as client:
+                        assert (await client.get()).status == 200, (name, value)
+        except StartupError as exc:  # no such name, file or descriptor; and `echo` is no factory
+            assert config.factory or named(exc, name)
+
+
+@pytest.mark.parametrize("name", sorted(options()))
+def test_the_command_and_a_file_refuse_with_exit_2_or_take(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    texts = ["", "256.1.1.1.1", "-1", "0", "9" * 5000, "1e400", "nan", "a:b", "\udc80"]
+    ways = [[options()[name].flag, text] for text in texts if name != "app"]
+    for number, line in enumerate(("''", "'x'", "'\\u0000'", "1e400", "nan", "-1", "9" * 400, "[1]", "{a=1}", "true")):
+        Path(f"{number}.toml").write_text(f"{name} = {line.replace(chr(39), chr(34))}\n")
+        ways.append(["--config", f"{number}.toml"])
+    for way in ways:
+        result = CliRunner().invoke(main, ["good:app", "--check-config", *way])
+        assert result.exception is None or isinstance(result.exception, SystemExit), (way, result.exc_info)
+        assert result.exit_code in (0, 2, 3), (way, result.output)
+        assert "Traceback" not in result.output

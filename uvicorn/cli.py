@@ -92,7 +92,7 @@ def _parameter(declared: Declared) -> click.Option:
     elif words and declared.any_text:
         kind = WordOrImport(words)
     elif words:
-        kind = click.Choice(words)
+        kind = click.Choice(words, case_sensitive=not spec.any_case)
     elif spec.exists:
         kind = click.Path(exists=True)
     shown = default not in (None, "") and not isinstance(default, dict)

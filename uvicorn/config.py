@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from uvicorn import application, grammar, logconfig, logfiles, sockets, tls
+from uvicorn import application, logconfig, logfiles, sockets, tls, values
+from uvicorn import headers as fields
 from uvicorn._later import imported_when_asked
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.application import InterfaceType as InterfaceType
@@ -95,6 +96,26 @@ class UvicornDeprecationWarning(UserWarning):
     """For what will go away; a UserWarning, so that it is shown by default."""
 
 
+def _as_given(name: str, value: Any) -> Any:
+    return value
+
+
+def _is_loop(value: Any) -> bool:
+    """What makes a loop; or is one, for a program that awaits `serve()` in it and passes it all the same."""
+    return callable(value) or hasattr(value, "run_until_complete")
+
+
+def _is_bytes(value: Any) -> bool:
+    return isinstance(value, bytes)
+
+
+def _holds_configuration(value: Any) -> bool:
+    """What `logging.config.fileConfig` takes: an open file, or a parser."""
+    return hasattr(value, "readline") or hasattr(value, "sections")
+
+
+_C_INT = 2**31 - 1
+
 _APP, _BIND, _PROC, _RELOAD, _IMPL, _WS, _TLS, _PROXY, _LOG, _LIMIT = (
     "Application",
     "Binding",
@@ -120,37 +141,56 @@ class Config:
         self,
         app: Annotated[
             ASGIApplication | Callable[..., Any] | str,
-            Option("The application to serve, as <module>:<attribute>.", _APP, metavar="APP"),
+            Option("The application to serve, as <module>:<attribute>.", _APP, metavar="APP", read=_as_given),
         ],
         host: Annotated[
             list[str] | str,
-            Option("Address or name to listen on; several are comma-separated.", _BIND, restart=True),
+            Option("Address or name to listen on; several are comma-separated.", _BIND, restart=True, unset=""),
         ] = "127.0.0.1",
         port: Annotated[
             int,
-            Option("Port to listen on; 0 lets the system choose one.", _BIND, minimum=0, maximum=65535, restart=True),
+            Option(
+                "Port to listen on; 0 lets the system choose one.",
+                _BIND,
+                minimum=0,
+                maximum=65535,
+                restart=True,
+                unset=0,
+            ),
         ] = 8000,
         uds: Annotated[
-            str | None, Option("Listen on this Unix socket instead of an address.", _BIND, metavar="PATH", restart=True)
+            str | None,
+            Option(
+                "Listen on this Unix socket instead of an address.", _BIND, metavar="PATH", restart=True, blank=True
+            ),
         ] = None,
         fd: Annotated[
-            int | None, Option("Take over this open socket instead of making one.", _BIND, minimum=0, restart=True)
+            int | None,
+            Option("Take over this open socket instead of making one.", _BIND, minimum=0, maximum=_C_INT, restart=True),
         ] = None,
-        loop: Annotated[LoopFactoryType | str, Option("Event loop, or <module>:<factory> of one.", _IMPL)] = "auto",
+        loop: Annotated[
+            LoopFactoryType | str,
+            Option("Event loop, or <module>:<factory> of one.", _IMPL, unset="none", also=("a function", _is_loop)),
+        ] = "auto",
         http: Annotated[
             type[Any] | HTTPProtocolType | str,
-            Option("HTTP parser, or <module>:<class> of an asyncio protocol.", _IMPL),
+            Option("HTTP parser, or <module>:<class> of an asyncio protocol.", _IMPL, also=("a class", callable)),
         ] = "auto",
         http2: Annotated[bool, Option("Speak HTTP/2 (not available yet).", _IMPL)] = False,
         ws: Annotated[
             type[Any] | WSProtocolType | str,
-            Option("WebSocket implementation, or <module>:<class> of an asyncio protocol.", _WS),
+            Option(
+                "WebSocket implementation, or <module>:<class> of an asyncio protocol.",
+                _WS,
+                unset="none",
+                also=("a class", callable),
+            ),
         ] = "auto",
         ws_max_size: Annotated[
             int, Option("Largest WebSocket message that is accepted, in bytes.", _WS, minimum=1)
         ] = 16 * 1024 * 1024,
         ws_max_queue: Annotated[
-            int, Option("WebSocket messages that wait for the application before reading pauses.", _WS, minimum=1)
+            int, Option("WebSocket messages that wait for the application before reading pauses.", _WS, floor=1)
         ] = 32,
         ws_ping_interval: Annotated[
             float | None, Option("Seconds between two pings to a WebSocket peer.", _WS, minimum=0)
@@ -172,13 +212,22 @@ class Config:
                 metavar="FILE",
                 exists=True,
                 restart=True,
+                blank=True,
             ),
         ] = None,
         log_config: Annotated[
             dict[str, Any] | str | os.PathLike[str] | None,
-            Option("Logging configuration: an .ini, .json or .yaml file.", _LOG, metavar="FILE", exists=True),
+            Option(
+                "Logging configuration: an .ini, .json or .yaml file.",
+                _LOG,
+                metavar="FILE",
+                exists=True,
+                also=("an open file", _holds_configuration),
+            ),
         ] = LOGGING_CONFIG,
-        log_level: Annotated[LogLevelType | int | None, Option("Least level that is logged.", _LOG)] = None,
+        log_level: Annotated[
+            LogLevelType | int | None, Option("Least level that is logged.", _LOG, any_case=True)
+        ] = None,
         access_log: Annotated[bool, Option("Log a line for every request.", _LOG)] = True,
         use_colors: Annotated[
             bool | None, Option("Colour the log; by default when it goes to a terminal.", _LOG)
@@ -230,7 +279,8 @@ class Config:
                 "Number of worker processes, or auto: what the CPU quota allows; also WEB_CONCURRENCY."
                 " More than one runs under a master.",
                 _PROC,
-                minimum=1,
+                floor=1,
+                maximum=10_000,
             ),
         ] = None,
         proxy_headers: Annotated[
@@ -253,7 +303,11 @@ class Config:
         ] = "",
         limit_concurrency: Annotated[
             int | None,
-            Option("Requests in flight per worker; above it they wait, then the answer is 503.", _LIMIT, minimum=1),
+            Option(
+                "Requests in flight per worker; above it they wait, then the answer is 503 (0: no limit).",
+                _LIMIT,
+                minimum=0,
+            ),
         ] = None,
         limit_max_requests: Annotated[
             int | None, Option("Requests after which a worker is replaced (0: no limit).", _LIMIT, minimum=0)
@@ -267,10 +321,11 @@ class Config:
             ),
         ] = None,
         backlog: Annotated[
-            int, Option("Connections that wait in the kernel's queue.", _LIMIT, minimum=1, restart=True)
+            int,
+            Option("Connections that wait in the kernel's queue.", _LIMIT, floor=0, ceiling=_C_INT, restart=True),
         ] = 2048,
         timeout_keep_alive: Annotated[
-            int | float, Option("Seconds an idle connection is kept open.", _LIMIT, minimum=0)
+            int | float, Option("Seconds an idle connection is kept open.", _LIMIT, floor=0)
         ] = 5,
         timeout_notify: Annotated[int | float, None] = 30,
         timeout_graceful_shutdown: Annotated[
@@ -279,7 +334,7 @@ class Config:
                 "Seconds that requests in flight and the lifespan's shutdown get to finish"
                 f" (default {DEFAULT_DRAIN_SECONDS:g}; 0: at once).",
                 _LIMIT,
-                minimum=0,
+                floor=0,
             ),
         ] = None,
         timeout_worker_healthcheck: Annotated[
@@ -292,15 +347,23 @@ class Config:
         ] = 30,
         callback_notify: Annotated[Callable[..., Awaitable[None]] | None, None] = None,
         ssl_keyfile: Annotated[
-            str | os.PathLike[str] | None, Option("File with the private key.", _TLS, metavar="FILE")
+            str | os.PathLike[str] | None, Option("File with the private key.", _TLS, metavar="FILE", blank=True)
         ] = None,
         ssl_certfile: Annotated[
             str | os.PathLike[str] | None,
-            Option("File with the certificate chain; serves HTTPS.", _TLS, metavar="FILE"),
+            Option("File with the certificate chain; serves HTTPS.", _TLS, metavar="FILE", blank=True),
         ] = None,
-        ssl_keyfile_password: Annotated[str | None, Option("Password of the private key.", _TLS)] = None,
+        ssl_keyfile_password: Annotated[
+            str | None, Option("Password of the private key.", _TLS, also=("bytes", _is_bytes))
+        ] = None,
         ssl_version: Annotated[
-            int, Option("Protocol constant of the ssl module (17: PROTOCOL_TLS_SERVER, TLS 1.2 at least).", _TLS)
+            int,
+            Option(
+                "Protocol constant of the ssl module (17: PROTOCOL_TLS_SERVER, TLS 1.2 at least).",
+                _TLS,
+                minimum=1,
+                maximum=17,
+            ),
         ] = 17,
         ssl_cert_reqs: Annotated[
             int,
@@ -310,9 +373,11 @@ class Config:
         ] = 0,
         ssl_ca_certs: Annotated[
             str | os.PathLike[str] | None,
-            Option("File with the authorities that sign client certificates.", _TLS, metavar="FILE"),
+            Option("File with the authorities that sign client certificates.", _TLS, metavar="FILE", blank=True),
         ] = None,
-        ssl_ciphers: Annotated[str | None, Option("Ciphers for TLS 1.2, in OpenSSL's notation.", _TLS)] = None,
+        ssl_ciphers: Annotated[
+            str | None, Option("Ciphers for TLS 1.2, in OpenSSL's notation.", _TLS, blank=True)
+        ] = None,
         ssl_context_factory: Annotated[SSLContextFactory | None, None] = None,
         headers: Annotated[
             list[tuple[str, str]] | None,
@@ -320,6 +385,7 @@ class Config:
                 "Header sent with every response, as Name:Value. May be given more than once.",
                 _IMPL,
                 flags=("--header",),
+                read=fields.pairs,
             ),
         ] = None,
         factory: Annotated[bool, Option("APP is a function that returns the application.", _APP)] = False,
@@ -344,7 +410,7 @@ class Config:
         ] = None,
         pid: Annotated[
             str | os.PathLike[str] | None,
-            Option("Write the master's process id to this file.", _PROC, metavar="FILE", restart=True),
+            Option("Write the master's process id to this file.", _PROC, metavar="FILE", restart=True, blank=True),
         ] = None,
         log_file: Annotated[
             str | os.PathLike[str] | None,
@@ -353,6 +419,7 @@ class Config:
                 _LOG,
                 metavar="FILE",
                 restart=True,
+                blank=True,
             ),
         ] = None,
         access_log_file: Annotated[
@@ -362,6 +429,7 @@ class Config:
                 _LOG,
                 metavar="FILE",
                 restart=True,
+                blank=True,
             ),
         ] = None,
         access_log_format: Annotated[
@@ -387,6 +455,7 @@ class Config:
                 " shared by the workers (0: no limit).",
                 _LIMIT,
                 metavar="SIZE",
+                blank=True,
             ),
         ] = None,
         timeout_worker_boot: Annotated[
@@ -458,8 +527,6 @@ class Config:
             Option("Expect a PROXY protocol header (v1 or v2) on every connection, from trusted proxies only.", _PROXY),
         ] = False,
     ) -> None:
-        self.environment = EnvironmentFile(env_file) if env_file is not None else None
-        self.reread()  # first of all: some settings have a variable of their own
         self.app = app
         self.host = host
         self.port = port
@@ -483,11 +550,11 @@ class Config:
         self.interface = interface
         self.reload = reload
         self.reload_delay = reload_delay
-        self.workers: int = _worker_count(workers)
+        self.workers: int = workers  # type: ignore[assignment]  # until it is settled
         self.proxy_headers = proxy_headers
         self.server_header = server_header
         self.date_header = date_header
-        self.forwarded_allow_ips = _trusted_list(forwarded_allow_ips)
+        self.forwarded_allow_ips: list[str] | str = forwarded_allow_ips  # type: ignore[assignment]  # the same
         self.root_path = root_path
         self.limit_concurrency = limit_concurrency
         self.limit_max_requests = limit_max_requests
@@ -506,7 +573,7 @@ class Config:
         self.ssl_ca_certs = ssl_ca_certs
         self.ssl_ciphers = ssl_ciphers
         self.ssl_context_factory = ssl_context_factory
-        self.headers = [(name, value) for name, value in headers or ()]
+        self.headers: list[tuple[str, str]] = headers or []
         self.factory = factory
         self.h11_max_incomplete_event_size = h11_max_incomplete_event_size
         self.reset_contextvars = reset_contextvars
@@ -542,24 +609,59 @@ class Config:
         self.ws_protocol_class: type[asyncio.Protocol] | None = None
         self.lifespan_class: type[Any]
         self.encoded_headers: list[tuple[bytes, bytes]] = []
+        self.closes = False
+        """Whether each answer ends its connection."""
         self._raising = False
+        self.environment: EnvironmentFile | None = None
         self._logs_in_part = False
+        remarks = self._settle()
         self._check()
         self.configure_logging()
+        for remark in remarks:
+            logger.warning("%s", remark)
         self._resolve_watched(
-            _normalize_dirs(reload_dirs), _normalize_dirs(reload_includes), _normalize_dirs(reload_excludes)
+            *(
+                _normalize_dirs(values.settled(options()[name], value))
+                for name, value in (
+                    ("reload_dirs", reload_dirs),
+                    ("reload_includes", reload_includes),
+                    ("reload_excludes", reload_excludes),
+                )
+            )
         )
 
     # -- what the settings say ---------------------------------------------------------------------------------
 
-    def _check(self) -> None:
+    def _settle(self) -> list[str]:
+        """Make every value plain, and read the environment file, which may set some: what there is to say of them."""
+        if isinstance(self.app, str) and self.app.count(".") == 3 and self.app.replace(".", "").isdigit():
+            raise ConfigError(
+                f"The application comes first: run(app, {self.app!r}, …), but an address was given in its place."
+            )
         for name, option in options().items():
-            value = getattr(self, name, None)
-            option.spec.check(option.flag, value)
-            if option.choices and not option.free and value not in (*option.choices, None):
-                raise ConfigError(f"{option.flag} must be one of {', '.join(option.choices)}, not {value!r}.")
-        if isinstance(self.log_level, str) and self.log_level not in LOG_LEVELS:
-            raise ConfigError(f"--log-level must be one of {', '.join(LOG_LEVELS)}, not {self.log_level!r}.")
+            if name in self.__dict__:
+                setattr(self, name, values.settled(option, getattr(self, name)))
+        self.timeout_notify = values.seconds("timeout_notify", self.timeout_notify, 30)
+        self.callback_notify = values.function("callback_notify", self.callback_notify)
+        self.ssl_context_factory = values.function("ssl_context_factory", self.ssl_context_factory)
+        remarks = []
+        if self.env_file is not None and not os.path.exists(self.env_file):
+            remarks.append(f"There is no environment file {os.fspath(self.env_file)!r}: going on without it.")
+            self.env_file = None
+        if self.env_file is not None:
+            self.environment = EnvironmentFile(self.env_file)
+            self.reread()
+        self.workers = _worker_count(self.workers)
+        self.forwarded_allow_ips = _trusted_list(self.forwarded_allow_ips)
+        self.headers = self.headers or []
+        dropped = fields.encode(self.headers).dropped
+        if dropped:
+            said = ", ".join(f"{name}: {value}" for name, value in dropped)
+            remarks.append(f"--header {said} is not sent: how a connection goes on is the server's business.")
+            self.headers = [pair for pair in self.headers if pair not in dropped]
+        return remarks
+
+    def _check(self) -> None:
         for name, known in (("loop", LOOP_FACTORIES), ("http", HTTP_PROTOCOLS), ("ws", WS_PROTOCOLS)):
             value = getattr(self, name)
             if isinstance(value, str) and value not in known and ":" not in value:
@@ -584,13 +686,14 @@ class Config:
             raise ConfigError(f"--forwarded-headers: {wrong}")
         if self.http2:
             raise ConfigError("--http2 is not available yet: leave it out, and clients speak HTTP/1.1.")
-        encode_headers(self.headers)
+        if not _comma_separated(self.host) and not isinstance(self.host, str):
+            raise ConfigError("--host must name an address, or be empty text for all of them, not an empty list.")
+        try:
+            self.root_path.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"--root-path {self.root_path!r} cannot be encoded in UTF-8.") from None
         if self.uds is not None and self.fd is not None:
             raise ConfigError("--uds and --fd cannot be used together: choose one.")
-        if isinstance(self.app, str) and self.app.count(".") == 3 and self.app.replace(".", "").isdigit():
-            raise ConfigError(
-                f"The application comes first: run(app, {self.app!r}, …), but an address was given in its place."
-            )
 
     @property
     def needs_master(self) -> bool:
@@ -675,7 +778,7 @@ class Config:
                 wanted = self.log_config if isinstance(self.log_config, dict) else _read_log_config(self.log_config)
                 self._logs_in_part = logconfig.apply(wanted, self.use_colors, without)
             except Exception as exc:  # whatever a parser, a handler's class or a formatter makes of it
-                source = "dictionary" if isinstance(self.log_config, dict) else os.fspath(self.log_config)
+                source = self.log_config if isinstance(self.log_config, str) else type(self.log_config).__name__
                 reason = f"there is no {exc}" if isinstance(exc, KeyError) else str(exc.__cause__ or exc)
                 where = f": {exc}" if exc.__cause__ is not None else ""
                 raise ConfigError(f"--log-config {source} cannot be used{where}: {reason.removesuffix('.')}.") from exc
@@ -802,7 +905,7 @@ class Config:
                 self.ssl = tls.context_from_factory(self)
         except StartupError as exc:
             self._give_up(exc)
-        self.encoded_headers = encode_headers(self.headers)
+        self.encoded_headers, self.closes, _ = fields.encode(self.headers)
         if self.server_header and b"server" not in dict(self.encoded_headers):
             self.encoded_headers.insert(0, (b"server", b"uvicorn"))
         self.loaded_app = self.load_app()
@@ -919,27 +1022,6 @@ def _read_log_config(path: str | os.PathLike[str]) -> dict[str, Any] | str | os.
     return loaded
 
 
-_FRAMING = frozenset((b"connection", b"content-length", b"keep-alive", b"transfer-encoding", b"upgrade"))
-
-
-def encode_headers(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    """`headers` as a response has them, names in lower case. Raises ConfigError for what cannot be sent."""
-    encoded = []
-    for name, value in headers:
-        try:
-            pair = (name.lower().encode("ascii"), value.strip(" \t").encode("latin-1"))
-        except UnicodeEncodeError:
-            raise ConfigError(f"--header {name}: {value!r} cannot be encoded: a header is Latin-1.") from None
-        if not grammar.is_token(pair[0]):
-            raise ConfigError(f"--header {name!r} is no name for a header: letters, digits and hyphens, please.")
-        if any(byte in pair[1] for byte in b"\r\n\0"):
-            raise ConfigError(f"--header {name}: a value has no line ends and no NUL: {value!r}.")
-        if pair[0] in _FRAMING:
-            raise ConfigError(f"--header {name}: how a message and its connection end is the server's business.")
-        encoded.append(pair)
-    return encoded
-
-
 def _normalize_dirs(value: list[str] | str | None) -> list[str]:
     """One, several or none, as a list."""
     if isinstance(value, (str, os.PathLike)):
@@ -954,9 +1036,8 @@ def _comma_separated(value: list[str] | str) -> list[str]:
 
 def _worker_count(workers: int | str | None) -> int:
     if workers is None:
-        workers = os.environ.get("WEB_CONCURRENCY", "").strip() or 1
-        if workers != "auto" and not (str(workers).isdecimal() and int(workers) >= 1):
-            raise ConfigError(f"WEB_CONCURRENCY must be a whole number of at least 1, or auto, not {workers!r}.")
+        text = os.environ.get("WEB_CONCURRENCY", "").strip()
+        workers = values.settled(options()["workers"], text, "WEB_CONCURRENCY") if text else 1
     if workers == "auto":
         from uvicorn import cpus
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from uvicorn import headers
 from uvicorn.errors import ConfigError
 from uvicorn.options import Declared, nearest
 
@@ -67,24 +68,17 @@ def _section(path: str, document: dict[str, Any]) -> dict[str, Any]:
 
 def _checked(where: str, declared: Declared, value: Any) -> Any:
     if declared.name == "headers":
-        return list(_headers(where, value))
+        return [[name, text.strip(" \t")] for name, text in headers.pairs(where, value)]
     declared.check_type(where, value)
     if isinstance(value, list) and not all(isinstance(one, str) for one in value):
         raise ConfigError(f"{where} must be a list of text, not {value!r}.")
-    declared.spec.check(where, value)
+    if declared.spec.exists and isinstance(value, str) and value and not declared.many and not os.path.exists(value):
+        raise ConfigError(f"{where}: there is no file {value!r}.")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return declared.spec.bounded(where, value)
     if declared.many and isinstance(value, str):
         return [value]
     return value
-
-
-def _headers(where: str, value: Any) -> Iterator[list[str]]:
-    """Pairs from a table, or from a list of pairs or of `Name: value`."""
-    given = list(value.items()) if isinstance(value, dict) else value if isinstance(value, list) else [value]
-    for one in given:
-        pair = one.split(":", 1) if isinstance(one, str) else one
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            raise ConfigError(f'{where} must be a list of "Name: value" or a table, not {one!r}.')
-        yield [pair[0], pair[1].strip(" \t")]
 
 
 # -- a reload --------------------------------------------------------------------------------------------------

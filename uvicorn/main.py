@@ -257,7 +257,8 @@ def _run_master(config: Config, settings: dict[str, Any]) -> int:
     if isinstance(config.app, str):
         from uvicorn import apart
 
-        packed = apart.pack(settings)
+        # What the settings come to, so that what was said of them is not said again there.
+        packed = apart.pack({**settings, "env_file": config.env_file, "headers": config.headers})
         if not packed.obstacles:
             for sentence in packed.left_out:
                 _log.warning("%s", sentence)

@@ -24,28 +24,42 @@ class Option(NamedTuple):
     `maximum` bound a number. `group` is the heading in `--help` and in the README. `exists`: a path that must be there.
     `restart`: a reload cannot change it, because the master read it when it started. `valued`: not a pair of flags
     but one that takes true or false.
+
+    What a program may pass besides (`values`): a number below `floor` or above `ceiling` means that; `unset` is what
+    None means where it is not the default; `blank`: empty text is None; `any_case`: of its words; `also`: what else is
+    taken as it is, and how a person calls that; `read` takes the place of all this.
     """
 
     help: str
     group: str
     flags: tuple[str, ...] = ()
     metavar: str | None = None
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: int | None = None
+    maximum: int | None = None
     exists: bool = False
     restart: bool = False
     valued: bool = False
+    floor: int | None = None
+    ceiling: int | None = None
+    unset: Any = None
+    blank: bool = False
+    any_case: bool = False
+    also: tuple[str, Callable[[Any], bool]] | None = None
+    read: Callable[[str, Any], Any] | None = None
 
-    def check(self, name: str, value: Any) -> None:
-        """Raises ConfigError when a number is out of bounds."""
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            return
-        if not math.isfinite(value):
+    def bounded(self, name: str, value: int | float) -> int | float:
+        """The number within its floor and ceiling. Raises ConfigError when it is out of bounds."""
+        if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name} must be a number, not {value:g}.")
+        if self.floor is not None and value < self.floor:
+            return self.floor
+        if self.ceiling is not None and value > self.ceiling:
+            return self.ceiling
         if self.minimum is not None and value < self.minimum:
-            raise ConfigError(f"{name} must be at least {self.minimum:g}, not {value:g}.")
+            raise ConfigError(f"{name} must be at least {self.minimum}, not {shown(value)}.")
         if self.maximum is not None and value > self.maximum:
-            raise ConfigError(f"{name} must be at most {self.maximum:g}, not {value:g}.")
+            raise ConfigError(f"{name} must be at most {self.maximum}, not {shown(value)}.")
+        return value
 
 
 class Declared(NamedTuple):
@@ -79,10 +93,16 @@ class Declared(NamedTuple):
         """Raises ConfigError when `value` is of a type, or a word, that this option cannot have."""
         number = isinstance(value, int) and not isinstance(value, bool) and float in self.types
         if not number and type(value) not in self.types:
-            kinds = " or ".join(_KINDS[kind] for kind in _KINDS if kind in self.types)
-            raise ConfigError(f"{name} must be {kinds}, not {value!r}.")
-        if isinstance(value, str) and self.choices and not self.any_text and value not in self.choices:
+            raise ConfigError(f"{name} must be {self.kinds()}, not {value!r}.")
+        word = value.lower() if isinstance(value, str) and self.spec.any_case else value
+        if isinstance(word, str) and self.choices and not self.any_text and word not in self.choices:
             raise ConfigError(f"{name} must be one of {', '.join(self.choices)}, not {value!r}.")
+
+    def kinds(self) -> str:
+        """What it may be, in words."""
+        hidden = {int} if float in self.types else {str} if self.choices and not self.any_text else set()
+        words = list(self.choices) if hidden == {str} else []
+        return " or ".join([_KINDS[kind] for kind in _KINDS if kind in self.types and kind not in hidden] + words)
 
 
 _KINDS: dict[type, str] = {
@@ -93,6 +113,15 @@ _KINDS: dict[type, str] = {
     list: "a list",
     dict: "a table",
 }
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of thousands of digits, an object that cannot be shown
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

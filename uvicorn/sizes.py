@@ -29,7 +29,7 @@ def parse(text: str | int) -> int | float:
             return share
     elif found := _SIZE.fullmatch(text):
         base = 1024 if found[3] else 1000
-        return int(float(found[1]) * base ** _POWERS[found[2].lower()])
+        return int(min(float(found[1]) * base ** _POWERS[found[2].lower()], 2.0**62))
     raise ConfigError(f"--limit-worker-memory must be a size like 512MB or a share like 80%, not {text!r}.")
 
 

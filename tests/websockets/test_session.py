@@ -167,6 +167,32 @@ async def test_accept_with_subprotocol_and_headers(serving: Any, peer: Any, http
     assert lines().count("connection open") == lines().count("connection closed") == 1
 
 
+async def test_what_is_none_in_a_message_is_not_there(serving: Any, peer: Any) -> None:
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        await send({**ACCEPT, "subprotocol": None})
+        await send({"type": "websocket.send", "text": None, "bytes": None})
+        await send({"type": "websocket.send", "text": None, "bytes": b"one"})
+        await send({"type": "websocket.send", "text": "two", "bytes": None})
+        await send({"type": "websocket.close", "code": None, "reason": None})
+
+    async with serving(Script(part)) as server, peer(server) as client:
+        assert await client.shake_hands() == 101
+        assert [await client.message(), await client.message()] == [b"one", "two"]
+        assert (await client.frame()).code == 1000
+
+
+async def test_a_denial_whose_body_is_none_is_empty(serving: Any, peer: Any) -> None:
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": None})
+
+    async with serving(Script(part)) as server, peer(server) as client:
+        assert await client.shake_hands() == 401
+        assert client.values("content-length") == ["0"]
+
+
 @pytest.mark.parametrize("headers", [[(b"x", b"a\r\nb: c")], [(b"a b", b"c")], [("x", b"c")]])
 async def test_a_bad_accept_may_be_repaired(serving: Any, peer: Any, headers: Any) -> None:
     async def part(receive: Receive, send: Send) -> None:

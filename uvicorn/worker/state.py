@@ -28,7 +28,8 @@ class ServerState:
     `total_requests` counts requests begun, `in_flight` those whose application has not returned.
     `now` is the worker's coarse clock: seconds of `time.monotonic()`, renewed at every tick. `admission` is None while
     any number of requests may be in flight. `context`: where every call of the application begins anew; None leaves it
-    to the loop. `shared`: what the connections' readers have in common, made by the first.
+    to the loop. `closes`: each answer is the last of its connection. `shared`: what the connections' readers have in
+    common, made by the first.
     """
 
     def __init__(self) -> None:
@@ -41,6 +42,7 @@ class ServerState:
         self.outbox = Outbox()
         self.on_uvloop = False
         self.draining = False
+        self.closes = False
         self.logs_access = False
         self.access = AccessLog()
         self.context: Context | None = None
@@ -52,10 +54,11 @@ class ServerState:
     def configure(self, config: Config) -> None:
         """Take over the limits that the options set."""
         self.limits = Limits.of(config)
+        self.closes = config.closes
         self.shared = None
         limit, places = config.limit_concurrency, config.limit_queue
         self.admission = None
-        if limit is not None:
+        if limit:
             self.admission = Admission(limit, limit if places is None else places, config.timeout_queue)
 
     def admit_next(self) -> None:

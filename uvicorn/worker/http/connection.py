@@ -106,7 +106,7 @@ class Connection(Carrier):
         if shared is None or type(shared.codec) is not self.codec_class:
             shared = server_state.shared = Shared(self.codec_class(), server_state.limits)
         self.reader = RequestReader(shared)
-        self.closing = server_state.draining
+        self.closing = server_state.draining or server_state.closes
         self.logs_access = server_state.logs_access
         self._new_stream = server_state.access.new_stream or Stream
         self.active_at = server_state.now
@@ -124,7 +124,9 @@ class Connection(Carrier):
         if tls is not None:
             ends.scheme = "https"
             ends.tls = extension(tls, self.config.server_cert)
-            self.closing = self._state.draining  # it was made before a handshake that may have taken long
+            self.closing = (
+                self._state.draining or self._state.closes
+            )  # it was made before a handshake that may have taken long
             self.active_at = self._state.now
 
     def introduce(self, client: tuple[str, Any] | None, server: tuple[str, Any] | None, tls: bool) -> None:

@@ -275,9 +275,13 @@ class Stream:
 
 
 def _as_bytes(body: Any) -> bytes:
-    """Other bytes-like objects are taken too. Raises TypeError for anything else, before a byte is on the wire."""
+    """Other bytes-like objects are taken too, and None, which is empty. Raises TypeError for anything else, before a
+    byte is on the wire.
+    """
     if isinstance(body, (bytes, bytearray, memoryview)):
         return bytes(body)
+    if body is None:
+        return b""
     raise TypeError(f"The body of a response must be bytes, not {type(body).__name__}.")
 
 

@@ -362,6 +362,8 @@ class Session(Carrier):
                 frame = self._codec.text(text)
             else:
                 data = message.get("bytes")
+                if data is None:
+                    return  # neither: there is nothing to send
                 frame = self._codec.binary(data if type(data) is bytes else _as_bytes(data))
             self.write(frame)
             if not self.writable:
@@ -374,7 +376,8 @@ class Session(Carrier):
     def _send_other(self, kind: str, message: Message) -> None:
         phase = self._phase
         if phase == OPEN and kind == "websocket.close":
-            code, reason = message.get("code", 1000), message.get("reason") or ""
+            code, reason = message.get("code"), message.get("reason") or ""
+            code = 1000 if code is None else code
             self._close(code, reason)
             self._deaf = True
             self._messages.clear()
@@ -389,7 +392,8 @@ class Session(Carrier):
             self._denial = Denial(self._request, message, self._state.default)
             self._phase = DENYING
         elif phase == DENYING and kind == "websocket.http.response.body":
-            self._deny(_as_bytes(message.get("body", b"")), message.get("more_body", False))
+            body = message.get("body")
+            self._deny(b"" if body is None else _as_bytes(body), message.get("more_body", False))
         elif phase in (CLOSING, CLOSED) and not self._deaf:
             raise ClientDisconnected("The client has closed the connection, or is sent away.")
         else:
