@@ -128,12 +128,20 @@ def _make_config(app: Any, **settings: Any) -> Config:
     return Config(app, **{"log_config": None, **settings})
 
 
+async def _until_it_leaves(server: WatchedServer, sockets: list[socket.socket] | None) -> None:
+    """A SystemExit would end the test's loop; a start that fails leaves `server.failure` to look at."""
+    try:
+        await server.serve(sockets)
+    except SystemExit:
+        assert server.failure is not None
+
+
 @contextlib.asynccontextmanager
 async def _serving(
     app: Any, sockets: list[socket.socket] | None = None, **settings: Any
 ) -> AsyncIterator[WatchedServer]:
     server = WatchedServer(_make_config(app, **settings))
-    task = asyncio.create_task(server.serve(sockets))
+    task = asyncio.create_task(_until_it_leaves(server, sockets))
     waiter = asyncio.create_task(server.startup_over.wait())
     try:
         await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)

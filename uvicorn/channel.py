@@ -233,7 +233,7 @@ class WorkerLink:
 
     `report_signal` is the signal by which a master that suspects a hang asks for the requests in flight, and
     `report_fd` the file where it looks for them; 0 and -1 where there are none. `reopen` says that log files are to be
-    opened anew, until somebody has done it and clears it.
+    opened anew, until somebody has done it and clears it. `failed` says that the master knows why this worker leaves.
     """
 
     def __init__(
@@ -253,6 +253,12 @@ class WorkerLink:
         self.report_fd = report_fd
         self.drain: Drain | None = None
         self.reopen = False
+        self.failed = False
+
+    def say(self, message: Message) -> None:
+        """Send to the master. Raises ChannelClosed when it is gone."""
+        self.endpoint.send(message)
+        self.failed |= isinstance(message, Failed)
 
     def poll(self) -> bool:
         """Take in what the master said. True while it lives, False once it is gone."""

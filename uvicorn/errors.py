@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import traceback
+from types import TracebackType
 
 
 class ExitCode(enum.IntEnum):
@@ -83,11 +84,16 @@ def describe_failure(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error, StartupError) else error
     if cause is None:
         return str(error)
-    frames = cause.__traceback__
+    text = "".join(traceback.format_exception(*shown(cause))).rstrip()
+    return f"{text}\n{error}" if isinstance(error, StartupError) else text
+
+
+def shown(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+    """An exception of the application's as `logging` takes it, without the frames that say nothing about the fault."""
+    frames = error.__traceback__
     while frames is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(cause), cause, frames)).rstrip()
-    return f"{text}\n{error}" if isinstance(error, StartupError) else text
+    return type(error), error, frames
 
 
 def _is_machinery(filename: str) -> bool:

@@ -290,7 +290,7 @@ def _serve_here(config: Config) -> int:
             _run_here(server, None)
         else:
             _run_with_pid_file(server, config)
-    except StartupError as exc:
+    except StartupError as exc:  # what comes before the server: the port, or the file
         _log.error("%s", describe_failure(exc))
         return int(exc.exit_code)
     try:

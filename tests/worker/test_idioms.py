@@ -148,7 +148,8 @@ def test_run_cannot_use_a_loop_object(caplog: Any) -> None:
     loop = asyncio.new_event_loop()
     try:
         server = Server(make_config(loop=loop))
-        server.run()
+        with pytest.raises(SystemExit):
+            server.run()
         assert not server.started and "one to await server.serve() in" in caplog.text
     finally:
         loop.close()

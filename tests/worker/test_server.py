@@ -209,7 +209,8 @@ async def test_startup_again_after_a_failure(
     server = make_server(app, port=listener.getsockname()[1], lifespan="off")
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
-    await server.startup()
+    with pytest.raises(SystemExit):
+        await server.startup()
     assert not server.started and isinstance(server.failure, BindError)
     server.config.port, server.should_exit = 0, False
     await server.startup()

@@ -93,14 +93,14 @@ def _serve(link: channel.WorkerLink, run: Run) -> int:
             code = exc.code if isinstance(exc.code, int) else ExitCode.INTERNAL
         else:
             code = ExitCode.STARTUP if booting else ExitCode.INTERNAL
-        if code != ExitCode.OK:
+        if code != ExitCode.OK and not link.failed:
             _report(link, channel.Failed(code, describe_failure(exc)))
     return code
 
 
 def _report(link: channel.WorkerLink, message: channel.Failed) -> None:
     try:
-        link.endpoint.send(message)
+        link.say(message)
     except channel.ChannelClosed:
         sys.stderr.write(message.cause + "\n")  # no master is left to log it
 

@@ -164,7 +164,8 @@ class Effects:
         """End the service for a reason of its own; the reconcile step sends the workers home."""
         self.service = Service.GIVING_UP
         self.code = code or Code.STARTUP
-        self._log(Level.ERROR, text)
+        for record in wording.records(text):
+            self._log(Level.ERROR, record)
         self._notify(Status.STOPPING)
         self._out.append(do.CloseListeners())
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from uvicorn.supervisor.table import WorkerHandle
 
+STARTUP_FAILED = "Application startup failed. Exiting."
+"""What a lifespan's failure ends with."""
+
 
 def death(w: WorkerHandle) -> str:
     """How it died; a SIGKILL is attributed."""
@@ -26,6 +29,13 @@ def boot_failure(w: WorkerHandle) -> str:
     if w.kill_reason:
         return f"{w.name} was killed by us: {w.kill_reason}."
     return f"{w.name} {death(w)} before it was ready, and gave no reason."
+
+
+def records(cause: str) -> list[str]:
+    """The texts of the log records for the end of a service: a lifespan that failed is two, the application's own words
+    and the sentence."""
+    words, _, sentence = cause.rpartition("\n")
+    return [words, sentence] if words and sentence == STARTUP_FAILED else [cause]
 
 
 def headline_first(reason: str) -> str:

@@ -157,8 +157,6 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
         settle_memory()
         if self.alive:
             server.run([sock.sock for sock in self.sockets])
-        if server.failure is not None:
-            sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     def _is_a_fault_under_reload(self) -> bool:
         """With `--reload` gunicorn puts a WSGI application, which shows the fault, in the place of one that does not

@@ -2,7 +2,8 @@
 
 States: before startup → started (complete, or the application does not take part) │ failed → shut down.
 Owns: the one task that runs the application's lifespan, and its messages. Must not: decide what a failure means for the
-process. Fails by: `should_exit` set after `startup()`; `failure` then holds the sentence and the cause.
+process. Fails by: `should_exit` set after `startup()`; `failure` then holds sentence and cause. Both are logged,
+as two records, unless `tells_failure` is false (a master says it once for all of its workers).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from uvicorn._types import Message
-from uvicorn.errors import LifespanError
+from uvicorn.errors import LifespanError, shown
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -32,6 +33,7 @@ class LifespanOn:
         self.should_exit = False
         self.failure: LifespanError | None = None
         self.startup_failed = self.shutdown_failed = self.error_occurred = False
+        self.tells_failure = True
         self._supported = True
         self._inbox: deque[Message] = deque()
         self._arrived: asyncio.Event | None = None
@@ -56,10 +58,22 @@ class LifespanOn:
         except asyncio.CancelledError:
             self._task.cancel()
             raise
-        if self._failed():
+        failure = self._failed()
+        if failure is not None:
             self.startup_failed = self.should_exit = True
+            if self.tells_failure:
+                self._log_failure(failure)
         else:
             self.logger.info("Application startup complete.")
+
+    def _log_failure(self, failure: LifespanError) -> None:
+        """What the application said or raised; then the sentence."""
+        message, _, sentence = str(failure).rpartition("\n")
+        if failure.__cause__ is not None:
+            self.logger.error("Exception in 'lifespan' protocol\n", exc_info=shown(failure.__cause__))
+        if message:
+            self.logger.error("%s", message)
+        self.logger.error("%s", sentence)
 
     async def shutdown(self) -> None:
         """Run until the application has shut down. Afterwards `should_exit` says whether it failed."""
@@ -69,9 +83,11 @@ class LifespanOn:
         self._settled = asyncio.Event()
         self._post({"type": "lifespan.shutdown"})
         await self._settled.wait()
-        if self._failed():
-            text = str(self.failure) if self._shutdown_done else "Application shutdown failed. Exiting."
-            self.logger.error("%s", text)
+        failure = self._failed()
+        if failure is not None:
+            self._log_failure(
+                failure if self._shutdown_done else LifespanError("Application shutdown failed. Exiting.")
+            )
             self.shutdown_failed = self.should_exit = True
         else:
             self.logger.info("Application shutdown complete.")
@@ -133,8 +149,8 @@ class LifespanOn:
             self.failure = LifespanError(f"{text}\nApplication {phase} failed. Exiting.".lstrip())
         self._settle()
 
-    def _failed(self) -> bool:
-        return self.failure is not None
+    def _failed(self) -> LifespanError | None:
+        return self.failure
 
     def _post(self, message: Message) -> None:
         assert self._arrived is not None

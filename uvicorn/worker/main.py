@@ -44,6 +44,9 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
         target(sockets=[listener.sock for listener in listeners])
     except KeyboardInterrupt:
         pass  # between our handlers and the loop's end: somebody at a terminal, asked to stop
+    except SystemExit:
+        if server.failure is None:
+            raise
     return int(server.exit_code)
 
 

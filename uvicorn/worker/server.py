@@ -4,7 +4,8 @@ States: new → starting (lifespan) → started (accepting) → draining → sto
 Who decides: a signal, the embedding program (`should_exit`), or the master, over the channel that this process has
 (`channel.take`). Who does: this module; `signals` hears, `acceptor` accepts, `pulse` keeps time, `drain` says when what
 happens.
-Must not: decide anything about other workers. Fails by: `failure` set and `started` false when it cannot start.
+Must not: decide anything about other workers. Fails by: SystemExit with a code of `errors.ExitCode` when it cannot
+start, with `failure` set and the cause told (to the master, or the log); `running()` raises the StartupError itself.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import cached_property, partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from uvicorn import channel, logfiles
 from uvicorn._later import Later
@@ -128,20 +129,23 @@ class Server(SignalHearing):
     # -- running -----------------------------------------------------------------------------------------------
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve in a new event loop until asked to stop. `sockets` listen already, or are bound."""
+        """Serve in a new event loop until asked to stop. `sockets` listen already, or are bound.
+
+        Leaves by SystemExit(3) when it cannot start.
+        """
         try:
             with self.config.raising():
                 factory = self.config.get_loop_factory()
         except StartupError as exc:
-            self._fail(exc)
-            return
+            self._give_up(exc)
         run_in_loop(self.serve(sockets), factory)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve in the running loop until asked to stop.
 
         In the main thread SIGINT and SIGTERM end it and are raised again afterwards; a program that wants them
-        for itself replaces `install_signal_handlers`, on the object or in a subclass.
+        for itself replaces `install_signal_handlers`, on the object or in a subclass. Leaves by SystemExit(3) when it
+        cannot start.
         """
         if self._installs_its_own:
             self.install_signal_handlers()
@@ -158,7 +162,13 @@ class Server(SignalHearing):
         at once; what ended the serving unexpectedly is raised then. Cancelled while it stops, it stops now.
         """
         self.should_exit = self.force_exit = False
-        if not await self._begin(sockets):
+        try:
+            accepts = await self._begin(sockets)
+        except SystemExit:
+            if self.failure is None:
+                raise
+            accepts = False
+        if not accepts:
             raise self.failure or StartupError("Asked to stop before the application had started.")
         serving = asyncio.create_task(self._go_on(sockets))
         try:
@@ -173,15 +183,14 @@ class Server(SignalHearing):
             await self._go_on(sockets)
 
     async def _begin(self, sockets: list[socket.socket] | None) -> bool:
-        """Load and start. False when it does not accept: `failure` says why, or a stop was wanted meanwhile."""
+        """Load and start. False when it does not accept, because a stop was wanted meanwhile."""
         self.started, self.failure = False, None
         try:
             if not self.config.loaded:
                 with self.config.raising():
                     self.config.load()
         except StartupError as exc:
-            self._fail(exc)
-            return False
+            self._give_up(exc)
         self.lifespan = self.config.lifespan_class(self.config)
         _log.info("Started server process [%d]", os.getpid(), extra={"color_message": _STARTED})
         try:
@@ -203,7 +212,17 @@ class Server(SignalHearing):
         _log.info("Finished server process [%d]", os.getpid(), extra={"color_message": _FINISHED})
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application and accept. Afterwards `started` is true, or `failure` says why not."""
+        """Start the application and accept. Afterwards `started` is true, or a stop was wanted meanwhile.
+
+        Leaves by SystemExit(3) when it cannot start.
+        """
+        try:
+            await self._start(sockets)
+        except BaseException:
+            self._let_go()
+            raise
+
+    async def _start(self, sockets: list[socket.socket] | None) -> None:
         self._phase = Phase.BOOTING
         self.started, self.failure = False, None
         self._prepare_state()
@@ -212,9 +231,8 @@ class Server(SignalHearing):
         if not await self._start_lifespan():
             return
         if self.lifespan.should_exit:
-            self.should_exit = True
-            self._fail(self.lifespan.failure)
-            return
+            failure = getattr(self.lifespan, "failure", None)  # a lifespan class of somebody's may have none
+            self._give_up(failure or StartupError("Application startup failed. Exiting."), logged=failure is not None)
         try:
             passed = [Listener(sock, given=sock in self.given) for sock in sockets or ()]
             listeners = passed or self.config.bind()
@@ -222,9 +240,9 @@ class Server(SignalHearing):
                 self._own_listeners = listeners
             await self._accept(listeners)
         except StartupError as exc:
-            self._fail(exc)
+            self._tell_failure(exc)
             await self.lifespan.shutdown()
-            return
+            self._leave(exc)
         self._log_started_message([listener.sock for listener in listeners])
         self._phase = Phase.SERVING
         self.started = True
@@ -235,6 +253,7 @@ class Server(SignalHearing):
 
     async def _start_lifespan(self) -> bool:
         """Wait for the application's startup, and for an order to leave. False when that came first."""
+        self.lifespan.tells_failure = not self._supervised
         startup = asyncio.ensure_future(self.lifespan.startup())
         try:
             while not startup.done():
@@ -283,13 +302,22 @@ class Server(SignalHearing):
             for sock in listeners:
                 log_address(self.config.url(sock))
 
-    def _fail(self, failure: StartupError | None) -> None:
-        self.failure = failure or StartupError("Application startup failed. Exiting.")
+    def _give_up(self, failure: StartupError, logged: bool = False) -> NoReturn:
+        self._tell_failure(failure, logged)
+        self._leave(failure)
+
+    def _tell_failure(self, failure: StartupError, logged: bool = False) -> None:
+        """To the master, which says it once for all of its workers; else to the log, unless it is there already."""
+        self.failure = failure
         self.should_exit = True
-        text = describe_failure(self.failure)
-        # A master says it once for all of its workers.
-        if self._master is None or not self._say(Failed(int(self.failure.exit_code), text)):
+        text = describe_failure(failure)
+        if self._master is not None:
+            logged = self._say(Failed(int(failure.exit_code), text))
+        if not logged:
             _log.error("%s", text)
+
+    def _leave(self, failure: StartupError) -> NoReturn:
+        raise SystemExit(int(failure.exit_code)) from failure
 
     @property
     def exit_code(self) -> ExitCode:
@@ -552,7 +580,7 @@ class Server(SignalHearing):
         if self._master is None:
             return False
         try:
-            self._master.endpoint.send(message)
+            self._master.say(message)
         except ChannelClosed:
             self.should_exit = True
             return False
