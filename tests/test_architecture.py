@@ -47,8 +47,8 @@ TOOLS = tuple(
     ]
 )
 CONFIG = ("uvicorn.config",)
-EMBEDDING = ("uvicorn.reloading",)
-TOP = ("uvicorn.main", "uvicorn.__main__", "uvicorn.cli", "uvicorn.apart", "uvicorn.embedding")
+EMBEDDING = ("uvicorn.reloading", "uvicorn._subprocess")
+TOP = ("uvicorn.main", "uvicorn.__main__", "uvicorn.cli", "uvicorn.apart", "uvicorn.embedding", "uvicorn.spawned")
 DOORS = (
     "uvicorn.server",
     "uvicorn._compat",

@@ -18,7 +18,7 @@ from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.errors import ExitCode, StartupError
-from uvicorn.main import serve_under_master, warn_of_stale_code
+from uvicorn.main import serve_under_master, warn_of_replaced_methods, warn_of_stale_code
 from uvicorn.sockets import Listener
 from uvicorn.worker import main as worker_main
 from uvicorn.worker.server import Server
@@ -36,6 +36,7 @@ class Multiprocess:
 
     def run(self) -> None:
         """Serve until asked to stop. To be called in the main thread."""
+        warn_of_replaced_methods(self.config)
         warn_of_stale_code(self.config)
         code = serve_under_master(self.config, self._listeners(), self._work)
         if code != ExitCode.OK:

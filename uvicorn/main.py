@@ -254,6 +254,7 @@ def run(
 
 def _run_master(config: Config, settings: dict[str, Any]) -> int:
     _require_a_place_for_a_master()
+    warn_of_replaced_methods(config)
     if isinstance(config.app, str):
         from uvicorn import apart
 
@@ -317,6 +318,18 @@ def _run_here(server: Server, socks: list[socket.socket] | None) -> None:
             server.run(socks)
         except KeyboardInterrupt:
             pass
+
+
+def warn_of_replaced_methods(config: Config) -> None:
+    """A program that changes how it is asked whether a worker lives means to change when one is replaced."""
+    spawned = sys.modules.get("uvicorn.spawned")
+    for name in () if spawned is None else spawned.replaced():
+        _log.warning(
+            "uvicorn.supervisors.multiprocess.Process.%s was replaced, and the master does not call it: a worker hangs"
+            " when its event loop has not turned for timeout_worker_healthcheck (%g s).",
+            name,
+            config.timeout_worker_healthcheck,
+        )
 
 
 def warn_of_stale_code(config: Config) -> None:

@@ -6,33 +6,33 @@ again whenever `should_restart` names files. The command and `uvicorn.run(reload
 needs no target that can be pickled.
 
 States: new → started → (stopped → started)* → stopped. The old process stops first; one that is held up by an open
-stream is told again, which means "now" to a `Server`, and then killed. Must not: be used without a main guard.
+stream is told again, which means "now" to a `Server`, and then killed. What programs replace or override is looked up
+when it is needed: `should_restart`, `iter_py_files`, `watcher`, `watch_filter`, `get_subprocess`.
+Must not: be used without a main guard.
 Fails by: nothing of the target's; a target that died waits for a change.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import logging
-import multiprocessing
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from uvicorn.config import Config
-from uvicorn.watcher.main import Watch, forget_compiled, shown, watch_by_hand, watch_with_package
+from uvicorn import _subprocess
+from uvicorn.config import Config, logger
+from uvicorn.watcher.files import Snapshot, files, times
+from uvicorn.watcher.main import STEP, Watch, changed_since, compare, forget_compiled, shown
+from uvicorn.watcher.selection import select
 
 PATIENCE = 1.0
 """Seconds after which a process that was told to stop is told again; as long again, and it is killed."""
-
-_log = logging.getLogger("uvicorn.error")
 
 Target = Callable[..., Any]
 
@@ -48,7 +48,8 @@ class BaseReload:
         self.sockets = sockets or []
         self.should_exit = threading.Event()
         self.pid = os.getpid()
-        self.process: BaseProcess
+        self.is_restarting = False
+        self.process: SpawnProcess
         self._before: dict[int, Any] = {}
 
     def signal_handler(self, sig: int, frame: FrameType | None) -> None:
@@ -61,8 +62,8 @@ class BaseReload:
         try:
             for changes in self:
                 if changes:
-                    names = ", ".join(f"'{shown(str(path))}'" for path in changes)
-                    _log.warning("%s detected changes in %s. Reloading...", self.reloader_name, names)
+                    names = ", ".join(map(_display_path, changes))
+                    logger.warning("%s detected changes in %s. Reloading...", self.reloader_name, names)
                     self.restart()
         finally:
             self.shutdown()
@@ -85,14 +86,18 @@ class BaseReload:
         raise NotImplementedError("a reloader says here which files have changed")
 
     def startup(self) -> None:
-        _log.info("Started reloader process [%d] using %s", self.pid, self.reloader_name)
+        logger.info("Started reloader process [%d] using %s", self.pid, self.reloader_name)
         if threading.current_thread() is threading.main_thread():
             self._before = {n: signal.signal(n, self.signal_handler) for n in (signal.SIGINT, signal.SIGTERM)}
         self._start()
 
     def restart(self) -> None:
-        self._stop()
-        self._start()
+        self.is_restarting = True
+        try:
+            self._stop()
+            self._start()
+        finally:
+            self.is_restarting = False
 
     def shutdown(self) -> None:
         self._stop()
@@ -100,16 +105,10 @@ class BaseReload:
             sock.close()
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        _log.info("Stopping reloader process [%d]", self.pid)
+        logger.info("Stopping reloader process [%d]", self.pid)
 
     def _start(self) -> None:
-        stdin: int | None = None
-        try:
-            stdin = sys.stdin.fileno()
-        except (AttributeError, OSError, ValueError):
-            pass  # there is none to hand on
-        context = multiprocessing.get_context("spawn")
-        self.process = context.Process(target=_run, args=(self.config, self.target, self.sockets, stdin))
+        self.process = _subprocess.get_subprocess(self.config, self.target, self.sockets)
         self.process.start()
 
     def _stop(self) -> None:
@@ -121,48 +120,89 @@ class BaseReload:
         self.process.join()
 
 
-def _run(config: Config, target: Target, sockets: list[socket.socket], stdin: int | None) -> None:
-    """In the new interpreter."""
-    if stdin is not None:
-        sys.stdin = os.fdopen(stdin)  # multiprocessing has closed it, and somebody may want to debug
-    config.configure_logging()
-    target(sockets=sockets)
+def _display_path(path: Path) -> str:
+    """As the log has it: in quotes, and from here where it is below."""
+    return f"'{shown(str(path))}'"
 
 
-class _Watching(BaseReload):
-    """Uses one of the watcher's ways to look."""
-
-    def __init__(self, config: Config, target: Target, sockets: list[socket.socket] | None = None) -> None:
-        super().__init__(config, target, sockets)
-        self.watch = Watch(config)
-        self._batches = self._look()
-
-    def _look(self) -> Iterator[list[str]]:
-        raise NotImplementedError
-
-    def should_restart(self) -> list[Path] | None:
-        changes = next(self._batches, [])
-        for path in changes:
-            forget_compiled(path)
-        return [Path(path) for path in changes] or None
-
-
-class StatReload(_Watching):
+class StatReload(BaseReload):
     """Looks at every file, again and again."""
 
     reloader_name = "StatReload"
 
-    def _look(self) -> Iterator[list[str]]:
-        return watch_by_hand(self.watch.selection, self.watch.delay, self.watch.since, self.should_exit)
+    def __init__(self, config: Config, target: Target, sockets: list[socket.socket] | None = None) -> None:
+        super().__init__(config, target, sockets)
+        watch = Watch(config)
+        self._batches = compare(self._look, watch.delay, watch.since, self.should_exit)
+
+    def should_restart(self) -> list[Path] | None:
+        return _changed(next(self._batches, []))
+
+    def iter_py_files(self) -> Iterator[Path]:
+        """The files that are looked at: whatever the settings include. A program may have it name others as well."""
+        return map(Path, files(select(self.config)))
+
+    def _look(self) -> Snapshot:
+        return times(map(str, self.iter_py_files()))
 
 
-class WatchFilesReload(_Watching):
-    """Is told by the operating system, through the package watchfiles."""
+class FileFilter:
+    """Says of a path whether its change counts, by the settings of `config`."""
+
+    def __init__(self, config: Config) -> None:
+        self._selection = select(config)
+        self.includes = list(self._selection.includes)
+        self.excludes = list(self._selection.excludes)
+        self.exclude_dirs = list(config.reload_dirs_excludes)
+
+    def __call__(self, path: Path) -> bool:
+        return self._selection.matches(str(path))
+
+
+class WatchFilesReload(BaseReload):
+    """Is told by the operating system, through the package watchfiles.
+
+    `watcher` yields sets of (kind of change, path), as `watchfiles.watch` does, and often an empty one; `watch_filter`
+    says which of the paths count. A program may put others in their place.
+    """
 
     reloader_name = "WatchFiles"
+    _since: float | None = None
+    _settling = False
 
-    def _look(self) -> Iterator[list[str]]:
-        return watch_with_package(self.watch.selection, self.watch.delay, self.watch.since, self.should_exit)
+    def __init__(self, config: Config, target: Target, sockets: list[socket.socket] | None = None) -> None:
+        super().__init__(config, target, sockets)
+        import watchfiles
+
+        self.reload_dirs = list(config.reload_dirs)
+        self.watch_filter: Callable[[Path], bool] = FileFilter(config)
+        self.watcher: Iterator[set[tuple[Any, str]]] = watchfiles.watch(
+            *self.reload_dirs,
+            watch_filter=None,
+            step=int(STEP * 1000),
+            stop_event=self.should_exit,
+            rust_timeout=500,
+            yield_on_timeout=True,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+        )
+        self._since = Watch(config).since
+
+    def should_restart(self) -> list[Path] | None:
+        if self._settling:
+            self.should_exit.wait(self.config.reload_delay)
+        paths = {path for _, path in next(self.watcher, ()) if self.watch_filter(Path(path))}
+        if self._since is not None:  # only now is it certain that later changes are reported
+            paths |= changed_since(select(self.config), self._since)
+            self._since = None
+        self._settling = bool(paths)
+        return _changed(sorted(paths))
+
+
+def _changed(paths: list[str]) -> list[Path] | None:
+    for path in paths:
+        forget_compiled(path)
+    return [Path(path) for path in paths] or None
 
 
 ChangeReload: type[BaseReload] = WatchFilesReload if importlib.util.find_spec("watchfiles") else StatReload

@@ -1,5 +1,10 @@
-"""Door: `BaseReload`."""
+"""A door: `BaseReload`, a loop for programs that reload in their own way."""
 
-from uvicorn.reloading import BaseReload as BaseReload
+from __future__ import annotations
 
-__all__ = ["BaseReload"]
+from uvicorn._subprocess import get_subprocess
+from uvicorn.config import Config, logger
+from uvicorn.reloading import BaseReload, _display_path
+from uvicorn.worker.signals import HANDLED_SIGNALS
+
+__all__ = ["HANDLED_SIGNALS", "BaseReload", "Config", "_display_path", "get_subprocess", "logger"]

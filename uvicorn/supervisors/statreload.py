@@ -1,5 +1,8 @@
-"""Door: `StatReload`."""
+"""A door: the reloader that looks at every file."""
 
-from uvicorn.reloading import StatReload as StatReload
+from __future__ import annotations
 
-__all__ = ["StatReload"]
+from uvicorn.config import Config, logger
+from uvicorn.reloading import BaseReload, StatReload
+
+__all__ = ["BaseReload", "Config", "StatReload", "logger"]

@@ -1,5 +1,8 @@
-"""Door: `WatchFilesReload`."""
+"""A door: the reloader over the package watchfiles."""
 
-from uvicorn.reloading import WatchFilesReload as WatchFilesReload
+from __future__ import annotations
 
-__all__ = ["WatchFilesReload"]
+from uvicorn.config import Config
+from uvicorn.reloading import BaseReload, FileFilter, WatchFilesReload
+
+__all__ = ["BaseReload", "Config", "FileFilter", "WatchFilesReload"]

@@ -7,25 +7,33 @@ the place of a newer one. Must not: wait. Fails by: nothing; what vanishes durin
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from uvicorn.watcher.patterns import Selection
 
 Snapshot = Mapping[str, float]
 
 
-def snapshot(selection: Selection) -> Snapshot:
-    found: dict[str, float] = {}
+def files(selection: Selection) -> Iterator[str]:
+    """The paths that count; one below two of the folders comes twice."""
     for root in selection.directories:
         for folder, folders, names in os.walk(root):
             folders[:] = [name for name in folders if selection.enters(os.path.join(folder, name))]
-            for path in (os.path.join(folder, name) for name in names):
-                if path not in found and selection.matches(path):
-                    try:
-                        found[path] = os.stat(path).st_ctime
-                    except OSError:
-                        pass  # gone, or a link to nothing
+            yield from filter(selection.matches, (os.path.join(folder, name) for name in names))
+
+
+def times(paths: Iterable[str]) -> Snapshot:
+    found: dict[str, float] = {}
+    for path in paths:
+        try:
+            found[path] = os.stat(path).st_ctime
+        except OSError:
+            pass  # gone, or a link to nothing
     return found
+
+
+def snapshot(selection: Selection) -> Snapshot:
+    return times(files(selection))
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[str]:

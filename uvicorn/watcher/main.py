@@ -19,12 +19,13 @@ import os
 import select as polling
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from uvicorn import channel, logfiles
 from uvicorn.channel import Changed, ChannelClosed
 from uvicorn.config import Config
-from uvicorn.watcher.files import differences, snapshot
+from uvicorn.watcher.files import Snapshot, differences, snapshot
 from uvicorn.watcher.patterns import Selection
 from uvicorn.watcher.selection import select
 
@@ -105,13 +106,18 @@ def watch_with_package(selection: Selection, delay: float, since: float, stop: t
 
 
 def watch_by_hand(selection: Selection, delay: float, since: float, stop: threading.Event) -> Iterator[list[str]]:
+    """Batches by looking at every file."""
+    return compare(partial(snapshot, selection), delay, since, stop)
+
+
+def compare(look: Callable[[], Snapshot], delay: float, since: float, stop: threading.Event) -> Iterator[list[str]]:
     """Batches by comparing two looks; at most half of the time is spent looking."""
-    before = snapshot(selection)
+    before = look()
     yield sorted(path for path, at in before.items() if at > since)
     took = 0.0
     while not stop.wait(max(delay, took)):
         began = time.monotonic()
-        after = snapshot(selection)
+        after = look()
         yield differences(before, after)
         before, took = after, time.monotonic() - began
 

@@ -1,0 +1,11 @@
+"""A door: the master as programs call it, and a process for those that supervise by themselves."""
+
+from __future__ import annotations
+
+from uvicorn._subprocess import get_subprocess
+from uvicorn.config import STARTUP_FAILURE, Config, logger
+from uvicorn.embedding import Multiprocess
+from uvicorn.spawned import Process
+from uvicorn.worker.server import Server
+
+__all__ = ["STARTUP_FAILURE", "Config", "Multiprocess", "Process", "Server", "get_subprocess", "logger"]
