@@ -70,9 +70,13 @@ class Drained(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """The worker has reached a limit of its own and asks to be replaced; `cause` completes "Worker 1 …"."""
+    """The worker has reached a limit of its own and asks to be replaced; `cause` completes "Worker 1 …".
+
+    `fault`: it is no limit, something in it has broken.
+    """
 
     cause: str
+    fault: bool = False
 
 
 class Changed(NamedTuple):

@@ -18,7 +18,7 @@ class ExitCode(enum.IntEnum):
     OK = 0
     """Asked to stop, and drained."""
     INTERNAL = 1
-    """A fault of the server itself."""
+    """A fault of the server itself, or an application whose lifespan ended while it was served."""
     USAGE = 2
     """A wrong option, value or combination."""
     STARTUP = 3

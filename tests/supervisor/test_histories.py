@@ -221,7 +221,9 @@ class World:
             return None
         fake.ready = True
         if self.rng.random() < self.temper.spends:
-            self.later(self.rng.random() * 10, lambda: self.said(fake, ev.WorkerSpent(fake.serial, "has had enough")))
+            broken = self.rng.random() < 0.5
+            spent = ev.WorkerSpent(fake.serial, "has had enough", broken)
+            self.later(self.rng.random() * 10, lambda: self.said(fake, spent))
         if self.rng.random() < self.temper.bad_life:
             delay = self.rng.choice([0.5, 5.0, 40.0]) * self.rng.random()
             kind = self.rng.random()

@@ -310,3 +310,78 @@ def test_a_stop_leads_out_of_an_import_wherever_it_stands(serve: Start, tmp_path
     server.expect("inside the callback")
     assert server.end(signal.SIGTERM) == 0
     assert "Traceback" not in server.text and "Exception ignored" not in server.text
+
+
+# -- a lifespan that ends while its application is served ------------------------------------------------------
+
+ENDING = """
+import asyncio, os
+
+died = asyncio.Event()
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await died.wait()
+        if os.environ["APP"] == "failed":
+            return await send({"type": "lifespan.shutdown.failed", "message": "the pool is closed"})
+        if os.environ["APP"] == "raised":
+            raise RuntimeError("the pool is closed")
+        return
+    if scope["path"] == "/die":
+        died.set()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+"""
+SAID = {
+    "failed": r"ERROR: +The application sent 'lifespan.shutdown.failed' while it was served: the pool is closed",
+    "raised": r"ERROR: +Exception in 'lifespan' protocol while the application was served.",
+    "returned": r"ERROR: +The application's lifespan returned while the application was served.",
+}
+
+
+@pytest.fixture
+def ending(tmp_path: Path, start_command: Start) -> Start:
+    (tmp_path / "ending.py").write_text(ENDING)
+
+    def begin(*options: str, **environment: str) -> Program:
+        server: Program = start_command(
+            "ending:app", "--port", "0", "--no-access-log", *options, env={"APP": "returned", **environment}
+        )
+        server.listens()
+        return server
+
+    return begin
+
+
+@pytest.mark.parametrize("how", SAID)
+def test_a_lifespan_that_ends_without_a_master(ending: Start, how: str) -> None:
+    server = ending(APP=how)
+    server.get("/die")
+    server.wait_for(SAID[how])
+    server.wait_for("Serving goes on without the application's lifespan. The exit status will be 1.")
+    assert server.get() == str(server.process.pid)
+    assert server.end(signal.SIGTERM) == 1
+    assert server.text.count("ERROR") == 2
+
+
+def test_a_lifespan_that_ends_under_a_master(ending: Start) -> None:
+    """The next one dies right after its start, perhaps: then it is replaced a little later."""
+    server = ending("--supervise")
+    first = server.get("/die")
+    server.expect(SAID["returned"])
+    server.expect(rf"ERROR: +Worker 0 \[{first}\] has lost the application's lifespan: replacing it( in 0\.1 s)?\.")
+    server.expect(rf"Finished server process \[{first}\]")
+    assert server.get() != first
+    assert server.end(signal.SIGTERM) == 0
+
+
+def test_a_lifespan_that_returns_right_after_the_start_is_none(tmp_path: Path, start_command: Start) -> None:
+    (tmp_path / "brief.py").write_text(ENDING.replace("        await died.wait()\n", ""))
+    server = start_command("brief:app", "--port", "0", "--supervise", env={"APP": "returned"})
+    server.listens()
+    first = server.get()
+    assert server.get() == first
+    assert server.end(signal.SIGTERM) == 0
+    assert "ERROR" not in server.text

@@ -91,6 +91,7 @@ PRESENT = [
     Row(S, Input.NOW, S, 101, ["quit 1"]),
     Row(S, Input.EXITED, None, 140, ["log DEBUG: Worker 0 [77] left with status 9."]),
     Row(H, Input.BEAT, R, 128, ["log WARNING: Worker 0 [77] recovered: its event loop turns again.", "report 1"]),
+    Row(H, Input.SPENT, H, 101, ["log INFO: Worker 0 [77] has served 9 requests: replacing it."]),
     Row(
         H,
         Input.DEADLINE,

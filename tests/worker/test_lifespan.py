@@ -77,7 +77,10 @@ async def test_the_scope_and_its_state() -> None:
 
 
 async def test_auto_takes_an_exception_before_startup_for_no_lifespan(caplog: Any) -> None:
-    assert await whole_run(make(script(KeyError("x")))) == [False, False]
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise KeyError("x")
+
+    assert await whole_run(make(app)) == [False, False]
     assert lines(caplog) == [
         "Waiting for application startup.",
         "ASGI 'lifespan' protocol appears unsupported.",
@@ -208,3 +211,112 @@ async def test_off_does_nothing() -> None:
     await lifespan.startup()
     await lifespan.shutdown()
     assert (lifespan.should_exit, lifespan.failure, lifespan.state) == (False, None, {})
+
+
+# -- an end while the application is served --------------------------------------------------------------------
+
+
+def ending(how: Any) -> tuple[Any, asyncio.Event]:
+    """An application whose lifespan, once the event is set, sends, raises or (None) returns."""
+    now = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await now.wait()
+        if isinstance(how, BaseException):
+            raise how
+        if how is not None:
+            await send(how)
+            await receive()
+
+    return app, now
+
+
+FAILED = {"type": "lifespan.shutdown.failed", "message": "the pool is closed"}
+
+
+@pytest.mark.parametrize("kind", ["auto", "on"])
+@pytest.mark.parametrize(
+    "how, said",
+    [
+        (FAILED, "The application sent 'lifespan.shutdown.failed' while it was served: the pool is closed"),
+        (
+            {"type": "lifespan.shutdown.complete"},
+            "The application sent 'lifespan.shutdown.complete' while it was served.",
+        ),
+        (KeyError("x"), "Exception in 'lifespan' protocol while the application was served.\n"),
+        (SystemExit(7), "Exception in 'lifespan' protocol while the application was served.\n"),
+        (None, "The application's lifespan returned while the application was served."),
+    ],
+    ids=["failed", "complete", "raised", "exit", "returned"],
+)
+async def test_a_lifespan_that_ends_while_its_application_is_served(
+    how: Any, said: str, kind: str, caplog: Any
+) -> None:
+    app, now = ending(how)
+    lifespan = make(app, kind)
+    await lifespan.startup()
+    assert not lifespan.should_exit and not lifespan.fault
+    now.set()
+    while not lifespan.fault:
+        await asyncio.sleep(0)
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [record.getMessage() for record in errors] == [said]
+    assert (errors[0].exc_info is not None) is isinstance(how, BaseException)
+    assert lifespan.fault == said.rstrip() and lifespan.failure is None
+    await asyncio.wait_for(lifespan.shutdown(), 30)
+    assert lifespan.should_exit
+    assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
+
+
+async def test_a_failure_that_was_told_and_is_raised_then_is_one_line(caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await send(FAILED)
+        raise KeyError("x")
+
+    assert await whole_run(make(app)) == [False, True]
+    assert "KeyError" not in caplog.text
+
+
+async def test_raising_right_after_the_startup_is_a_failed_start_under_on() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        raise KeyError("x")
+
+    lifespan = make(app, "on")
+    await lifespan.startup()
+    assert lifespan.should_exit and isinstance(lifespan.failure, Exception) and not lifespan.fault
+    assert isinstance(lifespan.failure.__cause__, KeyError)
+
+
+async def test_auto_says_what_an_application_raised_that_had_asked(caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise KeyError("no database")
+
+    lifespan = make(app)
+    assert await whole_run(lifespan) == [False, False] and not lifespan.fault
+    assert "appears unsupported" not in caplog.text and "KeyError: 'no database'" in caplog.text
+    assert [r.levelno for r in caplog.records if r.exc_info] == [logging.ERROR]
+
+
+async def test_an_exception_behind_the_shutdown_is_logged(caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await script("startup.complete", "shutdown.complete")(scope, receive, send)
+        raise KeyError("x")
+
+    assert await whole_run(make(app)) == [False, False]
+    assert "KeyError: 'x'" in caplog.text
+
+
+async def test_a_lifespan_that_the_end_of_the_loop_cancels_is_no_fault(caplog: Any) -> None:
+    lifespan = make(script("startup.complete", "shutdown.complete"))
+    await lifespan.startup()
+    assert lifespan._task is not None
+    lifespan._task.cancel()
+    await asyncio.wait({lifespan._task})
+    assert not lifespan.fault and "ERROR" not in caplog.text

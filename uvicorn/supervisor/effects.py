@@ -257,14 +257,26 @@ class Effects:
             w.deadline = max(w.deadline, deadline)
 
     def _mark(self, w: WorkerHandle, now: float) -> None:
-        if not w.marked:
-            w.marked = True
+        if w.marked:
+            return
+        w.marked = True
+        if not w.broken:
             self._log(Level.INFO, f"{w.name} {w.spent}: replacing it.")
+            return
+        early = now - w.ready_at < STAY_SECONDS
+        if early and self.epoch.concerns(w):
+            self.reload_failed(f"{w.name} {w.spent}.")
+        if early:
+            wait = self.slot(w.slot).failed(now)
+            self._log(Level.ERROR, f"{w.name} {w.spent}: replacing it in {wait:.1f} s.")
+        else:
+            self.slot(w.slot).lost(now, 0.0)
+            self._log(Level.ERROR, f"{w.name} {w.spent}: replacing it.")
 
-    def spend(self, w: WorkerHandle, why: str, now: float) -> None:
-        """A limit is reached: the worker is to be replaced, if its state allows."""
+    def spend(self, w: WorkerHandle, why: str, now: float, fault: bool = False) -> None:
+        """A limit is reached, or something broke: the worker is to be replaced, if its state allows."""
         if not w.marked:
-            w.spent = why
+            w.spent, w.broken = why, fault
         self.feed(w, Input.SPENT, now)
 
     def _suspect(self, w: WorkerHandle, now: float) -> None:

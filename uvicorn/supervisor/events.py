@@ -76,10 +76,12 @@ class WorkerDrained(NamedTuple):
 
 
 class WorkerSpent(NamedTuple):
-    """The worker asks to be replaced; it serves until then. `cause` completes "Worker 1 …"."""
+    """The worker asks to be replaced; it serves until then. `cause` completes "Worker 1 …". `fault`: as after a crash,
+    so that one which breaks right after its start is not replaced all the time."""
 
     serial: int
     cause: str
+    fault: bool = False
 
 
 class MemoryMeasured(NamedTuple):

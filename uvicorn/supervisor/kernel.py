@@ -320,8 +320,8 @@ def _event(serial: int, message: channel.Message) -> Event | None:
             return ev.WorkerFailed(serial, code, cause)
         case channel.Drained():
             return ev.WorkerDrained(serial)
-        case channel.Spent(cause):
-            return ev.WorkerSpent(serial, cause)
+        case channel.Spent(cause, fault):
+            return ev.WorkerSpent(serial, cause, fault)
         case channel.Changed(by, paths, total):
             return ev.FilesChanged(by, tuple(paths), total)
         case _:

@@ -121,8 +121,8 @@ class Supervisor(Effects):
             case ev.WorkerExited(_, code, signal, requests):
                 w.exit_code, w.exit_signal = code, signal
                 self.requests_before += max(requests, w.requests)
-            case ev.WorkerSpent(_, cause):
-                self.spend(w, cause, now)
+            case ev.WorkerSpent(_, cause, fault):
+                self.spend(w, cause, now, fault)
                 return
             case ev.MemoryMeasured(_, size):
                 if self.limits.memory and size > self.limits.memory:

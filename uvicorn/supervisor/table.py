@@ -8,7 +8,7 @@ ignore, and say so at debug level (reports cross with decisions all the time, so
     BOOTING (boot)    → READY  note    –        look  –      –          → KILLED  → STOPPING → STOPPING boot failed
     READY (hang)      –        –       extend   –     mark   → STOPPING → HUNG    → STOPPING → STOPPING crashed
     STOPPING (drain)  –        –       –        –     –      –          → KILLED  shorten    hurry      forget
-    HUNG (dump)       –        –       → READY  –     –      –          → KILLED  –          → KILLED   crashed
+    HUNG (dump)       –        –       → READY  –     mark   –          → KILLED  –          → KILLED   crashed
     KILLED (none)     –        –       –        –     –      –          –         –          –          forget
 
 Must not: act, or read a clock. Fails by: nothing.
@@ -95,6 +95,7 @@ TABLE: Table = MappingProxyType(
         (State.STOPPING, Input.NOW): Cell(Effect.HURRY, State.STOPPING),
         (State.STOPPING, Input.EXITED): Cell(Effect.FORGET, None),
         (State.HUNG, Input.BEAT): Cell(Effect.RECOVER, State.READY),
+        (State.HUNG, Input.SPENT): Cell(Effect.MARK, State.HUNG),
         (State.HUNG, Input.DEADLINE): Cell(Effect.KILL_HUNG, State.KILLED),
         (State.HUNG, Input.NOW): Cell(Effect.KILL_AT_ONCE, State.KILLED),
         (State.HUNG, Input.EXITED): Cell(Effect.CRASHED, None),
@@ -111,7 +112,7 @@ class WorkerHandle:
     """The master's view of one worker: facts as they were reported, the state, and its deadline.
 
     `deadline` belongs to the state (see the table); `slow_at` and `report_at` are for the log only, `spent_at` is the
-    end of its lifetime. `spent` is why it is to be replaced, once it is `marked` for that.
+    end of its lifetime. `spent` is why it is to be replaced, once it is `marked` for that; `broken`: for a fault.
     """
 
     serial: int
@@ -130,6 +131,7 @@ class WorkerHandle:
     spent_at: float | None = None
     spent: str = ""
     marked: bool = False
+    broken: bool = False
     held: bool = False
     cause: str = ""
     failed_code: int = 0

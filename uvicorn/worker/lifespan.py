@@ -1,9 +1,14 @@
 """The application's startup and shutdown (ASGI specification, Lifespan Protocol).
 
-States: before startup → started (complete, or the application does not take part) │ failed → shut down.
-Owns: the one task that runs the application's lifespan, and its messages. Must not: decide what a failure means for the
-process. Fails by: `should_exit` set after `startup()`; `failure` then holds sentence and cause. Both are logged,
-as two records, unless `tells_failure` is false (a master says it once for all of its workers).
+States: before startup → served (complete, or the application does not take part) │ failed → stopping → shut down. An
+application that is served and whose lifespan ends, with or without a word, is at fault: what it had opened is closed.
+One that returns before `startup()` does, right after its `lifespan.startup.complete`, has nothing that could be closed,
+and takes no part in the shutdown.
+
+Owns: the one task that runs the application's lifespan, its messages, and what is logged about them. Must not: decide
+what a failure means for the process. Fails by: `should_exit` set after `startup()`, `failure` then holds sentence and
+cause, both logged as two records, unless `tells_failure` is false (a master says it once for all of its workers);
+`fault` set at any time between `startup()` and `shutdown()`.
 """
 
 from __future__ import annotations
@@ -21,9 +26,10 @@ if TYPE_CHECKING:
 
 
 class LifespanOn:
-    """Runs the lifespan. With `config.lifespan == "auto"` an application that raises on it just does not take part.
+    """Runs the lifespan. With `config.lifespan == "auto"` an application that raises on it is served without it.
 
     `startup_failed` and `shutdown_failed` say which of the two has; `error_occurred`, that the application has raised.
+    `fault`: how the lifespan ended while the application was served, a sentence; "" while it has not.
     """
 
     def __init__(self, config: Config) -> None:
@@ -34,10 +40,11 @@ class LifespanOn:
         self.failure: LifespanError | None = None
         self.startup_failed = self.shutdown_failed = self.error_occurred = False
         self.tells_failure = True
+        self.fault = ""
         self._supported = True
         self._inbox: deque[Message] = deque()
         self._arrived: asyncio.Event | None = None
-        self._startup_done = self._shutdown_done = False
+        self._asked = self._startup_done = self._served = self._stopping = self._shutdown_done = False
         self._settled: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -46,9 +53,10 @@ class LifespanOn:
         self.logger.info("Waiting for application startup.")
         if not self.config.loaded:
             self.config.load()
-        self.should_exit = self._startup_done = self._shutdown_done = False  # it may be started again after a shutdown
+        self.should_exit = False  # it may be started again after a shutdown
         self.startup_failed = self.shutdown_failed = self.error_occurred = False
-        self.failure, self._supported = None, True
+        self._asked = self._startup_done = self._served = self._stopping = self._shutdown_done = False
+        self.failure, self.fault, self._supported = None, "", True
         self._inbox.clear()
         self._arrived, self._settled = asyncio.Event(), asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self.main())
@@ -64,6 +72,7 @@ class LifespanOn:
             if self.tells_failure:
                 self._log_failure(failure)
         else:
+            self._served = True
             self.logger.info("Application startup complete.")
 
     def _log_failure(self, failure: LifespanError) -> None:
@@ -77,9 +86,13 @@ class LifespanOn:
 
     async def shutdown(self) -> None:
         """Run until the application has shut down. Afterwards `should_exit` says whether it failed."""
+        if self.fault:
+            self.shutdown_failed = self.should_exit = True
+            return
         if not self._supported or self._failed() or self._task is None or self._task.done():
             return
         self.logger.info("Waiting for application shutdown.")
+        self._stopping = True
         self._settled = asyncio.Event()
         self._post({"type": "lifespan.shutdown"})
         await self._settled.wait()
@@ -106,28 +119,54 @@ class LifespanOn:
             self._raised(exc)
             if not isinstance(exc, (Exception, SystemExit)):
                 raise
+        else:
+            if self._served and not (self._stopping or self.failure or self.fault):
+                self._ended("The application's lifespan returned while the application was served.")
         finally:
             self._settle()
 
     def _raised(self, exc: BaseException) -> None:
-        if self.failure is not None:
+        if self.failure is not None or self.fault:
             return  # it said so before it raised
-        if self._startup_done and isinstance(exc, asyncio.CancelledError):
+        if isinstance(exc, asyncio.CancelledError) and self._startup_done and not self._cancelled_itself():
             return  # the server ends without asking: stop now
-        if self._startup_done and not self._shutdown_done:
+        if not self._startup_done:
+            self._raised_in_startup(exc)
+        elif self._stopping:
             self.logger.error("Exception in 'lifespan' protocol\n", exc_info=exc)
-            self.failure = LifespanError("The application raised in its lifespan.")
-        elif not self._startup_done:
-            if self.config.lifespan == "auto" and isinstance(exc, Exception):
-                self._supported = False
-                self.logger.info("ASGI 'lifespan' protocol appears unsupported.")
-                self.logger.debug("The application raised on the lifespan scope.", exc_info=exc)
-            else:
-                self.failure = LifespanError("Application startup failed. Exiting.")
-                self.failure.__cause__ = exc
+            if not self._shutdown_done:
+                self.failure = LifespanError("The application raised in its lifespan.")
+        elif not self._served and self.config.lifespan == "on":
+            self.failure = LifespanError("Application startup failed. Exiting.")
+            self.failure.__cause__ = exc
+        else:
+            self._ended("Exception in 'lifespan' protocol while the application was served.\n", exc)
+
+    def _raised_in_startup(self, exc: BaseException) -> None:
+        if self.config.lifespan != "auto" or not isinstance(exc, Exception):
+            self.failure = LifespanError("Application startup failed. Exiting.")
+            self.failure.__cause__ = exc
+            return
+        self._supported = False
+        if self._asked:  # then it knows what a lifespan is
+            self.logger.error("Exception in 'lifespan' protocol. The application is served without it.\n", exc_info=exc)
+        else:
+            self.logger.info("ASGI 'lifespan' protocol appears unsupported.")
+            self.logger.debug("The application raised on the lifespan scope.", exc_info=exc)
+
+    def _cancelled_itself(self) -> bool:
+        """Whether nobody has asked for the cancellation; before Python 3.11 that cannot be known."""
+        cancelling = getattr(self._task, "cancelling", None)
+        return cancelling is not None and not cancelling()
+
+    def _ended(self, how: str, exc: BaseException | None = None) -> None:
+        """The lifespan is over, and should not be."""
+        self.fault = how.rstrip()
+        self.logger.error("%s", how, exc_info=exc)
 
     async def receive(self) -> Message:
         assert self._arrived is not None
+        self._asked = True
         while not self._inbox:
             self._arrived.clear()
             await self._arrived.wait()
@@ -144,7 +183,11 @@ class LifespanOn:
             self._startup_done = True
         else:
             self._shutdown_done = True
-        if outcome == "failed":
+        if phase == "shutdown" and not self._stopping:
+            text = message.get("message", "")
+            if self._served or outcome == "failed":
+                self._ended(f"The application sent '{kind}' while it was served{f': {text}' if text else '.'}")
+        elif outcome == "failed":
             text = message.get("message", "")
             self.failure = LifespanError(f"{text}\nApplication {phase} failed. Exiting.".lstrip())
         self._settle()

@@ -83,7 +83,7 @@ class Server(SignalHearing):
         """Those of `serve`'s sockets whose queue a full stop leaves for the next process that is given them."""
         self._taken: WorkerLink | None = None
         self._own_listeners: list[Listener] = []
-        self._asked_to_be_replaced = False
+        self._asked_to_be_replaced = self._told_fault = False
         self._pulse = Pulse(self._tick)
         self._ticks = 0
         self._phase = Phase.BOOTING
@@ -225,6 +225,7 @@ class Server(SignalHearing):
     async def _start(self, sockets: list[socket.socket] | None) -> None:
         self._phase = Phase.BOOTING
         self.started, self.failure = False, None
+        self._told_fault = False
         self._prepare_state()
         self._pulse.start()
         logfiles.hold(self)
@@ -322,7 +323,14 @@ class Server(SignalHearing):
     @property
     def exit_code(self) -> ExitCode:
         """What a process that did nothing but serve should leave with."""
-        return self.failure.exit_code if self.failure is not None else ExitCode.OK
+        if self.failure is not None:
+            return self.failure.exit_code
+        return ExitCode.INTERNAL if self._lifespan_fault else ExitCode.OK
+
+    @property
+    def _lifespan_fault(self) -> str:
+        """How the lifespan ended while the application was served, "" if it did not. Another class may not say."""
+        return getattr(self.lifespan, "fault", "")
 
     # -- while it serves ---------------------------------------------------------------------------------------
 
@@ -338,6 +346,7 @@ class Server(SignalHearing):
         if counter % 10 == 0:
             self._renew_default_headers()
         self._check_request_limit()
+        self._check_lifespan()
         return self.should_exit
 
     def _notify_when_due(self) -> None:
@@ -367,6 +376,16 @@ class Server(SignalHearing):
         else:
             _log.warning("Maximum request limit of %d exceeded. Terminating process.", limit)
             self.should_exit = True
+
+    def _check_lifespan(self) -> None:
+        """What the application opened is closed: be replaced, or go on where there is nobody to do that."""
+        if not self._lifespan_fault or self._told_fault or self.should_exit:
+            return
+        self._told_fault = True
+        if self._supervised:
+            self._say(Spent("has lost the application's lifespan", fault=True))
+        else:
+            _log.error("Serving goes on without the application's lifespan. The exit status will be 1.")
 
     async def _delay(self) -> None:
         """Go on serving for the delay that a TERM may have; under a master it has passed already when we hear of it."""
