@@ -16,7 +16,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-BASE = ("uvicorn.errors", "uvicorn.channel", "uvicorn._types", "uvicorn._shapes", "uvicorn._later")
+BASE = tuple(f"uvicorn.{name}" for name in ["errors", "channel", "_types", "_shapes", "_later", "_replaceable"])
 TOOLS = tuple(
     f"uvicorn.{name}"
     for name in [
@@ -211,7 +211,9 @@ def test_time_is_an_argument(module: str) -> None:
 
 
 def test_a_worker_has_one_timer() -> None:
-    """`call_later` in two places: the pulse, and an acceptor that waits for descriptors to come back."""
+    """`call_later` in two places: the pulse, and an acceptor that waits for descriptors to come back. Protocols that no
+    server serves (`standalone`) are not in a worker.
+    """
     users = [
         m for m in modules_of("uvicorn.worker") if any(call.endswith(("call_later", "call_at")) for call in calls(m))
     ]

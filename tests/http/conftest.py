@@ -15,22 +15,22 @@ from uvicorn.config import Config
 from uvicorn.errors import BadRequest
 from uvicorn.worker.http.codec_h11 import H11Codec
 from uvicorn.worker.http.fields import Request
-from uvicorn.worker.http.h11_connection import H11Connection
+from uvicorn.worker.http.h11_connection import H11Protocol
 from uvicorn.worker.http.limits import Limits
 from uvicorn.worker.http.reader import Part, RequestReader, Shared
 from uvicorn.worker.state import ServerState
 
 CODECS: dict[str, Any] = {"h11": H11Codec}
-CONNECTIONS: dict[str, Any] = {"h11": H11Connection}
+CONNECTIONS: dict[str, Any] = {"h11": H11Protocol}
 
 try:
     from uvicorn.worker.http.codec_httptools import HttptoolsCodec
-    from uvicorn.worker.http.httptools_connection import HttptoolsConnection
+    from uvicorn.worker.http.httptools_connection import HttpToolsProtocol
 except ImportError:  # the extra is not installed
     pass
 else:
     CODECS["httptools"] = HttptoolsCodec
-    CONNECTIONS["httptools"] = HttptoolsConnection
+    CONNECTIONS["httptools"] = HttpToolsProtocol
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -202,8 +202,14 @@ def test_two_lengths() -> None:
 
 
 def test_a_length_and_chunked() -> None:
-    with pytest.raises(ValueError, match="both"):
-        head([(b"content-length", b"1"), (b"transfer-encoding", b"chunked")])
+    """What a framework makes of the fields that a proxy passes on: a message has one of them, so it goes in chunks."""
+    for headers in (
+        [(b"Content-Length", b"1"), (b"a", b"b"), (b"Transfer-Encoding", b"chunked")],
+        [(b"transfer-encoding", b"chunked"), (b"content-length", b"1"), (b"a", b"b")],
+    ):
+        assert head(headers, size=3) == (b"a: b\r\ntransfer-encoding: chunked\r\n", CHUNKED, 0, True)
+        assert head(headers, more=True)[1] == CHUNKED
+        assert head(headers, size=3, line=b"GET / HTTP/1.0")[1:3] == (LENGTH, 3)
 
 
 def test_chunks() -> None:

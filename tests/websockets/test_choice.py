@@ -11,7 +11,10 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.errors import StartupError
 
-MODULES = ("auto", "websockets_session", "wsproto_session", "codec_websockets", "codec_wsproto")
+MODULES = {
+    "uvicorn.worker.websockets": ("auto", "websockets_session", "wsproto_session", "codec_websockets", "codec_wsproto"),
+    "uvicorn.protocols.websockets": ("auto", "websockets_impl", "websockets_sansio_impl", "wsproto_impl"),
+}
 
 
 @pytest.fixture
@@ -19,9 +22,10 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Any:
     """without("websockets") makes that package impossible to import, and forgets what was made of it."""
 
     def forget(*packages: str) -> None:
-        for name in MODULES:
-            monkeypatch.delitem(sys.modules, f"uvicorn.worker.websockets.{name}", raising=False)
-            monkeypatch.delattr(f"uvicorn.worker.websockets.{name}", raising=False)
+        for package, names in MODULES.items():
+            for name in names:
+                monkeypatch.delitem(sys.modules, f"{package}.{name}", raising=False)
+                monkeypatch.delitem(vars(importlib.import_module(package)), name, raising=False)
         for package in packages:
             for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
                 monkeypatch.delitem(sys.modules, name)
@@ -40,10 +44,10 @@ def chosen(ws: str) -> str | None:
 @pytest.mark.parametrize(
     ("ws", "name"),
     [
-        ("auto", "WebsocketsSession"),
-        ("websockets", "WebsocketsSession"),
-        ("websockets-sansio", "WebsocketsSession"),
-        ("wsproto", "WsprotoSession"),
+        ("auto", "WebSocketsSansIOProtocol"),
+        ("websockets", "WebSocketsSansIOProtocol"),
+        ("websockets-sansio", "WebSocketsSansIOProtocol"),
+        ("wsproto", "WSProtocol"),
         ("none", None),
     ],
 )
@@ -53,7 +57,7 @@ def test_names(ws: str, name: str | None) -> None:
 
 def test_auto_takes_what_is_there(without: Any) -> None:
     without("websockets")
-    assert chosen("auto") == "WsprotoSession"
+    assert chosen("auto") == "WSProtocol"
     without("websockets", "wsproto")
     assert chosen("auto") is None
     with pytest.raises(StartupError, match="pip install wsproto"):

@@ -8,15 +8,36 @@ transport closes nobody finds room any more, until the connection is lost.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, Any
 
+from uvicorn.addresses import address
 from uvicorn.worker.outbox import JOIN_LIMIT
 from uvicorn.worker.state import ServerState
+from uvicorn.worker.tls import extension
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.worker.http.scope import Endpoints
 
 
 class Carrier(asyncio.Protocol):
-    """The base of a connection and of a WebSocket session. `writable`: the transport is below its high-water mark."""
+    """The base of a connection and of a WebSocket session. `writable`: the transport is below its high-water mark.
 
-    __slots__ = ("_held", "_more", "_out", "_reading", "_state", "loop", "transport", "writable")
+    It has a dictionary and can be weakly referenced, for what programs put there or keep of it.
+    """
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_held",
+        "_more",
+        "_out",
+        "_reading",
+        "_state",
+        "loop",
+        "transport",
+        "writable",
+    )
 
     def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until there is one
@@ -122,3 +143,15 @@ class Carrier(asyncio.Protocol):
             self._reading = True
             if not self.transport.is_closing():
                 self.transport.resume_reading()
+
+
+def meet(ends: Endpoints, transport: asyncio.BaseTransport, config: Config) -> Any:
+    """What a connection knows of its ends once it has a transport. The TLS object, None without TLS."""
+    ends.client = address(transport.get_extra_info("peername"))
+    ends.server = address(transport.get_extra_info("sockname"))
+    ends.proxies = config.proxies
+    tls = transport.get_extra_info("ssl_object")
+    if tls is not None:
+        ends.scheme = "https"
+        ends.tls = extension(tls, config.server_cert)
+    return tls

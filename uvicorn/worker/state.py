@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from uvicorn.config import Config
     from uvicorn.worker.http.reader import Shared
+    from uvicorn.worker.pulse import Pulse
 
 
 class ServerState:
@@ -29,7 +30,8 @@ class ServerState:
     `now` is the worker's coarse clock: seconds of `time.monotonic()`, renewed at every tick. `admission` is None while
     any number of requests may be in flight. `context`: where every call of the application begins anew; None leaves it
     to the loop. `closes`: each answer is the last of its connection. `shared`: what the connections' readers have in
-    common, made by the first.
+    common, made by the first. `alone`: no server has prepared it, as when a program makes a protocol itself
+    (`standalone`), which has a pulse of its own then.
     """
 
     def __init__(self) -> None:
@@ -48,11 +50,14 @@ class ServerState:
         self.context: Context | None = None
         self.limits = Limits()
         self.admission: Admission | None = None
-        self.told_no_websockets = False
+        self.told_no_upgrade = False
         self.shared: Shared | None = None
+        self.alone = True
+        self.pulse: Pulse | None = None
 
     def configure(self, config: Config) -> None:
-        """Take over the limits that the options set."""
+        """Take over the limits that the options set. What follows is a server's business."""
+        self.alone = False
         self.limits = Limits.of(config)
         self.closes = config.closes
         self.shared = None

@@ -6,7 +6,7 @@ from uvicorn.addresses import get_client_addr, get_local_addr, get_path_with_que
 from uvicorn.config import Config
 from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker.http.flow import CLOSE_HEADER, HIGH_WATER_LIMIT, FlowControl, service_unavailable
-from uvicorn.worker.http.h11_connection import H11Connection as H11Protocol
+from uvicorn.worker.http.h11_connection import H11Protocol
 from uvicorn.worker.state import ServerState
 
 __all__ = [

@@ -7,7 +7,7 @@ from uvicorn.config import Config
 from uvicorn.errors import ClientDisconnected
 from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker.state import ServerState
-from uvicorn.worker.websockets.websockets_session import WebsocketsSession as WebSocketsSansIOProtocol
+from uvicorn.worker.websockets.websockets_session import WebSocketsSansIOProtocol
 
 __all__ = [
     "TRACE_LOG_LEVEL",

@@ -7,10 +7,10 @@ from uvicorn.worker.http.connection import Connection
 AutoConnection: type[Connection]
 
 try:
-    from uvicorn.worker.http.httptools_connection import HttptoolsConnection
+    from uvicorn.worker.http.httptools_connection import HttpToolsProtocol
 except ImportError:
-    from uvicorn.worker.http.h11_connection import H11Connection
+    from uvicorn.worker.http.h11_connection import H11Protocol
 
-    AutoConnection = H11Connection
+    AutoConnection = H11Protocol
 else:
-    AutoConnection = HttptoolsConnection
+    AutoConnection = HttpToolsProtocol

@@ -19,11 +19,12 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from uvicorn.addresses import address
 from uvicorn.errors import BadRequest, ClientDisconnected
+from uvicorn.worker import standalone
 from uvicorn.worker.access import shown, shown_target
 from uvicorn.worker.admission import Admission
-from uvicorn.worker.carrier import Carrier
+from uvicorn.worker.carrier import Carrier, meet
+from uvicorn.worker.familiar import FamiliarConnection
 from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
@@ -33,7 +34,7 @@ from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, STARTED, WAITING, Stream
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
-from uvicorn.worker.tls import all_sent, extension
+from uvicorn.worker.tls import all_sent
 from uvicorn.worker.websockets.handshake import Refused, wants_websocket
 from uvicorn.worker.websockets.upgrade import take_over
 
@@ -49,7 +50,10 @@ TURN = 16
 DISCARD_LIMIT = 1 << 20
 """Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
 
-NO_WEBSOCKETS = "Run: pip install 'uvicorn[standard]', or leave out --ws none."
+NO_WEBSOCKETS = (
+    "No supported WebSocket library detected. Please use \"pip install 'uvicorn[standard]'\", or install 'websockets'"
+    " or 'wsproto' manually."
+)
 
 _UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
 """Stands for a request whose head could not be read."""
@@ -59,10 +63,11 @@ _HEAD = Part.HEAD
 _log = logging.getLogger("uvicorn.error")
 
 
-class Connection(Carrier):
+class Connection(FamiliarConnection, Carrier):
     """Serves the requests of one connection, one after the other. Subclasses name a codec."""
 
     codec_class: ClassVar[type[Any]]
+    lone_class: ClassVar[type[Any]] = standalone.LoneConnection
 
     __slots__ = (
         "_advancing",
@@ -91,6 +96,8 @@ class Connection(Carrier):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        if server_state.alone:
+            _loop = standalone.join(self, config, server_state, _loop)
         self.config = config
         super().__init__(server_state, _loop or asyncio.get_running_loop())
         self._app = config.loaded_app
@@ -116,17 +123,10 @@ class Connection(Carrier):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream transport: we listen on stream sockets
         self._state.connections.add(self)
-        ends = self._ends
-        ends.client = address(transport.get_extra_info("peername"))
-        ends.server = address(transport.get_extra_info("sockname"))
-        ends.proxies = self.config.proxies
-        tls = transport.get_extra_info("ssl_object")
-        if tls is not None:
-            ends.scheme = "https"
-            ends.tls = extension(tls, self.config.server_cert)
+        if meet(self._ends, transport, self.config) is not None:
             self.closing = (
                 self._state.draining or self._state.closes
-            )  # it was made before a handshake that may have taken long
+            )  # it was made before a handshake, perhaps a long one
             self.active_at = self._state.now
 
     def introduce(self, client: tuple[str, Any] | None, server: tuple[str, Any] | None, tls: bool) -> None:
@@ -225,7 +225,7 @@ class Connection(Carrier):
         state = self._state
         state.total_requests += 1
         complete = self.reader.part is _HEAD
-        if request.upgrade is not None and wants_websocket(request) and self._upgrade(request):
+        if request.upgrade is not None and self._upgrade(request):
             return
         scope = http_scope(request, self._ends)
         stream = self._new_stream(self, request, scope, state.default, complete)
@@ -260,11 +260,13 @@ class Connection(Carrier):
 
     def _upgrade(self, request: Request) -> bool:
         """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
-        state = self._state
-        if self.config.ws_protocol_class is None:
-            if not state.told_no_websockets and self.config.interface != "wsgi":
-                state.told_no_websockets = True
-                _log.warning("Unsupported upgrade request: no WebSocket library is in use. %s", NO_WEBSOCKETS)
+        state, made = self._state, self.ws_protocol_class
+        if made is None or not wants_websocket(request):
+            if not state.told_no_upgrade and self.config.interface != "wsgi":
+                state.told_no_upgrade = True
+                _log.warning("Unsupported upgrade request.")
+                if made is None:
+                    _log.warning(NO_WEBSOCKETS)
             return False
         self.flush()
         self._resume()  # it paused, perhaps, while this request waited behind others
@@ -273,7 +275,7 @@ class Connection(Carrier):
             if state.admission is not None and not state.admission.has_room(state.in_flight):
                 _log.warning("Exceeded concurrency limit.")
                 raise Refused(503, "Service Unavailable", [(b"retry-after", b"1")])
-            take_over(self.transport, request, early, self.config, state, self._ends, self.loop)
+            take_over(made, self.transport, request, early, self.config, state, self._ends, self.loop)
         except Refused as exc:
             _log.info("connection rejected (%d %s)", exc.status, exc.reason)
             entry = state.access.follow(request, http_scope(request, self._ends), self.trusted)
@@ -547,7 +549,10 @@ class Connection(Carrier):
         return Wait.FIRST if self._fresh else Wait.NEXT
 
     def _end(self, verdict: Verdict) -> None:
-        if verdict is Verdict.CLOSE or (verdict is Verdict.ABORT and self._ends.tls is not None):
+        if verdict is Verdict.CLOSE and not self._fresh:
+            self.timeout_keep_alive_handler()
+            self.active_at = self._state.now  # if it goes on, for as long again
+        elif verdict is Verdict.CLOSE or (verdict is Verdict.ABORT and self._ends.tls is not None):
             self.close()
         elif verdict is Verdict.LINGER:
             self._linger()
@@ -560,6 +565,10 @@ class Connection(Carrier):
                 _log.info("Closed a connection that takes nothing of its response: %s", shown(self._ends.client))
                 _forget_unsent(self.transport)
             self.abort()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The peer was idle for `timeout_keep_alive` seconds. A subclass may do otherwise."""
+        self.close()
 
     def in_work(self, now: float) -> str:
         """The request that is in work, in a line for a person; "" when there is none."""

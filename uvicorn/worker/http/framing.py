@@ -31,11 +31,14 @@ _CACHED_BYTES = 1024
 class HeaderBlock:
     """Header fields in wire form, and what they say about the response.
 
+    `chunked`: it had a Content-Length and a Transfer-Encoding, as frameworks make of the fields that a proxy passes on.
+    A message has one of them (RFC 9112, 6.1), and the other one may be of another body: then it goes in chunks.
     `plain`: a Content-Length, and nothing else that concerns the server. `usual` has then whole heads with status 200,
     on a connection that goes on and on one that ends, and first the default fields in them, which change every second.
     """
 
     __slots__ = (
+        "chunked",
         "close",
         "content_length",
         "data",
@@ -47,7 +50,7 @@ class HeaderBlock:
     )
 
     def __init__(self, headers: Headers) -> None:
-        """Raises ValueError for a name that is no token, a value with CR, LF or NUL, or contradicting lengths."""
+        """Raises ValueError for a name that is no token, a value with CR, LF or NUL, or two different lengths."""
         length: int | None = None
         self.close = self.has_connection = self.has_date = self.has_server = False
         lines: list[bytes] = []
@@ -73,8 +76,10 @@ class HeaderBlock:
         data = b"".join(lines)
         if data.count(b"\n") != len(lines) or data.count(b"\r") != len(lines) or b"\x00" in data:
             _blame_value(headers)
-        if transfer_encoding and length is not None:
-            raise ValueError("A response must not have both Content-Length and Transfer-Encoding.")
+        self.chunked = transfer_encoding and length is not None
+        if self.chunked:
+            length = None
+            data = b"".join([line for line in lines if line[:15].lower() != b"content-length:"])
         self.data = data
         self.usual: tuple[bytes | None, bytes, bytes] = (None, b"", b"")
         self.content_length = length
@@ -185,7 +190,7 @@ def response_head(
             data += b"content-length: %d\r\n" % size
     elif unbounded:
         ending = UNTIL_CLOSE
-    elif length is None and more:
+    elif length is None and (more or (block.chunked and request.http_version == "1.1")):
         ending = CHUNKED
         data += b"transfer-encoding: chunked\r\n"
     elif length is None:

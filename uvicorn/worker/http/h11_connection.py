@@ -7,7 +7,7 @@ from uvicorn.worker.http.codec_h11 import H11Codec
 from uvicorn.worker.http.connection import Connection
 
 
-class H11Connection(Connection):
+class H11Protocol(Connection):
     """A Connection with one attribute changed."""
 
     __slots__ = ()

@@ -6,7 +6,7 @@ from uvicorn.worker.http.codec_httptools import HttptoolsCodec
 from uvicorn.worker.http.connection import Connection
 
 
-class HttptoolsConnection(Connection):
+class HttpToolsProtocol(Connection):
     """A Connection with one attribute changed."""
 
     __slots__ = ()

@@ -7,13 +7,13 @@ from uvicorn.worker.websockets.session import Session
 AutoSession: type[Session] | None = None
 
 try:
-    from uvicorn.worker.websockets.websockets_session import WebsocketsSession
+    from uvicorn.worker.websockets.websockets_session import WebSocketsSansIOProtocol
 except ImportError:
     try:
-        from uvicorn.worker.websockets.wsproto_session import WsprotoSession
+        from uvicorn.worker.websockets.wsproto_session import WSProtocol
     except ImportError:
         pass  # an upgrade is then a request like any other
     else:
-        AutoSession = WsprotoSession
+        AutoSession = WSProtocol
 else:
-    AutoSession = WebsocketsSession
+    AutoSession = WebSocketsSansIOProtocol

@@ -1,10 +1,12 @@
 """ONE ASGI WebSocket session (ASGI specification, WebSocket 2.4), and the asyncio protocol that carries it.
 
-States: CONNECTING ──accept──▶ OPEN ──our close──▶ CLOSING ──the peer's close, or its time is over──▶ CLOSED
+States: READING ──its request──▶ CONNECTING (a session that our own connection makes begins there)
+        CONNECTING ──accept──▶ OPEN ──our close──▶ CLOSING ──the peer's close, or its time is over──▶ CLOSED
         CONNECTING ──http.response.start──▶ DENYING ──last body──▶ CLOSED
         OPEN ──the peer's close, a fault, EOF──▶ CLOSED
 
-A connection hands its transport over when a request asks for a WebSocket; from there on this is its protocol.
+A connection hands its transport over when a request asks for a WebSocket; from there on this is its protocol. Another
+program that has such a request makes a session, gives it the transport (`connection_made`) and the request's bytes.
 Messages wait in a bounded queue. When it is `full` the codec keeps what follows as bytes, and only when there are
 many of those does the transport pause. Nothing is allocated until something must wait. Time comes from the worker's
 one timer (`sweep`): pings, missed pongs, the close handshake, the spread of a drain.
@@ -25,28 +27,28 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn._types import Message
-from uvicorn.errors import ClientDisconnected
+from uvicorn.errors import BadRequest, ClientDisconnected
+from uvicorn.worker import standalone
 from uvicorn.worker.access import shown, shown_target
-from uvicorn.worker.carrier import Carrier
+from uvicorn.worker.carrier import Carrier, meet
+from uvicorn.worker.familiar import FamiliarSession
 from uvicorn.worker.http.context import InFreshContext
-from uvicorn.worker.http.fields import Request
+from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response, switching_head
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
 from uvicorn.worker.websockets.denial import Denial
-from uvicorn.worker.websockets.handshake import OURS, Offer, accept_fields
+from uvicorn.worker.websockets.handshake import OURS, Offer, Refused, accept_fields
 from uvicorn.worker.websockets.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.worker.http.followed import Entry
 
-CONNECTING, OPEN, CLOSING, DENYING, CLOSED = range(5)
+READING, CONNECTING, OPEN, CLOSING, DENYING, CLOSED = range(6)
 
-CLOSE_SECONDS = 10.0
-"""What the peer gets to answer a close frame, and a transport to write what is left."""
 STALLED_SECONDS = 60.0
 """What the reader of a denial gets to take a part of it."""
 SPREAD_SECONDS, SPREAD_PACE = 2.0, 500
@@ -56,13 +58,17 @@ QUEUED_BYTES = 1 << 20
 UNREAD_BYTES = 1 << 16
 """Bytes that wait behind a full queue, above which reading pauses."""
 
+_UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
+"""Stands for the request that was not read yet."""
+
 _log = logging.getLogger("uvicorn.error")
 
 
-class Session(Carrier):
+class Session(FamiliarSession, Carrier):
     """Serves one WebSocket. Subclasses name the codec."""
 
     codec_class: ClassVar[type[Any]]
+    lone_class: ClassVar[type[Any]] = standalone.LoneSession
 
     __slots__ = (
         "_app",
@@ -78,6 +84,7 @@ class Session(Carrier):
         "_lost",
         "_max_queue",
         "_messages",
+        "_met",
         "_offer",
         "_owed_pong",
         "_phase",
@@ -92,17 +99,21 @@ class Session(Carrier):
         "active_at",
         "config",
         "full",
+        "last_ping_rtt",
+        "ping_sent_at",
     )
 
     def __init__(
         self,
         config: Config,
-        state: ServerState,
-        request: Request,
-        offer: Offer,
-        ends: Endpoints,
-        loop: asyncio.AbstractEventLoop,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        state = server_state
+        if state.alone:
+            _loop = standalone.join(self, config, state, _loop)
+        loop = _loop or asyncio.get_running_loop()
         super().__init__(state, loop)
         self.config = config
         self.active_at = state.now
@@ -111,37 +122,38 @@ class Session(Carrier):
         self._app = config.loaded_app
         if state.context is not None:
             self._app = InFreshContext(self._app, state.context)
-        self._request = request
-        self._offer: Offer | None = offer
-        self._ends = ends
-        self._phase = CONNECTING
+        self._request = _UNREAD
+        self._offer: Offer | None = None
+        self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
+        self._met = False
+        self._phase = READING
         self._codec: Any = None
         self._denial: Denial | None = None
         self._messages: deque[Message] = deque()
         self._queued = 0
         self._early = b""
         self._told = self._lost = self._deaf = False
-        self._closed: tuple[int, str] | None = None
+        self._closed: tuple[int, str | None] | None = None
         self._sent = 0
         self._max_queue = config.ws_max_queue
         self._wakeup = Wakeup(loop)
         self._ping: bytes | None = None
         self._owed_pong: bytes | None = None
-        self._pinged_at = self._close_at = 0.0
+        self._pinged_at = self._close_at = self.ping_sent_at = self.last_ping_rtt = 0.0
         self._counted = False
         self._entry: Entry | None = None
 
     # -- beginning ---------------------------------------------------------------------------------------------
 
-    def take_over(self, transport: asyncio.Transport, early: bytes) -> None:
-        """Become the protocol of `transport`; `early` is what the peer sent behind its request already."""
+    def met(self, ends: Endpoints) -> None:
+        """Whose transport this will be was found out before."""
+        self._ends, self._met = ends, True
+
+    def begin(self, request: Request, offer: Offer, early: bytes) -> None:
+        """Call the application; `early` is what the peer sent behind its request already."""
         state = self._state
-        self.transport = transport
-        self._early = early
-        state.connections.add(self)
-        transport.set_protocol(self)
-        if state.draining:
-            self.retire()
+        self._request, self._offer, self._early = request, offer, early
+        self._phase = CONNECTING
         state.in_flight += 1  # until the handshake is answered: a WebSocket that is open is not load
         self._counted = True
         scope = self._scope()
@@ -181,7 +193,13 @@ class Session(Carrier):
     # -- the transport's calls ---------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The transport was connected before it was ours."""
+        """The transport was connected before it was ours; whose request was read already comes by `begin`."""
+        self.transport = transport  # type: ignore[assignment]  # a stream transport
+        self._state.connections.add(self)
+        if not self._met:
+            meet(self._ends, transport, self.config)
+        if self._state.draining:
+            self.retire()
 
     def data_received(self, data: bytes) -> None:
         wakeup = self._wakeup
@@ -201,7 +219,9 @@ class Session(Carrier):
         codec = self._codec
         if codec is None:  # before the answer: kept, and not without bound
             self._early += data
-            if len(self._early) > UNREAD_BYTES:
+            if self._phase == READING:
+                self._read()
+            elif len(self._early) > UNREAD_BYTES:
                 self._pause()
             return
         if codec.over:
@@ -213,6 +233,22 @@ class Session(Carrier):
             self._wakeup.wake()
         if self.full and codec.pending > UNREAD_BYTES:
             self._pause()
+
+    def _read(self) -> None:
+        """Begin once the request is there, or answer what is none for a WebSocket."""
+        from uvicorn.worker.websockets.upgrade import opening
+
+        try:
+            found = opening(self._early, self._state)
+        except (Refused, BadRequest) as exc:
+            extra = exc.headers if isinstance(exc, Refused) else exc.fields
+            _log.info("connection rejected (%d %s)", exc.status, exc)
+            self.write(plain_response(self._request, exc.status, str(exc), self._state.default, extra))
+            self._phase = CLOSED
+            self.close()
+        else:
+            if found is not None:
+                self.begin(*found)
 
     def eof_received(self) -> bool:
         self.flush()
@@ -236,7 +272,7 @@ class Session(Carrier):
     def _finish(self) -> None:
         """Nothing more will come: what the application hears at the end, unless a close frame said it."""
         if self._closed is None:
-            self._closed = (1012 if self._close_at else 1006, "")
+            self._closed = (1012 if self._close_at and self._codec is not None else 1006, None)
 
     # -- the codec's calls -------------------------------------------------------------------------------------
 
@@ -263,6 +299,7 @@ class Session(Carrier):
     def ponged(self, payload: bytes) -> None:
         if payload == self._ping:
             self._ping = None
+            self.last_ping_rtt = self.loop.time() - self.ping_sent_at
 
     def ended(self, code: int, reason: str, answer: bytes, failed: bool) -> None:
         if self._messages:  # what came before is answered before
@@ -271,7 +308,7 @@ class Session(Carrier):
         self._phase = CLOSED
         self.active_at = self._state.now
         if self._closed is None:
-            self._closed = (code, reason)
+            self._closed = (code, None if self._close_at else reason)  # then it is the echo of ours
         self.flush()
         if self.transport.is_closing():
             failed = False
@@ -314,6 +351,8 @@ class Session(Carrier):
         while not messages:
             if self._closed is not None:
                 code, reason = self._closed
+                if reason is None:  # nobody said one
+                    return {"type": "websocket.disconnect", "code": code}
                 return {"type": "websocket.disconnect", "code": code, "reason": reason}
             if not self._told:
                 self._told = True
@@ -459,7 +498,7 @@ class Session(Carrier):
         if status != 500:
             _log.info('%s - "WebSocket %s" %d', self._peer(), self._path(), status)
         _log.info("connection rejected (%s)", _status_text(status))
-        self._closed = (1006, "")
+        self._closed = (1006, None)
         self.flush()
         self.transport.close()
         self._wakeup.wake()
@@ -527,8 +566,10 @@ class Session(Carrier):
             else:
                 self._ping_or_fail(now)
         elif phase in (CLOSING, CLOSED):
-            if now - self.active_at > CLOSE_SECONDS:
+            if now - self.active_at > self.close_timeout:
                 self.transport.abort()
+        elif phase == READING and now - self.active_at > self._state.limits.header_time:
+            self.close()
         elif phase == DENYING and not self.writable and now - self.active_at > STALLED_SECONDS:
             self.transport.abort()
 
@@ -540,6 +581,7 @@ class Session(Carrier):
         if self._ping is None:
             if since >= interval:
                 self._pinged_at = now
+                self.ping_sent_at = self.loop.time()
                 self._ping = random.randbytes(4)
                 self.write(self._codec.ping(self._ping))
         elif timeout and since > timeout and not self.full:  # else the pong may wait among what was not parsed
@@ -566,6 +608,8 @@ class Session(Carrier):
             self._close(1012, "")
         elif self._phase == CONNECTING:
             self._deny_plainly(503, "Service Unavailable")
+        elif self._phase == READING:
+            self.close()
 
     def abort(self) -> None:
         """Close without waiting for anything."""

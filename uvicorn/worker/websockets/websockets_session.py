@@ -6,6 +6,6 @@ from uvicorn.worker.websockets import codec_websockets
 from uvicorn.worker.websockets.session import Session
 
 
-class WebsocketsSession(Session):
+class WebSocketsSansIOProtocol(Session):
     __slots__ = ()
     codec_class = codec_websockets.Codec

@@ -6,6 +6,6 @@ from uvicorn.worker.websockets import codec_wsproto
 from uvicorn.worker.websockets.session import Session
 
 
-class WsprotoSession(Session):
+class WSProtocol(Session):
     __slots__ = ()
     codec_class = codec_wsproto.Codec
