@@ -30,6 +30,7 @@ TOOLS = tuple(
         "grammar",
         "headers",
         "importer",
+        "interrupts",
         "leaving",
         "logconfig",
         "logfiles",
@@ -58,20 +59,23 @@ DOORS = (
     "uvicorn.supervisors",
     "uvicorn.workers",
 )
-PURE = tuple(
-    f"uvicorn.supervisor.{name}"
-    for name in [
-        "events",
-        "actions",
-        "policy",
-        "state",
-        "table",
-        "rolling",
-        "watchdog",
-        "wording",
-        "effects",
-        "development",
-    ]
+PURE = (
+    "uvicorn.interrupts",
+    *(
+        f"uvicorn.supervisor.{name}"
+        for name in [
+            "events",
+            "actions",
+            "policy",
+            "state",
+            "table",
+            "rolling",
+            "watchdog",
+            "wording",
+            "effects",
+            "development",
+        ]
+    ),
 )
 
 LAYERS: list[tuple[tuple[str, ...], tuple[str, ...]]] = [

@@ -195,7 +195,8 @@ def test_a_second_interrupt_does_not_wait_for_a_blocked_loop(start: Start) -> No
     assert blocked.getresponse().read(4) == b"more"
     run.tell(signal.SIGINT)
     run.wait_for("Received SIGINT: stopping")
-    assert run.end(signal.SIGINT) == 0
+    run.insist()
+    assert run.end() == 0
     blocked.close()
     assert "stopping now" in run.text and "Killing" not in run.text
 

@@ -5,9 +5,10 @@
 again whenever `should_restart` names files. The command and `uvicorn.run(reload=True)` do not use this: their master
 needs no target that can be pickled.
 
-States: new → started → (stopped → started)* → stopped. The old process stops first; one that is held up by an open
-stream is told again, which means "now" to a `Server`, and then killed. What programs replace or override is looked up
-when it is needed: `should_restart`, `iter_py_files`, `watcher`, `watch_filter`, `get_subprocess`.
+States: new → started → (stopped → started)* → stopped. The old process stops first: a `Server` in it ends what is open
+after a moment and leaves the rest of `LEAVE_SECONDS` to the lifespan's shutdown; who stays is killed. What programs
+replace or override is looked up when it is needed: `should_restart`, `iter_py_files`, `watcher`, `watch_filter`,
+`get_subprocess`.
 Must not: be used without a main guard.
 Fails by: nothing of the target's; a target that died waits for a change.
 """
@@ -26,13 +27,16 @@ from types import FrameType
 from typing import Any
 
 from uvicorn import _subprocess
+from uvicorn.channel import DrainMode
 from uvicorn.config import Config, logger
 from uvicorn.watcher.files import Snapshot, files, times
 from uvicorn.watcher.main import STEP, Watch, changed_since, compare, forget_compiled, shown
 from uvicorn.watcher.selection import select
 
-PATIENCE = 1.0
-"""Seconds after which a process that was told to stop is told again; as long again, and it is killed."""
+LEAVE_SECONDS = 5.0
+"""What a process that was told to stop has for it, at most."""
+KILL_GRACE = 2.0
+"""Seconds after that until it is killed."""
 
 Target = Callable[..., Any]
 
@@ -108,14 +112,15 @@ class BaseReload:
         logger.info("Stopping reloader process [%d]", self.pid)
 
     def _start(self) -> None:
+        server: Any = getattr(self.target, "__self__", None)
+        if hasattr(server, "drain_as"):  # it is a `Server`, which goes to the new process as it is here
+            server.drain_as = (DrainMode.CUT, min(server.config.drain_seconds, LEAVE_SECONDS))
         self.process = _subprocess.get_subprocess(self.config, self.target, self.sockets)
         self.process.start()
 
     def _stop(self) -> None:
-        for _ in range(2):
-            if self.process.is_alive():
-                self.process.terminate()
-                self.process.join(PATIENCE)
+        self.process.terminate()
+        self.process.join(LEAVE_SECONDS + KILL_GRACE)
         self.process.kill()
         self.process.join()
 

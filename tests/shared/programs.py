@@ -24,6 +24,7 @@ from typing import IO, Any, TypeVar
 import pytest
 
 import uvicorn
+from uvicorn.interrupts import AGAIN_SECONDS
 
 PATIENCE = 60.0
 """Seconds after which a test that waits is ended: a net, no test is meant to come near it."""
@@ -156,6 +157,11 @@ class Program:
             self.process.send_signal(number)
         else:
             os.kill(pid, number)
+
+    def insist(self) -> None:
+        """A Ctrl-C of somebody who has waited since the first one."""
+        time.sleep(AGAIN_SECONDS)
+        self.tell(signal.SIGINT)
 
     def end(self, number: signal.Signals | None = None) -> int:
         """The exit code, once everybody has left: after a signal, or by itself."""

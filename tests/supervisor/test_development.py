@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from uvicorn.interrupts import AGAIN_SECONDS
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.development import TABLE, Cue, Development, Stage
@@ -111,11 +112,28 @@ def test_any_history_recovers_and_ends(seed: int) -> None:
         world.step()
     fork_failed = not world.alive - {WATCHER} and world.machine.stage is Stage.WAITING
     assert world.spawned > before or world.alive - {WATCHER} or fork_failed, "a change starts a worker, whatever was"
-    world.feed(ev.SignalReceived(Signal.INT))
+    stop(world)
     for _ in range(10):
         world.step()
     assert world.exit is not None
     assert world.machine.deadline() is None
+
+
+def stop(world: World) -> None:
+    """By any number of signals; only an INT a second after the first INT, and QUIT, are urgent."""
+    interrupts: list[float] = []
+    for signal in world.random.choices([Signal.TERM, Signal.INT, Signal.QUIT], [5, 5, 1], k=world.random.randint(1, 6)):
+        world.now += world.random.choice([0.0, 0.01, 0.5, 0.9])
+        if world.exit is not None:
+            return
+        kills = len(world.killed - {WATCHER})
+        world.feed(ev.SignalReceived(signal))
+        if signal is Signal.INT:
+            interrupts.append(world.now)
+        if signal is Signal.QUIT or (interrupts and interrupts[-1] - interrupts[0] >= AGAIN_SECONDS):
+            assert world.killed >= world.alive - {WATCHER}
+            return
+        assert len(world.killed - {WATCHER}) == kills, "nobody has asked for a stop at once"
 
 
 def test_the_table_leaves_no_stage_without_a_way_out() -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from uvicorn.interrupts import AGAIN_SECONDS
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.effects import Service
@@ -27,7 +28,7 @@ HISTORIES = int(os.environ.get("UVICORN_TEST_HISTORIES", "1000"))
 BLOCKS = 20
 LENGTH = 40.0
 SIGNALS = [ev.Signal.HUP] * 4 + [ev.Signal.TTIN, ev.Signal.TTOU, ev.Signal.USR1, ev.Signal.USR2, ev.Signal.WINCH]
-STOPS = [ev.Signal.TERM, ev.Signal.TERM, ev.Signal.INT, ev.Signal.QUIT]
+STOPS = [ev.Signal.TERM] * 4 + [ev.Signal.INT] * 3 + [ev.Signal.QUIT]
 
 
 @dataclass
@@ -75,6 +76,7 @@ class World:
     last_serial: int = 0
     exits: list[int] = field(default_factory=list)
     kills: list[str] = field(default_factory=list)
+    stops: list[tuple[ev.Signal, float]] = field(default_factory=list)
     listeners_open: bool = True
     recycling: int = 99
     bad_settings: float = 0.0
@@ -111,12 +113,30 @@ class World:
 
     def feed(self, event: ev.Event) -> None:
         due = self.machine.watchdog.due
+        if isinstance(event, ev.SignalReceived) and event.signal in STOPS and not self.exits:
+            self.stops.append((event.signal, self.now))
         actions = self.machine.handle(event, self.now)
+        self.check_urgency()
         if isinstance(event, ev.Tick) and due is not None and due <= self.now:
             self.check_watchdog(do.Status.WATCHDOG in [a.status for a in actions if isinstance(a, do.Notify)])
         for action in actions:
             self.perform(action)
         self.check()
+
+    def check_urgency(self) -> None:
+        """What is wanted follows from the signals so far, and from nothing else: no TERM is urgent."""
+        service, interrupts = self.machine.service, [at for signal, at in self.stops if signal is ev.Signal.INT]
+        now = any(signal is ev.Signal.QUIT for signal, _ in self.stops) or (
+            bool(interrupts) and interrupts[-1] - interrupts[0] >= AGAIN_SECONDS
+        )
+        if service is Service.NOW:
+            assert now, "nobody has asked for a stop at once"
+        if service is Service.STOPPING:
+            assert not now, "a stop at once was asked for"
+            assert (self.machine.stop_mode is do.Mode.INTERRUPT) == bool(interrupts)
+        if service is Service.RUNNING and self.stops:
+            assert not interrupts, "an INT waits for nobody"
+            assert self.now <= self.stops[0][1] + self.machine.limits.delay or self.temper.late_master
 
     def check_watchdog(self, answered: bool) -> None:
         """The answer is withheld for stuck loops only, and always when most loops are stuck."""
@@ -287,7 +307,7 @@ def play(seed: int) -> World:
     if rng.random() < 0.1:
         length += 100
         world.later(rng.random() * 10, world.doom)
-    stops = [length + rng.random() * 3 for _ in range(rng.choice([1, 1, 2, 3]))]
+    stops = [length + rng.random() * 3 for _ in range(rng.choice([1, 1, 2, 3, 6]))]
     for at in stops:
         stop = rng.choice(STOPS)
         world.later(at, lambda stop=stop: ev.SignalReceived(stop))  # type: ignore[misc]

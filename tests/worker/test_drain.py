@@ -350,7 +350,7 @@ async def test_a_second_stop_ends_a_lifespans_shutdown(loop_factory: Any, make_s
     server.handle_exit(signal.SIGTERM, None)
     task = asyncio.ensure_future(server.shutdown())
     await leaving.wait()
-    server.handle_exit(signal.SIGTERM, None)
+    server.handle_exit(signal.SIGINT, None)
     await asyncio.wait_for(task, SOON)
     assert "Application shutdown not complete in time. Exiting." in caplog.text
 

@@ -306,6 +306,19 @@ def test_handle_exit_called_by_the_program(heard: list[int]) -> None:
     assert server.force_exit
 
 
+def test_handle_exit_as_a_programs_own_handler(heard: list[int]) -> None:
+    """What comes with a frame is a signal, and a copy of it comes at once."""
+    server = Server(make_config())
+    signal.signal(signal.SIGINT, server.handle_exit)
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    assert server.should_exit and not server.force_exit
+    server.handle_exit(signal.SIGTERM, None)
+    assert not server.force_exit
+    server.handle_exit(signal.SIGINT, None)
+    assert server.force_exit
+
+
 async def test_test_harnesses_call_serve_with_an_underscore(heard: list[int]) -> None:
     server = Server(make_config())
     async with in_task(server, server._serve):
@@ -468,7 +481,7 @@ async def test_gunicorns_worker_is_called_back_every_timeout_notify_seconds(capl
     assert len(calls) == 3
 
 
-async def test_a_term_below_a_program_that_is_called_back_may_be_repeated() -> None:
+async def test_a_term_below_a_program_that_is_called_back_leads_out_of_no_import() -> None:
     """gunicorn's arbiter sends it again until the worker has left, also to one that still imports."""
 
     async def callback() -> None:
@@ -478,8 +491,6 @@ async def test_a_term_below_a_program_that_is_called_back_may_be_repeated() -> N
     for _ in range(3):
         server._hear_signal(signal.SIGTERM, None)
     assert server.should_exit and not server.force_exit
-    server.handle_exit(signal.SIGINT, None)
-    assert server.force_exit
 
 
 async def test_limit_max_requests_ends_a_server_without_a_master(caplog: Any) -> None:

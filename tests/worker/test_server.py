@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from uvicorn import interrupts
 from uvicorn.config import Config
 from uvicorn.errors import BindError, ExitCode
 from uvicorn.sockets import bind_unix
@@ -410,15 +413,41 @@ async def test_a_signal_ends_it_and_is_raised_again(
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
-async def test_the_last_signal_is_raised_first_and_two_end_it_now(loop_factory: Any, heard: list[int]) -> None:
+async def test_the_last_signal_is_raised_first(loop_factory: Any, heard: list[int]) -> None:
     server = SignalsItself(Config(app, port=0, log_config=None))
     server.config.load()
     with server.capture_signals():
         signal.raise_signal(signal.SIGINT)
-        assert server.should_exit and not server.force_exit
         signal.raise_signal(signal.SIGTERM)
-        assert server.force_exit
     assert heard == [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_only_an_interrupt_a_second_after_the_first_is_urgent(
+    heard: list[int], monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    chance, now = random.Random(seed), 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    server = Server(Config(app, port=0, log_config=None))
+    server.config.load()
+    heard_at: list[float] = []
+    with server.capture_signals():
+        for number in chance.choices((signal.SIGTERM, signal.SIGINT), k=8):
+            now += chance.choice([0.0, 0.01, 0.25, 0.5, 3.0])
+            signal.raise_signal(number)
+            heard_at += [now] if number == signal.SIGINT else []
+            urgent = bool(heard_at) and heard_at[-1] - heard_at[0] >= 1
+            assert server.should_exit and server.force_exit == urgent
+
+
+async def test_an_interrupt_of_an_earlier_run_is_none_of_the_next(heard: list[int], monkeypatch: Any) -> None:
+    server = SignalsItself(Config(app, port=0, log_config=None, lifespan="off"))
+    server.send = (signal.SIGINT,)
+    await server.serve()
+    monkeypatch.setattr(interrupts, "AGAIN_SECONDS", 1e-9)  # as if the runs were a second apart
+    server.should_exit = False
+    await server.serve()
+    assert heard == [signal.SIGINT] * 2 and not server.force_exit
 
 
 def test_a_second_signal_ends_an_import_that_does_not(heard: list[int]) -> None:

@@ -1,9 +1,9 @@
 """The process that started this master in an interpreter of its own: the signals it passes on, and its end.
 
 Owns: the reading end of one pipe. A byte is the number of a signal that the caller has received; end of file means that
-it is gone. Why not signals: a terminal, and a service manager that ends a whole group, signal the caller and the master
-alike; a second TERM would then be an order to stop at once. What comes by pipe can be told from what comes directly,
-and `Pairs` takes the two for one.
+it is gone. Why not signals: who signals a whole process group reaches the caller and the master alike, and a TTIN that
+counts twice is two workers more, a HUP two reloads. What comes by pipe can be told from what comes directly, and
+`Pairs` takes the two for one.
 Must not: decide what a signal means, or read a clock. Fails by: nothing; a pipe that cannot be read is an end.
 """
 

@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from uvicorn.interrupts import Interrupts
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor import wording
@@ -136,6 +137,7 @@ class Development:
         self._crashes = 0
         self._watch_again = SlotRecord()
         self._over = False
+        self._interrupts = Interrupts()
         self._out: list[Action] = []
         self._effects: dict[Effect, Callable[[float], None]] = {
             Effect.WELCOME: self._welcome,
@@ -202,11 +204,12 @@ class Development:
                 self._about_worker(event, now)
 
     def _signal(self, signal: Signal, now: float) -> None:
+        insists = signal is Signal.INT and self._interrupts.hear(now)
         match signal:
             case Signal.TERM | Signal.INT if self.stage is not Stage.ENDING:
                 self._log(Level.INFO, f"Received {signal.value}: stopping.")
                 self._feed(Cue.STOP, now)
-            case Signal.TERM | Signal.INT | Signal.QUIT:
+            case Signal.INT | Signal.QUIT if insists or signal is Signal.QUIT:
                 self._log(Level.WARNING, f"Received {signal.value}: stopping now.")
                 self._feed(Cue.NOW, now)
             case Signal.HUP if self.stage is not Stage.ENDING:

@@ -12,6 +12,7 @@ a worker that is gone, a message that does not fit its state) is ignored with a 
 
 from __future__ import annotations
 
+from uvicorn.interrupts import Interrupts
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor import wording
@@ -40,6 +41,7 @@ class Supervisor(Effects):
         super().__init__(limits, target, table)
         self._serial = 0
         self._measure_at: float | None = None
+        self._interrupts = Interrupts()
         self.watchdog = Watchdog(limits.watchdog)
         self._last_standing = ""
         self._status_at = 0.0
@@ -144,9 +146,11 @@ class Supervisor(Effects):
                 self.leave_at = now + self.limits.delay
                 self._log(Level.INFO, f"Received SIGTERM: accepting for {self.limits.delay:g} s more, then stopping.")
                 self._notify(Status.STOPPING)
-            case Signal.TERM | Signal.INT if running:
+            case Signal.TERM if running:
                 self._stop(signal, now)
-            case Signal.TERM | Signal.INT | Signal.QUIT if self.service in (Service.RUNNING, Service.STOPPING):
+            case Signal.INT if self.service in (Service.RUNNING, Service.STOPPING):
+                self._interrupt(now)
+            case Signal.QUIT if self.service in (Service.RUNNING, Service.STOPPING):
                 self._stop_now(signal)
             case Signal.HUP if running:
                 self._reload()
@@ -160,10 +164,22 @@ class Supervisor(Effects):
             case _:
                 self._log(Level.DEBUG, f"Received {signal.value} while {self.service.value}: ignored.")
 
+    def _interrupt(self, now: float) -> None:
+        """Somebody waits at a terminal: the first one ends a delay, and makes a stop that a TERM began more urgent."""
+        again = self._interrupts.first is not None
+        if self._interrupts.hear(now):
+            self._stop_now(Signal.INT)
+        elif self.service is Service.RUNNING:
+            self._stop(Signal.INT, now)
+        elif not again:
+            self._log(Level.INFO, "Received SIGINT: stopping already; idle connections are closed at once.")
+            self.stop_mode = Mode.INTERRUPT
+
     def _stop(self, signal: Signal, now: float) -> None:
         """The listeners go first: the last worker that closes its copy then refuses whoever comes later."""
         self._log(Level.INFO, f"Received {signal.value}: stopping within {self.limits.drain:g} s.")
-        self._notify(Status.STOPPING)
+        if self.leave_at is None:
+            self._notify(Status.STOPPING)
         self._begin_stop(Mode.INTERRUPT if signal is Signal.INT else Mode.STOP, now)
 
     def _begin_stop(self, mode: Mode, now: float) -> None:

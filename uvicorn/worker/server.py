@@ -27,6 +27,7 @@ from uvicorn._later import Later
 from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Failed, Phase, Ready, Spent, WorkerLink
 from uvicorn.config import Config, log_address
 from uvicorn.errors import ExitCode, StartupError, describe_failure
+from uvicorn.interrupts import Interrupts
 from uvicorn.proxies import TrustedProxies
 from uvicorn.sockets import Listener, describe_for_clients
 from uvicorn.worker.acceptor import Acceptor
@@ -79,6 +80,8 @@ class Server(SignalHearing):
         self.servers: list[Acceptor] = []
         self.failure: StartupError | None = None
         self.lifespan: Any = None
+        self.drain_as: tuple[DrainMode, float] | None = None
+        """How it stops, and in how many seconds, where no master says; None: as what asked it to stop wants."""
         self.given: Collection[socket.socket] = ()
         """Those of `serve`'s sockets whose queue a full stop leaves for the next process that is given them."""
         self._taken: WorkerLink | None = None
@@ -185,6 +188,7 @@ class Server(SignalHearing):
     async def _begin(self, sockets: list[socket.socket] | None) -> bool:
         """Load and start. False when it does not accept, because a stop was wanted meanwhile."""
         self.started, self.failure = False, None
+        self._interrupts = Interrupts()
         try:
             if not self.config.loaded:
                 with self.config.raising():
@@ -388,13 +392,14 @@ class Server(SignalHearing):
             _log.error("Serving goes on without the application's lifespan. The exit status will be 1.")
 
     async def _delay(self) -> None:
-        """Go on serving for the delay that a TERM may have; under a master it has passed already when we hear of it."""
+        """Go on serving for the delay that a TERM may have, or until an INT; a master has waited for it before it told
+        us."""
         delay = self.config.shutdown_delay
-        if not delay or self._supervised or self._captured[:1] != [signal.SIGTERM]:
+        if not delay or self._supervised or self.drain_as is not None or self._captured[:1] != [signal.SIGTERM]:
             return
         _log.info("Accepting for %g s more, then stopping.", delay)
         until = time.monotonic() + delay
-        while not self.force_exit and time.monotonic() < until:
+        while not self.force_exit and signal.SIGINT not in self._captured and time.monotonic() < until:
             await self._pulse.beat()
 
     def _renew_default_headers(self) -> None:
@@ -477,8 +482,10 @@ class Server(SignalHearing):
             return order if so_far is None else so_far.merged(order)
         # Whoever has served its number of requests is under load, and idle clients are about to ask again.
         unhurried = signal.SIGTERM in self._captured or self._asked_to_be_replaced
-        mode = DrainMode.STOP if unhurried else DrainMode.INTERRUPT
-        return so_far or Drain(mode, time.monotonic() + self.config.drain_seconds)
+        mode = DrainMode.STOP if unhurried and signal.SIGINT not in self._captured else DrainMode.INTERRUPT
+        mode, seconds = self.drain_as or (mode, self.config.drain_seconds)
+        order = Drain(mode, time.monotonic() + seconds)
+        return order if so_far is None else so_far.merged(order)
 
     async def _stop_accepting(self, order: Drain, start: float, sockets: list[socket.socket] | None) -> None:
         until = timetable(order, start).refuse_at

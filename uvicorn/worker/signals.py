@@ -9,7 +9,9 @@ KeyboardInterrupt that leads out of an import which hangs.
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +19,7 @@ from typing import NoReturn
 
 from uvicorn.config import Config
 from uvicorn.errors import ExitCode
+from uvicorn.interrupts import Interrupts
 from uvicorn.leaving import leave
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -34,6 +37,7 @@ class SignalHearing:
 
     def __init__(self) -> None:
         self._captured: list[int] = []
+        self._interrupts = Interrupts()
 
     @property
     def _supervised(self) -> bool:
@@ -90,7 +94,7 @@ class SignalHearing:
         Not below a program that is called back: in a worker gunicorn would take it for a Ctrl-C to its arbiter, and the
         worker would stop its siblings.
         """
-        self.handle_exit(sig, frame)
+        self.handle_exit(sig, frame or sys._getframe())
         if not self.config.loaded and self.config.callback_notify is None:
             self.leave_import()
 
@@ -101,13 +105,13 @@ class SignalHearing:
         raise KeyboardInterrupt
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop; a second call stops now (not the master's signal, which repeats itself to be more urgent).
+        """Stop; a SIGINT a second or more after the first one stops now, a SIGTERM never does.
 
-        A program that is called back (`callback_notify`) is a master of its own: gunicorn's repeats its TERM all the
-        time until the worker has left.
+        A program that calls this has no frame to pass, and means what it says: its SIGINT stops now whatever stops.
         """
         self._captured.append(sig)
-        repeated = sig == signal.SIGTERM and self.config.callback_notify is not None
-        if self.should_exit and not self._supervised and not repeated:
-            self.force_exit = True
+        if sig == signal.SIGINT:
+            insists = self._interrupts.hear(time.monotonic())
+            if (insists if frame is not None else self.should_exit) and not self._supervised:
+                self.force_exit = True
         self.should_exit = True

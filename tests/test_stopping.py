@@ -1,0 +1,115 @@
+"""How a server ends, as whoever started it sees it: real processes and real signals, with a master and without one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("its signals are others", allow_module_level=True)
+
+from programs import Start
+
+APP = """
+import asyncio, os
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("= shut down", flush=True)
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    if scope["path"] == "/slow":
+        print("= begun", flush=True)
+        while not os.path.exists("go"):
+            await asyncio.sleep(0.01)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"answered"})
+"""
+
+EVERY_WAY = pytest.mark.parametrize("arguments", [(), ("--supervise",)], ids=["alone", "master"])
+
+
+@pytest.fixture
+def start(start_command: Start, tmp_path: Path) -> Start:
+    (tmp_path / "app.py").write_text(APP)
+    return lambda *arguments: start_command("app:app", "--port", "0", *arguments)
+
+
+# -- which signal is urgent ------------------------------------------------------------------------------------
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_signals_that_are_passed_on_are_no_wish_for_haste(
+    start: Start, tmp_path: Path, arguments: tuple[str, ...], first: signal.Signals
+) -> None:
+    """A launcher repeats what the process group has had already."""
+    server = start(*arguments)
+    client = server.ask("/slow")
+    server.expect("= begun")
+    os.killpg(server.process.pid, first)
+    server.expect("Shutting down")
+    for number in (first, signal.SIGTERM, signal.SIGTERM):
+        server.tell(number)
+    (tmp_path / "go").touch()
+    assert client.getresponse().read() == b"answered"
+    assert server.end() == 0
+    assert "= shut down" in server.text and "stopping now" not in server.text
+
+
+@EVERY_WAY
+def test_an_interrupt_ends_a_delay_that_a_term_began(start: Start, arguments: tuple[str, ...]) -> None:
+    server = start("--shutdown-delay", "1000", *arguments)
+    assert server.get() == "answered"
+    server.tell(signal.SIGTERM)
+    server.wait_for("ccepting for 1000 s more, then stopping")
+    server.tell(signal.SIGTERM)
+    assert server.get() == "answered"
+    assert server.end(signal.SIGINT) == 0
+    assert "= shut down" in server.text and "stopping now" not in server.text
+
+
+@EVERY_WAY
+def test_a_second_interrupt_a_second_later_is_urgent(start: Start, arguments: tuple[str, ...]) -> None:
+    server = start(*arguments)
+    client = server.ask("/slow")
+    server.expect("= begun")
+    server.tell(signal.SIGINT)
+    server.expect("Shutting down")
+    server.insist()
+    assert server.end() == 0
+    assert "= shut down" not in server.text
+    client.close()
+
+
+PROGRAM = """
+import uvicorn
+from uvicorn.supervisors import ChangeReload
+
+if __name__ == "__main__":
+    config = uvicorn.Config("app:app", port=0, reload=True)
+    ChangeReload(config, target=uvicorn.Server(config).run, sockets=[config.bind_socket()]).run()
+"""
+
+
+def test_a_programs_reloader_has_the_lifespan_shut_down_although_a_stream_is_open(
+    start_program: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    program = start_program(PROGRAM)
+    program.expect("Application startup complete")
+    client = program.ask("/slow")
+    program.expect("= begun")
+    (tmp_path / "app.py").write_text(APP + "# changed\n")
+    program.expect("= shut down")
+    program.expect("Application startup complete")
+    client.close()
+    program.end(signal.SIGTERM)
+    assert program.text.count("= shut down") == 2
