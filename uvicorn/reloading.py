@@ -29,8 +29,8 @@ from typing import Any
 from uvicorn import _subprocess
 from uvicorn.channel import DrainMode
 from uvicorn.config import Config, logger
-from uvicorn.watcher.files import Snapshot, files, times
-from uvicorn.watcher.main import STEP, Watch, changed_since, compare, forget_compiled, shown
+from uvicorn.watcher.files import Snapshot, counts, files, times
+from uvicorn.watcher.main import Watch, changed_since, changes, compare, forget_compiled, shown
 from uvicorn.watcher.selection import select
 
 LEAVE_SECONDS = 5.0
@@ -161,7 +161,7 @@ class FileFilter:
         self.exclude_dirs = list(config.reload_dirs_excludes)
 
     def __call__(self, path: Path) -> bool:
-        return self._selection.matches(str(path))
+        return counts(self._selection, str(path))
 
 
 class WatchFilesReload(BaseReload):
@@ -177,20 +177,11 @@ class WatchFilesReload(BaseReload):
 
     def __init__(self, config: Config, target: Target, sockets: list[socket.socket] | None = None) -> None:
         super().__init__(config, target, sockets)
-        import watchfiles
+        import watchfiles  # noqa: F401  # where it is not installed, that is said here
 
         self.reload_dirs = list(config.reload_dirs)
         self.watch_filter: Callable[[Path], bool] = FileFilter(config)
-        self.watcher: Iterator[set[tuple[Any, str]]] = watchfiles.watch(
-            *self.reload_dirs,
-            watch_filter=None,
-            step=int(STEP * 1000),
-            stop_event=self.should_exit,
-            rust_timeout=500,
-            yield_on_timeout=True,
-            raise_interrupt=False,
-            ignore_permission_denied=True,
-        )
+        self.watcher: Iterator[set[tuple[Any, str]]] = changes(select(config), self.should_exit)
         self._since = Watch(config).since
 
     def should_restart(self) -> list[Path] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import py_compile
@@ -14,7 +15,7 @@ import pytest
 
 from uvicorn.config import Config
 from uvicorn.watcher import main
-from uvicorn.watcher.files import differences, snapshot
+from uvicorn.watcher.files import differences, snapshot, walk
 from uvicorn.watcher.main import Watch, forget_compiled, watch_by_hand, watch_with_package
 from uvicorn.watcher.patterns import Selection
 from uvicorn.watcher.selection import select
@@ -88,18 +89,131 @@ def test_a_folder_that_is_not_there(project: Path, caplog: pytest.LogCaptureFixt
     assert "['nothing'] did not contain valid directories, watching current working directory." in caplog.text
 
 
+@pytest.fixture(params=LOOKS, ids=lambda look: look.__name__)
+def look(request: pytest.FixtureRequest) -> Look:
+    made: Look = request.param
+    return made
+
+
+# -- what is left out before it is entered ---------------------------------------------------------------------
+
+HEAVY = ("node_modules/a/deep", "src/node_modules/b", ".git/objects", "src/__pycache__", "env/lib/deep")
+
+
+@pytest.fixture
+def heavy(project: Path) -> Path:
+    for folder in HEAVY:
+        (project / folder).mkdir(parents=True)
+        (project / folder / "c.py").write_text("x")
+    (project / "env" / "pyvenv.cfg").touch()
+    return project
+
+
+@pytest.fixture
+def entered(monkeypatch: pytest.MonkeyPatch, heavy: Path) -> list[str]:
+    """Every folder that is listed from here on."""
+    found = []
+    scandir, listdir = os.scandir, os.listdir
+    monkeypatch.setattr(os, "scandir", lambda path: [found.append(str(path)), scandir(path)][1])
+    monkeypatch.setattr(os, "listdir", lambda path: [found.append(str(path)), listdir(path)][1])
+    return found
+
+
+OWN = {".", "src", "src/deep", "static", "tests"}
+NODE = {"node_modules", "node_modules/a", "node_modules/a/deep"}
+
+
+def listed(entered: list[str], project: Path) -> set[str]:
+    assert len(set(entered)) == len(entered), "a folder is entered once"
+    return {os.path.relpath(path, project) for path in entered}
+
+
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [
+        ({}, set()),
+        ({"reload_dirs": "."}, set()),
+        ({"reload_includes": "*.js"}, set()),
+        ({"reload_includes": ".*", "reload_dirs": "."}, {".venv"}),
+        ({"reload_dirs": [".", "node_modules"]}, NODE),
+        ({"reload_dirs": [".", "node_modules/a/deep"]}, {"node_modules/a/deep"}),
+        ({"reload_includes": "env/lib", "reload_dirs": "."}, {"env/lib", "env/lib/deep"}),
+        ({"reload_includes": "env/**/*.html"}, {"env", "env/lib", "env/lib/deep"}),
+        (
+            {"reload_includes": "src/node_modules/*.js"},  # a name is taken for every folder that has it
+            {*NODE, "src/node_modules", "src/node_modules/b"},
+        ),
+    ],
+)
+def test_what_nobody_edits_is_not_entered(
+    heavy: Path, entered: list[str], settings: dict[str, object], more: set[str]
+) -> None:
+    chosen = select(config(**settings))
+    entered.clear()
+    snapshot(chosen)
+    assert listed(entered, heavy) == OWN | more
+
+
+def test_a_pattern_of_any_depth_enters_nothing_of_that_either(heavy: Path, entered: list[str]) -> None:
+    chosen = config(reload_includes="**/deep", reload_excludes="**/templates")
+    assert chosen.reload_dirs == [heavy / "src" / "deep"]
+    assert {os.path.relpath(path, heavy) for path in entered} == OWN | {".venv"}
+
+
+@pytest.mark.skipif(not main.BY_FOLDER, reason="only inotify enters folders to watch them")
+@pytest.mark.skipif(watch_with_package not in LOOKS, reason="needs watchfiles")
+def test_nothing_of_that_is_watched_either(heavy: Path) -> None:
+    stop = threading.Event()
+    with contextlib.closing(watch_with_package(select(config()), 0.05, time.time() + 3600, stop)) as batches:
+        assert next(batches) == []
+        details = [path.read_text() for path in Path("/proc/self/fdinfo").iterdir() if path.exists()]
+        assert sum(text.count("inotify wd:") for text in details) == len(OWN)
+
+
+def test_a_change_in_there_does_not_count(heavy: Path, look: Look) -> None:
+    stop = threading.Event()
+    with contextlib.closing(look(select(config()), 0.05, time.time() + 3600, stop)) as batches:
+        assert next(batches) == []
+        for folder in HEAVY:
+            (heavy / folder / "c.py").write_text("y")
+        (heavy / "app.py").write_text("y")
+        assert batch(batches) == [str(heavy / "app.py")]
+
+
+def test_a_new_folder_is_watched(project: Path, look: Look) -> None:
+    stop = threading.Event()
+    with contextlib.closing(look(select(config()), 0.05, time.time() + 3600, stop)) as batches:
+        assert next(batches) == []
+        (project / "new" / "deep").mkdir(parents=True)
+        file = project / "new" / "deep" / "a.py"
+        file.write_text("x")
+        assert batch(batches) == [str(file)]
+        file.write_text("y")
+        assert batch(batches) == [str(file)]
+        (project / "node_modules").mkdir()
+        (project / "node_modules" / "a.py").write_text("x")
+        os.rename(project / "new", project / "moved")
+        found = batch(batches)
+        while str(project / "moved" / "deep" / "a.py") not in found:
+            found = batch(batches)
+        assert not any("node_modules" in path for path in found)
+
+
+def test_links_to_folders_are_watched_once(project: Path) -> None:
+    elsewhere = project.parent / f"{project.name}-linked"
+    elsewhere.mkdir()
+    (project / "link").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(project)
+    found = [os.path.relpath(folder, project) for folder, _ in walk(select(config()), follow=True)]
+    assert len(found) < 12 and {*OWN, "link"} <= set(found)
+
+
 def test_differences() -> None:
     assert differences({"same": 1, "gone": 1, "changed": 1}, {"same": 1, "changed": 2, "new": 1}) == [
         "changed",
         "gone",
         "new",
     ]
-
-
-@pytest.fixture(params=LOOKS, ids=lambda look: look.__name__)
-def look(request: pytest.FixtureRequest) -> Look:
-    made: Look = request.param
-    return made
 
 
 def batch(batches: Iterator[list[str]]) -> list[str]:

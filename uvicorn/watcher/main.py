@@ -17,15 +17,18 @@ import importlib.util
 import logging
 import os
 import select as polling
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from functools import partial
+from typing import Any
 
 from uvicorn import channel, logfiles
 from uvicorn.channel import Changed, ChannelClosed
 from uvicorn.config import Config
-from uvicorn.watcher.files import Snapshot, differences, snapshot
+from uvicorn.watcher.files import Snapshot, counts, differences, enters, files, snapshot, walk
 from uvicorn.watcher.patterns import Selection
 from uvicorn.watcher.selection import select
 
@@ -37,6 +40,11 @@ STEP = 0.05
 """Seconds of quiet after which a batch is complete: editors save in several steps."""
 CLOCK = 0.02
 """The time of a file may be this much older than the clock said when it was written."""
+
+BY_FOLDER = sys.platform == "linux"
+"""Whether watching a folder costs something for each folder below it."""
+ATTEMPTS = 10
+"""So often may a folder vanish before it is watched."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -83,26 +91,72 @@ class Watch:
 
 def watch_with_package(selection: Selection, delay: float, since: float, stop: threading.Event) -> Iterator[list[str]]:
     """Batches as the operating system reports them. Raises OSError or RuntimeError when it cannot."""
+    late = True
+    with closing(changes(selection, stop)) as batches:
+        for batch in batches:
+            paths = {path for _, path in batch if counts(selection, path)}
+            if late:  # only now is it certain that later changes are reported
+                late = False
+                paths |= changed_since(selection, since)
+            yield sorted(paths)
+            if paths and stop.wait(delay):
+                return
+
+
+def changes(selection: Selection, stop: threading.Event) -> Generator[set[tuple[Any, str]], None, None]:
+    """(kind of change, path) of whatever happens in the folders, as `watchfiles.watch` has it, and often nothing.
+
+    inotify enters every folder below one that it watches. So it is given those that may hold a file that counts, one by
+    one, and anew when there is another one; every file in that is new. Raises OSError or RuntimeError.
+    """
+    from watchfiles import Change
+
+    before: set[str] | None = None
+    folders, since, gone = _folders(selection), 0.0, 0
+    while not stop.is_set():
+        try:
+            with closing(_watch(folders or selection.directories, folders is None, stop)) as batches:
+                for batch in batches:
+                    if folders is not None and before is not None:  # later changes are reported by now
+                        fresh = {path for path in files(selection) if os.path.dirname(path) in folders - before}
+                        batch |= {(Change.added, path) for path in fresh | changed_since(selection, since)}
+                        before = None
+                    yield batch
+                    if folders is not None and any(_is_new_folder(selection, folders, path) for _, path in batch):
+                        break
+        except FileNotFoundError:  # a folder that was removed meanwhile
+            gone += 1
+            if gone == ATTEMPTS:
+                raise
+        before, since = folders, time.time() - STEP - CLOCK
+        folders = _folders(selection)
+
+
+def _folders(selection: Selection) -> set[str] | None:
+    """Those to be watched one by one; None where the system watches whole trees for nothing."""
+    return {folder for folder, _ in walk(selection, follow=True)} if BY_FOLDER else None
+
+
+def _is_new_folder(selection: Selection, folders: set[str], path: str) -> bool:
+    return path not in folders and os.path.isdir(path) and enters(selection, path)
+
+
+def _watch(
+    folders: Iterable[object], recursive: bool, stop: threading.Event
+) -> Generator[set[tuple[Any, str]], None, None]:
     import watchfiles
 
-    late = True
-    for changes in watchfiles.watch(
-        *map(str, selection.directories),
-        watch_filter=lambda _, path: selection.matches(path),
+    return watchfiles.watch(
+        *sorted(map(str, folders)),
+        recursive=recursive,
+        watch_filter=None,
         step=int(STEP * 1000),
         stop_event=stop,
         rust_timeout=500,
         yield_on_timeout=True,
         raise_interrupt=False,
         ignore_permission_denied=True,
-    ):
-        paths = {path for _, path in changes}
-        if late:  # only now is it certain that later changes are reported
-            late = False
-            paths |= changed_since(selection, since)
-        yield sorted(paths)
-        if paths and stop.wait(delay):
-            return
+    )
 
 
 def watch_by_hand(selection: Selection, delay: float, since: float, stop: threading.Event) -> Iterator[list[str]]:
