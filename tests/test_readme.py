@@ -10,6 +10,7 @@ import re
 import runpy
 import shlex
 import signal
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,3 +97,27 @@ def test_options_table() -> None:
     marked = script["MARKED"].search(README)
     assert marked, "README.md has no lines <!-- options --> and <!-- /options -->"
     assert marked[0] == script["table"](), "run: .venv/bin/python scripts/readme-options"
+
+
+def test_the_configuration_file_serves_and_is_not_mute(folder: Path, start_command: Start) -> None:
+    (block,) = (block for block in BLOCKS if block.language == "toml" and "[log-config]" in block.text)
+    if sys.version_info < (3, 11):
+        pytest.importorskip("tomli")
+    (folder / "uvicorn.toml").write_text(block.text.replace("port = 8000", "port = 0"), encoding="utf-8")
+    program = start_command("--config", "uvicorn.toml", "--workers", "1")
+    assert use(program) == 0
+    assert re.search(r"^\d{4}-\d\d-\d\d \S+ INFO Uvicorn running on ", program.text, re.MULTILINE)
+    assert re.search(r'^\d{4}-\d\d-\d\d \S+ INFO 127\.0\.0\.1:\d+ - "GET / HTTP/1\.1" 200', program.text, re.MULTILINE)
+
+
+def test_nobody_is_sent_to_the_other_package_of_this_name() -> None:
+    """What the index calls uvicorn is the other one: whatever is missing is named itself, as our extras have it."""
+    extras = (ROOT / "setup.cfg").read_text(encoding="utf-8").partition("extras_require]")[2]
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "uvicorn").rglob("*.py")]
+    advice = [found for text in [*sources, *PAGES] for found in re.findall(r"pip install ([^\n]*)", text)]
+    assert len(advice) > 8
+    for words in advice:
+        package = re.match(r"[\w-]+", words)
+        assert not re.match(r"['\"]?uvicorn", words), words
+        if package and package[0].isidentifier():
+            assert package[0] in {"a2wsgi", "h11"} or f"    {package[0]}>=" in extras, words

@@ -526,10 +526,10 @@ def test_without_the_package_a_sentence_says_what_to_install(monkeypatch: pytest
     from uvicorn.middleware.wsgi import WSGIMiddleware
 
     monkeypatch.setitem(sys.modules, "a2wsgi", None)
-    with pytest.raises(ImportError, match=re.escape("pip install 'uvicorn[wsgi]'")):
+    with pytest.raises(ImportError, match=re.escape("pip install a2wsgi")):
         WSGIMiddleware(told())
     config = Config(told(), interface="wsgi", log_config=None)
-    with config.raising(), pytest.raises(StartupError, match=re.escape("pip install 'uvicorn[wsgi]'")):
+    with config.raising(), pytest.raises(StartupError, match=re.escape("pip install a2wsgi")):
         config.load()
 
 

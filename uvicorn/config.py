@@ -833,8 +833,7 @@ class Config:
                 self.http_protocol_class = import_from_string(HTTP_PROTOCOLS[self.http])
             except ImportFromStringError:
                 raise StartupError(
-                    f"--http {self.http}: the package {self.http} is not installed."
-                    " Run: pip install 'uvicorn[standard]'"
+                    f"--http {self.http}: the package {self.http} is not installed. Run: pip install {self.http}"
                 ) from None
         self.ws_protocol_class = None
         target = WS_PROTOCOLS.get(self.ws) if isinstance(self.ws, str) else None
@@ -852,9 +851,7 @@ class Config:
         if self.interface == "wsgi":
             self.ws_protocol_class = None  # an upgrade is a request like any other
             if importlib.util.find_spec("a2wsgi") is None:
-                raise StartupError(
-                    "--interface wsgi: the package a2wsgi is not installed. Run: pip install 'uvicorn[wsgi]'"
-                )
+                raise StartupError("--interface wsgi: the package a2wsgi is not installed. Run: pip install a2wsgi")
         if self.proxy_headers:
             from uvicorn import proxies
 
@@ -1012,7 +1009,7 @@ def _read_log_config(path: str | os.PathLike[str]) -> dict[str, Any] | str | os.
         try:
             import yaml
         except ImportError:
-            raise ImportError("YAML needs the package PyYAML. Run: pip install 'uvicorn[standard]'") from None
+            raise ImportError("YAML needs the package PyYAML. Run: pip install PyYAML") from None
         with open(path) as file:
             loaded = yaml.safe_load(file)
     else:

@@ -41,9 +41,7 @@ def _parse(path: str) -> dict[str, Any]:
     try:
         toml: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     except ImportError:
-        raise ConfigError(
-            f"{path}: Python 3.10 reads TOML with the package tomli. Run: pip install 'uvicorn[standard]'"
-        ) from None
+        raise ConfigError(f"{path}: Python 3.10 reads TOML with the package tomli. Run: pip install tomli") from None
     try:
         with open(path, "rb") as file:
             values: dict[str, Any] = toml.load(file)

@@ -30,9 +30,7 @@ class EnvironmentFile:
         try:
             from dotenv import dotenv_values
         except ImportError:
-            raise ConfigError(
-                "--env-file needs the package python-dotenv. Run: pip install 'uvicorn[standard]'"
-            ) from None
+            raise ConfigError("--env-file needs the package python-dotenv. Run: pip install python-dotenv") from None
         try:
             with open(self.path, encoding="utf-8") as file:
                 found = dotenv_values(stream=file)

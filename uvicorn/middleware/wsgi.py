@@ -31,7 +31,7 @@ from uvicorn._types import (
 )
 from uvicorn.errors import ClientDisconnected
 
-MISSING = "A WSGI application needs the package a2wsgi. Run: pip install 'uvicorn[wsgi]'"
+MISSING = "A WSGI application needs the package a2wsgi. Run: pip install a2wsgi"
 
 READ_SIZE = 65536
 """What one read of a body takes in ahead of the application."""

@@ -45,9 +45,7 @@ def uvloop_loop_factory(use_subprocess: bool = False) -> LoopFactory:
     try:
         import uvloop
     except ImportError:
-        raise StartupError(
-            "--loop uvloop: the package uvloop is not installed. Run: pip install 'uvicorn[standard]'"
-        ) from None
+        raise StartupError("--loop uvloop: the package uvloop is not installed. Run: pip install uvloop") from None
     factory: LoopFactory = uvloop.new_event_loop
     return factory
 

@@ -50,10 +50,7 @@ TURN = 16
 DISCARD_LIMIT = 1 << 20
 """Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
 
-NO_WEBSOCKETS = (
-    "No supported WebSocket library detected. Please use \"pip install 'uvicorn[standard]'\", or install 'websockets'"
-    " or 'wsproto' manually."
-)
+NO_WEBSOCKETS = "No supported WebSocket library detected. Run: pip install websockets"
 
 _UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
 """Stands for a request whose head could not be read."""
