@@ -39,6 +39,8 @@ OTHERS = {
     "--user": "docker",
     "--memory": "docker",
     "--cpus": "docker",
+    "--no-deps": "pip",
+    "--wheel-dir": "pip",
     "--now": "systemctl",
     "--help": "every command",
     "--only": "scripts/compatibility",

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
+import uvicorn
 from programs import RUNNING, Program, Start
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,7 +116,7 @@ def test_nobody_is_sent_to_the_other_package_of_this_name() -> None:
     extras = (ROOT / "setup.cfg").read_text(encoding="utf-8").partition("extras_require]")[2]
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "uvicorn").rglob("*.py")]
     advice = [found for text in [*sources, *PAGES] for found in re.findall(r"pip install ([^\n]*)", text)]
-    assert len(advice) > 8
+    assert len(advice) > 8 and uvicorn.__version__ in README
     for words in advice:
         package = re.match(r"[\w-]+", words)
         assert not re.match(r"['\"]?uvicorn", words), words

@@ -8,6 +8,7 @@ import inspect
 import logging
 import math
 import re
+import signal
 import socket
 import ssl
 import sys
@@ -320,3 +321,40 @@ def test_the_command_and_a_file_refuse_with_exit_2_or_take(
         assert result.exception is None or isinstance(result.exception, SystemExit), (way, result.exc_info)
         assert result.exit_code in (0, 2, 3), (way, result.output)
         assert "Traceback" not in result.output
+
+
+# -- limits that a master alone can keep -----------------------------------------------------------------------
+
+LIMITS = {
+    "limit_worker_memory": "1GB",
+    "limit_worker_lifetime": 9,
+    "timeout_worker_boot": 9,
+    "timeout_worker_healthcheck": 9,
+}
+IN_VAIN = (
+    "--limit-worker-memory, --limit-worker-lifetime, --timeout-worker-boot, --timeout-worker-healthcheck: no effect"
+)
+
+
+def of_limits(messages: list[str]) -> list[str]:
+    return [text for text in messages if "no effect" in text]
+
+
+async def test_limits_without_a_master_are_warned_of_once(serving: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(echo, lifespan="off", **LIMITS):
+        pass
+    (text,) = of_limits(caplog.messages)
+    assert text.startswith(f"{IN_VAIN} without a master.") and "--supervise" in text
+    caplog.clear()
+    async with serving(echo, lifespan="off", **dict.fromkeys(LIMITS, 0)), serving(echo, lifespan="off"):
+        pass
+    assert of_limits(caplog.messages) == []
+
+
+@needs_fork
+@pytest.mark.parametrize(("way", "count"), [("", 1), ("supervise=True", 0), ("workers=2", 0), ("reload=True", 1)])
+def test_run_warns_of_limits_without_a_master(folder: Path, start_program: Start, way: str, count: int) -> None:
+    program = start_program(CALLER.format(settings=f"**{LIMITS}, {way}"))
+    program.expect("Application startup complete")
+    assert program.end(signal.SIGINT) in (0, -2)
+    assert program.text.count(IN_VAIN) == program.text.count("no effect") == count

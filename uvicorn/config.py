@@ -731,6 +731,18 @@ class Config:
         return sizes.per_worker(self.limit_worker_memory, self.workers)
 
     @property
+    def for_a_master(self) -> list[str]:
+        """The limits that are set and that a master alone can keep, by their flags."""
+        usual = options()["timeout_worker_healthcheck"].default
+        limits = {
+            "limit_worker_memory": self.worker_memory,
+            "limit_worker_lifetime": self.limit_worker_lifetime,
+            "timeout_worker_boot": self.timeout_worker_boot,
+            "timeout_worker_healthcheck": self.timeout_worker_healthcheck not in (0, usual),
+        }
+        return [options()[name].flag for name, value in limits.items() if value]
+
+    @property
     def should_reload(self) -> bool:
         """Whether files are watched. What an application given as an object came from, nobody knows."""
         return self.reload and isinstance(self.app, str)

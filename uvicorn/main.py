@@ -152,6 +152,8 @@ def _watch(config: Config) -> Watch | None:
     _log.info("Will watch for changes in these directories: %s", watch.directories)
     if config.workers > 1:
         _log.warning('"workers" flag is ignored when reloading is enabled.')
+    if config.for_a_master:
+        _log.warning("%s: no effect with --reload.", ", ".join(config.for_a_master))
     return watch
 
 

@@ -43,6 +43,7 @@ class Supervisor(Effects):
         self._measure_at: float | None = None
         self._interrupts = Interrupts()
         self.watchdog = Watchdog(limits.watchdog)
+        self._told_of_small_limit = False
         self._last_standing = ""
         self._status_at = 0.0
 
@@ -128,6 +129,7 @@ class Supervisor(Effects):
                 return
             case ev.MemoryMeasured(_, size):
                 if self.limits.memory and size > self.limits.memory:
+                    self._warn_of_small_limit(w, size, now)
                     self.spend(w, wording.too_large(size, self.limits.memory), now)
                 return
             case ev.Heartbeat(_, at, in_flight, requests, held):
@@ -138,6 +140,12 @@ class Supervisor(Effects):
             case _:
                 pass
         self.feed(w, _INPUTS[type(event)], now)
+
+    def _warn_of_small_limit(self, w: WorkerHandle, size: int, now: float) -> None:
+        """A worker that is above its limit at the first look: the next one will be, too."""
+        if now - w.ready_at <= MEASURE_SECONDS and not self._told_of_small_limit:
+            self._told_of_small_limit = True
+            self._log(Level.WARNING, wording.small_limit(w, size, self.limits.memory, now))
 
     def _signal(self, signal: Signal, now: float) -> None:
         running = self.service is Service.RUNNING and self.leave_at is None
@@ -217,6 +225,7 @@ class Supervisor(Effects):
             self._wanted = settings.target
             self.target = max(self.target, settings.target)  # fewer only when the new ones have shown that they serve
         self._measure_at = now + MEASURE_SECONDS if self.limits.memory else None
+        self._told_of_small_limit = False
         for record in self.slots.values():
             record.not_before = now  # somebody may have mended what the slot is waiting for
         if self.limits.fixed_code:

@@ -94,7 +94,18 @@ def too_old(age: float) -> str:
 
 
 def too_large(size: int, limit: int) -> str:
-    return f"uses {size / 1e6:.0f} MB, more than its {limit / 1e6:.0f} MB"
+    return f"uses {_memory(size)}, more than its {_memory(limit)}"
+
+
+def small_limit(w: WorkerHandle, size: int, limit: int, now: float) -> str:
+    return (
+        f"{w.name} uses {_memory(size)} within {now - w.ready_at:.0f} s of its start, and --limit-worker-memory allows"
+        f" {_memory(limit)}: with so little, workers are replaced again and again."
+    )
+
+
+def _memory(size: int) -> str:
+    return f"{size / 1e6:.0f} MB" if size >= 1_000_000 else f"{size:.0f} bytes"
 
 
 def workers(count: int) -> str:

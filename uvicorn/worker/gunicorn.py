@@ -223,6 +223,8 @@ class UvicornH11Worker(UvicornWorker):
 class GunicornServer(Server):
     """A server whose listeners are shared with siblings and with the arbiter."""
 
+    instead_of_a_master = "gunicorn's own settings are timeout and max_requests."
+
     def __init__(self, config: Config, worker: UvicornWorker) -> None:
         super().__init__(config)
         self._worker = worker

@@ -68,6 +68,9 @@ class Server(SignalHearing):
     away anew.
     """
 
+    instead_of_a_master = "Use --supervise (supervise=True), or more than one worker."
+    """What to do for limits that a master alone can keep."""
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
@@ -195,6 +198,9 @@ class Server(SignalHearing):
                     self.config.load()
         except StartupError as exc:
             self._give_up(exc)
+        in_vain = self.config.for_a_master
+        if in_vain and self._master is None:
+            _log.warning("%s: no effect without a master. %s", ", ".join(in_vain), self.instead_of_a_master)
         self.lifespan = self.config.lifespan_class(self.config)
         _log.info("Started server process [%d]", os.getpid(), extra={"color_message": _STARTED})
         try:
