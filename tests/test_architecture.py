@@ -52,6 +52,7 @@ EMBEDDING = ("uvicorn.reloading", "uvicorn._subprocess")
 TOP = ("uvicorn.main", "uvicorn.__main__", "uvicorn.cli", "uvicorn.apart", "uvicorn.embedding", "uvicorn.spawned")
 DOORS = (
     "uvicorn.server",
+    "uvicorn._ansi",
     "uvicorn._compat",
     "uvicorn.protocols",
     "uvicorn.lifespan",

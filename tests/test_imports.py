@@ -49,12 +49,12 @@ def test_the_bare_package_is_next_to_nothing() -> None:
 
 
 CONTRACT = """
-_compat _subprocess _types config importer logging server workers lifespan.off lifespan.on loops.asyncio loops.auto
-loops.uvloop loops.zuvloop middleware.asgi2 middleware.message_logger middleware.proxy_headers middleware.wsgi
-protocols.http.auto protocols.http.flow_control protocols.http.h11_impl protocols.http.httptools_impl protocols.utils
-protocols.websockets.auto protocols.websockets.websockets_impl protocols.websockets.websockets_sansio_impl
-protocols.websockets.wsproto_impl supervisors supervisors.basereload supervisors.multiprocess supervisors.statreload
-supervisors.watchfilesreload
+_ansi _compat _subprocess _types config importer logging server workers lifespan.off lifespan.on loops.asyncio
+loops.auto loops.uvloop loops.zuvloop middleware.asgi2 middleware.message_logger middleware.proxy_headers
+middleware.wsgi protocols.http.auto protocols.http.flow_control protocols.http.h11_impl protocols.http.httptools_impl
+protocols.utils protocols.websockets.auto protocols.websockets.websockets_impl
+protocols.websockets.websockets_sansio_impl protocols.websockets.wsproto_impl supervisors supervisors.basereload
+supervisors.multiprocess supervisors.statreload supervisors.watchfilesreload
 """
 
 EACH_ALONE = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uvicorn.addresses import get_client_addr, get_local_addr, get_path_with_query_string, get_remote_addr, is_ssl
 from uvicorn.config import Config
 from uvicorn.logging import TRACE_LOG_LEVEL
+from uvicorn.worker.http.cycle import HttptoolsCycle as RequestResponseCycle
 from uvicorn.worker.http.flow import CLOSE_HEADER, HIGH_WATER_LIMIT, FlowControl, service_unavailable
 from uvicorn.worker.http.httptools_connection import HttpToolsProtocol
 from uvicorn.worker.state import ServerState
@@ -16,6 +17,7 @@ __all__ = [
     "Config",
     "FlowControl",
     "HttpToolsProtocol",
+    "RequestResponseCycle",
     "ServerState",
     "get_client_addr",
     "get_local_addr",

@@ -25,6 +25,7 @@ from uvicorn.worker.access import shown, shown_target
 from uvicorn.worker.admission import Admission
 from uvicorn.worker.carrier import Carrier, meet
 from uvicorn.worker.familiar import FamiliarConnection
+from uvicorn.worker.http import cycle
 from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
@@ -65,6 +66,8 @@ class Connection(FamiliarConnection, Carrier):
 
     codec_class: ClassVar[type[Any]]
     lone_class: ClassVar[type[Any]] = standalone.LoneConnection
+    door: ClassVar[str] = ""
+    """The module in which programs know this class, and change what serves its requests."""
 
     __slots__ = (
         "_advancing",
@@ -113,6 +116,9 @@ class Connection(FamiliarConnection, Carrier):
         self.closing = server_state.draining or server_state.closes
         self.logs_access = server_state.logs_access
         self._new_stream = server_state.access.new_stream or Stream
+        made = cycle.replaced(self.door)
+        if made is not None:
+            self._new_stream, self._app = cycle.maker(made, server_state.access), cycle.by_run_asgi(self._app)
         self.active_at = server_state.now
 
     # -- the transport's calls ---------------------------------------------------------------------------------

@@ -12,3 +12,4 @@ class H11Protocol(Connection):
 
     __slots__ = ()
     codec_class = H11Codec
+    door = "uvicorn.protocols.http.h11_impl"

@@ -11,3 +11,4 @@ class HttpToolsProtocol(Connection):
 
     __slots__ = ()
     codec_class = HttptoolsCodec
+    door = "uvicorn.protocols.http.httptools_impl"

@@ -14,9 +14,10 @@ order, `ClientDisconnected` once the peer has left.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Protocol
 
-from uvicorn._types import Message
+from uvicorn._types import ASGI3Application, Message
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request
@@ -260,6 +261,64 @@ class Stream:
             self.phase = WAITING  # nothing is on the wire yet: the application, or a 500, may start again
             raise
         return head
+
+    # -- what programs know of a request, by the names that they know ------------------------------------------
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Have `app` answer. Called where a program has changed how that is done (`cycle`); the server is shorter."""
+        await app(self.scope, self.receive, self.send)
+
+    async def send_500_response(self) -> None:
+        """The answer to a request whose application has failed. The server has its own."""
+        body = b"Internal Server Error"
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+        await self.send({"type": "http.response.start", "status": 500, "headers": [*fields, (b"connection", b"close")]})
+        await self.send({"type": "http.response.body", "body": body})
+
+    @property
+    def transport(self) -> Any:
+        return getattr(self._outlet, "transport", None)
+
+    @property
+    def logger(self) -> logging.Logger:
+        return logging.getLogger("uvicorn.error")
+
+    @property
+    def access_logger(self) -> logging.Logger:
+        return logging.getLogger("uvicorn.access")
+
+    @property
+    def access_log(self) -> bool:
+        return self._outlet.logs_access
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        return self.default.pairs
+
+    @property
+    def body(self) -> bytes:
+        """What has arrived of the request's body and was not received yet."""
+        return b"".join(self._body)
+
+    @property
+    def more_body(self) -> bool:
+        return not self.body_complete
+
+    @property
+    def disconnected(self) -> bool:
+        return self.hung_up
+
+    @property
+    def response_started(self) -> bool:
+        return self.phase != WAITING
+
+    @property
+    def response_complete(self) -> bool:
+        return self.phase == COMPLETE
+
+    @property
+    def waiting_for_100_continue(self) -> bool:
+        return self.continue_due
 
     @property
     def unbounded(self) -> bool:
