@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import inspect
 import io
 import logging
+import re
+import sys
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -236,3 +242,121 @@ async def test_the_older_name_of_the_wsgi_middleware() -> None:
     assert (environ["SCRIPT_NAME"].encode("latin-1").decode(), environ["PATH_INFO"]) == ("/文", "/all")
     assert environ["HTTP_KEY"] == "1,2"
     assert environ["wsgi.input"].read() == b"hi"
+
+
+# -- all names -------------------------------------------------------------------------------------------------
+
+LIST = Path(__file__).with_name("contract_names.txt").read_text(encoding="utf-8")
+
+
+def section(heading: str) -> dict[str, str]:
+    """The entries below a heading: what is before the colon, and the words after it."""
+    text = re.split(rf"^\[{heading}.*\]$", LIST, flags=re.MULTILINE)[1].partition("\n[")[0]
+    entries = re.findall(r"^(\S.*?):((?:.*\n)(?:    .*\n)*)", text, re.MULTILINE)
+    return {before: " ".join(after.split()) for before, after in entries}
+
+
+REASONS = {pattern: reason for reason, patterns in section("absent").items() for pattern in patterns.split()}
+NAMES = {f"{module}.{name}" for module, names in section("names").items() for name in names.split()}
+MEMBERS = {
+    f"{owner}.{member}"
+    for owner, members in [*section("members").items(), *section("attributes").items()]
+    for member in members.split()
+}
+
+
+def absent(name: str) -> str | None:
+    """Why it is not there."""
+    return next((reason for pattern, reason in REASONS.items() if fnmatchcase(name, pattern)), None)
+
+
+def module_of(name: str) -> Any:
+    """None where a package that it needs is not installed."""
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as exc:
+        assert not str(exc.name).startswith("uvicorn"), name
+        return None
+    return sys.modules[name]  # what is called uvicorn.main otherwise is the command
+
+
+def kind_of(value: Any) -> str:
+    return "c" if inspect.isclass(value) else "f" if inspect.isfunction(value) else ""
+
+
+@pytest.mark.parametrize("module", section("names"))
+def test_the_names_of_a_module(module: str) -> None:
+    if absent(module):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(module)
+        return
+    found = module_of(module)
+    if found is None:
+        pytest.skip("a package that it needs is not installed")
+    for name, _, kind in (entry.partition("/") for entry in section("names")[module].split()):
+        if absent(f"{module}.{name}"):
+            assert not hasattr(found, name), f"{name} is there: it has no place in the list of what is absent"
+        else:
+            assert kind_of(getattr(found, name)) == kind, name
+
+
+def objects() -> dict[str, Any]:
+    """One of each class whose objects have more than the class."""
+    settings, reloads = Config(app, log_config=None), Config("a:b", reload=True, log_config=None)
+    settings.load()
+    server = uvicorn.Server(settings)
+    made: dict[str, Any] = {
+        "uvicorn.config.Config": settings,
+        "uvicorn.server.Server": server,
+        "uvicorn.server.ServerState": server.server_state,
+        "uvicorn.lifespan.on.LifespanOn": LifespanOn(settings),
+        "uvicorn.logging.AccessFormatter": AccessFormatter(),
+        "uvicorn.supervisors.multiprocess.Multiprocess": uvicorn.supervisors.Multiprocess(settings, server.run, []),
+    }
+    for path, *arguments in (
+        ("uvicorn.lifespan.off.LifespanOff", settings),
+        ("uvicorn.middleware.asgi2.ASGI2Middleware", app),
+        ("uvicorn.middleware.message_logger.MessageLoggerMiddleware", app),
+        ("uvicorn.middleware.proxy_headers.ProxyHeadersMiddleware", app),
+        ("uvicorn.middleware.proxy_headers._TrustedHosts", "127.0.0.1"),
+        ("uvicorn.middleware.wsgi._WSGIMiddleware", app),
+        ("uvicorn.protocols.http.flow_control.FlowControl", mock.Mock()),
+        ("uvicorn.protocols.http.h11_impl.H11Protocol", settings, server.server_state, {}),
+        ("uvicorn.protocols.http.httptools_impl.HttpToolsProtocol", settings, server.server_state, {}),
+        ("uvicorn.supervisors.basereload.BaseReload", reloads, server.run, []),
+        ("uvicorn.supervisors.multiprocess.Process", settings, []),
+        ("uvicorn.supervisors.statreload.StatReload", reloads, server.run, []),
+        ("uvicorn.supervisors.watchfilesreload.FileFilter", reloads),
+        ("uvicorn.supervisors.watchfilesreload.WatchFilesReload", reloads, server.run, []),
+    ):
+        module, _, name = path.rpartition(".")
+        try:
+            made[path] = getattr(module_of(module), name)(*arguments)
+        except (ImportError, AttributeError):
+            pass  # a package that it needs is not installed
+    return made
+
+
+async def test_what_classes_and_their_objects_have() -> None:
+    made = objects()
+    for name in sorted(MEMBERS):
+        owner, _, member = name.rpartition(".")
+        if absent(owner):
+            continue
+        module, _, class_name = owner.rpartition(".")
+        found = made.get(owner, getattr(module_of(module), class_name, None))
+        if found is None:
+            continue  # as above
+        there = hasattr(found, member) or hasattr(type(found), member)
+        assert there is (absent(name) is None), f"{name}: {absent(name) or 'is missing'}"
+
+
+def test_every_reason_is_of_a_name_and_in_the_page_for_people_who_move() -> None:
+    page = Path(__file__).resolve().parents[1] / "docs" / "moving.md"
+    rows = page.read_text(encoding="utf-8")
+    known = {*section("names"), *(name.partition("/")[0] for name in NAMES), *MEMBERS}
+    for pattern, reason in REASONS.items():
+        assert any(fnmatchcase(name, pattern) for name in known), f"{pattern} fits no name"
+        shown = pattern.removeprefix("*.")
+        if not shown.rpartition(".")[2].startswith("_"):
+            assert re.search(rf"^\|.*`{re.escape(shown)}`.* \| {re.escape(reason)} \|$", rows, re.MULTILINE), shown

@@ -16,6 +16,7 @@ import asyncio
 import io
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -51,6 +52,12 @@ class WSGIMiddleware:
         self.workers = workers
         call: Any = self._call
         self._adapter: Any = Adapter(call, workers=workers)
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """The threads."""
+        executor: ThreadPoolExecutor = self._adapter.executor
+        return executor
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "http":  # a lifespan is gone through, a WebSocket refused

@@ -127,6 +127,11 @@ class FamiliarConnection(Familiar):
         return self.config.ws_protocol_class
 
     @replaceable
+    def cycle(self) -> Stream | None:
+        """The request in work."""
+        return self._stream
+
+    @replaceable
     def scope(self) -> dict[str, Any] | None:
         """That of the request in work."""
         return self._stream.scope if self._stream is not None else None
