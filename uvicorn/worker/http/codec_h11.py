@@ -19,7 +19,7 @@ from uvicorn.worker.http.fields import Fields, field_name, refusal
 _CONTROL = re.compile(rb"(?<!\r)\n|\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLD = re.compile(rb"\r\n[ \t]")
 _LENGTHS = re.compile(rb"\r\ncontent-length[ \t]*:([^\r]*)", re.IGNORECASE)
-_CODING = re.compile(rb"\r\ntransfer-encoding:[ \t]*([^\r]*?) *\r", re.IGNORECASE)
+_CODING = re.compile(rb"\r\ntransfer-encoding:([^\r]*)", re.IGNORECASE)
 
 
 class H11Codec:
@@ -45,11 +45,12 @@ class H11Codec:
         if not isinstance(event, h11.Request):
             raise BadRequest(400, "Not a request")
         fields = [(field_name(name), value) for name, value in event.headers]
-        coding = _CODING.search(head)
-        if coding is not None:
-            if coding[1].endswith(b"\t"):  # llhttp refuses it
+        found = _CODING.search(head)
+        if found is not None:
+            coding = found[1].rstrip(b" ").lstrip(b" \t")
+            if coding.endswith(b"\t"):  # llhttp refuses it
                 raise refusal(head)
-            fields = [(name, coding[1] if name == b"transfer-encoding" else value) for name, value in fields]
+            fields = [(name, coding if name == b"transfer-encoding" else value) for name, value in fields]
         return fields
 
     def reuse(self) -> None:

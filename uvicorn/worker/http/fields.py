@@ -29,7 +29,7 @@ VERSIONS: dict[bytes, str] = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _FORWARDED = frozenset(proxies.FIELDS)
 _SPECIAL = _FORWARDED | {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"}
 _PRINTABLE = re.compile(rb"[ -~]*")
-_FIELD = re.compile(rb"(%b):[ \t]*([\t -~\x80-\xff]*)" % TOKEN)
+_FIELD = re.compile(rb"(%b):([\t -~\x80-\xff]*)" % TOKEN)
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 
 _BOUND = 1024
@@ -89,6 +89,7 @@ class Request:
         self.upgrade: bytes | None = None
         host: bytes | None = None
         special: dict[bytes, bytes] | None = None
+        repeated = False
         for name, value in fields:
             if name in _SPECIAL:
                 if name == b"host":
@@ -100,7 +101,9 @@ class Request:
                 elif special is None:
                     special = {name: value}
                 elif name in special:
-                    special[name] = _repeated(name, special[name], value)
+                    if name == b"content-length":
+                        raise BadRequest(400, "More than one Content-Length")
+                    repeated = True
                 else:
                     special[name] = value
         if host is None:
@@ -109,6 +112,8 @@ class Request:
         elif host not in _hosts:
             _check_host(host)
         if special is not None:
+            if repeated:
+                special = {name: b", ".join([value for one, value in fields if one == name]) for name in special}
             self._apply(special)
         if line.authority is not None:  # replaces Host (RFC 9112, 3.2.2)
             fields[:] = [(b"host", line.authority), *(field for field in fields if field[0] != b"host")]
@@ -167,12 +172,6 @@ def _connection_options(value: bytes) -> frozenset[bytes]:
     if len(value) <= 64:
         _options[value] = options
     return options
-
-
-def _repeated(name: bytes, first: bytes, second: bytes) -> bytes:
-    if name == b"content-length":
-        raise BadRequest(400, "More than one Content-Length")
-    return first + b", " + second
 
 
 def check_transfer_encoding(value: bytes) -> None:
@@ -279,7 +278,7 @@ def refusal(head: bytes) -> BadRequest:
         match = _FIELD.fullmatch(line)
         if match is None:
             return BadRequest(400, "Malformed header")
-        fields.append((match[1].lower(), match[2].rstrip(b" \t")))
+        fields.append((match[1].lower(), match[2].strip(b" \t")))
     try:
         Request(request_line(first), fields)
     except BadRequest as fault:

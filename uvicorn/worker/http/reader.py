@@ -81,6 +81,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t !-~\x80-\xff]*)?")
 _TRAILER = re.compile(TOKEN + rb":[\t !-~\x80-\xff]*")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _FIRST_LINE = re.compile(TOKEN + rb"(?: [^\r\n]*\r?)?")
+_REST_OF_LINE = re.compile(rb"[^\r\n]*\r?")
 
 
 class RequestReader:
@@ -297,7 +298,7 @@ class RequestReader:
         whole, data = data, data[: limits.head]
         start = max(0, self._scanned - 1)
         if data.find(b"\n", 0, start) < 0:
-            self._check_first_line(data)
+            self._check_first_line(data, start)
         if data.find(b"\n", start) >= 0 and _BARE_LF.search(data, start):
             line = data[: data.find(b"\n")]
             if line[-1:] == b"\r":
@@ -307,13 +308,15 @@ class RequestReader:
             self._refuse_size(data)
         self._scanned = max(0, len(data) - 3)
 
-    def _check_first_line(self, data: bytes) -> None:
+    def _check_first_line(self, data: bytes, start: int) -> None:
+        """`data` up to `start` was found to be the beginning of one before."""
         if data in (b"", b"\r", b"\r\n"):  # perhaps the empty line before a request
             return
         limit = self._limits.line
         end = data.find(b"\n")
         line = data if end < 0 else data[:end]
-        if not _FIRST_LINE.fullmatch(line[: limit + 1]):
+        form = _FIRST_LINE if data.find(b" ", 0, start) < 0 else _REST_OF_LINE
+        if not form.fullmatch(line, start, min(len(line), limit + 1)):
             raise BadRequest(400, "Invalid request line")
         if len(line) > limit and not (len(line) == limit + 1 and line[-1] == 13):
             raise BadRequest(414, "Request line too long")

@@ -364,17 +364,15 @@ class Session(FamiliarSession, Carrier):
         message = messages.popleft()
         if not messages:
             self._queued = 0
+        elif self._queued:
+            self._queued -= len(message.get("text") or message.get("bytes") or b"")
         if self.full:
             self._refill()
         return message
 
     def _refill(self) -> None:
         """Half of the queue was taken: parse on, and read on when little is left."""
-        messages = self._messages
-        if len(messages) > self._max_queue // 2:
-            return
-        self._queued = sum([len(message.get("text") or message.get("bytes") or b"") for message in messages])
-        if self._queued > QUEUED_BYTES // 2:
+        if len(self._messages) > self._max_queue // 2 or self._queued > QUEUED_BYTES // 2:
             return
         self.full = False
         self._pinged_at = self._state.now  # a pong may wait among what was not parsed
