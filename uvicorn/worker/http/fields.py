@@ -24,12 +24,14 @@ _METHOD_NAMES = """
 METHODS: dict[bytes, str] = {name.encode(): name for name in _METHOD_NAMES.split()}
 """The methods that every codec knows, less CONNECT. Any other token is answered 501."""
 
-VERSIONS: dict[bytes, str] = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
+VERSIONS: dict[bytes, str] = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0", **{b"HTTP/1.%d" % n: "1.1" for n in range(2, 10)}}
+"""The versions that are served, and as which: a later 1.x is answered as 1.1 (RFC 9110, 2.5)."""
 
 _FORWARDED = frozenset(proxies.FIELDS)
 _SPECIAL = _FORWARDED | {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"}
 _PRINTABLE = re.compile(rb"[ -~]*")
 _FIELD = re.compile(rb"(%b):([\t -~\x80-\xff]*)" % TOKEN)
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 
 _BOUND = 1024
@@ -224,6 +226,8 @@ def request_line(line: bytes) -> RequestLine:
         raise BadRequest(400, "Bare CR or LF in the request line")
     number = VERSIONS.get(version)
     if number is None:
+        if _VERSION.fullmatch(version):
+            raise BadRequest(505, "HTTP version not served")
         raise BadRequest(400, "Invalid HTTP version")
     name = METHODS.get(method)
     if name is None:

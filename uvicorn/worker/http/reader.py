@@ -79,6 +79,9 @@ class Shared:
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t !-~\x80-\xff]*)?")
 _TRAILER = re.compile(TOKEN + rb":[\t !-~\x80-\xff]*")
+_NO_TRAILER = frozenset((b"content-length", b"host", b"transfer-encoding"))
+"""What a trailer must not be, because it says how the message ends or whom it is for (RFC 9110, 6.5.1): somebody in
+between may have believed it."""
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _FIRST_LINE = re.compile(TOKEN + rb"(?: [^\r\n]*\r?)?")
 _REST_OF_LINE = re.compile(rb"[^\r\n]*\r?")
@@ -174,7 +177,9 @@ class RequestReader:
         if size > limits.small and head.count(b"\r\n") > limits.fields + 2:
             self._refuse_whole(head)
         codec = self._shared.codec
-        request = Request(line, codec.parse(head))
+        # A parser knows no HTTP/1.2 to 1.9, which are served as 1.1.
+        parsed = head if first.endswith((b"1.1", b"1.0")) else first[:-1] + b"1" + head[at:]
+        request = Request(line, codec.parse(parsed))
         if request.content_length == 0 and request.keep_alive:
             codec.reuse()
         if len(head) <= REMEMBERED:
@@ -280,6 +285,8 @@ class RequestReader:
                 raise BadRequest(400, "Trailers too large")
             if not _TRAILER.fullmatch(line):
                 raise BadRequest(400, "Invalid trailer")
+            if line.partition(b":")[0].lower() in _NO_TRAILER:
+                raise BadRequest(400, "A field that no trailer can be")
 
     def _skip_empty_line(self, data: bytes) -> bytes:
         """One CRLF before a request line is forgiven (RFC 9112, 2.2), once it is seen that no second one follows."""
@@ -315,7 +322,7 @@ class RequestReader:
         limit = self._limits.line
         end = data.find(b"\n")
         line = data if end < 0 else data[:end]
-        form = _FIRST_LINE if data.find(b" ", 0, start) < 0 else _REST_OF_LINE
+        form = _REST_OF_LINE if start and data.find(b" ", 0, start + 1) > 0 else _FIRST_LINE
         if not form.fullmatch(line, start, min(len(line), limit + 1)):
             raise BadRequest(400, "Invalid request line")
         if len(line) > limit and not (len(line) == limit + 1 and line[-1] == 13):
