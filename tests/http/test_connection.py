@@ -527,6 +527,7 @@ async def test_content_longer_than_announced_is_a_500(make_peer: Any, respond: A
         [("x", None)],
         [(b"x", "é")],
         [(b"content-length", b"x")],
+        [(b"transfer-encoding", b"gzip")],
     ],
 )
 async def test_bad_response_headers_are_a_500(make_peer: Any, respond: Any, headers: Any, caplog: Any) -> None:

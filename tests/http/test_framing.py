@@ -212,6 +212,66 @@ def test_a_length_and_chunked() -> None:
         assert head(headers, size=3, line=b"GET / HTTP/1.0")[1:3] == (LENGTH, 3)
 
 
+@pytest.mark.parametrize("coding", [b"chunked", b"Chunked ", b"identity, chunked", b"", b"identity"])
+def test_a_length_beside_a_coding_is_dropped(coding: bytes) -> None:
+    both = [(b"x", b"y"), (b"content-length", b"1"), (b"Transfer-Encoding", coding), (b"content-length", b"1")]
+    assert head(both, more=True) == (b"x: y\r\ntransfer-encoding: chunked\r\n", CHUNKED, 0, True)
+    assert head(both, size=3) == (b"x: y\r\ntransfer-encoding: chunked\r\n", CHUNKED, 0, True)
+    assert head(both, line=b"HEAD / HTTP/1.1", more=True) == (b"x: y\r\n", BODILESS, 0, True)
+    assert head(both, status=204) == (b"x: y\r\n", BODILESS, 0, True)
+    assert head(both, line=b"GET / HTTP/1.0", more=True)[1:] == (UNTIL_CLOSE, 0, False)
+
+
+def test_two_equal_lengths_leave_as_one() -> None:
+    assert head([(b"content-length", b"2"), (b"x", b"y"), (b"Content-Length", b"2")], size=2) == (
+        b"content-length: 2\r\nx: y\r\n",
+        LENGTH,
+        2,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("te", "value", "wire"),
+    [
+        (b"gzip", b"gzip", b"gzip, chunked"),
+        (b"trailers, gzip;q=0.5", b"GZIP, chunked", b"gzip, chunked"),
+        (b"deflate;q=1.0 , x-gzip", b"gzip", b"gzip, chunked"),
+        (b"deflate, gzip", b"deflate, gzip", b"deflate, gzip, chunked"),
+    ],
+)
+@pytest.mark.parametrize("more", [True, False])
+def test_a_coding_that_the_client_takes(te: bytes, value: bytes, wire: bytes, more: bool) -> None:
+    request = Request(request_line(b"GET / HTTP/1.1"), [(b"host", b"a"), (b"te", te)])
+    fields = [(b"content-length", b"9"), (b"transfer-encoding", value)]
+    data, ending, length, keep_alive = response_head(request, 200, fields, NOTHING, True, 5, more)
+    assert data == b"HTTP/1.1 200 OK\r\ntransfer-encoding: " + wire + b"\r\n\r\n"
+    assert (ending, length, keep_alive) == (CHUNKED, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("line", "te", "value"),
+    [
+        (b"GET / HTTP/1.1", b"", b"gzip"),
+        (b"GET / HTTP/1.1", b"trailers, deflate", b"gzip, chunked"),
+        (b"GET / HTTP/1.1", b"gzip;q=0", b"gzip"),
+        (b"GET / HTTP/1.1", b"gzip; q=0.000", b"gzip"),
+        (b"GET / HTTP/1.0", b"gzip", b"gzip"),
+        (b"GET / HTTP/1.1", b"gzip", b"chunked, gzip"),
+        (b"GET / HTTP/1.1", b"gzip", b"chunked, chunked"),
+        (b"GET / HTTP/1.1", b"gzip", b"gzip zip"),
+    ],
+)
+def test_a_coding_that_cannot_be_sent(line: bytes, te: bytes, value: bytes) -> None:
+    request = Request(request_line(line), [(b"host", b"a"), (b"te", te)])
+    with pytest.raises(ValueError, match=r"transfer coding|Transfer-Encoding"):
+        response_head(request, 200, [(b"transfer-encoding", value)], NOTHING, True, 5, True)
+
+
+def test_a_coding_of_a_response_without_a_body_is_dropped() -> None:
+    assert head([(b"transfer-encoding", b"gzip")], line=b"HEAD / HTTP/1.1") == (b"", BODILESS, 0, True)
+
+
 def test_chunks() -> None:
     assert chunk(b"", more=True) == b""
     assert chunk(b"abc", more=True) == b"3\r\nabc\r\n"

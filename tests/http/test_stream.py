@@ -11,7 +11,7 @@ import pytest
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request, request_line
-from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, SENDING, STARTED, WAITING, Stream
+from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, SENDING, STARTED, TURN, WAITING, Stream
 from uvicorn.worker.outbox import JOIN_LIMIT
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -359,6 +359,26 @@ async def test_send_waits_until_the_transport_takes_more(make: Make, outlet: Fak
     outlet.writable = True
     stream.resume_writing()
     await task
+
+
+@pytest.mark.parametrize("line", [b"HEAD / HTTP/1.1", b"GET / HTTP/1.1"])
+@pytest.mark.parametrize("body", [b"", b"x"])
+async def test_an_endless_response_that_never_waits_gives_others_a_turn(make: Make, line: bytes, body: bytes) -> None:
+    stream = make(line=line, complete=True)
+    endless = True
+
+    async def send_all() -> None:
+        await stream.send(START)
+        for _ in range(100_000):  # in place of for ever
+            if not endless:
+                break
+            await stream.send({"type": "http.response.body", "body": body, "more_body": True})
+
+    task = asyncio.create_task(send_all())
+    await asyncio.sleep(0)
+    endless = False
+    await task
+    assert stream._parts == TURN
 
 
 async def test_the_last_send_does_not_wait(make: Make, outlet: FakeOutlet) -> None:

@@ -11,6 +11,7 @@ import pytest
 import websockets
 
 from uvicorn.errors import ClientDisconnected
+from uvicorn.worker.http.stream import TURN
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -193,7 +194,61 @@ async def test_a_denial_whose_body_is_none_is_empty(serving: Any, peer: Any) -> 
         assert client.values("content-length") == ["0"]
 
 
-@pytest.mark.parametrize("headers", [[(b"x", b"a\r\nb: c")], [(b"a b", b"c")], [("x", b"c")]])
+@pytest.mark.parametrize(
+    ("given", "named", "chosen"),
+    [
+        (None, [b"two"], "two"),
+        ("two", [b"two"], "two"),
+        (None, [b" two", b"two "], "two"),
+        (None, ["two"], "two"),
+        (None, [b"three"], None),
+        ("one", [b"two"], None),
+        (None, [b"one", b"two"], None),
+        (None, [b"one, two"], None),
+        ("three", [b"three"], "three"),
+        ("one", [b""], None),
+    ],
+)
+async def test_a_subprotocol_among_the_headers(
+    serving: Any, peer: Any, given: str | None, named: list[Any], chosen: str | None
+) -> None:
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        answer = {**ACCEPT, "subprotocol": given, "headers": [("Sec-WebSocket-Protocol", value) for value in named]}
+        if chosen is None:
+            with pytest.raises(ValueError, match=r"sec-websocket-protocol of 'websocket\.accept' says"):
+                await send(answer)
+            await send(ACCEPT)
+        else:
+            await send(answer)
+        await receive()
+
+    async with serving(Script(part)) as server, peer(server) as client:
+        assert await client.shake_hands("/", "Sec-WebSocket-Protocol: one, two") == 101
+        assert client.values("sec-websocket-protocol") == ([] if chosen is None else [chosen])
+
+
+async def test_an_application_that_never_waits_gives_others_a_turn(serving: Any, peer: Any, ws: str) -> None:
+    sent = 0
+
+    async def part(receive: Receive, send: Send) -> None:
+        nonlocal sent
+        await receive()
+        await send(ACCEPT)
+        turns: list[int] = []
+        asyncio.get_running_loop().call_soon(lambda: turns.append(sent))
+        while not turns and sent < 100_000:
+            await send({"type": "websocket.send", "bytes": b""})
+            sent += 1
+
+    script = Script(part)
+    async with serving(script, ws=ws) as server, peer(server) as client:
+        assert await client.shake_hands() == 101
+        await script.over.wait()
+    assert sent <= TURN
+
+
+@pytest.mark.parametrize("headers", [[(b"x", b"a\r\nb: c")], [(b"a b", b"c")], [("x", None)]])
 async def test_a_bad_accept_may_be_repaired(serving: Any, peer: Any, headers: Any) -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()

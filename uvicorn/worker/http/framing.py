@@ -31,8 +31,9 @@ _CACHED_BYTES = 1024
 class HeaderBlock:
     """Header fields in wire form, and what they say about the response.
 
-    `chunked`: it had a Content-Length and a Transfer-Encoding, as frameworks make of the fields that a proxy passes on.
-    A message has one of them (RFC 9112, 6.1), and the other one may be of another body: then it goes in chunks.
+    `codings` are the transfer codings that the application has applied, without `chunked`, which is ours. `chunked`: it
+    named one and a Content-Length, as frameworks make of the fields that a proxy passes on. A message has one of them,
+    and the length may be of another body: it is dropped, and the body goes in chunks (RFC 9112, 6.2).
     `plain`: a Content-Length, and nothing else that concerns the server. `usual` has then whole heads with status 200,
     on a connection that goes on and on one that ends, and first the default fields in them, which change every second.
     """
@@ -40,6 +41,7 @@ class HeaderBlock:
     __slots__ = (
         "chunked",
         "close",
+        "codings",
         "content_length",
         "data",
         "has_connection",
@@ -50,20 +52,25 @@ class HeaderBlock:
     )
 
     def __init__(self, headers: Headers) -> None:
-        """Raises ValueError for a name that is no token, a value with CR, LF or NUL, or two different lengths."""
+        """Raises ValueError for a name that is no token, a value with CR, LF or NUL, contradicting lengths, or transfer
+        codings that cannot be."""
         length: int | None = None
         self.close = self.has_connection = self.has_date = self.has_server = False
         lines: list[bytes] = []
-        transfer_encoding = False
+        codings: list[bytes] | None = None
+        length_at = 0
         for name, value in headers:
             lowered = _names.get(name)
             if lowered is None:
                 lowered = _check_name(name)
             if lowered in _SPECIAL:
                 if lowered == b"content-length":
-                    length = _same_length(value, length)
+                    again, length = length is not None, _same_length(value, length)
+                    if again:
+                        continue
+                    length_at = len(lines)
                 elif lowered == b"transfer-encoding":
-                    transfer_encoding = True
+                    codings = [*(codings or ()), *value.lower().split(b",")]
                     continue  # how the body is delimited is our business
                 elif lowered == b"date":
                     self.has_date = True
@@ -76,14 +83,45 @@ class HeaderBlock:
         data = b"".join(lines)
         if data.count(b"\n") != len(lines) or data.count(b"\r") != len(lines) or b"\x00" in data:
             _blame_value(headers)
-        self.chunked = transfer_encoding and length is not None
+        self.codings = _applied(codings) if codings else []
+        self.chunked = codings is not None and length is not None
         if self.chunked:
             length = None
-            data = b"".join([line for line in lines if line[:15].lower() != b"content-length:"])
+            del lines[length_at]
+            data = b"".join(lines)
         self.data = data
         self.usual: tuple[bytes | None, bytes, bytes] = (None, b"", b"")
         self.content_length = length
         self.plain = length is not None and not (self.has_connection or self.has_date or self.has_server)
+
+
+def _applied(codings: list[bytes]) -> list[bytes]:
+    """What a Transfer-Encoding of the application's says beside `chunked`, which may stand at its end."""
+    found = [coding.strip(b" \t") for coding in codings]
+    found = [coding for coding in found if coding not in (b"", b"identity")]
+    if found[-1:] == [b"chunked"]:
+        del found[-1]
+    for coding in found:
+        if coding == b"chunked" or not is_token(coding):
+            raise ValueError(f"Invalid Transfer-Encoding in the response: {b', '.join(codings)!r}")
+    return found
+
+
+def _check_taken(request: Request, codings: list[bytes]) -> None:
+    """Raises ValueError unless the client takes these transfer codings (RFC 9110, 10.1.4; RFC 9112, 7.4)."""
+    taken = set()
+    for name, value in request.fields:
+        if name == b"te":
+            for one in value.lower().split(b","):
+                coding, *parameters = [part.strip(b" \t") for part in one.split(b";")]
+                if not any(re.fullmatch(rb"q=0(?:\.0*)?", part) for part in parameters):
+                    taken.add(coding.removeprefix(b"x-"))
+    for coding in codings:
+        if request.http_version != "1.1" or coding.removeprefix(b"x-") not in taken:
+            raise ValueError(
+                f"The client does not take the transfer coding {coding.decode('latin-1')!r} (TE)."
+                " Compressed content has a Content-Encoding, and no Transfer-Encoding."
+            )
 
 
 def _same_length(value: bytes, so_far: int | None) -> int:
@@ -117,7 +155,7 @@ def _blame_value(headers: Headers) -> None:
     raise ValueError("Invalid headers in the response.")
 
 
-def _as_bytes(headers: Iterable[Sequence[Any]]) -> Headers:
+def as_bytes(headers: Iterable[Sequence[Any]]) -> tuple[tuple[bytes, ...], ...]:
     """Text of ASCII becomes bytes. ASGI knows only bytes, but h11 takes text as well, and applications have come to
     rely on it; here both parsers do. Raises ValueError for other text.
     """
@@ -158,7 +196,7 @@ def response_head(
         try:
             block = header_block(fields)
         except TypeError:
-            fields = tuple(_as_bytes(fields))
+            fields = as_bytes(fields)
             block = header_block(fields)
     # The usual response, on the shortest way: everything below agrees with it.
     if block.plain and status == 200 and request.usual:
@@ -172,6 +210,9 @@ def response_head(
     if status_line is None or status < 200:
         raise ValueError(f"Invalid status of a response: {status!r}")
     bodiless = request.method == "HEAD" or status in (204, 205, 304)
+    coded = block.codings and not bodiless
+    if coded:
+        _check_taken(request, block.codings)
     # An HTTP/1.0 client knows no other end of a body of unknown length.
     unbounded = not bodiless and more and length is None and request.http_version != "1.1"
     keep_alive = keep_alive and not block.close and not unbounded
@@ -190,9 +231,9 @@ def response_head(
             data += b"content-length: %d\r\n" % size
     elif unbounded:
         ending = UNTIL_CLOSE
-    elif length is None and (more or (block.chunked and request.http_version == "1.1")):
+    elif coded or (length is None and (more or (block.chunked and request.http_version == "1.1"))):
         ending = CHUNKED
-        data += b"transfer-encoding: chunked\r\n"
+        data += b"transfer-encoding: %b\r\n" % b", ".join([*block.codings, b"chunked"])
     elif length is None:
         length = size
         data += b"content-length: %d\r\n" % size

@@ -36,6 +36,9 @@ from uvicorn.worker.outbox import JOIN_LIMIT
 WAITING, STARTED, SENDING, COMPLETE = range(4)
 _OPEN = (STARTED, SENDING)
 
+TURN = 64
+"""Parts of a response after which the others get a turn of the loop, if nothing else made this one wait: a client that
+takes everything at once, or a response of which nothing is written (to HEAD), must not hold them up for ever."""
 HIGH_WATER = 65536
 """Bytes of unread body above which reading from the socket pauses."""
 
@@ -78,6 +81,7 @@ class Stream:
         "_end_told",
         "_ending",
         "_outlet",
+        "_parts",
         "_start",
         "_waiter",
         "_write_waiter",
@@ -106,7 +110,7 @@ class Stream:
         self.scope = scope
         self.default = default
         self.keep_alive = request.keep_alive
-        self._ending = self.left = 0
+        self._ending = self._parts = self.left = 0
         self.phase = WAITING
         self.body_complete = body_complete
         self.continue_due = request.expect_continue
@@ -207,8 +211,12 @@ class Stream:
         if kind == "http.response.body":
             if phase in _OPEN:
                 self._send_body(message.get("body", b""), message.get("more_body", False), phase)
-                if not self._outlet.writable and self.phase == SENDING and not self.is_lost:
-                    await self._writable()  # never after the last part: the exchange is over, nobody would wake it
+                if self.phase == SENDING and not self.is_lost:  # never after the last part: nobody would wake it
+                    self._parts += 1
+                    if not self._outlet.writable:
+                        await self._writable()
+                    elif not self._parts % TURN:
+                        await asyncio.sleep(0)
                 return
         elif kind == "http.response.start" and phase == WAITING:
             self._start = message

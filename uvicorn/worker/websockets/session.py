@@ -23,6 +23,7 @@ import http
 import logging
 import random
 from collections import deque
+from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,8 +35,9 @@ from uvicorn.worker.carrier import Carrier, meet
 from uvicorn.worker.familiar import FamiliarSession
 from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
-from uvicorn.worker.http.framing import plain_response, switching_head
+from uvicorn.worker.http.framing import as_bytes, plain_response, switching_head
 from uvicorn.worker.http.scope import Endpoints, http_scope
+from uvicorn.worker.http.stream import TURN
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.tasks import begin
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
@@ -81,6 +83,7 @@ class Session(FamiliarSession, Carrier):
         "_early",
         "_ends",
         "_entry",
+        "_frames",
         "_lost",
         "_max_queue",
         "_messages",
@@ -134,7 +137,7 @@ class Session(FamiliarSession, Carrier):
         self._early = b""
         self._told = self._lost = self._deaf = False
         self._closed: tuple[int, str | None] | None = None
-        self._sent = 0
+        self._sent = self._frames = 0
         self._max_queue = config.ws_max_queue
         self._wakeup = Wakeup(loop)
         self._ping: bytes | None = None
@@ -403,8 +406,11 @@ class Session(FamiliarSession, Carrier):
                     return  # neither: there is nothing to send
                 frame = self._codec.binary(data if type(data) is bytes else _as_bytes(data))
             self.write(frame)
+            self._frames += 1
             if not self.writable:
                 await self._room()
+            elif not self._frames % TURN:
+                await asyncio.sleep(0)
         else:
             self._send_other(kind, message)
             if not self.writable and self._phase == DENYING:
@@ -450,8 +456,10 @@ class Session(FamiliarSession, Carrier):
         config, offer = self.config, self._offer
         assert offer is not None
         answer, agreed = negotiate(offer.extensions) if config.ws_per_message_deflate else (None, None)
+        fields = as_bytes(headers)
+        subprotocol = _subprotocol(fields, subprotocol, offer)
         own = accept_fields(offer, subprotocol, answer)
-        extra = [(name, value) for name, value in headers if name.lower() not in OURS]
+        extra = [(name, value) for name, value in fields if name.lower() not in OURS]
         head = switching_head([*own, *extra], self._state.default)
         if subprotocol is not None and subprotocol not in offer.subprotocols:
             _log.warning("The client did not offer the subprotocol %r, and will probably leave.", subprotocol)
@@ -622,6 +630,23 @@ class Session(FamiliarSession, Carrier):
 
     def _path(self) -> str:
         return shown_target(self._ends.root_path, self._request.line.target)
+
+
+def _subprotocol(fields: Sequence[tuple[bytes, ...]], given: str | None, offer: Offer) -> str | None:
+    """The subprotocol that an acceptance chooses: `given` by its message, or named among its headers.
+
+    Raises ValueError when they contradict it, or name what the client did not offer (RFC 6455, 4.2.2).
+    """
+    for name, value in fields:
+        if name.lower() != b"sec-websocket-protocol":
+            continue
+        named = value.decode("latin-1").strip()
+        if given is None and named in offer.subprotocols:
+            given = named
+        elif named != given:
+            why = "the client did not offer" if given is None else f"is not the subprotocol {given!r} of the message"
+            raise ValueError(f"The header sec-websocket-protocol of 'websocket.accept' says {named!r}, which {why}.")
+    return given
 
 
 def _as_bytes(data: Any) -> bytes:
