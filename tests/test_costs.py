@@ -27,10 +27,9 @@ from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import header_block
 from uvicorn.worker.http.limits import NO_LIMIT, Limits
 from uvicorn.worker.http.reader import Part, RequestReader, Shared
-from uvicorn.worker.http.scope import Endpoints
 from uvicorn.worker.state import ServerState
 from uvicorn.worker.websockets.deflate import Agreed, Deflate, negotiate
-from uvicorn.worker.websockets.handshake import Offer, Refused, offer_of, wants_websocket
+from uvicorn.worker.websockets.handshake import Refused, offer_of, wants_websocket
 from uvicorn.worker.websockets.session import OPEN
 
 SIZE, TIMES = 4200, 16  # more bytes than any cache takes
@@ -250,15 +249,16 @@ class Quiet:
 
 async def test_messages_that_wait_for_the_application() -> None:
     pytest.importorskip("websockets")
-    from uvicorn.worker.websockets.websockets_session import WebsocketsSession
+    from uvicorn.worker.websockets.websockets_session import WebSocketsSansIOProtocol
 
     config = Config(app=lambda: None, log_config=None, ws_max_queue=1 << 20)
     config.loaded_app = lambda: None  # type: ignore[assignment]
-    ends = Endpoints(None, None, "http", "", "3.0", {})
     loop = asyncio.get_running_loop()
 
     def take(data: bytes) -> None:
-        session = WebsocketsSession(config, ServerState(), _get(), Offer(b"", [], ""), ends, loop)
+        state = ServerState()
+        state.alone = False
+        session = WebSocketsSansIOProtocol(config, state, {}, loop)
         session.transport = Quiet()  # type: ignore[assignment]
         session._codec = session.codec_class(session, 1 << 20, None)
         session._phase = OPEN
@@ -270,10 +270,6 @@ async def test_messages_that_wait_for_the_application() -> None:
     frame = _frame(0x82, bytes(120))
     found = ratio(take, lambda n: frame * (n // 16))  # more than the queue takes: the rest is parsed as it is emptied
     assert found <= FAILS_ABOVE
-
-
-def _get() -> Request:
-    return Request(request_line(b"GET / HTTP/1.0"), [])
 
 
 # -- what is logged, and what an application repeats of it -----------------------------------------------------
