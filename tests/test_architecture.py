@@ -26,6 +26,7 @@ TOOLS = tuple(
         "configfile",
         "cpus",
         "environment",
+        "foreign",
         "forwarded",
         "grammar",
         "headers",

@@ -158,7 +158,6 @@ def test_an_encrypted_key(pair: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"ssl_certfile": None}, r"--ssl-keyfile needs --ssl-certfile\."),
         ({"ssl_certfile": "gone.pem"}, r"Cannot read --ssl-certfile .*gone.pem: No such file or directory\."),
         ({"ssl_keyfile": "gone.pem"}, r"Cannot read --ssl-keyfile .*gone.pem: No such file or directory\."),
         ({"ssl_ca_certs": "gone.pem"}, r"Cannot read --ssl-ca-certs .*gone.pem: No such file or directory\."),

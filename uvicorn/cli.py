@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import click
 from click.core import ParameterSource
 
 import uvicorn
-from uvicorn import configfile
+from uvicorn import configfile, foreign
 from uvicorn.config import INTERFACES, LIFESPAN, Config, options
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.leaving import leave_if_held_up
@@ -73,16 +74,62 @@ class WordOrNumber(_TextType):
         return f"[{'|'.join(self.words)}|INTEGER]"
 
 
+class EnvironmentOption(click.Option):
+    """An option whose faults name the variable that the value came from."""
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        value = super().value_from_envvar(ctx)
+        if isinstance(value, str) and _SERVICE_LINK.match(value):
+            raise click.UsageError(
+                f"UVICORN_{str(self.name).upper()} is {value!r}: Kubernetes sets it for a Service called uvicorn."
+                f" Put enableServiceLinks: false into the pod's spec, rename the Service, or give {self.opts[0]}.",
+                ctx,
+            )
+        return value
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        if ctx is not None and ctx.get_parameter_source(str(self.name)) is ParameterSource.ENVIRONMENT:
+            return self.envvar if isinstance(self.envvar, str) else f"UVICORN_{str(self.name).upper()}"
+        return super().get_error_hint(ctx)
+
+
+_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://")
+_SERVICE_NAME = re.compile(r"UVICORN_(?:.*_)?(?:SERVICE|PORT)_")
+"""Variables that Kubernetes makes for a Service whose name begins with uvicorn."""
+
+
+def _misspelt_variables(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that is no option, but looks like one."""
+    known = {declared.env for declared in options().values()} | {"UVICORN_CONFIG"}
+    found = []
+    for name in sorted(environ):
+        like, value = name.upper(), environ[name]
+        if not like.startswith("UVICORN_") or name in known or _SERVICE_NAME.match(like) or _SERVICE_LINK.match(value):
+            continue
+        # Letters that changed places count for much in a short name.
+        meant = next((one for one in known if sorted(one) == sorted(like)), "") or _like(like, known)
+        if meant:
+            found.append(f"The variable {name} has no effect: did you mean {meant}?")
+    return found
+
+
+def _like(name: str, known: set[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name[8:], [one[8:] for one in known], 1, 0.8)
+    return f"UVICORN_{close[0]}" if close else ""
+
+
 def _parameter(declared: Declared) -> click.Option:
     flag, spec = declared.flag, declared.spec
     default = "" if declared.name == "app_dir" else declared.default
     common: dict[str, Any] = {"help": spec.help, "default": default, "show_envvar": False}
     if declared.kind is bool and spec.valued:
-        return click.Option([declared.name, flag], type=click.BOOL, show_default=True, **common)
+        return EnvironmentOption([declared.name, flag], type=click.BOOL, show_default=True, **common)
     if declared.kind is bool:
         # A flag that is off by default and has no unset state needs no way to switch it off.
         both = declared.optional or default or declared.name == "supervise"
-        return click.Option([declared.name, f"{flag}/--no-{flag[2:]}" if both else flag], is_flag=True, **common)
+        return EnvironmentOption([declared.name, f"{flag}/--no-{flag[2:]}" if both else flag], is_flag=True, **common)
     kind: Any = {int: click.INT, float: click.FLOAT, str: click.STRING}[declared.kind]
     words = tuple(word for word in declared.choices if word != "none")
     if declared.many:
@@ -98,7 +145,7 @@ def _parameter(declared: Declared) -> click.Option:
     shown = default not in (None, "") and not isinstance(default, dict)
     if isinstance(default, dict):
         common["default"] = None
-    return click.Option([declared.name, flag], type=kind, metavar=spec.metavar, show_default=shown, **common)
+    return EnvironmentOption([declared.name, flag], type=kind, metavar=spec.metavar, show_default=shown, **common)
 
 
 def print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -112,7 +159,7 @@ def print_version(ctx: click.Context, param: click.Parameter, value: bool) -> No
 def _own_parameters() -> list[click.Parameter]:
     """What is no setting of a server."""
     return [
-        click.Option(
+        EnvironmentOption(
             ["config_file", "--config"],
             metavar="FILE",
             envvar="UVICORN_CONFIG",
@@ -144,6 +191,16 @@ def _own_parameters() -> list[click.Parameter]:
 class GroupedCommand(click.Command):
     """`--help` with the options under the headings that their declarations name."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as exc:
+            sentence = foreign.option(exc.option_name, _value_of(exc.option_name, given))
+            if sentence:
+                raise click.UsageError(sentence, ctx) from None
+            raise
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
@@ -156,6 +213,16 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(records)
         with formatter.section("Environment"):
             formatter.write_text("Every option can be set as UVICORN_<NAME>, for example UVICORN_PORT=80.")
+
+
+def _value_of(name: str, args: list[str]) -> str:
+    """What stands with an option that the parser does not know: `-w 4`, `-w4`, `--bind=x`."""
+    for index, one in enumerate(args):
+        if one == name:
+            return args[index + 1] if index + 1 < len(args) else ""
+        if one.startswith(name) and (len(name) == 2 or one.startswith(f"{name}=")):
+            return one[len(name) :].lstrip("=")
+    return ""
 
 
 # -- settings --------------------------------------------------------------------------------------------------
@@ -226,17 +293,18 @@ def _explicit(ctx: click.Context | None, given: Mapping[str, Any]) -> tuple[dict
         if source not in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
             continue
         declared = options()[name]
+        where = declared.flag if source is ParameterSource.COMMANDLINE else declared.env
         if declared.many:
-            value = [_split_header(one) if name == "headers" else one for one in value or ()] or None
+            value = [_split_header(where, one) if name == "headers" else one for one in value or ()] or None
         values[name] = LOGGING_CONFIG if name == "log_config" and value is None else value
-        sources[name] = "command line" if source is ParameterSource.COMMANDLINE else declared.env
+        sources[name] = "command line" if source is ParameterSource.COMMANDLINE else where
     return values, sources
 
 
-def _split_header(text: str) -> list[str]:
+def _split_header(where: str, text: str) -> list[str]:
     name, colon, value = text.partition(":")
     if not colon:
-        raise ConfigError(f"--header must be Name:Value, not {text!r}.")
+        raise ConfigError(f"{where} must be Name:Value, not {text!r}.")
     return [name, value]
 
 
@@ -249,8 +317,11 @@ def _command(
     """Serve the ASGI application APP, given as <module>:<attribute>."""
     ctx = click.get_current_context(silent=True)
     _fill_standard_descriptors()
+    sources: dict[str, str] = {}
     try:
-        settings = Settings(*_explicit(ctx, given), config_file)
+        explicit, sources = _explicit(ctx, given)
+        settings = Settings(explicit, sources, config_file)
+        sources = settings.sources
         if settings.values["app"] is None:
             if not print_config:
                 raise click.MissingParameter(ctx=ctx, param_hint="'APP'", param_type="argument")
@@ -259,11 +330,28 @@ def _command(
             _ = settings.config
             click.echo(settings.as_file(), nl=False)
             return
+        _ = settings.config  # and logging with it
+        for sentence in _misspelt_variables(os.environ):
+            _log.warning("%s", sentence)
         code = _check(settings.config) if check_config else serve(settings.config, settings.reread)
     except ConfigError as exc:
-        raise click.UsageError(str(exc), ctx) from None
+        raise click.UsageError(_where_set(str(exc), sources), ctx) from None
     leave_if_held_up(code)
     sys.exit(code)
+
+
+def _where_set(sentence: str, sources: Mapping[str, str]) -> str:
+    """A sentence that opens with an option's flag, about what a person has set: a variable, a key in a file."""
+
+    def rename(found: re.Match[str]) -> str:
+        for name, declared in options().items():
+            if declared.flag == found[0] and sources.get(name, "command line") != "command line":
+                source = sources[name]
+                return source if source == declared.env else f"{source}: {name.replace('_', '-')}"
+        return found[0]
+
+    opening = re.match(r"--[a-z\d-]+(?: and --[a-z\d-]+)?", sentence)
+    return sentence if opening is None else re.sub(r"--[a-z\d-]+", rename, opening[0]) + sentence[opening.end() :]
 
 
 def _check(config: Config) -> int:

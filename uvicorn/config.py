@@ -361,8 +361,8 @@ class Config:
             Option(
                 "Protocol constant of the ssl module (17: PROTOCOL_TLS_SERVER, TLS 1.2 at least).",
                 _TLS,
-                minimum=1,
-                maximum=17,
+                floor=0,
+                ceiling=_C_INT,
             ),
         ] = 17,
         ssl_cert_reqs: Annotated[
@@ -659,6 +659,8 @@ class Config:
             said = ", ".join(f"{name}: {value}" for name, value in dropped)
             remarks.append(f"--header {said} is not sent: how a connection goes on is the server's business.")
             self.headers = [pair for pair in self.headers if pair not in dropped]
+        if self.ssl_ca_certs is not None and not (self.ssl_certfile or self.ssl_keyfile or self.ssl_context_factory):
+            remarks.append("--ssl-ca-certs has no effect without --ssl-certfile: connections are not encrypted.")
         return remarks
 
     def _check(self) -> None:
@@ -679,8 +681,6 @@ class Config:
             sizes.parse(self.limit_worker_memory)
         from uvicorn import proxies
 
-        for text in proxies.TrustedProxies(self.forwarded_allow_ips).misspelt():
-            raise ConfigError(f"--forwarded-allow-ips: {text!r} is no address and no network.")
         wrong = proxies.misnamed(_comma_separated(self.forwarded_headers))
         if wrong:
             raise ConfigError(f"--forwarded-headers: {wrong}")
@@ -692,6 +692,8 @@ class Config:
             self.root_path.encode()
         except UnicodeEncodeError:
             raise ConfigError(f"--root-path {self.root_path!r} cannot be encoded in UTF-8.") from None
+        if self.ssl_keyfile and not (self.ssl_certfile or self.ssl_context_factory):
+            raise ConfigError("--ssl-keyfile needs --ssl-certfile.")
         if self.uds is not None and self.fd is not None:
             raise ConfigError("--uds and --fd cannot be used together: choose one.")
 
@@ -1057,7 +1059,12 @@ def _worker_count(workers: int | str | None) -> int:
 def _trusted_list(hosts: list[str] | str | None) -> list[str] | str:
     from uvicorn import proxies
 
-    return os.environ.get("FORWARDED_ALLOW_IPS", proxies.DEFAULT) if hosts is None else hosts
+    name, value = "--forwarded-allow-ips", hosts
+    if value is None:
+        name, value = "FORWARDED_ALLOW_IPS", os.environ.get("FORWARDED_ALLOW_IPS", proxies.DEFAULT)
+    for text in proxies.TrustedProxies(value).misspelt():
+        raise ConfigError(f"{name}: {text!r} is no address and no network.")
+    return value
 
 
 _declared: dict[str, Declared] = {}

@@ -9,12 +9,15 @@ application's own exception when there was one.
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from uvicorn import foreign
 from uvicorn.errors import StartupError
+from uvicorn.options import nearest
 
 _thread = threading.local()
 
@@ -47,8 +50,10 @@ def import_from_string(import_str: Any) -> Any:
     if not isinstance(import_str, str):
         return import_str
     module_name, _, attribute = import_str.partition(":")
-    if not module_name or not attribute:
-        raise ImportFromStringError(f'Import string "{import_str}" must be in format "<module>:<attribute>".')
+    advice = foreign.application(import_str)
+    if not module_name or not attribute or (advice and _is_a_path(module_name)):
+        sentence = f'Import string "{import_str}" must be in format "<module>:<attribute>".'
+        raise ImportFromStringError(f"{sentence} {advice}".rstrip())
     try:
         with importing_for_us():
             value = importlib.import_module(module_name)
@@ -64,5 +69,22 @@ def import_from_string(import_str: Any) -> Any:
         try:
             value = getattr(value, name)
         except AttributeError:
-            raise ImportFromStringError(f'Attribute "{attribute}" not found in module "{module_name}".') from None
+            sentence = f'Attribute "{attribute}" not found in module "{module_name}".'
+            advice = advice or _nearest(name, value)
+            raise ImportFromStringError(f"{sentence} {advice}".rstrip()) from None
     return value
+
+
+def _is_a_path(module_name: str) -> bool:
+    """Whether it cannot be a module, or is a file that stands there; a package may have a module `py`."""
+    return "/" in module_name or "\\" in module_name or os.path.exists(module_name)
+
+
+_USUAL = ("app", "application", "api", "asgi", "wsgi", "create_app")
+
+
+def _nearest(name: str, holder: Any) -> str:
+    """What was meant, perhaps: a name like it, or one that applications usually have."""
+    known = [one for one in dir(holder) if not one.startswith("_")]
+    guess = nearest(name, known) or next((f"; did you mean {one}?" for one in _USUAL if one in known), "")
+    return guess.replace("; d", "D", 1)
