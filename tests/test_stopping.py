@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -88,6 +89,113 @@ def test_a_second_interrupt_a_second_later_is_urgent(start: Start, arguments: tu
     assert "= shut down" not in server.text
     client.close()
 
+
+# -- what multiprocessing has started --------------------------------------------------------------------------
+
+STARTS = """
+import asyncio, concurrent.futures, multiprocessing, os, subprocess, sys, time
+
+fork = multiprocessing.get_context("fork")
+pool = concurrent.futures.ProcessPoolExecutor(2, mp_context=fork)
+queue = fork.Queue()
+kept = []
+
+def for_ever():
+    while True:
+        time.sleep(60)
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    match scope["path"]:
+        case "/pool":
+            said = await asyncio.get_running_loop().run_in_executor(pool, os.getpid)
+        case "/process" | "/daemon":
+            kept.append(fork.Process(target=for_ever, daemon=scope["path"] == "/daemon"))
+            kept[-1].start()
+            said = kept[-1].pid
+        case "/queue":
+            queue.put(b"x" * 1_000_000)
+            said = 0
+        case _:
+            command, nothing = [sys.executable, "-c", "import time; time.sleep(600)"], subprocess.DEVNULL
+            kept.append(subprocess.Popen(command, stdout=nothing, stderr=nothing))
+            said = kept[-1].pid
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(said).encode()})
+"""
+
+
+@pytest.fixture
+def start_with_children(start_command: Start, tmp_path: Path) -> Start:
+    (tmp_path / "starts.py").write_text(STARTS)
+    return lambda *arguments: start_command("starts:app", "--port", "0", "--timeout-graceful-shutdown", "2", *arguments)
+
+
+def can_listen(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+        sock.listen()
+    return True
+
+
+@pytest.mark.parametrize("path", ["/pool", "/process", "/daemon", "/queue"])
+@pytest.mark.parametrize("arguments", [(), ("--supervise",), ("--reload",)], ids=["alone", "master", "reload"])
+def test_what_multiprocessing_has_started_is_gone_in_time(
+    start_with_children: Start, arguments: tuple[str, ...], path: str
+) -> None:
+    """Whoever is left holds the output open, so that it has no end."""
+    server = start_with_children(*arguments)
+    server.get(path)
+    assert server.end(signal.SIGTERM) == 0
+    assert can_listen(server.port)
+    assert "Killing" not in server.text and "Leaving without" not in server.text and "Traceback" not in server.text
+    if path != "/daemon":
+        assert ("Ending the processes" in server.text) == (path == "/process")
+
+
+def test_a_worker_that_is_replaced_takes_its_children_with_it(start_with_children: Start) -> None:
+    server = start_with_children("--supervise")
+    for path in ("/pool", "/process", "/daemon"):
+        server.get(path)
+    server.tell(signal.SIGHUP)
+    server.expect("reloaded: 1 worker")
+    server.expect("Ending the processes")
+    assert server.end(signal.SIGTERM) == 0
+    assert "Killing" not in server.text
+
+
+def test_what_subprocess_has_started_is_left_alone(start_with_children: Start) -> None:
+    server = start_with_children()
+    child = int(server.get("/subprocess"))
+    assert server.end(signal.SIGTERM) == 0
+    assert alive(child)
+    os.kill(child, signal.SIGKILL)
+
+
+@EVERY_WAY
+def test_a_second_interrupt_waits_for_no_child(
+    start_command: Start, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "starts.py").write_text(STARTS)
+    server = start_command("starts:app", "--port", "0", "--timeout-graceful-shutdown", "1000", *arguments)
+    server.get("/process")
+    server.tell(signal.SIGINT)
+    server.expect("Waiting for the processes that multiprocessing has started")
+    server.tell(signal.SIGTERM)
+    server.insist()
+    server.end()
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+# -- a reloader of a program's ---------------------------------------------------------------------------------
 
 PROGRAM = """
 import uvicorn

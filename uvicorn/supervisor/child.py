@@ -20,7 +20,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from uvicorn import channel
 from uvicorn.errors import ExitCode, UvicornError, describe_failure
@@ -70,10 +70,24 @@ def _prepare(birth: Birth) -> None:
     if birth.dump_fd >= 0:
         faulthandler.register(birth.dump_signal, file=birth.dump_fd, all_threads=True, chain=False)
     atexit._clear()
+    _disown_children()
     random.seed()
     set_title(birth.title)
     channel.current = birth.link
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
+
+
+def _disown_children() -> None:
+    """What multiprocessing remembers of a program that forks its workers: the children are not ours to wait for."""
+    process: Any = sys.modules.get("multiprocessing.process")
+    util = sys.modules.get("multiprocessing.util")
+    pools = sys.modules.get("concurrent.futures.process")
+    if process is not None:
+        process._children = set()
+    if util is not None:
+        util._finalizer_registry.clear()
+    if pools is not None:
+        pools._threads_wakeups.clear()
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

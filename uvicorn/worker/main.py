@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from uvicorn import channel
+from uvicorn import channel, leaving
 from uvicorn.config import Config
 from uvicorn.sockets import Listener
 from uvicorn.worker.server import Server
@@ -38,7 +38,8 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     """The same for a server that is there already; `target` is what runs it, as the program around it wants."""
     server.given = [listener.sock for listener in listeners if listener.given]
     server.reraise_signals = False
-    _handle_more_signals(server, alone=channel.current is None)
+    alone = channel.current is None
+    _handle_more_signals(server, alone)
     settle_memory()
     try:
         target(sockets=[listener.sock for listener in listeners])
@@ -47,6 +48,8 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     except SystemExit:
         if server.failure is None:
             raise
+    finally:
+        leaving.until(server.leave_by, server.handle_exit if alone else None)
     return int(server.exit_code)
 
 

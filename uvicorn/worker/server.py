@@ -90,6 +90,7 @@ class Server(SignalHearing):
         self._taken: WorkerLink | None = None
         self._own_listeners: list[Listener] = []
         self._asked_to_be_replaced = self._told_fault = False
+        self._leaving: Drain | None = None
         self._pulse = Pulse(self._tick)
         self._ticks = 0
         self._phase = Phase.BOOTING
@@ -464,7 +465,7 @@ class Server(SignalHearing):
         _log.info("Shutting down")
         self._phase = Phase.DRAINING
         self.server_state.draining = True
-        order = self._order()
+        self._leaving = order = self._order()
         start = time.monotonic()
         self._retire_connections()  # first of all, so that whatever is answered from now on says that it is the last
         await self._stop_accepting(order, start, sockets)
@@ -510,6 +511,17 @@ class Server(SignalHearing):
             sock.close()
         if order.mode is not DrainMode.RETIRE or (self._master is not None and self._master.drain is None):
             self._say(Drained())  # a worker that leaves unasked is replaced when its master hears of it
+
+    def leave_by(self) -> float:
+        """By when a process that did nothing but serve must have left, in seconds of the monotonic clock. A master
+        hears meanwhile that we are not stuck."""
+        now, link = time.monotonic(), self._master
+        if link is not None:
+            link.heartbeat.beat(now, 0, Phase.DRAINING, self.server_state.total_requests)
+        if self.force_exit or (link is not None and self.failure is not None):
+            return now
+        self._leaving = self._order(self._leaving)
+        return self._leaving.deadline
 
     def _retire_connections(self) -> None:
         for connection in list(self.server_state.connections):
