@@ -120,7 +120,7 @@ def test_tools_that_walk_or_replace_names() -> None:
     """What `inspect`, `pickle` and `unittest.mock` do with a package whose modules come by themselves."""
     python(
         """
-import inspect, pickle, types, uvicorn
+import inspect, pickle, sys, types, uvicorn, uvicorn.main
 from unittest import mock
 names = dir(uvicorn)
 assert {"Config", "Server", "config", "logging", "main", "middleware", "protocols", "run", "supervisors"} <= set(names)
@@ -130,7 +130,7 @@ with mock.patch("uvicorn.config.LOGGING_CONFIG", {}) as replaced:
     assert uvicorn.config.LOGGING_CONFIG is replaced
 with mock.patch("uvicorn.protocols.http.h11_impl.H11Protocol") as replaced:
     assert uvicorn.protocols.http.h11_impl.H11Protocol is replaced
-with mock.patch("uvicorn.main.Server") as replaced:
+with mock.patch.object(sys.modules["uvicorn.main"], "Server") as replaced:
     from uvicorn.main import Server
     assert Server is replaced
 with mock.patch.object(uvicorn.server, "Server") as replaced, mock.patch.object(uvicorn, "run") as run:

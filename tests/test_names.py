@@ -281,6 +281,8 @@ def module_of(name: str) -> Any:
 
 
 def kind_of(value: Any) -> str:
+    if hasattr(value, "__origin__"):
+        return ""  # `Callable[…]`, which Python 3.10 takes for a class
     return "c" if inspect.isclass(value) else "f" if inspect.isfunction(value) else ""
 
 

@@ -268,6 +268,7 @@ def test_a_filter_by_the_settings(folder: Path) -> None:
     fits = FileFilter(reloading(reload_includes=["*.yaml"], reload_excludes=["config.*"]))
     assert fits(folder / "main.py") and fits(folder / "other.yaml")
     assert not fits(folder / "config.yaml") and not fits(folder / ".venv" / "lib.py")
+    assert fits(Path("/.elsewhere/main.py")) and not fits(Path("/elsewhere/.main.py"))  # who watches there means it
     assert "*.yaml" in fits.includes and "config.*" in fits.excludes and fits.exclude_dirs == []
 
 

@@ -66,8 +66,6 @@ __all__ = [
     "run",
 ]
 
-_log = logger
-
 _CLI = ("INTERFACE_CHOICES", "LEVEL_CHOICES", "LIFESPAN_CHOICES", "main", "print_version")
 _HOMES = dict.fromkeys(_CLI, "uvicorn.cli")
 _HOMES |= {"ChangeReload": "uvicorn.reloading", "Multiprocess": "uvicorn.embedding"}
@@ -91,7 +89,7 @@ def serve(
         with config.raising():
             listeners = config.bind()
     except StartupError as exc:
-        _log.error("%s", exc)
+        logger.error("%s", exc)
         return int(exc.exit_code)
     from uvicorn.worker import main as worker_main
 
@@ -101,7 +99,7 @@ def serve(
                 return serve_under_master(config, listeners, run_worker or worker_main.run, reread, kernel)
             return worker_main.run(config, listeners)
     except StartupError as exc:
-        _log.error("%s", describe_failure(exc))
+        logger.error("%s", describe_failure(exc))
         return int(exc.exit_code)
     finally:
         sockets.close_all(listeners)
@@ -127,7 +125,7 @@ def serve_under_master(
     try:
         config.load_components()
     except StartupError as exc:
-        _log.error("%s", describe_failure(exc))
+        logger.error("%s", describe_failure(exc))
         return int(exc.exit_code)
     watch = _watch(config)
     return Master(config, listeners, run_worker, reread=next_settings, kernel=kernel or Kernel, watch=watch).run()
@@ -149,11 +147,11 @@ def _watch(config: Config) -> Watch | None:
     from uvicorn.watcher.main import Watch
 
     watch = Watch(config)
-    _log.info("Will watch for changes in these directories: %s", watch.directories)
+    logger.info("Will watch for changes in these directories: %s", watch.directories)
     if config.workers > 1:
-        _log.warning('"workers" flag is ignored when reloading is enabled.')
+        logger.warning('"workers" flag is ignored when reloading is enabled.')
     if config.for_a_master:
-        _log.warning("%s: no effect with --reload.", ", ".join(config.for_a_master))
+        logger.warning("%s: no effect with --reload.", ", ".join(config.for_a_master))
     return watch
 
 
@@ -243,11 +241,13 @@ def run(
     """
     settings = dict(locals())
     if importing():
-        _log.warning("uvicorn.run() is ignored in a module that is imported to be served: call it where it is started.")
+        logger.warning(
+            "uvicorn.run() is ignored in a module that is imported to be served: call it where it is started."
+        )
         return
     config = Config(**settings)
     if config.reload and not config.should_reload:
-        _log.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
+        logger.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
         sys.exit(ExitCode.USAGE)
     code = _run_master(config, settings) if config.needs_master else _serve_here(config)
     if code != ExitCode.OK:
@@ -264,9 +264,9 @@ def _run_master(config: Config, settings: dict[str, Any]) -> int:
         packed = apart.pack({**settings, "env_file": config.env_file, "headers": config.headers})
         if not packed.obstacles:
             for sentence in packed.left_out:
-                _log.warning("%s", sentence)
+                logger.warning("%s", sentence)
             return apart.run(packed.settings)
-        _log.warning(
+        logger.warning(
             "The workers are forked from this program, and import the application anew, because %s.",
             "; ".join(packed.obstacles),
         )
@@ -294,7 +294,7 @@ def _serve_here(config: Config) -> int:
         else:
             _run_with_pid_file(server, config)
     except StartupError as exc:  # what comes before the server: the port, or the file
-        _log.error("%s", describe_failure(exc))
+        logger.error("%s", describe_failure(exc))
         return int(exc.exit_code)
     try:
         server.raise_captured_signals()
@@ -326,7 +326,7 @@ def warn_of_replaced_methods(config: Config) -> None:
     """A program that changes how it is asked whether a worker lives means to change when one is replaced."""
     spawned = sys.modules.get("uvicorn.spawned")
     for name in () if spawned is None else spawned.replaced():
-        _log.warning(
+        logger.warning(
             "uvicorn.supervisors.multiprocess.Process.%s was replaced, and the master does not call it: a worker hangs"
             " when its event loop has not turned for timeout_worker_healthcheck (%g s).",
             name,
@@ -337,12 +337,12 @@ def warn_of_replaced_methods(config: Config) -> None:
 def warn_of_stale_code(config: Config) -> None:
     """What this process has imported, its workers inherit as it is: what that means is said once."""
     if not isinstance(config.app, str):
-        _log.warning(
+        logger.warning(
             "The application is an object of this process: a reload (SIGHUP) starts new workers with the same code."
             ' Pass it as "module:attribute" to have it imported anew.'
         )
     elif config.app.partition(":")[0] in sys.modules:
-        _log.warning(
+        logger.warning(
             "The module of the application is imported in this process already: a reload (SIGHUP) starts new workers"
             " with the same code. Start with the command uvicorn to have it imported anew."
         )
@@ -352,4 +352,4 @@ def warn_of_stale_code(config: Config) -> None:
 def _warn_of_threads() -> None:
     others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if others:
-        _log.warning("Threads that run now will not run in the workers: %s.", ", ".join(others))
+        logger.warning("Threads that run now will not run in the workers: %s.", ", ".join(others))

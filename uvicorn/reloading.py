@@ -21,6 +21,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
@@ -152,7 +153,10 @@ class StatReload(BaseReload):
 
 
 class FileFilter:
-    """Says of a path whether its change counts, by the settings of `config`."""
+    """Says of a path whether its change counts, by the settings of `config`.
+
+    Of a path outside of the watched folders, which somebody else watches then, only the name is looked at.
+    """
 
     def __init__(self, config: Config) -> None:
         self._selection = select(config)
@@ -161,7 +165,10 @@ class FileFilter:
         self.exclude_dirs = list(config.reload_dirs_excludes)
 
     def __call__(self, path: Path) -> bool:
-        return counts(self._selection, str(path))
+        selection = self._selection
+        if not any(path.is_relative_to(folder) for folder in selection.directories):
+            selection = replace(selection, directories=(path.parent,))
+        return counts(selection, str(path))
 
 
 class WatchFilesReload(BaseReload):

@@ -57,8 +57,9 @@ class Process:
 
     def target(self, sockets: list[socket] | None = None) -> None:
         """What the process does."""
+        work = self.real_target or self.server.run  # the server is there before the thread asks for it
         threading.Thread(target=self.always_pong, daemon=True).start()
-        (self.real_target or self.server.run)(sockets=sockets)
+        work(sockets=sockets)
 
     def always_pong(self) -> None:
         """Answer until nobody is there to ask."""
