@@ -517,6 +517,22 @@ async def test_content_longer_than_announced_is_a_500(make_peer: Any, respond: A
     (response,) = peer.responses()
     assert response.status == 500
     assert "RuntimeError: Response content longer than Content-Length" in caplog.text
+    assert "shorter than" not in caplog.text
+
+
+@pytest.mark.parametrize("parts", [(b"abcd",), (b"ab", b"cd")])
+async def test_an_application_may_do_better_after_content_that_was_too_long(make_peer: Any, parts: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "headers": [(b"content-length", b"3")]})
+        for part in parts[:-1]:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        with pytest.raises(RuntimeError, match="longer"):
+            await send({"type": "http.response.body", "body": parts[-1]})
+        await send({"type": "http.response.body", "body": b"abc"[sum(map(len, parts[:-1])) :]})
+
+    peer = make_peer(app)
+    peer.send(get() + get())
+    assert [response.body for response in await peer.answered(count=2)] == [b"abc", b"abc"]
 
 
 @pytest.mark.parametrize(
@@ -1396,6 +1412,23 @@ async def test_an_application_that_cancels_itself_is_told_of(make_peer: Any, cap
     peer.send(get("/"))
     assert [response.status for response in await peer.answered()] == [500]
     assert "ASGI callable was cancelled." in caplog.text
+    assert "raise asyncio.CancelledError" in caplog.text  # where it was
+
+
+async def test_an_application_that_the_server_cancels_is_not_told_of(make_peer: Any, caplog: Any) -> None:
+    """The server says in one line how many those are."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.Event().wait()
+
+    peer = make_peer(app)
+    peer.send(get("/"))
+    await peer.turns()
+    peer.state.gave_up = True
+    (task,) = peer.state.tasks
+    task.cancel()
+    await peer.turns()
+    assert not peer.state.tasks and "ERROR" not in caplog.text
 
 
 async def test_one_connection_line_when_the_application_wishes_otherwise(make_peer: Any, respond: Any) -> None:

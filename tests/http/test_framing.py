@@ -304,3 +304,23 @@ def test_servers_with_other_default_fields_share_no_head() -> None:
                 made = response_head(asked(), 200, fields, default, keep_alive, 2, False)[0]
                 assert (b"server: uvicorn\r\n" in made) == (default is DEFAULT)
                 assert (b"connection: close\r\n" in made) == (not keep_alive)
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ([(b"a b", b"x")], ValueError),
+        ([(b"a", b"x\n")], ValueError),
+        ([[b"a b", b"x"]], ValueError),
+        ([("a b", "x")], ValueError),
+        ([("a", "\xe9")], ValueError),
+        ([(b"a", 1)], TypeError),
+        ([[b"a", 1]], TypeError),
+        ([(b"content-length", b"1"), (b"content-length", b"2")], ValueError),
+    ],
+)
+def test_what_is_wrong_with_a_field_comes_alone(fields: Any, fault: type[Exception]) -> None:
+    """Where it was looked up before is nobody's business."""
+    with pytest.raises(fault) as raised:
+        response_head(asked(), 200, fields, DEFAULT, True, 2, False)
+    assert raised.value.__context__ is None and raised.value.__cause__ is None

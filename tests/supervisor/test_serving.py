@@ -168,6 +168,7 @@ def test_recycling_after_requests_loses_none(serve: Start) -> None:
         assert answer.status == 200
         # http.client connects anew by itself after an answer that says `Connection: close`
     connection.close()
+    server.expect(r"Maximum request limit of 20 exceeded\. Terminating process\.")
     server.expect(r"Worker 0 \[\d+\] has served \d+ requests: replacing it\.")
     assert server.end(signal.SIGTERM) == 0
     assert "ERROR" not in server.text

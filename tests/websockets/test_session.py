@@ -682,3 +682,25 @@ async def test_an_access_log_that_follows_requests_has_the_handshake(
     line = json.loads(path.read_text())
     assert (line["status"], line["bytes"]) == told and (line["path"], line["query"]) == ("/chat", "a=b")
     assert script.scope["extensions"]["uvicorn.request_id"]["id"] == line["request_id"]
+
+
+async def test_a_denial_that_is_too_long_is_a_500(ws: str, serving: Any, peer: Any, caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"3")]
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": b"too long"})
+
+    async with serving(app, ws=ws, lifespan="off") as server, peer(server) as client:
+        assert await client.shake_hands() == 500
+        await client.ended()
+    assert "longer than Content-Length" in caplog.text and "shorter than" not in caplog.text
+
+
+async def test_an_application_that_cancels_itself_is_told_of(ws: str, serving: Any, peer: Any, caplog: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise asyncio.CancelledError
+
+    async with serving(app, ws=ws, lifespan="off") as server, peer(server) as client:
+        assert await client.shake_hands() == 500
+        await client.ended()
+    assert "ASGI callable was cancelled." in caplog.text and "raise asyncio.CancelledError" in caplog.text

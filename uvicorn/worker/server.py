@@ -303,7 +303,7 @@ class Server(SignalHearing):
 
     def _prepare_state(self) -> None:
         state = self.server_state
-        state.draining = False
+        state.draining = state.gave_up = False
         state.on_uvloop = is_uvloop(asyncio.get_running_loop())
         state.outbox = Outbox()  # one that waits for a loop which is gone would wait for ever
         state.configure(self.config)
@@ -382,10 +382,10 @@ class Server(SignalHearing):
         if limit is None or total < limit or self.should_exit or self._asked_to_be_replaced:
             return
         self._asked_to_be_replaced = True
+        _log.warning("Maximum request limit of %d exceeded. Terminating process.", limit)
         if self._supervised:
             self._say(Spent(f"has served {total} requests"))
         else:
-            _log.warning("Maximum request limit of %d exceeded. Terminating process.", limit)
             self.should_exit = True
 
     def _check_lifespan(self) -> None:
@@ -552,6 +552,7 @@ class Server(SignalHearing):
         """End what is left: the time is over."""
         state = self.server_state
         tasks = set(state.tasks)
+        state.gave_up = True
         if tasks:
             _log.error("Cancel %d running task(s), timeout graceful shutdown exceeded", len(tasks))
         for task in tasks:
@@ -586,6 +587,7 @@ class Server(SignalHearing):
         for listener in self._own_listeners:
             listener.close()
         self._own_listeners = []
+        self.server_state.gave_up = True
         for task in list(self.server_state.tasks):
             task.cancel()
         for connection in list(self.server_state.connections):

@@ -31,7 +31,7 @@ class ServerState:
     any number of requests may be in flight. `context`: where every call of the application begins anew; None leaves it
     to the loop. `closes`: each answer is the last of its connection. `shared`: what the connections' readers have in
     common, made by the first. `alone`: no server has prepared it, as when a program makes a protocol itself
-    (`standalone`), which has a pulse of its own then.
+    (`standalone`), which has a pulse of its own then. `gave_up`: the server cancels what is in work.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class ServerState:
         self.now = 0.0
         self.outbox = Outbox()
         self.on_uvloop = False
-        self.draining = False
+        self.draining = self.gave_up = False
         self.closes = False
         self.logs_access = False
         self.access = AccessLog()

@@ -392,9 +392,10 @@ class Connection(FamiliarConnection, Carrier):
             self._make_room(state.admission)
         try:
             result = task.result()
-        except asyncio.CancelledError:
-            if not stream.is_lost and not state.draining:
-                _log.error("ASGI callable was cancelled.")
+        except asyncio.CancelledError as exc:
+            del task  # as below
+            if not stream.is_lost and not state.gave_up:
+                _log.error("ASGI callable was cancelled.\n", exc_info=exc)
             self._app_failed(stream, None)
         except BaseException as exc:
             # This frame is in the traceback now. If it held the task, the exception and the task would keep each other,

@@ -164,17 +164,28 @@ def as_bytes(headers: Iterable[Sequence[Any]]) -> tuple[tuple[bytes, ...], ...]:
 
 def header_block(key: tuple[Sequence[bytes], ...]) -> HeaderBlock:
     """A checked block. Equal headers come from a bounded cache: most responses of an application look alike."""
+    block, keep = None, True
     try:
         block = _blocks.get(key)
     except TypeError:  # fields given as lists
-        return HeaderBlock(key)
-    if block is None:
+        keep = False
+    if block is None:  # not while an exception is handled: what is wrong with the headers has nothing to do with it
         block = HeaderBlock(key)
-        if len(_blocks) >= _CACHE_ENTRIES:
-            _blocks.clear()
-        if len(block.data) <= _CACHED_BYTES:
+        if keep and len(block.data) <= _CACHED_BYTES:
+            if len(_blocks) >= _CACHE_ENTRIES:
+                _blocks.clear()
             _blocks[key] = block
     return block
+
+
+def _new_block(fields: tuple[Sequence[bytes], ...]) -> tuple[tuple[Sequence[bytes], ...], HeaderBlock]:
+    """The same, also for fields of text: the fields in bytes, and their block."""
+    try:
+        return fields, header_block(fields)
+    except TypeError:
+        pass
+    fields = as_bytes(fields)
+    return fields, header_block(fields)
 
 
 # How a body ends on the wire (RFC 9112, 6.3).
@@ -193,11 +204,9 @@ def response_head(
     try:
         block = _blocks[fields]
     except (KeyError, TypeError):
-        try:
-            block = header_block(fields)
-        except TypeError:
-            fields = as_bytes(fields)
-            block = header_block(fields)
+        block = None
+    if block is None:
+        fields, block = _new_block(fields)
     # The usual response, on the shortest way: everything below agrees with it.
     if block.plain and status == 200 and request.usual:
         usual = block.usual  # one tuple: servers in other threads, with other default fields, use the same block

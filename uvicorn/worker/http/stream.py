@@ -152,6 +152,7 @@ class Stream:
     def answered(self, status: int, size: int) -> None:
         """The connection has answered in the application's place, with a body of `size` bytes."""
         self.phase = COMPLETE
+        self.left = 0  # of the application's response, which was never sent
         self.hang_up()
 
     def resume_writing(self) -> None:
@@ -234,9 +235,10 @@ class Stream:
         head = self._head(len(body), more) if phase == STARTED else b""
         ending = self._ending
         if ending == LENGTH:
-            self.left -= len(body)
-            if self.left < 0:
+            left = self.left - len(body)
+            if left < 0:
                 raise RuntimeError("Response content longer than Content-Length")
+            self.left = left
         elif ending == CHUNKED:
             body = chunk(body, more)
         elif ending == BODILESS:

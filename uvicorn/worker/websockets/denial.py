@@ -31,20 +31,21 @@ class Denial:
         return self._start is None
 
     def part(self, body: bytes, more: bool) -> bytes:
-        head = b""
+        head, ending, left = b"", self._ending, self._left
         if self._start is not None:
             headers = self._start.get("headers", ())
-            head, self._ending, self._left, _ = response_head(
+            head, ending, left, _ = response_head(
                 self._request, self.status, headers, self._default, False, len(body), more
             )
-            self._start = None
-        if self._ending == CHUNKED:
-            return head + chunk(body, more)
-        if self._ending != LENGTH:
-            return head
-        self._left -= len(body)
-        if self._left < 0:
-            raise RuntimeError("Response content longer than Content-Length")
+        if ending == LENGTH:
+            left -= len(body)
+            if left < 0:
+                raise RuntimeError("Response content longer than Content-Length")
+        elif ending == CHUNKED:
+            body = chunk(body, more)
+        else:
+            body = b""
+        self._start, self._ending, self._left = None, ending, left
         return head + body
 
     @property

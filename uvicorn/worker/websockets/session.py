@@ -521,7 +521,10 @@ class Session(FamiliarSession, Carrier):
     def _app_done(self, task: asyncio.Task[Any]) -> None:
         try:
             result = task.result()
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as exc:
+            del task  # as below
+            if not self._lost and not self._state.gave_up:
+                _log.error("ASGI callable was cancelled.\n", exc_info=exc)
             self._failed(None)
         except BaseException as exc:
             del task  # or this frame, which is in the traceback, would keep task and exception alive
