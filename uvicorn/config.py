@@ -394,7 +394,11 @@ class Config:
             Option("The older name of --limit-request-headers.", _LIMIT, minimum=1),
         ] = None,
         reset_contextvars: Annotated[
-            bool, Option("Run every request in a fresh copy of the context in which the server started.", _IMPL)
+            bool,
+            Option(
+                "Run every request in a fresh copy of the context in which the server started, as is always done.",
+                _IMPL,
+            ),
         ] = False,
         *,
         app_dir: Annotated[

@@ -1404,6 +1404,40 @@ async def test_a_body_that_is_no_bytes_is_refused_before_anything_is_written(mak
     assert [response.status for response in await peer.answered()] == [500]
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after a wait"])
+@pytest.mark.parametrize("how", [SystemExit(2), KeyboardInterrupt()], ids=["exit", "interrupt"])
+async def test_an_application_that_wants_to_end_the_process_has_failed(
+    make_peer: Any, caplog: Any, how: BaseException, late: bool
+) -> None:
+    """argparse in an endpoint: one bad query must not stop a server."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if late:
+            await asyncio.sleep(0)
+        raise how
+
+    peer = make_peer(app, limit_concurrency=1)
+    for _ in range(2):
+        peer.send(get("/"))
+        assert [response.status for response in await peer.answered()] == [500]
+        await peer.turns()
+        peer = make_peer(app, limit_concurrency=1)
+    assert peer.state.in_flight == 0 and not peer.state.tasks
+    said = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [record.getMessage() for record in said] == ["Exception in ASGI application\n"] * 2
+    assert all(record.exc_info and record.exc_info[1] is how for record in said)
+
+
+async def test_an_application_that_is_no_coroutine_may_raise_anything(make_peer: Any) -> None:
+    def app(scope: Any, receive: Any, send: Any) -> Any:
+        raise KeyboardInterrupt
+
+    peer = make_peer(app, interface="asgi3")
+    peer.send(get("/"))
+    assert [response.status for response in await peer.answered()] == [500]
+    assert peer.state.in_flight == 0
+
+
 async def test_an_application_that_cancels_itself_is_told_of(make_peer: Any, caplog: Any) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise asyncio.CancelledError

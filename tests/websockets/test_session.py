@@ -704,3 +704,29 @@ async def test_an_application_that_cancels_itself_is_told_of(ws: str, serving: A
         assert await client.shake_hands() == 500
         await client.ended()
     assert "ASGI callable was cancelled." in caplog.text and "raise asyncio.CancelledError" in caplog.text
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after a wait"])
+@pytest.mark.parametrize("how", [SystemExit(2), KeyboardInterrupt()], ids=["exit", "interrupt"])
+async def test_an_application_that_wants_to_end_the_process_has_failed(
+    ws: str, serving: Any, peer: Any, caplog: Any, how: BaseException, late: bool
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/open":
+            await send({"type": "websocket.accept"})
+            await receive()
+            await receive()
+        if late:
+            await asyncio.sleep(0)
+        raise how
+
+    async with serving(app, ws=ws, lifespan="off") as server:
+        async with peer(server) as client:
+            assert await client.shake_hands() == 500
+            await client.ended()
+        async with peer(server) as client:
+            assert await client.shake_hands("/open") == 101
+            client.text("x")
+            assert (await client.frame()).payload[:2] == (1011).to_bytes(2, "big")
+        assert server.server_state.in_flight == 0
+    assert caplog.text.count("Exception in ASGI application") == 2

@@ -247,9 +247,10 @@ FAILED = {"type": "lifespan.shutdown.failed", "message": "the pool is closed"}
         ),
         (KeyError("x"), "Exception in 'lifespan' protocol while the application was served.\n"),
         (SystemExit(7), "Exception in 'lifespan' protocol while the application was served.\n"),
+        (KeyboardInterrupt(), "Exception in 'lifespan' protocol while the application was served.\n"),
         (None, "The application's lifespan returned while the application was served."),
     ],
-    ids=["failed", "complete", "raised", "exit", "returned"],
+    ids=["failed", "complete", "raised", "exit", "interrupt", "returned"],
 )
 async def test_a_lifespan_that_ends_while_its_application_is_served(
     how: Any, said: str, kind: str, caplog: Any

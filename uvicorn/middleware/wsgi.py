@@ -67,7 +67,7 @@ class WSGIMiddleware:
         # HTTP_X_FORWARDED_FOR must not be what a client has sent as X_Forwarded_For, past every proxy.
         fields = [field for field in scope["headers"] if b"_" not in field[0]]
         inner = {**scope, "headers": fields, _KEY: exchange}
-        task = asyncio.ensure_future(self._adapter(inner, receive, exchange.send))
+        task = asyncio.ensure_future(self._adapt(inner, receive, exchange))
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -77,6 +77,13 @@ class WSGIMiddleware:
             raise
         if exchange.fault is not None:
             raise exchange.fault
+
+    async def _adapt(self, scope: Any, receive: ASGIReceiveCallable, exchange: _Exchange) -> None:
+        """The adapter's call. SystemExit and KeyboardInterrupt are kept: a task that raises one ends its loop."""
+        try:
+            await self._adapter(scope, receive, exchange.send)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            exchange.fault = exc
 
     def _call(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         """What the adapter takes for the application; runs in a thread."""
@@ -122,7 +129,7 @@ class _Exchange:
     def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         self.loop = asyncio.get_running_loop()
         self.receive: Any = receive
-        self.fault: Exception | None = None
+        self.fault: BaseException | None = None
         self.start_response: Any = None
         self._send: Any = send
         self._head: tuple[str, list[tuple[str, str]]] | None = None

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn._types import Message
 from uvicorn.errors import LifespanError, shown
+from uvicorn.worker.tasks import from_signal
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -117,7 +118,7 @@ class LifespanOn:
         except BaseException as exc:
             self.error_occurred = not isinstance(exc, asyncio.CancelledError)
             self._raised(exc)
-            if not isinstance(exc, (Exception, SystemExit)):
+            if isinstance(exc, (asyncio.CancelledError, GeneratorExit)) or from_signal(exc):
                 raise
         else:
             if self._served and not (self._stopping or self.failure or self.fault):

@@ -7,6 +7,7 @@ Fails by: `StartupError` when a loop was asked for by name and is not installed.
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import asyncio
 else:
     asyncio = Later("asyncio", globals())
+
+_log = logging.getLogger("uvicorn.error")
 
 T = TypeVar("T")
 LoopFactory = Callable[[], "asyncio.AbstractEventLoop"]
@@ -72,7 +75,7 @@ def run_in_loop(main: Coroutine[Any, Any, T], factory: LoopFactory | None, debug
         asyncio.set_event_loop(loop)
         if debug is not None:
             loop.set_debug(debug)
-        return loop.run_until_complete(main)
+        return _complete(loop, main)
     finally:
         try:
             _cancel_all(loop)
@@ -80,6 +83,37 @@ def run_in_loop(main: Coroutine[Any, Any, T], factory: LoopFactory | None, debug
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+
+def _complete(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
+    """Run until `main` is done. A task or a callback that an application has left to the loop ends neither by
+    SystemExit nor by KeyboardInterrupt, although a loop takes them for the end.
+
+    A task keeps what it raised for whoever waits for it, or asyncio tells of it; for a callback it is told here.
+    """
+    from uvicorn.worker.tasks import from_signal  # with asyncio, which a master does not import
+
+    task = loop.create_task(main)
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt) as exc:
+            if from_signal(exc) or (task.done() and not task.cancelled() and task.exception() is exc):
+                raise
+            if not _of_a_task(exc):
+                _log.error("Exception in a callback of the application\n", exc_info=exc)
+
+
+def _of_a_task(exc: BaseException) -> bool:
+    """Whether a coroutine has raised it: the first frame above those of the loop."""
+    import inspect
+
+    at = exc.__traceback__
+    while at is not None:
+        if at.tb_frame.f_code.co_flags & inspect.CO_COROUTINE:
+            return True
+        at = at.tb_next
+    return False
 
 
 def asyncio_run(

@@ -307,7 +307,7 @@ class Server(SignalHearing):
         state.on_uvloop = is_uvloop(asyncio.get_running_loop())
         state.outbox = Outbox()  # one that waits for a loop which is gone would wait for ever
         state.configure(self.config)
-        state.context = contextvars.copy_context() if self.config.reset_contextvars else None
+        state.context = contextvars.copy_context()
 
     def _log_started_message(self, listeners: list[socket.socket]) -> None:
         if self._master is None:  # a master says it once for all of its workers

@@ -5,6 +5,7 @@ Owns: plain data, changed by the server's one timer and by the connections. Must
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.worker.access import AccessLog
@@ -15,7 +16,6 @@ from uvicorn.worker.outbox import Outbox
 
 if TYPE_CHECKING:
     import asyncio
-    from contextvars import Context
 
     from uvicorn.config import Config
     from uvicorn.worker.http.reader import Shared
@@ -28,10 +28,10 @@ class ServerState:
     `connections` holds protocols (each has `shutdown()`), `tasks` the applications' unfinished tasks,
     `total_requests` counts requests begun, `in_flight` those whose application has not returned.
     `now` is the worker's coarse clock: seconds of `time.monotonic()`, renewed at every tick. `admission` is None while
-    any number of requests may be in flight. `context`: where every call of the application begins anew; None leaves it
-    to the loop. `closes`: each answer is the last of its connection. `shared`: what the connections' readers have in
-    common, made by the first. `alone`: no server has prepared it, as when a program makes a protocol itself
-    (`standalone`), which has a pulse of its own then. `gave_up`: the server cancels what is in work.
+    any number of requests may be in flight. `context`: the server's, in which its callbacks run and of which every call
+    of the application gets a copy. `closes`: each answer is the last of its connection. `shared`: what the connections'
+    readers have in common, made by the first. `alone`: no server has prepared it, as when a program makes a protocol
+    itself (`standalone`), which has a pulse of its own then. `gave_up`: the server cancels what is in work.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class ServerState:
         self.closes = False
         self.logs_access = False
         self.access = AccessLog()
-        self.context: Context | None = None
+        self.context = copy_context()
         self.limits = Limits()
         self.admission: Admission | None = None
         self.told_no_upgrade = False

@@ -26,7 +26,6 @@ from uvicorn.worker.admission import Admission
 from uvicorn.worker.carrier import Carrier, meet
 from uvicorn.worker.familiar import FamiliarConnection
 from uvicorn.worker.http import cycle
-from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
 from uvicorn.worker.http.limits import Verdict, Wait, Watch
@@ -34,7 +33,7 @@ from uvicorn.worker.http.reader import Part, RequestReader, Shared
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, STARTED, WAITING, Stream
 from uvicorn.worker.state import ServerState
-from uvicorn.worker.tasks import begin
+from uvicorn.worker.tasks import begin, raised
 from uvicorn.worker.tls import all_sent
 from uvicorn.worker.websockets.handshake import Refused, wants_websocket
 from uvicorn.worker.websockets.upgrade import take_over
@@ -101,8 +100,6 @@ class Connection(FamiliarConnection, Carrier):
         self.config = config
         super().__init__(server_state, _loop or asyncio.get_running_loop())
         self._app = config.loaded_app
-        if server_state.context is not None:
-            self._app = InFreshContext(self._app, server_state.context)
         self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
         self._stream: Stream | None = None
         self._fresh = True
@@ -292,19 +289,13 @@ class Connection(FamiliarConnection, Carrier):
 
     def _start(self, stream: Stream) -> None:
         """Call the application. Where the loop allows it runs at once, and most are done when this returns."""
-        try:
-            task = begin(self._app(stream.scope, stream.receive, stream.send), self.loop)
-        except (Exception, SystemExit) as exc:
-            self._state.in_flight -= 1
-            if self._state.admission is not None:
-                self._make_room(self._state.admission)
-            self._app_failed(stream, exc)
-            return
+        state = self._state
+        task = begin(self._app, stream.scope, stream.receive, stream.send, self.loop, state.context)
         if task.done():
             self._app_done(stream, task)
             del task  # as there: this frame is below the application's
             return
-        tasks = self._state.tasks
+        tasks = state.tasks
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         task.add_done_callback(partial(self._app_done, stream))
@@ -401,7 +392,7 @@ class Connection(FamiliarConnection, Carrier):
             # This frame is in the traceback now. If it held the task, the exception and the task would keep each other,
             # and what the application had open with them: a generator's `finally` would wait for the garbage collector.
             del task
-            self._app_failed(stream, exc)
+            self._app_failed(stream, raised(exc))
         else:
             if stream.phase != COMPLETE:
                 if not stream.is_lost:

@@ -33,13 +33,12 @@ from uvicorn.worker import standalone
 from uvicorn.worker.access import shown, shown_target
 from uvicorn.worker.carrier import Carrier, meet
 from uvicorn.worker.familiar import FamiliarSession
-from uvicorn.worker.http.context import InFreshContext
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import as_bytes, plain_response, switching_head
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.stream import TURN
 from uvicorn.worker.state import ServerState
-from uvicorn.worker.tasks import begin
+from uvicorn.worker.tasks import begin, raised
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
 from uvicorn.worker.websockets.denial import Denial
 from uvicorn.worker.websockets.handshake import OURS, Offer, Refused, accept_fields
@@ -123,8 +122,6 @@ class Session(FamiliarSession, Carrier):
         self._write_waiter: asyncio.Future[None] | None = None
         self.full = False
         self._app = config.loaded_app
-        if state.context is not None:
-            self._app = InFreshContext(self._app, state.context)
         self._request = _UNREAD
         self._offer: Offer | None = None
         self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
@@ -161,11 +158,7 @@ class Session(FamiliarSession, Carrier):
         self._counted = True
         scope = self._scope()
         self._entry = state.access.follow(self._request, scope, self._ends.believed())
-        try:
-            task = begin(self._app(scope, self.receive, self.send), self.loop)
-        except (Exception, SystemExit) as exc:
-            self._failed(exc)
-            return
+        task = begin(self._app, scope, self.receive, self.send, self.loop, state.context)
         if task.done():
             self._app_done(task)
             del task  # as there: this frame is below the application's
@@ -528,7 +521,7 @@ class Session(FamiliarSession, Carrier):
             self._failed(None)
         except BaseException as exc:
             del task  # or this frame, which is in the traceback, would keep task and exception alive
-            self._failed(exc)
+            self._failed(raised(exc))
         else:
             if result is not None:
                 _log.error("ASGI callable should return None, but returned '%s'.", result)
