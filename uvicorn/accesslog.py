@@ -33,9 +33,6 @@ NAMES = (UVICORN, *FORMATS, "json")
 LONGEST = 1024
 """Bytes of a header's value that a line has."""
 
-CLIENT_LEFT = 499
-"""What stands for a status when the client left before there was one (nginx's number)."""
-
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ATOM = re.compile(r"%(?:%|\(([^)]*)\)(-?[0-9]*(?:\.[0-9]+)?)[sd]|)")
 _FIELD = re.compile(r"\{([^{}]+)\}([ieo])")

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from uvicorn.worker.http.followed import Entry
     from uvicorn.worker.http.stream import Stream
 
+CLIENT_LEFT = 499
+"""What stands for a status when the client left before there was one (nginx's number)."""
+
 MESSAGE = '%s - "%s %s HTTP/%s" %d'
 
 _INFO = logging.INFO

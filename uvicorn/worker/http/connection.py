@@ -19,11 +19,12 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from uvicorn.errors import BadRequest, ClientDisconnected
+from uvicorn.errors import BadRequest
 from uvicorn.worker import standalone
-from uvicorn.worker.access import shown, shown_target
+from uvicorn.worker.access import CLIENT_LEFT, shown, shown_target
 from uvicorn.worker.admission import Admission
 from uvicorn.worker.carrier import Carrier, meet
+from uvicorn.worker.departure import is_departure
 from uvicorn.worker.familiar import FamiliarConnection
 from uvicorn.worker.http import cycle
 from uvicorn.worker.http.fields import Request, request_line
@@ -178,6 +179,8 @@ class Connection(FamiliarConnection, Carrier):
             self._state.admission.leave(self)
         stream, self._stream = self._stream, None
         if stream is not None:
+            if self.logs_access and stream.phase in (WAITING, STARTED) and not self._state.gave_up:
+                self.log_access(stream, CLIENT_LEFT)
             stream.lost()
         self.reader.forget()
         self.reader.pending = b""
@@ -395,7 +398,7 @@ class Connection(FamiliarConnection, Carrier):
             self._app_failed(stream, raised(exc))
         else:
             if stream.phase != COMPLETE:
-                if not stream.is_lost:
+                if not (stream.is_lost or stream.heard_end):
                     what = "starting" if stream.phase == WAITING else "completing"
                     _log.error("ASGI callable returned without %s response.", what)
                 self._app_failed(stream, None)
@@ -403,14 +406,22 @@ class Connection(FamiliarConnection, Carrier):
                 _log.error("ASGI callable should return None, but returned '%s'.", result)
 
     def _app_failed(self, stream: Stream, exc: BaseException | None) -> None:
-        """Answer 500 while nothing was sent, else close: a second head is never sent."""
-        if stream.is_lost and _says_disconnected(exc):
+        """Answer 500 while nothing was sent, else close: a second head is never sent. An application that was told that
+        its client has left owes it no answer."""
+        departed = (stream.is_lost or stream.heard_end) and (exc is None or is_departure(exc))
+        if departed:
             _log.debug("The client left before the response was complete.")
         elif exc is not None:
             _log.error("Exception in ASGI application\n", exc_info=exc)
         if stream.is_lost or stream.phase == COMPLETE:
             return
         self.closing = True
+        if departed and stream.phase in (WAITING, STARTED):
+            if self._eof:
+                self.close()
+            else:  # the server said so, because its time is over
+                self._answer(stream, 503, "Service Unavailable", [])
+            return
         if stream.phase in (WAITING, STARTED):
             self._answer(stream, 500, "Internal Server Error", [])
         elif stream.unbounded:
@@ -588,13 +599,6 @@ def _forget_unsent(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _says_disconnected(exc: BaseException | None) -> bool:
-    """Whether this is our ClientDisconnected, or what a framework made of it (Starlette: `ClientDisconnect`)."""
-    if exc is not None and type(exc).__name__ == "ClientDisconnect":
-        exc = exc.__cause__ or exc.__context__
-    return isinstance(exc, ClientDisconnected)
 
 
 def _peer(stream: Stream) -> str:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-from uvicorn.accesslog import CLIENT_LEFT, Exchange
+from uvicorn.accesslog import Exchange
 from uvicorn.errors import BadRequest
-from uvicorn.worker.access import AccessLog
+from uvicorn.worker.access import CLIENT_LEFT, AccessLog
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import BODILESS

@@ -72,7 +72,8 @@ class Stream:
     """`receive` and `send` of one request.
 
     `left`: the bytes that Content-Length announced and that were not sent yet. Some are left after the last part of a
-    response that is too short: its connection cannot be used again.
+    response that is too short: its connection cannot be used again. `heard_end`: `receive` has said http.disconnect
+    while the response was not complete.
     """
 
     __slots__ = (
@@ -88,6 +89,7 @@ class Stream:
         "body_complete",
         "continue_due",
         "default",
+        "heard_end",
         "hung_up",
         "is_lost",
         "keep_alive",
@@ -115,6 +117,7 @@ class Stream:
         self.body_complete = body_complete
         self.continue_due = request.expect_continue
         self.hung_up = False
+        self.heard_end = False
         self.is_lost = False
         self._start: Message | None = None
         self._body: list[bytes] = []
@@ -176,6 +179,7 @@ class Stream:
             if self._body_size or (self.body_complete and not self._end_told):
                 return self._take()
             if self.hung_up:
+                self.heard_end = True
                 return {"type": "http.disconnect"}
             if self.continue_due:  # RFC 9110, 10.1.1: when the application first asks for the body
                 self.continue_due = False

@@ -30,8 +30,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uvicorn._types import Message
 from uvicorn.errors import BadRequest, ClientDisconnected
 from uvicorn.worker import standalone
-from uvicorn.worker.access import shown, shown_target
+from uvicorn.worker.access import CLIENT_LEFT, shown, shown_target
 from uvicorn.worker.carrier import Carrier, meet
+from uvicorn.worker.departure import is_departure
 from uvicorn.worker.familiar import FamiliarSession
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import as_bytes, plain_response, switching_head
@@ -254,6 +255,8 @@ class Session(FamiliarSession, Carrier):
         self._state.connections.discard(self)
         self._answered()
         self._log_closed()
+        if self._phase == CONNECTING:
+            _log.info('%s - "WebSocket %s" %d', self._peer(), self._path(), CLIENT_LEFT)
         if self._entry is not None:
             self._entry.end(whole=False)
         self._phase = CLOSED
@@ -530,7 +533,7 @@ class Session(FamiliarSession, Carrier):
             self._end(1000)
 
     def _failed(self, exc: BaseException | None) -> None:
-        if self._phase in (CLOSED, CLOSING) and _says_disconnected(exc):
+        if self._phase in (CLOSED, CLOSING) and exc is not None and is_departure(exc):
             _log.debug("The client left before the application did.")
         elif exc is not None:
             _log.error("Exception in ASGI application\n", exc_info=exc)
@@ -650,11 +653,6 @@ def _as_bytes(data: Any) -> bytes:
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
     raise TypeError(f"A WebSocket message is text or bytes, not {type(data).__name__}.")
-
-
-def _says_disconnected(exc: BaseException | None) -> bool:
-    """Whether this is our ClientDisconnected, or what a framework made of a disconnect (Starlette)."""
-    return isinstance(exc, ClientDisconnected) or type(exc).__name__ == "WebSocketDisconnect"
 
 
 def _status_text(status: int) -> str:

@@ -1,0 +1,347 @@
+"""A client that leaves while its request is served: nobody's fault, and 499 in the log. A real fault stays one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from uvicorn.accesslog import RequestFormatter
+from uvicorn.errors import ClientDisconnected
+from uvicorn.worker.departure import is_departure
+
+GET = b"GET /left?a=b HTTP/1.1\r\nHost: a\r\n\r\n"
+START = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+# -- what an exception says ------------------------------------------------------------------------------------
+
+
+class Group(Exception):
+    """As an ExceptionGroup, which Python 3.10 has not."""
+
+    def __init__(self, *exceptions: BaseException) -> None:
+        super().__init__()
+        self.exceptions = exceptions
+
+
+class ClientDisconnect(Exception):
+    """As Starlette has it."""
+
+
+class HTTPException(Exception):
+    status_code = 404
+
+
+def made(raise_it: Callable[[], Any]) -> BaseException:
+    try:
+        raise_it()
+    except BaseException as exc:
+        return exc
+    raise AssertionError("nothing was raised")
+
+
+def inside(outer: BaseException, raised: BaseException, cause: Any = False) -> BaseException:
+    """What comes of raising `raised` while `outer` is handled."""
+
+    def both() -> None:
+        try:
+            raise outer
+        except BaseException:
+            if cause is False:
+                raise raised  # noqa: B904  (that is what it is about)
+            raise raised from cause
+
+    return made(both)
+
+
+GONE = ClientDisconnected
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: GONE(),
+        lambda: ClientDisconnect(),
+        lambda: type("Ours", (ClientDisconnect,), {})(),
+        lambda: inside(GONE(), ClientDisconnect()),
+        lambda: inside(GONE(), ValueError("in the middleware"), cause=GONE()),
+        lambda: inside(GONE(), ValueError(), cause=inside(GONE(), KeyError(), cause=GONE())),
+        lambda: Group(GONE(), Group(GONE(), ClientDisconnect())),
+        lambda: inside(GONE(), ValueError(), cause=Group(GONE())),
+        lambda: inside(asyncio.CancelledError(), GONE()),
+        lambda: inside(HTTPException(), GONE()),
+        lambda: inside(KeyError(), GONE(), cause=None),
+    ],
+)
+def test_a_departure(make: Callable[[], BaseException]) -> None:
+    assert is_departure(make())
+
+
+def itself() -> BaseException:
+    exc = ValueError()
+    exc.__cause__ = exc
+    return exc
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ValueError(),
+        lambda: OSError(),
+        lambda: Group(GONE(), ValueError()),
+        lambda: Group(),
+        lambda: inside(GONE(), NameError("a slip in the handler")),
+        lambda: inside(GONE(), ValueError(), cause=KeyError()),
+        lambda: inside(GONE(), ClientDisconnect(), cause=KeyError()),
+        lambda: inside(FileNotFoundError(), ClientDisconnect()),
+        lambda: inside(ZeroDivisionError(), GONE()),
+        lambda: inside(inside(ZeroDivisionError(), GONE()), ClientDisconnect()),
+        itself,
+    ],
+)
+def test_a_fault(make: Callable[[], BaseException]) -> None:
+    assert not is_departure(make())
+
+
+# -- requests --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Any]]:
+    """The arguments of the access lines so far."""
+    caplog.set_level(logging.DEBUG)
+    return lambda: [record.args for record in caplog.records if record.name == "uvicorn.access"]
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def hears(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def returns(exc: BaseException | None) -> None:
+    if exc is not None:
+        raise exc
+
+
+ENDS: Any = {
+    "returns": lambda: None,
+    "raises": lambda: returns(ClientDisconnect()),
+    "wraps": lambda: returns(inside(GONE(), RuntimeError("in a middleware"), cause=GONE())),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("leave", ["fin", "reset"])
+async def test_an_application_that_hears_of_it_and_ends(
+    make_peer: Any, caplog: Any, told: Any, leave: str, end: str
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await hears(receive)
+        ENDS[end]()
+
+    peer = make_peer(app)
+    peer.connection.logs_access = True
+    peer.send(GET)
+    await peer.turns()
+    if leave == "fin":
+        peer.send_eof()
+    else:
+        peer.drop()
+    await peer.closed()
+    await peer.until(lambda: not peer.state.tasks)
+    await peer.turns()
+    assert not peer.transport.output
+    assert [args[1:] for args in told()] == [("GET", "/left?a=b", "1.1", 499)]
+    assert errors(caplog) == [] and peer.state.in_flight == 0
+
+
+async def test_a_response_that_had_begun_keeps_its_status(make_peer: Any, caplog: Any, told: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        await hears(receive)
+
+    peer = make_peer(app)
+    peer.connection.logs_access = True
+    peer.send(GET)
+    await peer.turns()
+    peer.send_eof()
+    await peer.closed()
+    assert [args[-1] for args in told()] == [200]
+    assert errors(caplog) == []
+
+
+async def test_who_answers_all_the_same_is_heard(make_peer: Any, caplog: Any, told: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await hears(receive)
+        await send(START)
+        await send({"type": "http.response.body", "body": b"still"})
+
+    peer = make_peer(app)
+    peer.connection.logs_access = True
+    peer.send(GET)
+    await peer.turns()
+    peer.send_eof()
+    await peer.closed()
+    assert [response.body for response in peer.responses()] == [b"still"]
+    assert [args[-1] for args in told()] == [200] and errors(caplog) == []
+
+
+@pytest.mark.parametrize("leave", ["fin", "reset"])
+async def test_a_fault_behind_it_stays_one(make_peer: Any, caplog: Any, leave: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await hears(receive)
+            raise GONE
+        except OSError:
+            raise NameError("a slip") from KeyError("its cause")
+
+    peer = make_peer(app)
+    peer.send(GET)
+    await peer.turns()
+    if leave == "fin":
+        peer.send_eof()
+    else:
+        peer.drop()
+    await peer.closed()
+    await peer.until(lambda: not peer.state.tasks)
+    await peer.turns()
+    assert errors(caplog) == ["Exception in ASGI application\n"]
+    assert [response.status for response in peer.responses()] == ([500] if leave == "fin" else [])
+
+
+async def test_who_was_not_told_owes_an_answer(make_peer: Any, caplog: Any) -> None:
+    """The client has closed its half, and may still read."""
+    now = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await now.wait()
+
+    peer = make_peer(app)
+    peer.send(GET)
+    await peer.turns()
+    peer.send_eof()
+    now.set()
+    await peer.closed()
+    assert [response.status for response in peer.responses()] == [500]
+    assert errors(caplog) == ["ASGI callable returned without starting response."]
+
+
+async def test_who_was_told_by_the_server_leaves_its_client_a_503(make_peer: Any, caplog: Any, told: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await hears(receive)
+
+    peer = make_peer(app)
+    peer.connection.logs_access = True
+    peer.send(GET)
+    await peer.turns()
+    peer.connection.disconnect()
+    await peer.closed()
+    assert [response.status for response in peer.responses()] == [503]
+    assert [args[-1] for args in told()] == [503] and errors(caplog) == []
+
+
+# -- the whole way ---------------------------------------------------------------------------------------------
+
+
+def leave(client: Any, how: str) -> None:
+    sock = client.writer.get_extra_info("socket")
+    if how == "reset":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.writer.close()
+
+
+@pytest.mark.parametrize("how", ["fin", "reset"])
+async def test_json_says_that_it_was_cut(serving: Any, connect: Any, loop_factory: Any, caplog: Any, how: str) -> None:
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(self.format(record))
+            over.set()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        begun.set()
+        await hears(receive)
+
+    said: list[str] = []
+    handler, log = Told(), logging.getLogger("uvicorn.access")
+    handler.setFormatter(RequestFormatter("json"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        async with serving(app, lifespan="off") as server, connect(server) as client:
+            client.ask("/left")
+            await begun.wait()
+            leave(client, how)
+            await over.wait()
+    finally:
+        log.removeHandler(handler)
+    (line,) = [json.loads(one) for one in said]
+    assert (line["status"], line["complete"], line["bytes"], line["path"]) == (499, False, 0, "/left")
+    assert errors(caplog) == []
+
+
+@pytest.mark.parametrize("path", ["/body", "/stream", "/through", "/late"])
+async def test_starlette(serving: Any, connect: Any, caplog: Any, told: Any, path: str) -> None:
+    """Every way in which it makes something of a disconnect."""
+    applications = pytest.importorskip("starlette.applications")
+    base = pytest.importorskip("starlette.middleware.base")
+    responses = pytest.importorskip("starlette.responses")
+    begun, left = asyncio.Event(), asyncio.Event()
+
+    async def body(request: Any) -> Any:
+        begun.set()
+        return responses.JSONResponse(await request.json())
+
+    async def parts() -> Any:
+        begun.set()
+        while True:
+            yield b"x" * 65536
+            await asyncio.sleep(0)
+
+    async def stream(request: Any) -> Any:
+        return responses.StreamingResponse(parts())
+
+    async def late(request: Any) -> Any:
+        begun.set()
+        while not await request.is_disconnected():
+            await asyncio.sleep(0)
+        return responses.PlainTextResponse("too late")
+
+    class Through(base.BaseHTTPMiddleware):  # type: ignore[misc,name-defined]
+        async def dispatch(self, request: Any, call_next: Any) -> Any:
+            return await call_next(request)
+
+    inner = applications.Starlette()
+    for route, endpoint in (("/body", body), ("/stream", stream), ("/through", stream), ("/late", late)):
+        inner.router.add_route(route, endpoint, methods=["GET", "POST"])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await (Through(inner) if scope["path"] == "/through" else inner)(scope, receive, send)
+        finally:
+            left.set()
+
+    async with serving(app, lifespan="off") as server:
+        async with connect(server) as client:
+            client.send(f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{{".encode())
+            await begun.wait()
+            leave(client, "reset")
+            await left.wait()
+        while server.server_state.tasks:
+            await asyncio.sleep(0)
+    assert errors(caplog) == []
+    assert [args[-1] for args in told()] == [200 if path in ("/stream", "/through") else 499]
