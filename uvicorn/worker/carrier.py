@@ -3,11 +3,16 @@
 Answers leave with those of other connections at the end of the loop's turn (`outbox`). Owns: the transport, and what
 was not given to it yet. Must not: know HTTP, a frame, ASGI, or why a connection ends. Fails by: nothing. Once the
 transport closes nobody finds room any more, until the connection is lost.
+
+An application writes and reads on in its own context, and asyncio keeps the context of whoever asks it to call back:
+what comes later, which may be another client's request, would be served in it. So whatever is asked of the loop or of a
+transport is asked for in the server's context. uvloop's transports keep the one in which they were made.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.addresses import address
@@ -48,13 +53,21 @@ class Carrier(asyncio.Protocol):
         self._more: list[bytes] | None = None
         self._held = 0
 
+    def soon(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Call it in the next turn of the loop, in the server's context."""
+        self.loop.call_soon(callback, *arguments, context=self._state.context.copy())
+
+    def _as_server(self, call: Callable[..., object], *arguments: Any) -> None:
+        """Call it now, in the server's context."""
+        self._state.context.copy().run(call, *arguments)
+
     # -- out ---------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
         if self._out:
             self._append(data)
-        elif len(data) <= JOIN_LIMIT and self._state.outbox.takes(self, self.loop.call_soon):
+        elif len(data) <= JOIN_LIMIT and self._state.outbox.takes(self, self.soon):
             self._out = data
         else:
             self._write(data)
@@ -70,7 +83,7 @@ class Carrier(asyncio.Protocol):
         elif self._out:
             self._more = [*(self._more or ()), *parts]
             self.flush()
-        elif not self._state.outbox.takes(self, self.loop.call_soon):
+        elif not self._state.outbox.takes(self, self.soon):
             self._write_all(parts)
         elif head:
             self._out, self._more, self._held = head, [body], len(body)
@@ -106,16 +119,20 @@ class Carrier(asyncio.Protocol):
         """
         if self.transport.is_closing():
             self.writable = False
-        else:
+        elif self._state.on_uvloop:
             self.transport.write(data)
+        else:
+            self._as_server(self.transport.write, data)
 
     def _write_all(self, parts: tuple[bytes, ...]) -> None:
         if self.transport.is_closing():
             self.writable = False
             return
-        self.transport.writelines(parts)
-        if not self._state.on_uvloop:  # asyncio forgets to pause its protocol there (3.12, 3.13): this makes it look
-            self.transport.set_write_buffer_limits()
+        if self._state.on_uvloop:
+            self.transport.writelines(parts)
+        else:
+            self._as_server(self.transport.writelines, parts)
+            self.transport.set_write_buffer_limits()  # asyncio forgets to pause its protocol (3.12, 3.13): it looks now
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -129,7 +146,7 @@ class Carrier(asyncio.Protocol):
         """Close once everything is written."""
         self.flush()
         if not self.transport.is_closing():  # asyncio's TLS transport could not be aborted after a second `close`
-            self.transport.close()
+            self._as_server(self.transport.close)
 
     # -- in ----------------------------------------------------------------------------------------------------
 
@@ -142,7 +159,7 @@ class Carrier(asyncio.Protocol):
         if not self._reading:
             self._reading = True
             if not self.transport.is_closing():
-                self.transport.resume_reading()
+                self._as_server(self.transport.resume_reading)
 
 
 def meet(ends: Endpoints, transport: asyncio.BaseTransport, config: Config) -> Any:

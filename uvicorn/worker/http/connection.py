@@ -170,7 +170,7 @@ class Connection(FamiliarConnection, Carrier):
         if stream is not None:
             stream.hang_up()
         else:  # between two pipelined requests, or in the middle of a head: `_next` tells
-            self.loop.call_soon(self._next)
+            self.soon(self._next)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -193,7 +193,7 @@ class Connection(FamiliarConnection, Carrier):
         if self._stream is not None:
             self._stream.resume_writing()
         elif self.reader.pending:
-            self.loop.call_soon(self._next)
+            self.soon(self._next)
 
     # -- requests ----------------------------------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ class Connection(FamiliarConnection, Carrier):
             served = 0
             while self._stream is None and reader.pending and self.writable and not self.transport.is_closing():
                 if served == TURN:  # one client's pipeline must not hold up the others
-                    self.loop.call_soon(self._next)
+                    self.soon(self._next)
                     return
                 request = reader.head()
                 if request is None:
@@ -259,7 +259,7 @@ class Connection(FamiliarConnection, Carrier):
     def _make_room(self, admission: Admission) -> None:
         """A place is free. It is not given away here: the next application would be nested in this one."""
         if admission.waiting:
-            self.loop.call_soon(self._state.admit_next)
+            self.soon(self._state.admit_next)
 
     def _upgrade(self, request: Request) -> bool:
         """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
@@ -373,7 +373,7 @@ class Connection(FamiliarConnection, Carrier):
         if self.reader.pending or self._eof:
             # Not from here: this runs inside the application's `send`, and a chain of pipelined requests would
             # nest one application in the other.
-            self.loop.call_soon(self._next)
+            self.soon(self._next)
         elif not self._reading:
             self._resume()
 
@@ -425,7 +425,7 @@ class Connection(FamiliarConnection, Carrier):
         if stream.phase in (WAITING, STARTED):
             self._answer(stream, 500, "Internal Server Error", [])
         elif stream.unbounded:
-            self.transport.abort()  # a clean end would make the part look like the whole
+            self._as_server(self.transport.abort)  # a clean end would make the part look like the whole
         else:
             self.close()
 
@@ -486,7 +486,7 @@ class Connection(FamiliarConnection, Carrier):
             try:
                 self.transport.write_eof()
             except OSError:
-                self.transport.abort()  # the peer is gone, and the loop has not heard of it yet
+                self._as_server(self.transport.abort)  # the peer is gone, and the loop has not heard of it yet
             self._resume()
         elif self._ends.tls is not None:  # it has no half to close: `sweep` closes the whole
             self.flush()
@@ -515,7 +515,7 @@ class Connection(FamiliarConnection, Carrier):
     def abort(self) -> None:
         """Close without waiting for anything."""
         self.closing = True
-        self.transport.abort()
+        self._as_server(self.transport.abort)
 
     def sweep(self, now: float, keep_alive: float) -> None:
         """End what was idle or slow for too long. Called by the worker's one timer; `now` and limits in seconds."""
@@ -588,7 +588,7 @@ class Connection(FamiliarConnection, Carrier):
         """Closing TLS waits for the peer's word, which many never say: go once everything was sent, seen twice."""
         if all_sent(self.transport) or quiet > PARTING:
             if self._sent:
-                self.transport.abort()
+                self._as_server(self.transport.abort)
             self._sent = True
         else:
             self._sent = False

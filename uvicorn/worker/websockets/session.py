@@ -312,16 +312,16 @@ class Session(FamiliarSession, Carrier):
         if self.transport.is_closing():
             failed = False
         elif answer:
-            self.transport.write(answer)
+            self._write(answer)
         if failed and self.transport.can_write_eof():
             # The peer still sends: closing now would reset the connection under the close frame.
             try:
                 self.transport.write_eof()
             except OSError:
-                self.transport.abort()  # the peer is gone, and the loop has not heard of it yet
+                self._as_server(self.transport.abort)  # the peer is gone, and the loop has not heard of it yet
             self._resume()
         else:
-            self.transport.close()
+            self.close()
         self._wakeup.wake()
         self._wake_writer()
 
@@ -470,7 +470,7 @@ class Session(FamiliarSession, Carrier):
             self._entry.answered(101, 0, head)
         self.write(head)
         if self._early:
-            self.loop.call_soon(self.data_received, b"")
+            self.soon(self.data_received, b"")
         self._resume()
 
     def _deny_plainly(self, status: int, text: str) -> None:
@@ -501,8 +501,7 @@ class Session(FamiliarSession, Carrier):
             _log.info('%s - "WebSocket %s" %d', self._peer(), self._path(), status)
         _log.info("connection rejected (%s)", _status_text(status))
         self._closed = (1006, None)
-        self.flush()
-        self.transport.close()
+        self.close()
         self._wakeup.wake()
 
     # -- closing -----------------------------------------------------------------------------------------------
@@ -545,7 +544,7 @@ class Session(FamiliarSession, Carrier):
         if phase == CONNECTING or (phase == DENYING and self._denial is not None and not self._denial.begun):
             self._deny_plainly(500, "Internal Server Error")
         elif phase == DENYING:
-            self.transport.abort()
+            self._as_server(self.transport.abort)
         elif phase == OPEN:
             self._close(code, "")
         self._deaf = True
@@ -557,7 +556,7 @@ class Session(FamiliarSession, Carrier):
         """The queue is not used any more: what still comes is read only to find the peer's close frame."""
         if self.full:
             self.full = False
-            self.loop.call_soon(self.data_received, b"")
+            self.soon(self.data_received, b"")
         self._resume()
 
     # -- what the server calls ---------------------------------------------------------------------------------
@@ -572,11 +571,11 @@ class Session(FamiliarSession, Carrier):
                 self._ping_or_fail(now)
         elif phase in (CLOSING, CLOSED):
             if now - self.active_at > self.close_timeout:
-                self.transport.abort()
+                self._as_server(self.transport.abort)
         elif phase == READING and now - self.active_at > self._state.limits.header_time:
             self.close()
         elif phase == DENYING and not self.writable and now - self.active_at > STALLED_SECONDS:
-            self.transport.abort()
+            self._as_server(self.transport.abort)
 
     def _ping_or_fail(self, now: float) -> None:
         interval, timeout = self.config.ws_ping_interval, self.config.ws_ping_timeout
@@ -618,7 +617,7 @@ class Session(FamiliarSession, Carrier):
 
     def abort(self) -> None:
         """Close without waiting for anything."""
-        self.transport.abort()
+        self._as_server(self.transport.abort)
 
     def in_work(self, now: float) -> str:
         """What a report of a hang says of this session."""
