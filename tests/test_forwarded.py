@@ -214,7 +214,7 @@ def test_a_websocket_has_its_own_schemes() -> None:
 def test_the_setting(value: Any, fields: set[bytes]) -> None:
     config = Config("app:app", log_config=None, forwarded_headers=value)
     config.load_components()
-    assert config.proxies is not None and config.proxies.fields == fields
+    assert config._proxies is not None and config._proxies.fields == fields
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def shown(server: ssl.SSLContext, authority: Any) -> str:
 
 def test_without_files_there_is_no_tls() -> None:
     config = loaded()
-    assert (config.is_ssl, config.ssl, config.certificate) == (False, None, None)
+    assert (config.is_ssl, config.ssl, config._certificate) == (False, None, None)
 
 
 def test_load_makes_the_context(pair: Any, authority: Any) -> None:
@@ -222,7 +222,7 @@ def test_a_factory_may_change_ours(pair: Any, authority: Any) -> None:
     config = loaded(**pair, ssl_context_factory=factory)
     assert config.ssl is not None and config.ssl.minimum_version is ssl.TLSVersion.TLSv1_3
     assert handshake(config.ssl, authority.client()).version()
-    assert (config.certificate, config.server_cert) == (None, None)
+    assert (config._certificate, config.server_cert) == (None, None)
 
 
 def test_a_factory_needs_no_files(pair: Any) -> None:
@@ -257,8 +257,8 @@ def test_make_default_tells_what_is_missing() -> None:
 
 
 def watched(config: Config) -> tuple[CertificateFiles, ssl.SSLContext]:
-    assert config.certificate is not None and config.ssl is not None
-    return config.certificate, config.ssl
+    assert config._certificate is not None and config.ssl is not None
+    return config._certificate, config.ssl
 
 
 def test_nothing_changes_nothing(pair: Any, caplog: Any) -> None:

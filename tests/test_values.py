@@ -177,9 +177,9 @@ async def test_limits_of_none_let_everybody_in(serving: Any, connect: Any) -> No
 
 def test_an_environment_file_that_is_not_there_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "uvicorn.error")
-    assert Config("app:app", env_file="", log_config=None).environment is None
+    assert Config("app:app", env_file="", log_config=None)._environment is None
     assert caplog.messages == []
-    assert Config("app:app", env_file="nowhere.env", log_config=None).environment is None
+    assert Config("app:app", env_file="nowhere.env", log_config=None)._environment is None
     assert caplog.messages == ["There is no environment file 'nowhere.env': going on without it."]
 
 

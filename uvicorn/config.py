@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 from uvicorn import application, logconfig, logfiles, sockets, tls, values
 from uvicorn import headers as fields
 from uvicorn._later import imported_when_asked
+from uvicorn._replaceable import replaceable
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
 from uvicorn.application import InterfaceType as InterfaceType
 from uvicorn.environment import EnvironmentFile
@@ -607,8 +608,8 @@ class Config:
         self.loaded = False
         self.loaded_app: ASGI3Application
         self.ssl: ssl.SSLContext | None = None
-        self.certificate: tls.CertificateFiles | None = None
-        self.proxies: proxies.TrustedProxies | None = None
+        self._certificate: tls.CertificateFiles | None = None
+        self._proxies: proxies.TrustedProxies | None = None
         self.http_protocol_class: type[asyncio.Protocol]
         self.ws_protocol_class: type[asyncio.Protocol] | None = None
         self.lifespan_class: type[Any]
@@ -616,7 +617,7 @@ class Config:
         self.closes = False
         """Whether each answer ends its connection."""
         self._raising = False
-        self.environment: EnvironmentFile | None = None
+        self._environment: EnvironmentFile | None = None
         self._logs_in_part = False
         remarks = self._settle()
         self._check()
@@ -653,7 +654,7 @@ class Config:
             remarks.append(f"There is no environment file {os.fspath(self.env_file)!r}: going on without it.")
             self.env_file = None
         if self.env_file is not None:
-            self.environment = EnvironmentFile(self.env_file)
+            self._environment = EnvironmentFile(self.env_file)
             self.reread()
         self.workers = _worker_count(self.workers)
         self.forwarded_allow_ips = _trusted_list(self.forwarded_allow_ips)
@@ -701,7 +702,7 @@ class Config:
         if self.uds is not None and self.fd is not None:
             raise ConfigError("--uds and --fd cannot be used together: choose one.")
 
-    @property
+    @replaceable
     def needs_master(self) -> bool:
         """Whether a master is wanted: asked for, several workers, PID 1, or a service manager that is notified."""
         if self.should_reload:
@@ -723,11 +724,11 @@ class Config:
 
     def reread(self) -> Config:
         """For a reload: these settings, and the environment file as it is now. Raises ConfigError."""
-        if self.environment is not None:
-            self.environment.apply()
+        if self._environment is not None:
+            self._environment.apply()
         return self
 
-    @property
+    @replaceable
     def worker_memory(self) -> int:
         """Bytes above which a worker is to be replaced; 0 for no limit."""
         if self.limit_worker_memory is None:
@@ -753,7 +754,7 @@ class Config:
         """Whether files are watched. What an application given as an object came from, nobody knows."""
         return self.reload and isinstance(self.app, str)
 
-    @property
+    @replaceable
     def drain_seconds(self) -> float:
         """The whole time a stop may take, in seconds."""
         if self.timeout_graceful_shutdown is None:
@@ -768,14 +769,10 @@ class Config:
     def is_ssl(self) -> bool:
         return bool(self.ssl_keyfile or self.ssl_certfile or self.ssl_context_factory)
 
-    @property
+    @replaceable
     def server_cert(self) -> str | None:
         """The certificate that clients are shown, in PEM form; None without TLS or with a context of the program's."""
-        return None if self.certificate is None else self.certificate.pem
-
-    def url(self, sock: socket.socket) -> str:
-        """What a person can open, or the path of a Unix socket."""
-        return sockets.describe(sock, "https" if self.is_ssl else "http")
+        return None if self._certificate is None else self._certificate.pem
 
     @property
     def use_subprocess(self) -> bool:
@@ -874,14 +871,14 @@ class Config:
             from uvicorn import proxies
 
             fields = frozenset(name.lower().encode() for name in _comma_separated(self.forwarded_headers))
-            self.proxies = proxies.TrustedProxies(self.forwarded_allow_ips, fields)
+            self._proxies = proxies.TrustedProxies(self.forwarded_allow_ips, fields)
         if self.is_ssl and self.ssl_context_factory is None:
             self._load_certificate()
 
     def _load_certificate(self) -> None:
-        if self.certificate is None or not self.certificate.is_current:  # what a master has read may be old by now
-            self.certificate = tls.CertificateFiles(self)
-        self.ssl = self.certificate.context
+        if self._certificate is None or not self._certificate.is_current:  # what a master has read may be old by now
+            self._certificate = tls.CertificateFiles(self, _make_context)
+        self.ssl = self._certificate.context
 
     @contextmanager
     def raising(self) -> Iterator[None]:
@@ -917,7 +914,7 @@ class Config:
             if self.ssl is not None:
                 tls.offer(self, self.ssl)
             elif self.is_ssl:
-                self.ssl = tls.context_from_factory(self)
+                self.ssl = tls.context_from_factory(self, _make_context)
         except StartupError as exc:
             self._give_up(exc)
         self.encoded_headers, self.closes, _ = fields.encode(self.headers)
@@ -1004,8 +1001,18 @@ class Config:
         except StartupError as exc:
             self._give_up(exc)
         sockets.close_all(others)
-        log_address(self.url(first.sock))
+        log_address(url_of(self, first.sock))
         return first.sock
+
+
+def url_of(config: Config, sock: socket.socket) -> str:
+    """What a person can open, or the path of a Unix socket. A subclass may have a `url` of its own."""
+    return sockets.describe(sock, "https" if config.is_ssl else "http")
+
+
+def _make_context(**options: Any) -> ssl.SSLContext:
+    """By the name that programs replace."""
+    return create_ssl_context(**options)
 
 
 def log_address(url: str) -> None:

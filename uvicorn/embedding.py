@@ -1,5 +1,8 @@
 """The supervisor as other programs call it: `Multiprocess(config, target=server.run, sockets=[sock]).run()`.
 
+Since 0.51 of the other package there is no target: `Multiprocess(config, [sock])`, whose workers run a `Server`. Both
+work.
+
 The program makes a `Config`, a `Server` and perhaps sockets; this process becomes the master of `config.workers`
 processes that each call `target(sockets=sockets)`. A worker finds the channel to its master as state of its process
 (`channel.take`), so that a `Server` needs to be told nothing.
@@ -18,7 +21,7 @@ from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.errors import ExitCode, StartupError
-from uvicorn.main import serve_under_master, warn_of_replaced_methods, warn_of_stale_code
+from uvicorn.main import serve_under_master, warn_of_replaced_methods, warn_of_stale_code, work
 from uvicorn.sockets import Listener
 from uvicorn.worker import main as worker_main
 from uvicorn.worker.server import Server
@@ -28,10 +31,19 @@ class Multiprocess:
     """A master over workers that are forked from this process. The sockets are closed when it ends."""
 
     def __init__(
-        self, config: Config, target: Callable[..., Any], sockets: Sequence[socket.socket] | None = None
+        self,
+        config: Config,
+        target: Callable[..., Any] | Sequence[socket.socket] | None = None,
+        sockets: Sequence[socket.socket] | None = None,
     ) -> None:
         self.config = config
-        self.target = target
+        self.target: Callable[..., Any] | None = None
+        if callable(target):
+            self.target = target
+        elif target is not None:
+            if sockets is not None:
+                raise TypeError(f"target is a function that serves in a worker, not {target!r}.")
+            sockets = target
         self.sockets = list(sockets or ())
 
     def run(self) -> None:
@@ -56,6 +68,8 @@ class Multiprocess:
 
     def _work(self, config: Config, listeners: list[Listener]) -> int:
         """Runs in the worker."""
+        if self.target is None:
+            return work(config, listeners)
         server = getattr(self.target, "__self__", None)
         if isinstance(server, Server):
             return worker_main.serve(server, listeners, self.target)

@@ -12,10 +12,11 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from uvicorn import naming, pidfile, sockets
+from uvicorn import config as config_module
+from uvicorn import naming, pidfile, sockets, tls
 from uvicorn._later import imported_when_asked
 from uvicorn._types import ASGIApplication, SSLContextFactory
 from uvicorn.config import (
@@ -91,18 +92,24 @@ def serve(
     except StartupError as exc:
         logger.error("%s", exc)
         return int(exc.exit_code)
-    from uvicorn.worker import main as worker_main
-
     try:
         with pidfile.written(config.pid):
             if needs_master:
-                return serve_under_master(config, listeners, run_worker or worker_main.run, reread, kernel)
-            return worker_main.run(config, listeners)
+                return serve_under_master(config, listeners, run_worker or work, reread, kernel)
+            return work(config, listeners)
     except StartupError as exc:
         logger.error("%s", describe_failure(exc))
         return int(exc.exit_code)
     finally:
         sockets.close_all(listeners)
+
+
+def work(config: Config, listeners: list[sockets.Listener]) -> int:
+    """Serve on `listeners` in this process, a worker or the only one; the exit code. Programs replace `Server` here."""
+    from uvicorn.worker import main as worker_main
+
+    server = Server(config)
+    return worker_main.serve(server, listeners, server.run)
 
 
 def serve_under_master(
@@ -262,6 +269,7 @@ def _run_master(config: Config, settings: dict[str, Any]) -> int:
 
         # What the settings come to, so that what was said of them is not said again there.
         packed = apart.pack({**settings, "env_file": config.env_file, "headers": config.headers})
+        packed.obstacles.extend(_replaced(config))
         if not packed.obstacles:
             for sentence in packed.left_out:
                 logger.warning("%s", sentence)
@@ -276,12 +284,21 @@ def _run_master(config: Config, settings: dict[str, Any]) -> int:
     return serve(config)
 
 
+_OURS = (Server, tls.create_ssl_context)
+
+
+def _replaced(config: Config) -> Iterator[str]:
+    """What this program has put in the place of parts of ours, which another interpreter would not know."""
+    if Server is not _OURS[0]:
+        yield "uvicorn.main.Server was replaced"
+    if config.is_ssl and config_module.create_ssl_context is not _OURS[1]:
+        yield "uvicorn.config.create_ssl_context was replaced"
+
+
 def _run_with_fresh_code(config: Config, listeners: list[sockets.Listener]) -> int:
     """A worker of a process that may have imported the application already."""
-    from uvicorn.worker import main as worker_main
-
     naming.forget(str(config.app))
-    return worker_main.run(config, listeners)
+    return work(config, listeners)
 
 
 def _serve_here(config: Config) -> int:
@@ -300,7 +317,7 @@ def _serve_here(config: Config) -> int:
         server.raise_captured_signals()
     except KeyboardInterrupt:
         pass
-    return int(server.exit_code)
+    return int(server._exit_status())
 
 
 def _run_with_pid_file(server: Server, config: Config) -> None:

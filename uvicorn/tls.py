@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.errors import StartupError
@@ -49,8 +50,12 @@ def create_ssl_context(
     cert_reqs: int = 0,
     ca_certs: Path | None = None,
     ciphers: str | None = None,
+    alpn_protocols: list[str] | None = None,
 ) -> ssl.SSLContext:
-    """A server's context. TLS 1.2 at least, unless `ssl_version` names one older protocol. Raises StartupError."""
+    """A server's context. TLS 1.2 at least, unless `ssl_version` names one older protocol. Raises StartupError.
+
+    Programs that harden it replace `uvicorn.config.create_ssl_context`, and call this one from there.
+    """
     import ssl
 
     if certfile is None:
@@ -73,7 +78,7 @@ def create_ssl_context(
             context.set_ciphers(ciphers)
         except ssl.SSLError:
             raise StartupError(f"--ssl-ciphers {ciphers!r} names no cipher that OpenSSL has.") from None
-    context.set_alpn_protocols(ALPN)
+    context.set_alpn_protocols(alpn_protocols or ALPN)
     return context
 
 
@@ -130,7 +135,7 @@ def offer(config: Config, context: ssl.SSLContext) -> None:
     context.set_alpn_protocols(getattr(config.__dict__.get("http_protocol_class"), "alpn_protocols", ALPN))
 
 
-def context_from_factory(config: Config) -> ssl.SSLContext:
+def context_from_factory(config: Config, make: Make) -> ssl.SSLContext:
     """What `ssl_context_factory(config, make_default)` makes: the program's, nothing of it is read again by us.
 
     Raises StartupError, with the factory's own exception as the cause.
@@ -139,7 +144,7 @@ def context_from_factory(config: Config) -> ssl.SSLContext:
 
     factory: Any = import_from_string(config.ssl_context_factory)  # its name, where it came from another interpreter
     try:
-        context = factory(config, lambda: CertificateFiles(config).context)
+        context = factory(config, lambda: CertificateFiles(config, make).context)
     except StartupError:
         raise
     except Exception as exc:
@@ -152,14 +157,16 @@ def context_from_factory(config: Config) -> ssl.SSLContext:
 # -- its files -------------------------------------------------------------------------------------------------
 
 Seen = list[tuple[int, int, int, int] | None]
+Make = Callable[..., "ssl.SSLContext"]
 
 
 class CertificateFiles:
     """The files of a configuration, and the live context that was made of them. `pem` is the server's certificate."""
 
-    def __init__(self, config: Config) -> None:
-        """Raises StartupError."""
+    def __init__(self, config: Config, make: Make) -> None:
+        """`make` is `create_ssl_context`, or what stands in its place. Raises StartupError."""
         self._config = config
+        self._create = make
         self._certfile = _absolute(config.ssl_certfile)
         self._keyfile = _absolute(config.ssl_keyfile)
         self._authorities = _absolute(config.ssl_ca_certs)
@@ -171,15 +178,20 @@ class CertificateFiles:
 
     def _make(self) -> ssl.SSLContext:
         config = self._config
-        context = create_ssl_context(
-            self._certfile,
-            self._keyfile,
-            config.ssl_keyfile_password,
-            config.ssl_version,
-            config.ssl_cert_reqs,
-            self._authorities,
-            config.ssl_ciphers,
-        )
+        try:
+            context = self._create(
+                certfile=self._certfile,
+                keyfile=self._keyfile,
+                password=config.ssl_keyfile_password,
+                ssl_version=config.ssl_version,
+                cert_reqs=config.ssl_cert_reqs,
+                ca_certs=self._authorities,
+                ciphers=config.ssl_ciphers,
+            )
+        except StartupError:
+            raise
+        except Exception as exc:  # whatever a program's own raises
+            raise StartupError(f"create_ssl_context failed: {exc}") from exc
         offer(config, context)
         return context
 

@@ -186,7 +186,7 @@ async def test_a_descriptor_that_was_given_keeps_its_queue(
 
         def make(app: Any, **settings: Any) -> Any:
             server = make_server(app, **settings)
-            server.given = [sock]
+            server._given = [sock]
             return server
 
         server = await started(make, App(), [sock])

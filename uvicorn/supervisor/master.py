@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from uvicorn import channel, logfiles, sockets
-from uvicorn.config import Config, log_address
+from uvicorn.config import Config, log_address, url_of
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
@@ -123,7 +123,7 @@ class Master:
         how = "" if self._watch is None else f" using {self._watch.name}"
         logger.info("Started %s process [%d]%s", self._role, self._kernel.pid(), how, extra={"color_message": _STARTED})
         for listener in self._listeners:
-            log_address(self._config.url(listener.sock))
+            log_address(url_of(self._config, listener.sock))
         gc.collect()
         if hasattr(gc, "freeze"):  # not on PyPy
             gc.freeze()  # a collection in a worker must not write to the pages that all of them share

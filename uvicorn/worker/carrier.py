@@ -166,7 +166,7 @@ def meet(ends: Endpoints, transport: asyncio.BaseTransport, config: Config) -> A
     """What a connection knows of its ends once it has a transport. The TLS object, None without TLS."""
     ends.client = address(transport.get_extra_info("peername"))
     ends.server = address(transport.get_extra_info("sockname"))
-    ends.proxies = config.proxies
+    ends.proxies = config._proxies
     tls = transport.get_extra_info("ssl_object")
     if tls is not None:
         ends.scheme = "https"

@@ -1,8 +1,8 @@
 """What a worker whose loop does not turn can still say: which requests are in flight.
 
 A signal handler of Python's runs in a loop that is busy in Python or waits in a call that Python restarts, so this is
-said from there (`Server.report`). Rejected: a dormant thread that could also speak for blocked C code; every process
-that an application forks would then be the fork of a process with threads.
+said from there (`Server.report_in_flight`). Rejected: a dormant thread that could also speak for blocked C code; every
+process that an application forks would then be the fork of a process with threads.
 
 Owns: the text. Must not: change anything: it runs between two bytecodes of whatever hangs. Fails by: nothing.
 """

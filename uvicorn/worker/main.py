@@ -18,7 +18,6 @@ from types import FrameType
 from typing import Any
 
 from uvicorn import channel, leaving
-from uvicorn.config import Config
 from uvicorn.sockets import Listener
 from uvicorn.worker.server import Server
 
@@ -28,15 +27,11 @@ KEPT = 4 << 20
 _log = logging.getLogger("uvicorn.error")
 
 
-def run(config: Config, listeners: list[Listener]) -> int:
-    """Serve on `listeners` until asked to stop; the exit code of this process."""
-    server = Server(config)
-    return serve(server, listeners, server.run)
-
-
 def serve(server: Server, listeners: list[Listener], target: Callable[..., Any]) -> int:
-    """The same for a server that is there already; `target` is what runs it, as the program around it wants."""
-    server.given = [listener.sock for listener in listeners if listener.given]
+    """Serve on `listeners` until asked to stop; the exit code of this process. `target` is what runs the server, as the
+    program around it wants.
+    """
+    server._given = [listener.sock for listener in listeners if listener.given]
     server.reraise_signals = False
     alone = channel.current is None
     _handle_more_signals(server, alone)
@@ -50,7 +45,7 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
             raise
     finally:
         leaving.until(server.leave_by, server.handle_exit if alone else None)
-    return int(server.exit_code)
+    return int(server._exit_status())
 
 
 def settle_memory() -> None:
@@ -109,7 +104,7 @@ def _handle_more_signals(server: Server, alone: bool) -> None:
 
     link = channel.current
     if link is not None and link.report_signal:
-        signal.signal(link.report_signal, server.report)
+        signal.signal(link.report_signal, server.report_in_flight)
     if sys.platform != "win32":
         signal.signal(signal.SIGQUIT, stop_now)
         if alone:

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from uvicorn import channel, logfiles
 from uvicorn._later import Later
+from uvicorn._replaceable import replaceable
 from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Failed, Phase, Ready, Spent, WorkerLink
-from uvicorn.config import Config, log_address
+from uvicorn.config import Config, log_address, url_of
 from uvicorn.errors import ExitCode, StartupError, describe_failure
 from uvicorn.interrupts import Interrupts
 from uvicorn.proxies import TrustedProxies
@@ -85,7 +86,7 @@ class Server(SignalHearing):
         self.lifespan: Any = None
         self.drain_as: tuple[DrainMode, float] | None = None
         """How it stops, and in how many seconds, where no master says; None: as what asked it to stop wants."""
-        self.given: Collection[socket.socket] = ()
+        self._given: Collection[socket.socket] = ()
         """Those of `serve`'s sockets whose queue a full stop leaves for the next process that is given them."""
         self._taken: WorkerLink | None = None
         self._own_listeners: list[Listener] = []
@@ -119,13 +120,13 @@ class Server(SignalHearing):
         # Not the shared generator: an application that seeds it while it is imported does so in every worker.
         return limit + random.SystemRandom().randint(0, limit // 10 if jitter is None else jitter)
 
-    @property
+    @replaceable
     def urls(self) -> list[str]:
         """What a client on this machine opens, one for each address; empty while it does not accept."""
         scheme = "https" if self.config.is_ssl else "http"
         return [describe_for_clients(sock, scheme) for acceptor in self.servers for sock in acceptor.sockets]
 
-    @property
+    @replaceable
     def url(self) -> str:
         """The first of `urls`. Raises RuntimeError while there is none."""
         urls = self.urls
@@ -246,7 +247,7 @@ class Server(SignalHearing):
             failure = getattr(self.lifespan, "failure", None)  # a lifespan class of somebody's may have none
             self._give_up(failure or StartupError("Application startup failed. Exiting."), logged=failure is not None)
         try:
-            passed = [Listener(sock, given=sock in self.given) for sock in sockets or ()]
+            passed = [Listener(sock, given=sock in self._given) for sock in sockets or ()]
             listeners = passed or self.config.bind()
             if not passed:
                 self._own_listeners = listeners
@@ -312,7 +313,7 @@ class Server(SignalHearing):
     def _log_started_message(self, listeners: list[socket.socket]) -> None:
         if self._master is None:  # a master says it once for all of its workers
             for sock in listeners:
-                log_address(self.config.url(sock))
+                log_address(url_of(self.config, sock))
 
     def _give_up(self, failure: StartupError, logged: bool = False) -> NoReturn:
         self._tell_failure(failure, logged)
@@ -331,9 +332,7 @@ class Server(SignalHearing):
     def _leave(self, failure: StartupError) -> NoReturn:
         raise SystemExit(int(failure.exit_code)) from failure
 
-    @property
-    def exit_code(self) -> ExitCode:
-        """What a process that did nothing but serve should leave with."""
+    def _exit_status(self) -> ExitCode:
         if self.failure is not None:
             return self.failure.exit_code
         return ExitCode.INTERNAL if self._lifespan_fault else ExitCode.OK
@@ -427,8 +426,8 @@ class Server(SignalHearing):
             self._sweep(now)
         for acceptor in self.servers:
             acceptor.look()
-        if self._ticks % CERTIFICATE_TICKS == 0 and self.config.certificate is not None:
-            self.config.certificate.refresh()
+        if self._ticks % CERTIFICATE_TICKS == 0 and self.config._certificate is not None:
+            self.config._certificate.refresh()
         master = self._master
         if master is not None:
             master.heartbeat.beat(now, state.in_flight, self._phase, state.total_requests)
@@ -608,7 +607,7 @@ class Server(SignalHearing):
             self.should_exit = True
         self._pulse.wake()
 
-    def report(self, sig: int, frame: FrameType | None) -> None:
+    def report_in_flight(self, sig: int, frame: FrameType | None) -> None:
         """The handler for a master that suspects a hang: what is in flight, written where it looks for it."""
         link, state = self._master, self.server_state
         if link is None:

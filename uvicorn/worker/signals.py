@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from uvicorn._replaceable import replaceable
 from uvicorn.config import Config
 from uvicorn.errors import ExitCode
 from uvicorn.interrupts import Interrupts
@@ -44,9 +45,12 @@ class SignalHearing:
         """Whether a master decides: then a Ctrl-C, which reaches the whole group, is not for us, nor is how we end."""
         return False
 
-    @property
+    @replaceable
     def exit_code(self) -> ExitCode:
         """What a process that did nothing but serve should leave with."""
+        return self._exit_status()
+
+    def _exit_status(self) -> ExitCode:
         return ExitCode.OK
 
     @contextmanager
@@ -101,7 +105,7 @@ class SignalHearing:
     def leave_import(self) -> NoReturn:
         """From a signal handler, while nothing has been served yet."""
         if self._supervised:
-            leave(int(self.exit_code))
+            leave(int(self._exit_status()))
         raise KeyboardInterrupt
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
