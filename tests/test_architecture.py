@@ -39,6 +39,7 @@ TOOLS = tuple(
         "middleware",
         "naming",
         "options",
+        "overridden",
         "pidfile",
         "proxies",
         "sizes",

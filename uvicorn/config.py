@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from uvicorn import application, logconfig, logfiles, sockets, tls, values
+from uvicorn import application, logconfig, logfiles, overridden, sockets, tls, values
 from uvicorn import headers as fields
 from uvicorn._later import imported_when_asked
 from uvicorn._replaceable import replaceable
@@ -911,6 +911,7 @@ class Config:
                 self.http_protocol_class = import_from_string(self.http)
             if self.ws not in WS_PROTOCOLS:
                 self.ws_protocol_class = import_from_string(self.ws)
+            self._heed_protocols()
             if self.ssl is not None:
                 tls.offer(self, self.ssl)
             elif self.is_ssl:
@@ -928,6 +929,13 @@ class Config:
             self.configure_logging(complete=True)
         except ConfigError as exc:  # a module of the application's is to blame
             raise StartupError(str(exc)) from exc.__cause__
+
+    def _heed_protocols(self) -> None:
+        """Protocols of the program's that are made of ours."""
+        for made in (self.http_protocol_class, self.ws_protocol_class):
+            if hasattr(made, "never_called"):
+                getattr(made, "heed", bool)()  # what was replaced on the class since it was made
+                overridden.warn_of_uncalled(made)
 
     def load_app(self) -> ASGI3Application:
         """The application as an ASGI 3 callable; `interface` is resolved on the way. Fails as `raising` says.

@@ -30,6 +30,7 @@ from uvicorn.worker.http import cycle
 from uvicorn.worker.http.fields import Request, request_line
 from uvicorn.worker.http.framing import plain_response
 from uvicorn.worker.http.limits import Verdict, Wait, Watch
+from uvicorn.worker.http.overridden import Heeding, heed
 from uvicorn.worker.http.reader import Part, RequestReader, Shared
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, STARTED, WAITING, Stream
@@ -61,10 +62,24 @@ _HEAD = Part.HEAD
 _log = logging.getLogger("uvicorn.error")
 
 
-class Connection(FamiliarConnection, Carrier):
+class Connection(FamiliarConnection, Heeding, Carrier):
     """Serves the requests of one connection, one after the other. Subclasses name a codec."""
 
     codec_class: ClassVar[type[Any]]
+    never_called = frozenset(
+        (
+            *(
+                "_get_upgrade",
+                "_should_upgrade",
+                "_should_upgrade_to_ws",
+                "_start_asgi_task",
+                "handle_websocket_upgrade",
+            ),
+            *("_unset_keepalive_if_required", "_unsupported_upgrade_warning", "handle_events", "on_body", "on_header"),
+            *("on_message_begin", "on_message_complete", "on_url"),
+        )
+    )
+    """Of the other package's class: steps that are done otherwise here."""
     lone_class: ClassVar[type[Any]] = standalone.LoneConnection
     door: ClassVar[str] = ""
     """The module in which programs know this class, and change what serves its requests."""
@@ -88,6 +103,15 @@ class Connection(FamiliarConnection, Carrier):
         "logs_access",
         "reader",
     )
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        cls.heed()
+
+    @classmethod
+    def heed(cls) -> None:
+        """Call what is overridden of the other package's methods (`overridden`)."""
+        heed(cls)
 
     def __init__(
         self,
@@ -461,8 +485,7 @@ class Connection(FamiliarConnection, Carrier):
             self._state.admission.leave(self)
         stream = self._stream
         if stream is None or stream.phase in (WAITING, STARTED):
-            request = stream.request if stream is not None else _UNREAD
-            self.write(plain_response(request, fault.status, fault.reason, self._state.default, fault.fields))
+            self._write_refusal(fault)
             if stream is not None:
                 stream.answered(fault.status, len(fault.reason))
             else:
@@ -470,6 +493,10 @@ class Connection(FamiliarConnection, Carrier):
         if stream is not None:
             stream.lost()
         self._linger()
+
+    def _write_refusal(self, fault: BadRequest) -> None:
+        request = self._stream.request if self._stream is not None else _UNREAD
+        self.write(plain_response(request, fault.status, fault.reason, self._state.default, fault.fields))
 
     # -- closing -----------------------------------------------------------------------------------------------
 

@@ -70,6 +70,24 @@ class Session(FamiliarSession, Carrier):
     """Serves one WebSocket. Subclasses name the codec."""
 
     codec_class: ClassVar[type[Any]]
+    never_called = frozenset(
+        (
+            *(
+                "asgi_receive",
+                "asgi_send",
+                "handle_bytes",
+                "handle_close",
+                "handle_connect",
+                "handle_cont",
+                "handle_events",
+            ),
+            *("handle_message", "handle_parser_exception", "handle_ping", "handle_pong", "handle_text", "ws_handler"),
+            *("keepalive_timeout", "on_task_complete", "process_request", "process_subprotocol", "run_asgi"),
+            *("schedule_ping", "send_500_response", "send_keepalive_ping", "send_receive_event_to_app"),
+            *("start_keepalive", "stop_keepalive"),
+        )
+    )
+    """Of the other package's classes: steps that are done otherwise here."""
     lone_class: ClassVar[type[Any]] = standalone.LoneSession
 
     __slots__ = (
