@@ -216,7 +216,7 @@ def test_the_command_refuses_an_environment_file_that_is_not_there(
 
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
-@pytest.mark.parametrize("headers", [[("Connection", "close")], [("connection", "Close"), ("X-A", "b")]])
+@pytest.mark.parametrize("headers", [[("Connection", "close")], [("connection", "x-a, Close"), ("X-A", "b")]])
 async def test_every_answer_closes(serving: Any, connect: Any, http: str, headers: Any) -> None:
     async with serving(echo, lifespan="off", http=http, headers=headers) as server:
         for version in ("1.1", "1.0"):
