@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pickle
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from uvicorn.main import warn_of_replaced_methods
 from uvicorn.supervisors.basereload import BaseReload, _display_path, get_subprocess
 from uvicorn.supervisors.multiprocess import Process
 from uvicorn.supervisors.statreload import StatReload
+from uvicorn.worker.server import Server
 
 needs_watchfiles = pytest.mark.skipif(importlib.util.find_spec("watchfiles") is None, reason="watchfiles is not here")
 
@@ -91,6 +93,12 @@ def test_older_programs_pass_a_target() -> None:
     for process in (Process(config(), target, []), Process(config(), target=target, sockets=[])):
         assert process.real_target is target
     assert Process(config(), []).real_target is None
+
+
+def test_a_server_goes_to_the_process_by_pickle() -> None:
+    server = pickle.loads(pickle.dumps(Server(config())))
+    assert server.config.app is app and server.server_state.context is not None
+    assert server.server_state.context.run(len, "abc") == 3
 
 
 # -- real processes --------------------------------------------------------------------------------------------

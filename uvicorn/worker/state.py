@@ -55,6 +55,13 @@ class ServerState:
         self.alone = True
         self.pulse: Pulse | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A server is pickled for the process of a reloader; a context cannot be, and is that process's own."""
+        return {**vars(self), "context": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, context=copy_context())
+
     def configure(self, config: Config) -> None:
         """Take over the limits that the options set. What follows is a server's business."""
         self.alone = False
