@@ -150,8 +150,7 @@ def test_what_multiprocessing_has_started_is_gone_in_time(
     assert server.end(signal.SIGTERM) == 0
     assert can_listen(server.port)
     assert "Killing" not in server.text and "Leaving without" not in server.text and "Traceback" not in server.text
-    if path != "/daemon":
-        assert ("Ending the processes" in server.text) == (path == "/process")
+    assert ("Ending the processes" in server.text) == (path == "/process")
 
 
 def test_a_worker_that_is_replaced_takes_its_children_with_it(start_with_children: Start) -> None:

@@ -89,11 +89,17 @@ class Acceptor:
         self._resuming: asyncio.Task[None] | None = None
         self._reading = False
         self._retry: asyncio.TimerHandle | None = None
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: dict[asyncio.Task[None], socket.socket] = {}
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
         return () if self._sock.fileno() < 0 else (self._sock,)
+
+    @property
+    def held(self) -> list[Any]:
+        """Every socket that is no connection yet, or never will be one: whatever has a descriptor here."""
+        by_loop = getattr(self._server, "sockets", ())
+        return [self._sock, *by_loop, *self._opening.values()]
 
     def is_serving(self) -> bool:
         return self._reading or self._held or self._server is not None
@@ -175,8 +181,8 @@ class Acceptor:
             return False
         sock.setblocking(False)
         task = self._loop.create_task(self._open(sock, peer))
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        self._opening[task] = sock
+        task.add_done_callback(self._opening.pop)
         return True
 
     async def _open(self, sock: socket.socket, peer: Any) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from uvicorn import channel, leaving
 from uvicorn.sockets import Listener
+from uvicorn.worker.forks import shedding
 from uvicorn.worker.server import Server
 
 KEPT = 4 << 20
@@ -33,11 +34,13 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     """
     server._given = [listener.sock for listener in listeners if listener.given]
     server.reraise_signals = False
-    alone = channel.current is None
+    link = channel.current
+    alone = link is None
     _handle_more_signals(server, alone)
     settle_memory()
     try:
-        target(sockets=[listener.sock for listener in listeners])
+        with shedding(server, listeners, link):
+            target(sockets=[listener.sock for listener in listeners])
     except KeyboardInterrupt:
         pass  # between our handlers and the loop's end: somebody at a terminal, asked to stop
     except SystemExit:
