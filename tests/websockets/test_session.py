@@ -740,3 +740,51 @@ async def test_an_application_that_wants_to_end_the_process_has_failed(
             assert (await client.frame()).payload[:2] == (1011).to_bytes(2, "big")
         assert server.server_state.in_flight == 0
     assert caplog.text.count("Exception in ASGI application") == 2
+
+
+# -- more than one `receive` -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["cancelled first", "message first", "cancelled twice", "begun in between"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+async def test_a_cancelled_receive_leaves_the_others_alone(
+    ws: str, serving: Any, peer: Any, loop_factory: Any, order: str, which: int
+) -> None:
+    """Three tasks wait for a message, and one of them is cancelled when one comes, or a little before."""
+    ended: list[Any] = []
+    waiting, sent = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        tasks = [asyncio.create_task(receive()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting.set()
+        if order == "message first":
+            await sent.wait()  # the loop delivers it to one of them in the next turn, or has done so
+        tasks[which].cancel()
+        if order == "cancelled twice":
+            tasks.append(asyncio.create_task(receive()))
+            await asyncio.sleep(0)
+            tasks[which].cancel()
+        elif order == "begun in between":
+            tasks.append(asyncio.create_task(receive()))
+        await sent.wait()
+        for index, task in enumerate(tasks):
+            try:
+                ended.append((await task)["text"])
+            except asyncio.CancelledError:
+                assert index == which, "somebody else was cancelled"
+                ended.append("cancelled")
+        await send({"type": "websocket.close"})
+
+    async with serving(app, ws=ws, lifespan="off") as server, peer(server) as client:
+        await client.shake_hands()
+        await waiting.wait()
+        for number in range(4):
+            client.text(str(number))
+        await client.writer.drain()
+        sent.set()
+        await client.frame()
+    texts = [text for text in ended if text != "cancelled"]
+    assert len(texts) == len(set(texts)) >= len(ended) - 1

@@ -375,7 +375,7 @@ class Session(FamiliarSession, Carrier):
                 self._told = True
                 return {"type": "websocket.connect"}
             wakeup = self._wakeup
-            while wakeup.waiting:  # more than one `receive` at the same time
+            while wakeup.taken:  # more than one `receive` at the same time
                 wakeup = wakeup.following()
             await wakeup
         message = messages.popleft()

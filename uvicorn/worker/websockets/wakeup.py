@@ -5,6 +5,10 @@ cost of an object, a handle and a turn for every message. This one is made once 
 which asyncio knows future-like objects (`asyncio.isfuture`): the task adds its wake-up as a callback and asks for the
 result when it is called. Must not: be woken from inside a task (one task cannot run in another): `wake` then leaves
 it to the loop.
+
+States: free → waiting → resuming (woken, or cancelled; the task has not run yet, and holds this as what it waits for) →
+free. Until it is free again nobody else may wait on it: who cancels the task a second time would cancel the other, and
+the other would be told of the first one's end.
 """
 
 from __future__ import annotations
@@ -17,9 +21,19 @@ from typing import Any
 
 
 class Wakeup:
-    """Awaited by one task at a time: `waiting` says whether there is one, which has a callback and a context then."""
+    """Awaited by one task at a time: `taken` says whether there is one, `waiting` whether it has not been woken yet; it
+    has a callback and a context then."""
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_following", "_loop", "waiting")
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_callback",
+        "_cancelled",
+        "_context",
+        "_following",
+        "_loop",
+        "taken",
+        "waiting",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -28,7 +42,7 @@ class Wakeup:
         self._cancelled: tuple[Any, ...] | None = None
         self._asyncio_future_blocking = False
         self._following: Wakeup | None = None
-        self.waiting = False
+        self.taken = self.waiting = False
 
     def __await__(self) -> Generator[Any, None, None]:
         self._asyncio_future_blocking = True
@@ -58,24 +72,27 @@ class Wakeup:
         """Keep the task that waited last, and what it had open, no longer alive than others do."""
         if not self.waiting:
             self._callback = self._context = None
+        if self._following is not None:
+            self._following.let_go()
 
     # -- what a task calls -------------------------------------------------------------------------------------
 
     get_loop = staticmethod(get_running_loop)  # in C; whoever asks runs in it
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context) -> None:
-        self.waiting = True
+        self.taken = self.waiting = True
         self._callback = callback
         self._context = context
 
     def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
-        self.waiting = False
+        self.taken = self.waiting = False
         return 1
 
     def done(self) -> bool:
         return not self.waiting
 
     def result(self) -> None:
+        self.taken = False
         if self._cancelled is not None:
             cancelled, self._cancelled = self._cancelled, None
             raise asyncio.CancelledError(*cancelled)
