@@ -57,7 +57,7 @@ class Carrier(asyncio.Protocol):
         """Call it in the next turn of the loop, in the server's context."""
         self.loop.call_soon(callback, *arguments, context=self._state.context.copy())
 
-    def _as_server(self, call: Callable[..., object], *arguments: Any) -> None:
+    def as_server(self, call: Callable[..., object], *arguments: Any) -> None:
         """Call it now, in the server's context."""
         self._state.context.copy().run(call, *arguments)
 
@@ -67,7 +67,7 @@ class Carrier(asyncio.Protocol):
         """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
         if self._out:
             self._append(data)
-        elif len(data) <= JOIN_LIMIT and self._state.outbox.takes(self, self.soon):
+        elif len(data) <= JOIN_LIMIT and self._state.outbox.takes(self):
             self._out = data
         else:
             self._write(data)
@@ -78,12 +78,12 @@ class Carrier(asyncio.Protocol):
         """
         parts = (head, body) if head else (body,)
         if more:
-            self.flush()
+            self._flush_now()
             self._write_all(parts)
         elif self._out:
             self._more = [*(self._more or ()), *parts]
-            self.flush()
-        elif not self._state.outbox.takes(self, self.soon):
+            self._flush_now()
+        elif not self._state.outbox.takes(self):
             self._write_all(parts)
         elif head:
             self._out, self._more, self._held = head, [body], len(body)
@@ -96,43 +96,56 @@ class Carrier(asyncio.Protocol):
         self._more.append(data)
         self._held += len(data)
         if self._held > JOIN_LIMIT:
-            self.flush()
+            self._flush_now()
 
     def flush(self) -> None:
-        """Write what was held back."""
+        """Write what was held back. In the server's context already, as its callbacks are."""
         data, more = self._out, self._more
         if not data:
             return
         self._out = b""
         if more is None:
-            self._write(data)
+            self._put(data)
             return
         self._more, self._held = None, 0
         if len(more[-1]) >= JOIN_LIMIT:
-            self._write_all((data, *more))
+            self._put_all((data, *more))
         else:
-            self._write(b"".join((data, *more)))
+            self._put(b"".join((data, *more)))
+
+    def _flush_now(self) -> None:
+        """The same from an application, perhaps."""
+        if self._out:
+            self._by_transport(self.flush)
 
     def _write(self, data: bytes) -> None:
+        self._by_transport(self._put, data)
+
+    def _write_all(self, parts: tuple[bytes, ...]) -> None:
+        self._by_transport(self._put_all, parts)
+
+    def _by_transport(self, call: Callable[..., object], *arguments: Any) -> None:
+        if self._state.on_uvloop:
+            call(*arguments)
+        else:
+            self.as_server(call, *arguments)
+
+    def _put(self, data: bytes) -> None:
         """A transport that closes takes everything and tells nobody before a turn of the loop, for which who sends as
         long as there is room would never wait: so there is none.
         """
         if self.transport.is_closing():
             self.writable = False
-        elif self._state.on_uvloop:
-            self.transport.write(data)
         else:
-            self._as_server(self.transport.write, data)
+            self.transport.write(data)
 
-    def _write_all(self, parts: tuple[bytes, ...]) -> None:
+    def _put_all(self, parts: tuple[bytes, ...]) -> None:
         if self.transport.is_closing():
             self.writable = False
             return
-        if self._state.on_uvloop:
-            self.transport.writelines(parts)
-        else:
-            self._as_server(self.transport.writelines, parts)
-            self.transport.set_write_buffer_limits()  # asyncio forgets to pause its protocol (3.12, 3.13): it looks now
+        self.transport.writelines(parts)
+        if not self._state.on_uvloop:  # asyncio forgets to pause its protocol there (3.12, 3.13): this makes it look
+            self.transport.set_write_buffer_limits()
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -144,9 +157,9 @@ class Carrier(asyncio.Protocol):
 
     def close(self) -> None:
         """Close once everything is written."""
-        self.flush()
+        self._flush_now()
         if not self.transport.is_closing():  # asyncio's TLS transport could not be aborted after a second `close`
-            self._as_server(self.transport.close)
+            self.as_server(self.transport.close)
 
     # -- in ----------------------------------------------------------------------------------------------------
 
@@ -159,7 +172,7 @@ class Carrier(asyncio.Protocol):
         if not self._reading:
             self._reading = True
             if not self.transport.is_closing():
-                self._as_server(self.transport.resume_reading)
+                self.as_server(self.transport.resume_reading)
 
 
 def meet(ends: Endpoints, transport: asyncio.BaseTransport, config: Config) -> Any:

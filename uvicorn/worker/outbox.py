@@ -21,9 +21,13 @@ GAP = 0.0005
 
 
 class Holder(Protocol):
-    """Whoever holds something back."""
+    """Whoever holds something back, and lets the server's context be the one in which others write."""
 
     def flush(self) -> None: ...
+
+    def soon(self, callback: Callable[[], object]) -> None: ...
+
+    def as_server(self, call: Callable[[], object]) -> None: ...
 
 
 class Outbox:
@@ -35,18 +39,19 @@ class Outbox:
         self._holders: list[Holder] = []
         self.last = 0.0
 
-    def takes(self, holder: Holder, call_soon: Callable[[Callable[[], None]], object]) -> bool:
+    def takes(self, holder: Holder) -> bool:
         """Whether `holder`, who has something to write, should wait for `flush()` at the end of this turn of the loop.
 
         If not, everybody else has been flushed, and it writes now.
         """
         before, self.last = self.last, monotonic()
-        if self.last - before > GAP:
-            self.flush()
-            return False
         holders = self._holders
+        if self.last - before > GAP:
+            if holders:
+                holder.as_server(self.flush)
+            return False
         if not holders:
-            call_soon(self.flush)
+            holder.soon(self.flush)
         holders.append(holder)
         return True
 

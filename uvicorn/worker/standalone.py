@@ -162,7 +162,7 @@ class Unheld(Outbox):
 
     __slots__ = ()
 
-    def takes(self, holder: Holder, call_soon: Callable[[Callable[[], None]], object]) -> bool:
+    def takes(self, holder: Holder) -> bool:
         return False
 
 

@@ -449,7 +449,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         if stream.phase in (WAITING, STARTED):
             self._answer(stream, 500, "Internal Server Error", [])
         elif stream.unbounded:
-            self._as_server(self.transport.abort)  # a clean end would make the part look like the whole
+            self.as_server(self.transport.abort)  # a clean end would make the part look like the whole
         else:
             self.close()
 
@@ -509,14 +509,14 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         if self.transport.is_closing():
             return
         if self.transport.can_write_eof() and not self._eof:
-            self.flush()
+            self._flush_now()
             try:
                 self.transport.write_eof()
             except OSError:
-                self._as_server(self.transport.abort)  # the peer is gone, and the loop has not heard of it yet
+                self.as_server(self.transport.abort)  # the peer is gone, and the loop has not heard of it yet
             self._resume()
         elif self._ends.tls is not None:  # it has no half to close: `sweep` closes the whole
-            self.flush()
+            self._flush_now()
             self._resume()
         else:
             self.close()
@@ -542,7 +542,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
     def abort(self) -> None:
         """Close without waiting for anything."""
         self.closing = True
-        self._as_server(self.transport.abort)
+        self.as_server(self.transport.abort)
 
     def sweep(self, now: float, keep_alive: float) -> None:
         """End what was idle or slow for too long. Called by the worker's one timer; `now` and limits in seconds."""
@@ -615,7 +615,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         """Closing TLS waits for the peer's word, which many never say: go once everything was sent, seen twice."""
         if all_sent(self.transport) or quiet > PARTING:
             if self._sent:
-                self._as_server(self.transport.abort)
+                self.as_server(self.transport.abort)
             self._sent = True
         else:
             self._sent = False

@@ -326,7 +326,7 @@ class Session(FamiliarSession, Carrier):
         self.active_at = self._state.now
         if self._closed is None:
             self._closed = (code, None if self._close_at else reason)  # then it is the echo of ours
-        self.flush()
+        self._flush_now()
         if self.transport.is_closing():
             failed = False
         elif answer:
@@ -336,7 +336,7 @@ class Session(FamiliarSession, Carrier):
             try:
                 self.transport.write_eof()
             except OSError:
-                self._as_server(self.transport.abort)  # the peer is gone, and the loop has not heard of it yet
+                self.as_server(self.transport.abort)  # the peer is gone, and the loop has not heard of it yet
             self._resume()
         else:
             self.close()
@@ -562,7 +562,7 @@ class Session(FamiliarSession, Carrier):
         if phase == CONNECTING or (phase == DENYING and self._denial is not None and not self._denial.begun):
             self._deny_plainly(500, "Internal Server Error")
         elif phase == DENYING:
-            self._as_server(self.transport.abort)
+            self.as_server(self.transport.abort)
         elif phase == OPEN:
             self._close(code, "")
         self._deaf = True
@@ -589,11 +589,11 @@ class Session(FamiliarSession, Carrier):
                 self._ping_or_fail(now)
         elif phase in (CLOSING, CLOSED):
             if now - self.active_at > self.close_timeout:
-                self._as_server(self.transport.abort)
+                self.as_server(self.transport.abort)
         elif phase == READING and now - self.active_at > self._state.limits.header_time:
             self.close()
         elif phase == DENYING and not self.writable and now - self.active_at > STALLED_SECONDS:
-            self._as_server(self.transport.abort)
+            self.as_server(self.transport.abort)
 
     def _ping_or_fail(self, now: float) -> None:
         interval, timeout = self.config.ws_ping_interval, self.config.ws_ping_timeout
@@ -635,7 +635,7 @@ class Session(FamiliarSession, Carrier):
 
     def abort(self) -> None:
         """Close without waiting for anything."""
-        self._as_server(self.transport.abort)
+        self.as_server(self.transport.abort)
 
     def in_work(self, now: float) -> str:
         """What a report of a hang says of this session."""
