@@ -50,6 +50,23 @@ async def test_get(serve: Any, connect: Any, respond: Any, loop_factory: Any) ->
         assert answer.headers["server"] == "uvicorn" and answer.headers["date"].endswith(" gmt")
 
 
+async def test_a_stream_is_open_before_its_first_event(serve: Any, connect: Any, loop_factory: Any) -> None:
+    """A client's `EventSource` is open, and a session of MCP goes on, once the head is there."""
+    happens = asyncio.Event()
+
+    async def events(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await happens.wait()
+        await send({"type": "http.response.body", "body": b"data: 1\n\n"})
+
+    async with serve(events) as server, connect(server) as client:
+        client.ask()
+        _, fields = await asyncio.wait_for(client.head(), 60)
+        assert (fields["content-type"], fields["transfer-encoding"]) == ("text/event-stream", "chunked")
+        happens.set()
+        assert await client.chunk() == b"data: 1\n\n"
+
+
 async def test_the_server_and_date_fields_can_be_left_out(
     serve: Any, connect: Any, respond: Any, loop_factory: Any
 ) -> None:

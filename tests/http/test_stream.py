@@ -250,6 +250,54 @@ async def test_head_and_first_part_are_one_write(make: Make, outlet: FakeOutlet)
     assert (stream.phase, outlet.completed) == (COMPLETE, [stream])
 
 
+async def test_a_head_whose_body_is_late_leaves_alone(make: Make, outlet: FakeOutlet) -> None:
+    stream = make(complete=True)
+    stream.announce()
+    assert outlet.writes == []
+    await stream.send(dict(START))
+    stream.announce()
+    stream.announce()
+    assert outlet.writes == [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"]
+    assert (stream.phase, outlet.logged) == (SENDING, [200])
+    await stream.send(body(b"ab"))
+    assert outlet.writes[1:] == [b"2\r\nab\r\n0\r\n\r\n"]
+    stream.announce()
+    assert (stream.phase, len(outlet.writes)) == (COMPLETE, 2)
+
+
+async def test_a_length_is_kept_by_a_head_that_leaves_alone(make: Make, outlet: FakeOutlet) -> None:
+    stream = make(complete=True)
+    await stream.send({**START, "headers": [(b"content-length", b"2")]})
+    stream.announce()
+    await stream.send(body(b"ab"))
+    assert outlet.writes == [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", b"ab"]
+    assert stream.keep_alive and not stream.left
+
+
+async def test_no_head_leaves_before_a_100_that_may_be_asked_for(make: Make, outlet: FakeOutlet) -> None:
+    stream = make(*EXPECT)
+    await stream.send(dict(START))
+    stream.announce()
+    task = await waiting(stream.receive())
+    assert outlet.writes == [b"HTTP/1.1 100 Continue\r\n\r\n"]
+    stream.announce()
+    assert outlet.writes[1].startswith(b"HTTP/1.1 200 ")
+    task.cancel()
+
+
+@pytest.mark.parametrize("start", [{**START, "headers": [(b"x", b"a\r\nb")]}, {"type": "http.response.start"}])
+async def test_the_application_hears_what_is_wrong_with_a_late_head(
+    make: Make, outlet: FakeOutlet, start: dict[str, Any]
+) -> None:
+    stream = make(complete=True)
+    await stream.send(start)
+    stream.announce()
+    assert (stream.phase, outlet.writes, outlet.logged) == (STARTED, [], [])
+    with pytest.raises((ValueError, KeyError)):
+        await stream.send(body(b"ab"))
+    assert outlet.writes == []
+
+
 async def test_a_large_first_part_is_not_copied(make: Make, outlet: FakeOutlet) -> None:
     stream = make(complete=True)
     data = b"x" * JOIN_LIMIT

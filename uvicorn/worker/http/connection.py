@@ -553,6 +553,8 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         if state.admission is not None and stream is not None and state.admission.overdue(self, now):
             self._unavailable(stream)
             return
+        if stream is not None and stream.phase == STARTED:
+            stream.announce()
         watch = self._watch
         if watch is None:
             idle = stream is None and self.writable and not (reader.pending or self._lingering)

@@ -1,9 +1,11 @@
 """ONE ASGI exchange: a request on its way in, a response on its way out.
 
 States of the response: WAITING ──start──▶ STARTED ──first body──▶ SENDING ──last body──▶ COMPLETE. The head waits in
-STARTED for the first body part, so that both leave in one write. The request's body: parts arrive by `feed`, its end
-by `feed_end`; `receive` hands them out. The peer's end: `hang_up` (it will send nothing more: `receive` says so, `send`
-goes on, because a client may close its half and still read) and `lost` (nobody is there: `send` raises).
+STARTED for the first body part, so that both leave in one write; at the connection's next sweep it leaves alone
+(`announce`), because a stream of events may begin long before its first event. The request's body: parts arrive by
+`feed`, its end by `feed_end`; `receive` hands them out. The peer's end: `hang_up` (it will send nothing more: `receive`
+says so, `send` goes on, because a client may close its half and still read) and `lost` (nobody is there: `send`
+raises).
 
 Owns: the ASGI messages of this exchange and what the application may do when. Nothing is allocated until something
 must wait: one future, made by the first `receive` or `send` that cannot go on. Must not: know a codec, a clock or a
@@ -157,6 +159,14 @@ class Stream:
         self.phase = COMPLETE
         self.left = 0  # of the application's response, which was never sent
         self.hang_up()
+
+    def announce(self) -> None:
+        """Send the head of a response whose body is late: a client takes a stream of events for open then."""
+        if self.phase == STARTED and not self.continue_due:  # a 100 may yet be asked for, and comes before the head
+            try:
+                self._send_body(b"", True, STARTED)
+            except Exception:
+                self.phase = STARTED  # what is wrong with the head, the application hears with its first body part
 
     def resume_writing(self) -> None:
         """The transport takes data again (or never will)."""
