@@ -6,16 +6,18 @@ Owns: which sections there are, and the exit code: 1 when something is wrong. Mu
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
 
-from compatibility import document, frameworks, interpreters, suites
+from compatibility import document, frameworks, interpreters, programs, suites
 from compatibility.document import Section
 
 SECTIONS: dict[str, Callable[[list[str]], Section]] = {
     "frameworks": frameworks.run,
     "suites": suites.run,
+    "programs": programs.run,
     "interpreters": interpreters.run,
 }
 """Each section by its name in the document. Its function is given what --only names, or nothing for all of it."""
@@ -29,6 +31,7 @@ def main() -> int:
     parser.add_argument("--python", default=[], action="append", help="an interpreter, instead of those that are found")
     chosen = parser.parse_args()
     sections = SECTIONS | {"interpreters": partial(interpreters.run, given=chosen.python)}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended then, too
     wrong = False
     for name in chosen.sections or SECTIONS:
         section = sections[name](chosen.only)

@@ -34,7 +34,7 @@ class Environment:
         return self.path / "bin" / "python"
 
     def pip(self, *arguments: str) -> str:
-        command = [str(self.python), "-m", "pip", "--disable-pip-version-check", *arguments]
+        command = [str(self.python), "-I", "-m", "pip", "--disable-pip-version-check", *arguments]  # not this folder's
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def versions(self) -> dict[str, str]:

@@ -142,20 +142,24 @@ class Connection:
         masked = (int.from_bytes(payload, "big") ^ int.from_bytes(pad, "big")).to_bytes(length, "big")
         self.send(bytes([opcode | (128 if final else 0)]) + size + mask + masked)
 
+    def one_frame(self) -> tuple[int, bytes]:
+        """The first byte of a frame, and its payload. EOFError at the end of the stream."""
+        first, second = self.exactly(2)
+        size = second & 127
+        if size > 125:
+            size = int.from_bytes(self.exactly(2 if size == 126 else 8), "big")
+        return first, self.exactly(size)
+
     def frames(self, number: int = 1) -> Fact:
         """The next so many frames, each as text; after the last there is "closed"."""
         fact = {}
         for index in range(number):
             try:
-                first, second = self.exactly(2)
-                size = second & 127
-                if size > 125:
-                    size = int.from_bytes(self.exactly(2 if size == 126 else 8), "big")
-                payload = self.exactly(size)
+                first, payload = self.one_frame()
             except EOFError:
                 fact[f"frame {index}"] = "closed"
                 break
-            shown = payload.decode("latin-1") if size <= SHOWN else digest(payload)
+            shown = payload.decode("latin-1") if len(payload) <= SHOWN else digest(payload)
             if first & 15 == CLOSE:
                 shown = f"{int.from_bytes(payload[:2], 'big')} {payload[2:].decode()}"
             fact[f"frame {index}"] = f"{first:#x} {shown}"
@@ -164,7 +168,8 @@ class Connection:
 
 def request(method: str, target: str, body: bytes = b"", *fields: str, version: str = "1.1") -> bytes:
     """A request's bytes. A body has its length, unless a field says how else it is framed."""
-    lines = [f"{method} {target} HTTP/{version}", "Host: test.example", *fields]
+    host = [] if any(field.lower().startswith("host:") for field in fields) else ["Host: test.example"]
+    lines = [f"{method} {target} HTTP/{version}", *host, *fields]
     if body and not any(field.lower().startswith(("transfer-encoding:", "content-length:")) for field in fields):
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

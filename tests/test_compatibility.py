@@ -74,6 +74,121 @@ def test_the_outcomes_of_a_suite_are_read(part: Any, tmp_path: Path) -> None:
     assert suites.worse(theirs, theirs) == []
 
 
+SERVED = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": b"answer: one"})
+"""
+LINGERS = """
+import http.server
+import os
+import subprocess
+import sys
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"answer: one")
+
+
+pause = [sys.executable, "-c", "import signal; signal.pause()"]
+left = subprocess.Popen(pause, start_new_session=True)
+with open("left", "w") as file:
+    file.write(str(left.pid))
+server = http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler)
+while True:
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        if len(sys.argv) == 1:
+            os._exit(0)
+        print("not yet", flush=True)
+"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+
+
+@pytest.fixture
+def examined(part: Any) -> Any:
+    """The outcome of a program: its source, the words that start it, and whatever else a `Program` has."""
+    programs, catalogue, environments = part("programs"), part("catalogue"), part("environments")
+    known = {"environment": {"PYTHONPATH": PACKAGE}, "visit": lambda visitor: visitor.get("/")}
+
+    def examine(source: str, *command: str, **more: Any) -> Any:
+        program = catalogue.Program("toy", ("toy",), ("python", *command), files={"app.py": source}, **known, **more)
+        return programs.examine(program, environments.Environment(Path(sys.prefix)))
+
+    return examine
+
+
+@linux
+def test_a_program_is_started_visited_changed_and_ended(examined: Any) -> None:
+    command = ("-m", "uvicorn", "app:app", "--port", "{port}")
+    outcome = examined(SERVED, *command, reloads=("python", *command, "--reload"))
+    assert outcome.steps == {"start": "", "serve": "", "reload": "", "Ctrl-C": ""}, outcome.output
+    assert outcome.codes == [0, 0]
+    assert "^C" in outcome.output
+
+
+@linux
+def test_a_process_that_a_program_leaves_behind_is_found_and_killed(
+    examined: Any, part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part("programs"), "LEAVE", 2.0)
+    outcome = examined(LINGERS, "app.py")
+    assert "signal.pause()" in outcome.steps.pop("Ctrl-C")
+    assert outcome.steps == {"start": "", "serve": ""}
+    assert [one for one in part("terminal").running().values() if "signal.pause()" in one.command] == []
+
+
+@linux
+def test_a_program_that_goes_on_after_ctrl_c_fails_and_is_killed(
+    examined: Any, part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part("programs"), "LEAVE", 2.0)
+    outcome = examined(LINGERS, "app.py", "stays")
+    assert outcome.steps["Ctrl-C"] == "still runs 2 s after Ctrl-C"
+    assert "not yet" in outcome.output
+
+
+@linux
+def test_a_program_that_ends_at_once_says_with_what(examined: Any) -> None:
+    outcome = examined("raise SystemExit(7)", "app.py")
+    assert (outcome.steps, outcome.codes) == ({"start": "it ended with 7"}, [7])
+
+
+def test_a_step_passes_or_has_its_reason(part: Any) -> None:
+    programs, catalogue = part("programs"), part("catalogue")
+    program = catalogue.Program("toy", ("toy==1.*",), ("toy",), lambda visitor: "", reasons={"reload": "it has none"})
+    theirs = programs.Outcome({"start": "", "serve": "", "Ctrl-C": ""}, [0], "")
+    ours = programs.Outcome({"start": "", "serve": "silence"}, [3], "Traceback (most recent call last):")
+    cells = [programs.cell(program, step, theirs, ours) for step in programs.STEPS]
+    assert cells == ["passes", "fails: silence", "it has none", "fails: not tried"]
+    assert programs.faults(program, theirs, ours) == [
+        "toy: serve: silence; with the other package: passes",
+        "toy: Ctrl-C: not tried; with the other package: passes",
+    ]
+    assert programs.faults(program, theirs, theirs) == []
+    assert programs.remarks(program, theirs, ours) == [
+        "toy: exit codes [0] there, [3] here",
+        "toy: writes a traceback with ours alone",
+    ]
+    assert programs.remarks(program, ours, theirs)[0] == "toy: serve: with the other package: silence"
+
+
+def test_every_program_has_what_its_steps_need(part: Any) -> None:
+    catalogue = part("catalogue")
+    for program in catalogue.PROGRAMS:
+        assert bool(program.reloads) != ("reload" in program.reasons), program.name
+        if program.reloads:
+            assert catalogue.BEFORE in program.files[program.changed], program.name
+    names = {program.package for program in catalogue.PROGRAMS}
+    wanted = "nicegui solara litellm mlflow datasette gradio marimo streamlit prefect mcp fastmcp litestar bentoml"
+    assert names == set(wanted.split())
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the notes are datagrams between processes")
 def test_starlette_answers_the_same_under_both_parsers(part: Any) -> None:
     pytest.importorskip("httptools")
