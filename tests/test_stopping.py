@@ -194,6 +194,116 @@ def alive(pid: int) -> bool:
     return True
 
 
+# -- what an application has not ended -------------------------------------------------------------------------
+
+UNENDED = """
+import asyncio
+
+kept = []
+
+async def generator(seconds):
+    try:
+        yield
+    finally:
+        print("= begun", flush=True)
+        await asyncio.sleep(seconds)
+        print("= ended", flush=True)
+
+async def task(seconds):
+    async for _ in generator(0.1):
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            print("= begun", flush=True)
+            await asyncio.sleep(seconds)
+            print("= ended", flush=True)
+
+async def deaf():
+    print("= deaf", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            print("= cancelled", flush=True)
+
+async def app(scope, receive, send):
+    _, what, *rest = scope["path"].split("/")
+    seconds = float(rest[0]) if rest else 3600
+    if what == "generator":
+        kept.append(generator(seconds))
+        await kept[-1].__anext__()
+    else:
+        kept.append(asyncio.create_task(task(seconds)))
+        await asyncio.sleep(0)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"kept"})
+
+async def starts_for_ever(scope, receive, send):
+    await deaf()
+"""
+
+WAYS = pytest.mark.parametrize("arguments", [(), ("--supervise",), ("--reload",)], ids=["alone", "master", "reload"])
+LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+
+
+@pytest.fixture
+def start_unended(start_command: Start, tmp_path: Path) -> Start:
+    (tmp_path / "unended.py").write_text(UNENDED)
+    return lambda seconds, loop, *arguments, name="app": start_command(
+        *(f"unended:{name}", "--port", "0", "--loop", loop, "--timeout-graceful-shutdown", seconds, *arguments)
+    )
+
+
+@WAYS
+@LOOPS
+@pytest.mark.parametrize("what", ["generator", "task"])
+def test_what_waits_in_its_finally_has_the_time_of_the_stop(
+    start_unended: Start, arguments: tuple[str, ...], loop: str, what: str
+) -> None:
+    server = start_unended("2", loop, "--lifespan", "off", *arguments)
+    server.get(f"/{what}")
+    server.tell(signal.SIGTERM)
+    server.expect("= begun")
+    server.tell(signal.SIGTERM)
+    assert server.end() == 0
+    assert "Leaving without waiting for" in server.text and "Killing" not in server.text
+    assert "Traceback" not in server.text
+
+
+@WAYS
+@LOOPS
+@pytest.mark.parametrize("what", ["generator", "task"])
+def test_what_ends_in_time_is_waited_for(
+    start_unended: Start, arguments: tuple[str, ...], loop: str, what: str
+) -> None:
+    server = start_unended("1000", loop, "--lifespan", "off", *arguments)
+    server.get(f"/{what}/1.2")
+    server.tell(signal.SIGTERM)
+    server.expect("= begun")
+    server.tell(signal.SIGTERM)
+    assert server.end() == 0
+    assert "= ended" in server.text and "Leaving without" not in server.text
+
+
+def test_a_second_interrupt_waits_for_no_generator(start_unended: Start) -> None:
+    server = start_unended("1000", "asyncio", "--lifespan", "off")
+    server.get("/generator")
+    server.tell(signal.SIGINT)
+    server.expect("= begun")
+    server.insist()
+    assert server.end() == 0
+    assert "Traceback" not in server.text
+
+
+@LOOPS
+def test_a_startup_that_hears_no_cancellation_has_the_time_of_the_stop(start_unended: Start, loop: str) -> None:
+    server = start_unended("1", loop, name="starts_for_ever")
+    server.expect("= deaf")
+    server.tell(signal.SIGTERM)
+    server.expect("= cancelled")
+    assert server.end() == 0
+
+
 # -- a reloader of a program's ---------------------------------------------------------------------------------
 
 PROGRAM = """

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +24,9 @@ else:
 _log = logging.getLogger("uvicorn.error")
 
 T = TypeVar("T")
+TASKS_SECONDS = 1.0
+STEP = 0.1
+"""Seconds between two questions whether there is time left."""
 LoopFactory = Callable[[], "asyncio.AbstractEventLoop"]
 
 
@@ -64,8 +69,16 @@ def zuvloop_loop_factory(use_subprocess: bool = False) -> LoopFactory:
     return factory
 
 
-def run_in_loop(main: Coroutine[Any, Any, T], factory: LoopFactory | None, debug: bool | None = None) -> T:
-    """Run `main` in a new loop, then cancel what it left and close the loop.
+def run_in_loop(
+    main: Coroutine[Any, Any, T],
+    factory: LoopFactory | None,
+    debug: bool | None = None,
+    limit: Callable[[], float] | None = None,
+) -> T:
+    """Run `main` in a new loop, then cancel what it left, end its asynchronous generators and close the loop.
+
+    `limit` is asked again and again until when these may take, and answers in seconds of the monotonic clock. Without
+    it tasks have a second and generators what they need.
 
     Not `asyncio.run`: signals are the server's business, and a thread that an application left in the default
     executor must not keep the process (asyncio would wait for it without bound).
@@ -78,8 +91,7 @@ def run_in_loop(main: Coroutine[Any, Any, T], factory: LoopFactory | None, debug
         return _complete(loop, main)
     finally:
         try:
-            _cancel_all(loop)
-            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(_finish(loop, limit))
         finally:
             asyncio.set_event_loop(None)
             loop.close()
@@ -123,9 +135,28 @@ def asyncio_run(
     return run_in_loop(main, loop_factory, debug)
 
 
-def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    tasks = asyncio.all_tasks(loop)
+async def _finish(loop: asyncio.AbstractEventLoop, limit: Callable[[], float] | None) -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    second = time.monotonic() + TASKS_SECONDS
+    left = await _wait(left, limit or (lambda: second))
+    if left:
+        _log.warning("Leaving without waiting for tasks of the application: %s.", ", ".join(map(_name, left)))
+    if await _wait({loop.create_task(loop.shutdown_asyncgens())}, limit or (lambda: math.inf)):
+        _log.warning("Leaving without waiting for an asynchronous generator of the application.")
+
+
+async def _wait(tasks: set[asyncio.Task[Any]], limit: Callable[[], float]) -> set[asyncio.Task[Any]]:
+    """Those that are not done in time, and were cancelled."""
+    while tasks and time.monotonic() < limit():
+        _, tasks = await asyncio.wait(tasks, timeout=STEP)
     for task in tasks:
         task.cancel()
     if tasks:
-        loop.run_until_complete(asyncio.wait(tasks, timeout=1))
+        await asyncio.wait(tasks, timeout=STEP)
+    return tasks
+
+
+def _name(task: asyncio.Task[Any]) -> str:
+    return getattr(task.get_coro(), "__qualname__", task.get_name())

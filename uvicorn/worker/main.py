@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -21,6 +21,7 @@ from uvicorn import channel, leaving
 from uvicorn.sockets import Listener
 from uvicorn.worker.forks import shedding
 from uvicorn.worker.server import Server
+from uvicorn.worker.signals import HANDLED_SIGNALS
 
 KEPT = 4 << 20
 """Bytes. Twice as many may be free at the end of a worker's heap before they go back to the system."""
@@ -39,7 +40,7 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     _handle_more_signals(server, alone)
     settle_memory()
     try:
-        with shedding(server, listeners, link):
+        with _hearing(server) if alone else nullcontext(), shedding(server, listeners, link):
             target(sockets=[listener.sock for listener in listeners])
     except KeyboardInterrupt:
         pass  # between our handlers and the loop's end: somebody at a terminal, asked to stop
@@ -49,6 +50,21 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     finally:
         leaving.until(server.leave_by, server.handle_exit if alone else None)
     return int(server._exit_status())
+
+
+@contextmanager
+def _hearing(server: Server) -> Iterator[None]:
+    """SIGINT and SIGTERM are the server's from the start to the end of its loop, which may have to wait for what the
+    application has left: what `capture_signals` gives back is this."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, server._hear_signal) for number in HANDLED_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def settle_memory() -> None:

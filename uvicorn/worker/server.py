@@ -52,6 +52,8 @@ SWEEP_TICKS = 5
 """Ticks between two looks at idle and slow connections: half a second."""
 CERTIFICATE_TICKS = 50
 """Ticks between two looks at the certificate's files."""
+FAILED_SECONDS = 1.0
+"""What is left to end has so long where the application could not be started."""
 LATE = 2.0
 """Seconds between two ticks that say that the loop stood still."""
 
@@ -146,7 +148,7 @@ class Server(SignalHearing):
                 factory = self.config.get_loop_factory()
         except StartupError as exc:
             self._give_up(exc)
-        run_in_loop(self.serve(sockets), factory)
+        run_in_loop(self.serve(sockets), factory, limit=self.leave_by)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve in the running loop until asked to stop.
@@ -254,7 +256,7 @@ class Server(SignalHearing):
             await self._accept(listeners)
         except StartupError as exc:
             self._tell_failure(exc)
-            await self.lifespan.shutdown()
+            await self._shut_down_lifespan(time.monotonic() + self.config.drain_seconds)
             self._leave(exc)
         self._log_started_message([listener.sock for listener in listeners])
         self._phase = Phase.SERVING
@@ -275,7 +277,8 @@ class Server(SignalHearing):
                     self.should_exit = True
                 if self.should_exit:
                     startup.cancel()
-                    await asyncio.wait({startup})
+                    while not startup.done() and time.monotonic() < self.leave_by():
+                        await asyncio.wait({startup}, timeout=INTERVAL)
                     _log.info("Asked to stop before the application had started.")
                     return False
                 await asyncio.wait({startup}, timeout=INTERVAL)
@@ -518,7 +521,9 @@ class Server(SignalHearing):
         if link is not None:
             link.heartbeat.beat(now, 0, Phase.DRAINING, self.server_state.total_requests)
         if self.force_exit or (link is not None and self.failure is not None):
-            return now
+            return 0.0
+        if self._leaving is None and self.failure is not None:
+            self._leaving = Drain(DrainMode.INTERRUPT, now + FAILED_SECONDS)
         self._leaving = self._order(self._leaving)
         return self._leaving.deadline
 
