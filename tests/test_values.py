@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import decimal
 import enum
 import inspect
+import io
 import logging
 import math
 import re
@@ -45,6 +47,21 @@ needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="there is no mas
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "good.py").write_text(APP)
     return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["file", "parser"])
+def test_a_logging_configuration_that_is_open_already(kind: str) -> None:
+    text = "[loggers]\nkeys=root\n[handlers]\nkeys=\n[formatters]\nkeys=\n[logger_root]\nlevel=WARNING\nhandlers=\n"
+    given: Any = io.StringIO(text)
+    if kind == "parser":
+        given = configparser.ConfigParser()
+        given.read_string(text)
+    before = (logging.root.level, list(logging.root.handlers))
+    try:
+        Config("app:app", log_config=given)
+        assert logging.root.level == logging.WARNING
+    finally:
+        logging.root.level, logging.root.handlers = before
 
 
 # -- several addresses -----------------------------------------------------------------------------------------
@@ -127,6 +144,7 @@ class Level(str, enum.Enum):
         ("access_log", 0, False),
         ("access_log", "no", False),
         ("use_colors", "yes", True),
+        ("use_colors", "auto", None),
         ("ssl_version", ssl.PROTOCOL_TLS_SERVER, 17),
         ("ssl_cert_reqs", ssl.CERT_REQUIRED, 2),
         ("root_path", None, ""),

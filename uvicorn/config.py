@@ -231,7 +231,7 @@ class Config:
         ] = None,
         access_log: Annotated[bool, Option("Log a line for every request.", _LOG)] = True,
         use_colors: Annotated[
-            bool | None, Option("Colour the log; by default when it goes to a terminal.", _LOG)
+            bool | None, Option("Colour the log; by default when it goes to a terminal.", _LOG, other_text=True)
         ] = None,
         interface: Annotated[
             InterfaceType,

@@ -32,11 +32,15 @@ Parts = dict[str, set[str]]
 """Names of formatters, filters and handlers, by section."""
 
 
-def apply(wanted: dict[str, Any] | str | os.PathLike[str], use_colors: bool | None, without: str | None = None) -> bool:
-    """Set logging up, by a dictionary or a file in the .ini form; True when something was left out, because it names a
-    module of the application `without` that is not imported yet."""
-    if not isinstance(wanted, dict):
+def apply(wanted: Any, use_colors: bool | None, without: str | None = None) -> bool:
+    """Set logging up, by a dictionary or a file in the .ini form (its name, or what has it open); True when something
+    was left out, because it names a module of the application `without` that is not imported yet."""
+    if isinstance(wanted, (str, os.PathLike)):
         return _apply_ini(os.fspath(wanted), without)
+    if not isinstance(wanted, dict):  # an open file, or a parser that has read one
+        with importing_for_us():
+            logging.config.fileConfig(wanted, disable_existing_loggers=False)
+        return False
     left = {} if without is None else _naming_modules_of(without, wanted)
     with importing_for_us():
         logging.config.dictConfig(with_colors(_replaced(wanted, left), use_colors))

@@ -26,8 +26,9 @@ class Option(NamedTuple):
     but one that takes true or false.
 
     What a program may pass besides (`values`): a number below `floor` or above `ceiling` means that; `unset` is what
-    None means where it is not the default; `blank`: empty text is None; `any_case`: of its words; `also`: what else is
-    taken as it is, and how a person calls that; `read` takes the place of all this.
+    None means where it is not the default; `blank`: empty text is None; `any_case`: of its words; `other_text`: text
+    that is no value is None; `also`: what else is taken as it is, and how a person calls that; `read` takes the place
+    of all this.
     """
 
     help: str
@@ -44,6 +45,7 @@ class Option(NamedTuple):
     unset: Any = None
     blank: bool = False
     any_case: bool = False
+    other_text: bool = False
     also: tuple[str, Callable[[Any], bool]] | None = None
     read: Callable[[str, Any], Any] | None = None
 

@@ -80,6 +80,8 @@ def _text(option: Declared, name: str, text: str) -> Any:
         return word
     if bool in option.types and text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
+    if option.spec.other_text:
+        return None
     for kind in (int, float):
         if kind in option.types:
             try:
