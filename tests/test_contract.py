@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -84,6 +85,17 @@ DIFFERENCES = {
     ("workers", "type"): "auto is accepted as well",
     ("http", "type"): "no zttp: an alpha package, and no codec of ours is for it",
 }
+
+BEHAVIOUR = {
+    "limit_concurrency=0": "0 is no limit, and not 503 for everybody",
+    "limit_max_requests=0": "the replacement is ready first; 0 is no limit",
+    "host as a list, port=0": "several, comma-separated or as a list, with one port",
+    "--log-level INFO": "| `--log-level` | `--log-level` | in any case |",
+    "headers=[('Connection', 'keep-alive')]": "what else is about a connection is left out, with a warning",
+    "access_log='no'": '`access_log="no"` switches it off',
+    "port='http'": "A value of a wrong type or out of bounds is refused with a sentence before anything has started",
+}
+"""A setting that means something else here than in 0.54, on purpose, and what docs/moving.md says of it."""
 
 OURS = {
     "supervise": "--supervise/--no-supervise",
@@ -382,3 +394,9 @@ def test_the_door_of_gunicorns_workers() -> None:
 def test_the_door_of_httptools() -> None:
     pytest.importorskip("httptools")
     assert importlib.import_module("uvicorn.protocols.http.httptools_impl").HttpToolsProtocol
+
+
+@pytest.mark.parametrize("words", BEHAVIOUR.values(), ids=BEHAVIOUR)
+def test_what_differs_in_behaviour_is_said(words: str) -> None:
+    moving = Path(__file__).resolve().parents[1] / "docs" / "moving.md"
+    assert words in " ".join(moving.read_text(encoding="utf-8").split())

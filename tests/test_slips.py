@@ -219,6 +219,26 @@ def test_the_nearest_attribute(text: str, advice: str, monkeypatch: pytest.Monke
     sys.modules.pop("shop")
 
 
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("shpo:app", 'there is no module "shpo" on the path; did you mean shop?'),
+        ("shop.mian:app", 'there is no module "shop.mian" on the path; did you mean main?'),
+        ("zzz:app", 'there is no module "zzz" on the path.'),
+    ],
+)
+def test_the_nearest_module(text: str, end: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    for name in ("__init__", "main"):
+        (tmp_path / "shop" / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("shop", None)
+    with pytest.raises(ImportFromStringError) as caught:
+        import_from_string(text)
+    assert str(caught.value) == f'Could not import module "{text.partition(":")[0]}": {end}'
+    sys.modules.pop("shop", None)
+
+
 def test_a_package_may_have_a_module_that_is_called_py(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "__init__.py").write_text("")

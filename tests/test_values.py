@@ -234,7 +234,7 @@ def test_the_command_refuses_an_environment_file_that_is_not_there(
 
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
-@pytest.mark.parametrize("headers", [[("Connection", "close")], [("connection", "Close"), ("X-A", "b")]])
+@pytest.mark.parametrize("headers", [[("Connection", "close")], [("connection", "x-a, Close"), ("X-A", "b")]])
 async def test_every_answer_closes(serving: Any, connect: Any, http: str, headers: Any) -> None:
     async with serving(echo, lifespan="off", http=http, headers=headers) as server:
         for version in ("1.1", "1.0"):
@@ -322,6 +322,34 @@ async def test_a_value_is_refused_before_anything_starts_or_it_is_served_with(
                         assert (await client.get()).status == 200, (name, value)
         except StartupError as exc:  # no such name, file or descriptor; and `echo` is no factory
             assert config.factory or named(exc, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("port", "http"), ("host", 5), ("headers", 5), ("headers", [("a", 1)]), ("limit_concurrency", -1)),
+        *(("lifespan", "maybe"), ("timeout_graceful_shutdown", "soon"), ("root_path", 1), ("ssl_keyfile", "key.pem")),
+    ],
+)
+async def test_what_is_changed_to_before_the_start_is_refused_too(name: str, value: Any) -> None:
+    config = Config(echo, port=0, lifespan="off", log_config=None)
+    setattr(config, name, value)
+    with pytest.raises(ConfigError) as caught:
+        async with Server(config).running():
+            pass
+    named(caught.value, name)
+    with pytest.raises(ConfigError):
+        config.bind()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("port", "0"), ("backlog", 10**30), ("host", ("127.0.0.1",)), ("headers", {"A": "b"})]
+)
+async def test_what_is_changed_to_before_the_start_is_made_plain(name: str, value: Any, connect: Any) -> None:
+    config = Config(echo, port=0, lifespan="off", log_config=None)
+    setattr(config, name, value)
+    async with Server(config).running() as server, connect(server.servers[0].sockets[0].getsockname()[1]) as client:
+        assert (await client.get()).status == 200
 
 
 @pytest.mark.parametrize("name", sorted(options()))

@@ -643,12 +643,7 @@ class Config:
             raise ConfigError(
                 f"The application comes first: run(app, {self.app!r}, …), but an address was given in its place."
             )
-        for name, option in options().items():
-            if name in self.__dict__:
-                setattr(self, name, values.settled(option, getattr(self, name)))
-        self.timeout_notify = values.seconds("timeout_notify", self.timeout_notify, 30)
-        self.callback_notify = values.function("callback_notify", self.callback_notify)
-        self.ssl_context_factory = values.function("ssl_context_factory", self.ssl_context_factory)
+        self._make_plain()
         remarks = []
         if self.env_file is not None and not os.path.exists(self.env_file):
             remarks.append(f"There is no environment file {os.fspath(self.env_file)!r}: going on without it.")
@@ -658,7 +653,6 @@ class Config:
             self.reread()
         self.workers = _worker_count(self.workers)
         self.forwarded_allow_ips = _trusted_list(self.forwarded_allow_ips)
-        self.headers = self.headers or []
         dropped = fields.encode(self.headers).dropped
         if dropped:
             said = ", ".join(f"{name}: {value}" for name, value in dropped)
@@ -667,6 +661,22 @@ class Config:
         if self.ssl_ca_certs is not None and not (self.ssl_certfile or self.ssl_keyfile or self.ssl_context_factory):
             remarks.append("--ssl-ca-certs has no effect without --ssl-certfile: connections are not encrypted.")
         return remarks
+
+    def _make_plain(self) -> None:
+        for name, option in options().items():
+            if name in self.__dict__ and name not in ("reload_dirs", "reload_includes", "reload_excludes"):
+                setattr(self, name, values.settled(option, getattr(self, name)))
+        self.headers = self.headers or []
+        self.timeout_notify = values.seconds("timeout_notify", self.timeout_notify, 30)
+        self.callback_notify = values.function("callback_notify", self.callback_notify)
+        self.ssl_context_factory = values.function("ssl_context_factory", self.ssl_context_factory)
+
+    def _settle_again(self) -> None:
+        """A program may have changed some attributes since: the start relies on plain ones. Raises ConfigError."""
+        self._make_plain()
+        self.workers = _worker_count(self.workers)
+        self.forwarded_allow_ips = _trusted_list(self.forwarded_allow_ips)
+        self._check()
 
     def _check(self) -> None:
         for name, known in (("loop", LOOP_FACTORIES), ("http", HTTP_PROTOCOLS), ("ws", WS_PROTOCOLS)):
@@ -902,6 +912,7 @@ class Config:
     def load(self) -> None:
         """Import everything, the application included. Fails as `raising` says."""
         assert not self.loaded, "load() may be called once"
+        self._settle_again()
         try:
             self.load_components()
             self._extend_path()
@@ -984,12 +995,13 @@ class Config:
     # -- sockets -----------------------------------------------------------------------------------------------
 
     def bind(self) -> list[sockets.Listener]:
-        """Bind and listen as the settings say, or on what a service manager passed. Raises BindError; nothing stays
-        open then.
+        """Bind and listen as the settings say, or on what a service manager passed. Raises BindError, or
+        ConfigError for a setting that was changed to what cannot work; nothing stays open then.
 
         Sockets that were passed replace `host`, `port` and `uds`: a unit with a socket means it, and the address in its
         command would be a second one that nobody asked for. `fd` names a descriptor, so it is the one that is meant.
         """
+        self._settle_again()
         passed = sockets.take_passed()
         if self.fd is not None:
             return [sockets.adopt(self.fd, self.backlog)]

@@ -53,7 +53,7 @@ def encode(given: Iterable[Pair]) -> Fields:
         pair = _encoded(name, value)
         if pair[0] == b"content-length":
             raise ConfigError(f"--header {name}: each response has a length of its own; leave it out.")
-        if pair[0] == b"connection" and pair[1].lower() == b"close":
+        if pair[0] == b"connection" and b"close" in [one.strip() for one in pair[1].lower().split(b",")]:
             found = found._replace(closes=True)
         elif pair[0] in _PER_CONNECTION:
             found.dropped.append((name, value))

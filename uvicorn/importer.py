@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ def import_from_string(import_str: Any) -> Any:
         if exc.name is None or not (module_name + ".").startswith(exc.name + "."):
             raise ImportFromStringError(f'Could not import module "{module_name}".') from exc
         raise ImportFromStringError(
-            f'Could not import module "{module_name}": there is no module "{exc.name}" on the path.'
+            f'Could not import module "{module_name}": there is no module "{exc.name}" on the path{_like(exc.name)}'
         ) from None
     except Exception as exc:
         raise ImportFromStringError(f'Could not import module "{module_name}".') from exc
@@ -78,6 +79,15 @@ def import_from_string(import_str: Any) -> Any:
 def _is_a_path(module_name: str) -> bool:
     """Whether it cannot be a module, or is a file that stands there; a package may have a module `py`."""
     return "/" in module_name or "\\" in module_name or os.path.exists(module_name)
+
+
+def _like(missing: str) -> str:
+    """The end of a sentence: with the module beside the missing one that has nearly its name."""
+    import pkgutil
+
+    package, _, name = missing.rpartition(".")
+    places = getattr(sys.modules.get(package), "__path__", None) if package else sys.path[:1]
+    return nearest(name, [found.name for found in pkgutil.iter_modules(places or [])]) or "."
 
 
 _USUAL = ("app", "application", "api", "asgi", "wsgi", "create_app")

@@ -268,7 +268,7 @@ def _run_master(config: Config, settings: dict[str, Any]) -> int:
         from uvicorn import apart
 
         # What the settings come to, so that what was said of them is not said again there.
-        packed = apart.pack({**settings, "env_file": config.env_file, "headers": config.headers})
+        packed = apart.pack({**settings, "env_file": config.env_file, "fd": config.fd, "headers": config.headers})
         packed.obstacles.extend(_replaced(config))
         if not packed.obstacles:
             for sentence in packed.left_out:

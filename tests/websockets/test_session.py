@@ -183,6 +183,16 @@ async def test_what_is_none_in_a_message_is_not_there(serving: Any, peer: Any) -
         assert (await client.frame()).code == 1000
 
 
+async def test_a_header_that_closes_each_connection_leaves_sessions_alone(serving: Any, peer: Any) -> None:
+    async with serving(Script(echo), headers=[("Connection", "close")]) as server, peer(server) as client:
+        assert await client.shake_hands() == 101
+        assert client.values("connection") == ["Upgrade"]
+        client.text("one")
+        assert await client.message() == "one"
+        client.text("two")
+        assert await client.message() == "two"
+
+
 async def test_a_denial_whose_body_is_none_is_empty(serving: Any, peer: Any) -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
