@@ -398,7 +398,10 @@ class Server(SignalHearing):
         if self._supervised:
             self._say(Spent("has lost the application's lifespan", fault=True))
         else:
-            _log.error("Serving goes on without the application's lifespan. The exit status will be 1.")
+            at_the_end = (
+                "" if self.reraise_signals else " The exit status will be 1."
+            )  # else it is the program's affair
+            _log.error("Serving goes on without the application's lifespan.%s", at_the_end)
 
     async def _delay(self) -> None:
         """Go on serving for the delay that a TERM may have, or until an INT; a master has waited for it before it told

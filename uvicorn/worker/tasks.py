@@ -29,7 +29,6 @@ EAGER = hasattr(asyncio, "eager_task_factory")
 _TAKES_CONTEXT = sys.version_info >= (3, 11)
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _Task: Callable[..., asyncio.Task[Any]] = asyncio.Task  # a type checker for 3.11 does not know `eager_start`
-_eagerly = {"eager_start": True} if EAGER else {}
 
 
 class Left(Exception):
@@ -41,10 +40,11 @@ def begin(
 ) -> asyncio.Task[Any]:
     """Call the application in a copy of `context`. Nothing that it raises is raised here."""
     called = _call(app, scope, receive, send)
-    context = context.copy()
+    if EAGER and loop.get_task_factory() is None:
+        return _Task(called, loop=loop, context=context.copy(), eager_start=True)
     if _TAKES_CONTEXT and loop.get_task_factory() is None:
-        return _Task(called, loop=loop, context=context, **_eagerly)
-    return context.run(loop.create_task, called)
+        return _Task(called, loop=loop, context=context.copy())
+    return context.copy().run(loop.create_task, called)
 
 
 async def _call(app: Any, scope: Any, receive: Any, send: Any) -> Any:

@@ -412,7 +412,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             result = task.result()
         except asyncio.CancelledError as exc:
             del task  # as below
-            if not stream.is_lost and not state.gave_up:
+            if not (stream.is_lost or stream.heard_end or state.gave_up):
                 _log.error("ASGI callable was cancelled.\n", exc_info=exc)
             self._app_failed(stream, None)
         except BaseException as exc:
