@@ -291,6 +291,10 @@ class Peer:
             await asyncio.sleep(0)
 
     async def closed(self) -> None:
+        """Wait for the end; a client that sees the server's half closed closes the other one."""
+        await self.until(lambda: self.transport.closed or self.transport.half_closed)
+        if not self.transport.closed:
+            self.send_eof()
         await self.until(lambda: self.transport.lost)
 
     async def output(self, text: bytes, count: int = 1) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import ClientDisconnected
-from uvicorn.worker.http.connection import DISCARD_LIMIT, TURN
+from uvicorn.worker.http.connection import DISCARD_LIMIT, SPARED, TURN
 from uvicorn.worker.http.limits import LINGER, Limits
 from uvicorn.worker.http.stream import HIGH_WATER
 from uvicorn.worker.state import ServerState
@@ -1179,28 +1179,106 @@ async def test_retire_answers_one_more_request(make_peer: Any, respond: Any) -> 
     peer.connection.retire()
     await peer.turns()
     assert not peer.transport.closed
-    peer.send(get() + get())
+    peer.send(get())
     await peer.closed()
     (response,) = peer.responses()
     assert (response.status, response.headers["connection"]) == (200, "close")
 
 
-async def test_retire_in_the_middle_of_a_response_closes_after_it(make_peer: Any) -> None:
-    more = asyncio.Event()
+@pytest.mark.parametrize(("asked", "answered"), [(3, 3), (SPARED + 1, SPARED + 1), (SPARED + 9, SPARED + 1)])
+async def test_requests_that_stand_behind_are_answered_before_the_end_is_announced(
+    make_peer: Any, respond: Any, asked: int, answered: int
+) -> None:
+    peer = make_peer(respond())
+    peer.connection.retire()
+    peer.send(get() * asked)
+    await peer.closed()
+    responses = peer.responses()
+    assert len(responses) == answered
+    assert [response.headers.get("connection") for response in responses] == [None] * (answered - 1) + ["close"]
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send(dict(START))
-        await send(body(b"a", more=True))
-        await more.wait()
-        await send(body(b"b"))
 
-    peer = make_peer(app)
+@pytest.fixture
+def streamed() -> Any:
+    """An application whose response waits in its middle for `.more`."""
+
+    class App:
+        def __init__(self) -> None:
+            self.more = asyncio.Event()
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await send(dict(START))
+            await send(body(b"a", more=True))
+            await self.more.wait()
+            await send(body(b"b"))
+
+    return App()
+
+
+async def test_retire_in_the_middle_of_a_response_leaves_the_end_to_the_next_one(make_peer: Any, streamed: Any) -> None:
+    peer = make_peer(streamed)
     peer.send(get())
     await peer.output(b"a\r\n")
     peer.connection.retire()
-    more.set()
+    peer.connection.close_idle(peer.state.now + 1000)
+    streamed.more.set()
+    await peer.output(b"b\r\n")
+    peer.state.now = 1000.0
+    peer.connection.close_idle(-1.0)  # it was not idle for so long
+    await peer.turns()
+    assert not peer.transport.closed and not peer.transport.half_closed
+    peer.send(get())
+    await peer.closed()
+    assert [response.headers.get("connection") for response in peer.responses()] == [None, "close"]
+
+
+async def test_what_was_idle_for_long_enough_is_closed(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.send(get())
+    await peer.output(b"HTTP/1.1 200")
+    peer.connection.retire()
+    peer.connection.close_idle(peer.state.now)
+    await peer.closed()
+    assert peer.responses()[0].headers.get("connection") is None
+
+
+async def test_shutdown_in_the_middle_of_a_response_closes_after_it(make_peer: Any, streamed: Any) -> None:
+    peer = make_peer(streamed)
+    peer.send(get())
+    await peer.output(b"a\r\n")
+    peer.connection.shutdown()
+    streamed.more.set()
     await peer.closed()
     assert peer.responses()[0].body == b"ab"
+
+
+async def test_a_request_behind_another_one_is_told_that_its_client_has_closed_its_half(make_peer: Any) -> None:
+    heard: list[str] = []
+    first = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/first":
+            await first.wait()
+        else:
+            heard.extend([(await receive())["type"], (await receive())["type"]])
+        await send(dict(START))
+        await send(body(b"a"))
+
+    peer = make_peer(app)
+    peer.send(get("/first") + get("/second"))
+    peer.send_eof()
+    first.set()
+    await peer.closed()
+    assert heard == ["http.request", "http.disconnect"] and len(peer.responses()) == 2
+
+
+async def test_whoever_begins_behind_the_end_of_a_drain_is_told_as_well(make_peer: Any, respond: Any) -> None:
+    peer = make_peer(respond())
+    peer.connection.retire()
+    peer.connection.disconnect()
+    peer.send(get() + get())
+    await peer.closed()
+    assert len(peer.responses()) == 1
 
 
 async def test_disconnect_is_heard_and_the_answer_still_counts(make_peer: Any) -> None:

@@ -183,6 +183,18 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(
         assert (answer.status, answer.headers["connection"]) == (400, "close")
 
 
+async def test_the_last_response_reaches_a_client_that_has_sent_more(
+    serve: Any, connect: Any, respond: Any, loop_factory: Any
+) -> None:
+    """Closing while bytes of the client are unread resets the connection, and takes what it has not read yet."""
+    application = respond(MEBIBYTE, headers=[(b"connection", b"close")])
+    async with serve(application) as server, connect(server) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 20000)
+        answer = await client.answer()
+        assert answer.body == MEBIBYTE
+        assert await client.ended() == b""
+
+
 async def test_an_endless_stream_ends_when_its_client_leaves(
     serve: Any, connect: Any, loop_factory: Any, caplog: Any
 ) -> None:

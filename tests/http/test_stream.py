@@ -35,6 +35,9 @@ class FakeOutlet:
     def write_large(self, head: bytes, body: bytes, more: bool) -> None:
         self.writes += [head, body] if head else [body]
 
+    def ends_here(self) -> bool:
+        return True
+
     def body_wanted(self) -> None:
         self.wanted += 1
 

@@ -293,6 +293,62 @@ async def test_denied(serving: Any, peer: Any, http: str, lines: Any) -> None:
     assert "connection rejected (403 Forbidden)" in lines() and "connection open" not in lines()
 
 
+@pytest.mark.parametrize("answer", ["websocket.accept", "websocket.close"])
+async def test_a_request_that_waits_is_served_when_a_handshake_is_answered(
+    serving: Any, peer: Any, connect: Any, wire: Any, answer: str
+) -> None:
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def part(receive: Receive, send: Send) -> None:
+        await receive()
+        asked.set()
+        await go.wait()
+        await send({"type": answer})
+        await receive()
+
+    settings = {"limit_concurrency": 1, "timeout_queue": 1000}
+    async with serving(Script(part), **settings) as server, peer(server) as client, connect(server) as waiting:
+        client.send(wire.handshake())
+        await asked.wait()
+        waiting.ask("/")
+        while not server.server_state.admission.waiting:
+            await asyncio.sleep(0)
+        go.set()
+        assert (await waiting.answer()).status == 200
+
+
+async def test_a_client_that_closes_its_half_behind_its_handshake_has_left(serving: Any, peer: Any, wire: Any) -> None:
+    first = asyncio.Event()
+    script = Script()
+
+    async def part(receive: Receive, send: Send) -> None:
+        script.noted.append(await receive())
+        script.noted.append(await receive())
+
+    async def application(scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await first.wait()
+        await script(scope, receive, send)
+
+    script.part = part
+    async with serving(application) as server, peer(server) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + wire.handshake())
+        client.writer.write_eof()
+        (connection,) = await _connections(server)
+        while not connection._eof:
+            await asyncio.sleep(0)
+        first.set()
+        await script.over.wait()
+    assert [message["type"] for message in script.noted] == ["websocket.connect", "websocket.disconnect"]
+
+
+async def _connections(server: Any) -> set[Any]:
+    while not server.server_state.connections:
+        await asyncio.sleep(0)
+    found: set[Any] = server.server_state.connections
+    return found
+
+
 @pytest.mark.parametrize("length", [None, b"8"])
 async def test_denied_with_a_response(serving: Any, peer: Any, http: str, length: bytes | None) -> None:
     async def part(receive: Receive, send: Send) -> None:

@@ -92,6 +92,9 @@ class App:
                 self.cancelled += 1
                 raise
         await send(dict(START))
+        if scope["path"] == "/stream":
+            await send({"type": "http.response.body", "body": b"ok", "more_body": True})
+            await self.go.wait()
         await send({"type": "http.response.body", "body": b"ok"})
 
 
@@ -388,6 +391,25 @@ async def said(master: channel.Endpoint) -> Any:
 
 def order(mode: DrainMode, seconds: float = 60.0) -> Drain:
     return Drain(mode, time.monotonic() + seconds)
+
+
+@pytest.mark.parametrize("mode", [RETIRE, STOP])
+async def test_whoever_was_not_told_of_the_end_may_ask_again(
+    loop_factory: Any, serving: Any, connect: Any, master: Any, mode: DrainMode
+) -> None:
+    app = App()
+    async with serving(app, lifespan="off") as server:
+        assert isinstance(await said(master), Ready)
+        async with connect(server) as client:
+            client.ask("/stream")
+            assert "connection" not in (await client.head())[1]
+            assert await client.chunk() == b"ok"
+            master.send(order(mode))
+            while not server.server_state.draining:
+                await asyncio.sleep(0)
+            app.go.set()
+            assert [await client.chunk(), await client.chunk()] == [b"ok", b""]
+            assert (await client.get()).headers["connection"] == "close"
 
 
 async def test_a_worker_that_leaves_unasked_says_so(loop_factory: Any, serving: Any, master: Any) -> None:

@@ -32,7 +32,7 @@ from uvicorn.interrupts import Interrupts
 from uvicorn.proxies import TrustedProxies
 from uvicorn.sockets import Listener, describe_for_clients
 from uvicorn.worker.acceptor import Acceptor
-from uvicorn.worker.drain import timetable
+from uvicorn.worker.drain import IDLE_GRACE, timetable
 from uvicorn.worker.hanging import in_flight
 from uvicorn.worker.http.defaults import http_date
 from uvicorn.worker.loops import is_uvloop, run_in_loop
@@ -537,7 +537,6 @@ class Server(SignalHearing):
     async def _finish_connections(self, order: Drain, start: float) -> None:
         state = self.server_state
         self._retire_connections()
-        told = False
         while state.connections or state.tasks:
             order = self._order(order)
             times, now = timetable(order, start), time.monotonic()
@@ -545,15 +544,23 @@ class Server(SignalHearing):
                 await self._abort()
                 return
             if now >= times.idle_until:
-                for connection in list(state.connections):
-                    connection.shutdown()
-            if now >= times.disconnect_at and not told:
-                told = True
+                grace = 0.0 if order.mode is DrainMode.INTERRUPT else IDLE_GRACE
+                self._close_idle(now - grace)
+            if now >= times.disconnect_at:  # each time: a request may have begun since
                 for connection in list(state.connections):
                     getattr(connection, "disconnect", connection.shutdown)()
             await asyncio.sleep(0)  # what closed just now is gone after one turn of the loop
             if state.connections or state.tasks:
                 await self._pulse.beat()
+
+    def _close_idle(self, since: float) -> None:
+        """Somebody else's class knows one way to be told of the end."""
+        for connection in list(self.server_state.connections):
+            close_idle = getattr(connection, "close_idle", None)
+            if close_idle is None:
+                connection.shutdown()
+            else:
+                close_idle(since)
 
     async def _abort(self) -> None:
         """End what is left: the time is over."""

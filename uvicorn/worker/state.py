@@ -16,6 +16,7 @@ from uvicorn.worker.outbox import Outbox
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from uvicorn.config import Config
     from uvicorn.worker.http.reader import Shared
@@ -72,6 +73,14 @@ class ServerState:
         self.admission = None
         if limit:
             self.admission = Admission(limit, limit if places is None else places, config.timeout_queue)
+
+    def left(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        """A request is in flight no more: its application has returned, or its handshake was answered. The place is not
+        given away here: the next application would be nested in this one.
+        """
+        self.in_flight -= 1
+        if self.admission is not None and self.admission.waiting:
+            soon(self.admit_next)
 
     def admit_next(self) -> None:
         """A request has left: its place is for the first that waits."""

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uvicorn.errors import BadRequest
 from uvicorn.worker import standalone
 from uvicorn.worker.access import CLIENT_LEFT, shown, shown_target
-from uvicorn.worker.admission import Admission
 from uvicorn.worker.carrier import Carrier, meet
 from uvicorn.worker.departure import is_departure
 from uvicorn.worker.familiar import FamiliarConnection
@@ -49,6 +48,9 @@ PARTING = 600.0
 """Seconds for the last response over TLS where the system cannot say whether it was sent."""
 TURN = 16
 """Pipelined requests that are begun in one turn of the loop."""
+SPARED = 100
+"""Pipelined requests that were there already which a connection that shall end still answers before it says so: what is
+sent behind an announced end is lost."""
 DISCARD_LIMIT = 1 << 20
 """Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
 
@@ -95,6 +97,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         "_new_stream",
         "_refused",
         "_sent",
+        "_spared",
         "_stream",
         "_watch",
         "active_at",
@@ -130,6 +133,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         self._fresh = True
         self._advancing = self._eof = self._lingering = self._refused = self._sent = False
         self._discarded = 0
+        self._spared = SPARED
         self._watch: Watch | None = None
         shared = server_state.shared
         if shared is None or type(shared.codec) is not self.codec_class:
@@ -258,6 +262,8 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         stream = self._new_stream(self, request, scope, state.default, complete)
         self._stream = stream
         self._fresh = False
+        if self._eof:  # it stood behind another request when the client closed its half
+            stream.hang_up()
         if not complete:
             if self._watch is not None:
                 self._watch.new_body()
@@ -279,11 +285,6 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         if self._stream is not None:
             self._state.in_flight += 1
             self._start(self._stream)
-
-    def _make_room(self, admission: Admission) -> None:
-        """A place is free. It is not given away here: the next application would be nested in this one."""
-        if admission.waiting:
-            self.soon(self._state.admit_next)
 
     def _upgrade(self, request: Request) -> bool:
         """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
@@ -312,6 +313,8 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             self._linger()
         else:
             state.connections.discard(self)
+            if self._eof and not self.transport.get_protocol().eof_received():  # type: ignore[attr-defined]
+                self.transport.close()
         return True
 
     def _start(self, stream: Stream) -> None:
@@ -371,14 +374,9 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         """The last byte of the response was handed to the transport."""
         if stream.left:
             _log.error("Response content shorter than Content-Length: closing the connection.")
-            self.close()
-        elif not stream.keep_alive or self.closing:
-            self.closing = True
-            if stream.body_complete:
-                self._stream = None
-                self.close()
-            else:
-                self._linger()
+            self._end_behind(stream)
+        elif not stream.keep_alive:
+            self._end_behind(stream)
         elif stream.body_complete:
             self._release(stream)
         elif self._eof:
@@ -386,6 +384,23 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         else:  # the rest of the body is dropped, so that the next request can be read; `sweep` waits for it
             self.active_at = self._state.now
             self._resume()
+
+    def ends_here(self) -> bool:
+        """Whether the response that begins now is the last one, since the connection shall end."""
+        if self.reader.pending and self._spared and not self._state.closes:
+            self._spared -= 1
+            return False
+        return True
+
+    def _end_behind(self, stream: Stream) -> None:
+        """The last response was written. A client that did not ask for the end may have sent more meanwhile."""
+        self.closing = True
+        unread = bool(self.reader.pending) or not self._reading
+        if not stream.body_complete or unread or (stream.request.keep_alive and self._ends.tls is None):
+            self._linger()
+        else:
+            self._stream = None
+            self.close()
 
     def _release(self, stream: Stream) -> None:
         """The exchange is over: the next request may be parsed."""
@@ -405,9 +420,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
 
     def _app_done(self, stream: Stream, task: asyncio.Task[Any]) -> None:
         state = self._state
-        state.in_flight -= 1
-        if state.admission is not None:
-            self._make_room(state.admission)
+        state.left(self.soon)
         try:
             result = task.result()
         except asyncio.CancelledError as exc:
@@ -451,7 +464,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         elif stream.unbounded:
             self.as_server(self.transport.abort)  # a clean end would make the part look like the whole
         else:
-            self.close()
+            self._end_behind(stream)
 
     # -- our own answers ---------------------------------------------------------------------------------------
 
@@ -522,20 +535,33 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             self.close()
 
     def shutdown(self) -> None:
-        """Close now if idle, else after the response in work. A head that stands still for long is no request."""
+        """Close now if idle, else after the response in work, whatever that has said."""
         self.closing = True
-        stream = self._stream
-        if stream is not None and stream.phase == COMPLETE:
-            self._linger()
-        elif stream is None and (not self.reader.pending or self._state.now - self.active_at > STALLED_HEAD):
-            self.close()
+        if self._stream is not None:
+            self._stream.keep_alive = False
+        self.close_idle(self._state.now)
 
     def retire(self) -> None:
-        """The next response is the last one; an idle connection is left open until its time is over."""
+        """The next response is the last one. Until it was sent the connection is left open: whoever was not told of its
+        end may be about to ask again.
+        """
         self.closing = True
+
+    def close_idle(self, since: float) -> None:
+        """Close if idle since then (seconds of the coarse clock). A head that stands still for long is no request."""
+        stream = self._stream
+        if stream is not None:
+            if stream.phase == COMPLETE:
+                self._linger()
+        elif self.reader.pending:
+            if self._state.now - self.active_at > STALLED_HEAD:
+                self.close()
+        elif self.active_at <= since and not self._lingering:
+            self.close()
 
     def disconnect(self) -> None:
         """Tell the application that its peer is gone: the drain deadline is near."""
+        self._spared = 0
         if self._stream is not None:
             self._stream.hang_up()
 

@@ -51,7 +51,7 @@ class Outlet(Protocol):
     writable: bool
     """Whether the transport is below its high-water mark."""
     closing: bool
-    """Whether this response is the last one of the connection."""
+    """Whether the connection shall end."""
     logs_access: bool
     """Whether a plain line is wanted when the response begins."""
 
@@ -64,6 +64,8 @@ class Outlet(Protocol):
     def write_large(self, head: bytes, body: bytes, more: bool) -> None: ...
 
     def body_wanted(self) -> None: ...
+
+    def ends_here(self) -> bool: ...
 
     def log_access(self, stream: Stream, status: int) -> None: ...
 
@@ -155,9 +157,10 @@ class Stream:
         self.resume_writing()
 
     def answered(self, status: int, size: int) -> None:
-        """The connection has answered in the application's place, with a body of `size` bytes."""
+        """The connection has answered in the application's place, with a body of `size` bytes, and ends."""
         self.phase = COMPLETE
         self.left = 0  # of the application's response, which was never sent
+        self.keep_alive = False
         self.hang_up()
 
     def announce(self) -> None:
@@ -275,7 +278,8 @@ class Stream:
     def _head(self, size: int, more: bool) -> bytes:
         start = self._start
         assert start is not None
-        if self._outlet.closing or self.continue_due:  # without a 100 nobody knows whether the body will come
+        # Without a 100 nobody knows whether the body will come.
+        if (self._outlet.closing and self._outlet.ends_here()) or self.continue_due:
             self.keep_alive = self.continue_due = False
         try:
             head, self._ending, self.left, self.keep_alive = response_head(

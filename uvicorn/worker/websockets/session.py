@@ -203,7 +203,7 @@ class Session(FamiliarSession, Carrier):
         """The handshake is over."""
         if self._counted:
             self._counted = False
-            self._state.in_flight -= 1
+            self._state.left(self.soon)
 
     # -- the transport's calls ---------------------------------------------------------------------------------
 
