@@ -44,6 +44,7 @@ TOOLS = tuple(
         "proxies",
         "sizes",
         "sockets",
+        "terminal",
         "tls",
         "values",
         "watched",

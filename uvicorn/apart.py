@@ -86,7 +86,7 @@ def run(settings: dict[str, Any]) -> int:
     mail = Mail.open()
     reader, writer = os.pipe()
     try:
-        process = _start(settings, reader, mail)
+        process = _start(settings, reader, mail, signals.previous[signal.SIGHUP] == signal.SIG_IGN)
         return _stand_in(process, signals, writer, mail)
     finally:
         os.close(writer)
@@ -95,7 +95,7 @@ def run(settings: dict[str, Any]) -> int:
         signals.restore()
 
 
-def _start(settings: dict[str, Any], lifeline: int, mail: Mail | None) -> subprocess.Popen[bytes]:
+def _start(settings: dict[str, Any], lifeline: int, mail: Mail | None, ignores_hangup: bool) -> subprocess.Popen[bytes]:
     """The new interpreter; it has the settings, and `lifeline` is closed here. It is born with all signals blocked, so
     that none ends it before its master handles them."""
     source, target = os.pipe()
@@ -117,7 +117,7 @@ def _start(settings: dict[str, Any], lifeline: int, mail: Mail | None) -> subpro
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(source)
         os.close(lifeline)
-    data = marshal.dumps((sys.argv, settings))
+    data = marshal.dumps((sys.argv, settings, ignores_hangup))
     try:
         with open(target, "wb") as pipe:
             pipe.write(data)
@@ -218,7 +218,9 @@ def main(source: int, lifeline: int) -> NoReturn:
         data = pipe.read()
     if not data:  # the caller is gone
         sys.exit(ExitCode.INTERNAL)
-    sys.argv[:], settings = marshal.loads(data)
+    sys.argv[:], settings, ignores_hangup = marshal.loads(data)
+    if ignores_hangup:  # as a process keeps it that is not started by a caller
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for name in ("LISTEN_PID", "WATCHDOG_PID"):  # meant for the caller, for whom we stand
         if os.environ.get(name) == str(os.getppid()):
             os.environ[name] = str(os.getpid())

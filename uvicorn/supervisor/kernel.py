@@ -35,6 +35,7 @@ from uvicorn.supervisor import child
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.caller import Caller, Pairs
 from uvicorn.supervisor.events import Event
+from uvicorn.terminal import Terminal
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -113,6 +114,7 @@ class Kernel:
 
     def __init__(self, caller: Caller | None = None) -> None:
         self._processes: dict[int, Process] = {}
+        self._terminal = Terminal.take()
         self._signals = Signals.install()
         self._poll = select.poll()
         self._poll.register(self._signals.reader, select.POLLIN)
@@ -120,6 +122,8 @@ class Kernel:
         self._pairs = Pairs()
         if caller is not None:
             self._poll.register(caller, select.POLLIN)
+        if self._terminal is not None:
+            self._watch_terminal(self._terminal)
         self._init = os.getpid() == 1
         self._dump_signal, self._report_signal = _free_signals()
 
@@ -133,6 +137,8 @@ class Kernel:
         """Let go of everything; workers that are still there see EOF on their lifeline and leave."""
         self._signals.restore()
         self._drop_caller()
+        if self._terminal is not None:
+            self._terminal.close()
         for process in self._processes.values():
             process.close()
         self._processes.clear()
@@ -150,6 +156,8 @@ class Kernel:
             events += self._heard(self._signals.read(), passed_on=False)
         if self._caller is not None and self._caller.fileno() in ready:
             events += self._read_caller(self._caller)
+        if self._terminal is not None:
+            self._look_at(self._terminal, ready)
         for process in list(self._processes.values()):
             if process.endpoint is not None and process.endpoint.fileno() in ready:
                 events += self._read_channel(process)
@@ -171,11 +179,28 @@ class Kernel:
     def _heard(self, numbers: bytes, passed_on: bool) -> list[Event]:
         known = {getattr(signal, one.value): one for one in ev.Signal}
         now = time.monotonic()
-        return [
-            ev.SignalReceived(known[number])
+        heard = [
+            known[number]
             for number in numbers
             if number in known and (self._caller is None or self._pairs.is_new(number, passed_on, now))
         ]
+        return [ev.SignalReceived(self._meant_by(one, now)) for one in heard]
+
+    def _meant_by(self, one: ev.Signal, now: float) -> ev.Signal:
+        if one is ev.Signal.HUP and self._terminal is not None and self._terminal.hung_up(now):
+            logger.warning("The terminal is gone: stopping.")
+            return ev.Signal.TERM
+        return one
+
+    def _watch_terminal(self, terminal: Terminal) -> None:
+        for fd, what in terminal.watched.items():
+            self._poll.register(fd, what)
+
+    def _look_at(self, terminal: Terminal, ready: set[int]) -> None:
+        """Its end is told once; that of its session's leader may be without consequence."""
+        for fd in ready.intersection(terminal.watched):
+            terminal.look(time.monotonic())
+            self._poll.unregister(fd)
 
     def _drop_caller(self) -> None:
         if self._caller is not None:
@@ -254,6 +279,8 @@ class Kernel:
                 foreign = [self._signals.close, ours.close, *(p.close for p in self._processes.values())]
                 if self._caller is not None:
                     foreign.append(self._caller.close)
+                if self._terminal is not None:
+                    foreign.append(self._terminal.close)
                 child.become(birth, foreign, run)
         except OSError as exc:
             process.close()

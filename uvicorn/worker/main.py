@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
@@ -19,12 +20,24 @@ from typing import Any
 
 from uvicorn import channel, leaving
 from uvicorn.sockets import Listener
+from uvicorn.terminal import Terminal
 from uvicorn.worker.forks import shedding
 from uvicorn.worker.server import Server
 from uvicorn.worker.signals import HANDLED_SIGNALS
 
 KEPT = 4 << 20
 """Bytes. Twice as many may be free at the end of a worker's heap before they go back to the system."""
+
+_NEEDS_A_MASTER = {
+    getattr(signal, name): (name, what)
+    for name, what in {
+        "SIGHUP": "reload",
+        "SIGUSR2": "upgrade",
+        "SIGTTIN": "start one worker more",
+        "SIGTTOU": "stop one worker",
+    }.items()
+    if hasattr(signal, name)
+}
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -111,15 +124,33 @@ def reopening(server: Server) -> Iterator[None]:
 
 
 def _handle_more_signals(server: Server, alone: bool) -> None:
-    """QUIT stops now (its default would write a core file). HUP without a master is explained: nobody dies of it."""
+    """QUIT stops now (its default would write a core file). What is meant for a master is explained: nobody dies of
+    it, but for a HUP that says that the terminal is gone."""
+    terminal: Terminal | None = None
 
     def stop_now(sig: int, frame: FrameType | None) -> None:
         server.should_exit = server.force_exit = True
         if not server.config.loaded:
             server.leave_import()
 
+    def hang_up(sig: int, frame: FrameType | None) -> None:
+        if terminal is not None and terminal.hung_up(time.monotonic()):
+            _log.warning("The terminal is gone: stopping.")
+            server._hear_signal(signal.SIGTERM, frame)
+        else:
+            explain(sig, frame)
+
     def explain(sig: int, frame: FrameType | None) -> None:
-        _log.warning("SIGHUP: there is no master to reload. Start with --supervise or --workers 2.")
+        name, what = _NEEDS_A_MASTER[sig]
+        _log.warning("%s: there is no master to %s. Start with --supervise or --workers 2.", name, what)
+
+    def explain_number(sig: int, frame: FrameType | None) -> None:
+        if terminal is not None and terminal.in_background():  # the kernel's: it reads or writes, and has to wait
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
+            signal.signal(sig, explain_number)
+        else:
+            explain(sig, frame)
 
     link = channel.current
     if link is not None and link.report_signal:
@@ -127,5 +158,9 @@ def _handle_more_signals(server: Server, alone: bool) -> None:
     if sys.platform != "win32":
         signal.signal(signal.SIGQUIT, stop_now)
         if alone:
-            signal.signal(signal.SIGHUP, explain)
+            terminal = server._terminal = Terminal.take()
+            signal.signal(signal.SIGHUP, hang_up)
+            signal.signal(signal.SIGUSR2, explain)
+            for number in (signal.SIGTTIN, signal.SIGTTOU):
+                signal.signal(number, explain_number)
             reopen_on_usr1(server)

@@ -44,6 +44,8 @@ from uvicorn.worker.state import ServerState
 if TYPE_CHECKING:
     import asyncio
     import contextvars
+
+    from uvicorn.terminal import Terminal
 else:
     asyncio = Later("asyncio", globals())
     contextvars = Later("contextvars", globals())
@@ -94,6 +96,7 @@ class Server(SignalHearing):
         self._own_listeners: list[Listener] = []
         self._asked_to_be_replaced = self._told_fault = False
         self._leaving: Drain | None = None
+        self._terminal: Terminal | None = None
         self._pulse = Pulse(self._tick)
         self._ticks = 0
         self._phase = Phase.BOOTING
@@ -440,6 +443,8 @@ class Server(SignalHearing):
             if master.reopen:
                 master.reopen = False
                 self.reopen_logs = True
+        if self._terminal is not None:
+            self._terminal.look(now)
         self._notify_when_due()
         logfiles.flush()
         if self.reopen_logs:
