@@ -35,6 +35,12 @@ class ClientDisconnect(Exception):
     """As Starlette has it."""
 
 
+class InternalServerException(Exception):
+    """As Litestar has it, for this and for anything else."""
+
+    status_code = 500
+
+
 class HTTPException(Exception):
     status_code = 404
 
@@ -61,6 +67,11 @@ def inside(outer: BaseException, raised: BaseException, cause: Any = False) -> B
     return made(both)
 
 
+def taken_out(exc: BaseException) -> BaseException:
+    """As Django has it: the only member of a group is raised again while the group is handled."""
+    return inside(Group(exc), exc)
+
+
 GONE = ClientDisconnected
 
 
@@ -76,6 +87,9 @@ GONE = ClientDisconnected
         lambda: Group(GONE(), Group(GONE(), ClientDisconnect())),
         lambda: inside(GONE(), ValueError(), cause=Group(GONE())),
         lambda: inside(asyncio.CancelledError(), GONE()),
+        lambda: taken_out(GONE()),
+        lambda: taken_out(ClientDisconnect()),
+        lambda: inside(InternalServerException("500: client disconnected prematurely"), GONE()),
         lambda: inside(HTTPException(), GONE()),
         lambda: inside(KeyError(), GONE(), cause=None),
     ],
@@ -102,6 +116,9 @@ def itself() -> BaseException:
         lambda: inside(GONE(), ClientDisconnect(), cause=KeyError()),
         lambda: inside(FileNotFoundError(), ClientDisconnect()),
         lambda: inside(ZeroDivisionError(), GONE()),
+        lambda: taken_out(ValueError()),
+        lambda: inside(Group(ValueError()), GONE()),
+        lambda: inside(InternalServerException("500: no database"), GONE()),
         lambda: inside(inside(ZeroDivisionError(), GONE()), ClientDisconnect()),
         itself,
     ],
@@ -196,6 +213,25 @@ async def test_who_answers_all_the_same_is_heard(make_peer: Any, caplog: Any, to
     await peer.closed()
     assert [response.body for response in peer.responses()] == [b"still"]
     assert [args[-1] for args in told()] == [200] and errors(caplog) == []
+
+
+@pytest.mark.parametrize(("status", "line"), [(500, 499), (503, 499), (400, 400), (200, 200)])
+async def test_an_error_that_answers_nobody(make_peer: Any, caplog: Any, told: Any, status: int, line: int) -> None:
+    """Frameworks answer what they make of the disconnect."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await hears(receive)
+        await send({**START, "status": status})
+        await send({"type": "http.response.body", "body": b"oh"})
+        raise ClientDisconnect
+
+    peer = make_peer(app)
+    peer.connection.logs_access = True
+    peer.send(GET)
+    await peer.turns()
+    peer.send_eof()
+    await peer.closed()
+    assert [args[-1] for args in told()] == [line] and errors(caplog) == []
 
 
 @pytest.mark.parametrize("leave", ["fin", "reset"])

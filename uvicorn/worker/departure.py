@@ -22,6 +22,9 @@ WRAPPERS = frozenset(
 )
 """Names of classes by which frameworks say that the client has left."""
 
+_LITESTAR = "client disconnected prematurely"
+"""What Litestar says, with the class that it has for every internal error."""
+
 _HARMLESS = (asyncio.CancelledError, GeneratorExit, StopIteration, StopAsyncIteration)
 _HANDLED = frozenset(("RequestValidationError", "Http404", "PermissionDenied"))
 
@@ -37,7 +40,8 @@ def _is_departure(exc: BaseException, seen: set[int]) -> bool:
     seen.add(id(exc))
     members = getattr(exc, "exceptions", None)
     if isinstance(members, tuple) and members:  # an ExceptionGroup, or the package's of that name
-        return all(_is_departure(member, seen) for member in members)
+        # One that was taken out of its group and raised again has the group for its context.
+        return all(id(member) in seen or _is_departure(member, seen) for member in members)
     if exc.__cause__ is not None:
         return _is_departure(exc.__cause__, seen)
     if not _says_so(exc):
@@ -47,7 +51,9 @@ def _is_departure(exc: BaseException, seen: set[int]) -> bool:
 
 
 def _says_so(exc: BaseException) -> bool:
-    return any(kind.__name__ in WRAPPERS for kind in type(exc).__mro__)
+    if any(kind.__name__ in WRAPPERS for kind in type(exc).__mro__):
+        return True
+    return type(exc).__name__ == "InternalServerException" and str(exc).endswith(_LITESTAR)
 
 
 def _is_harmless(context: BaseException, seen: set[int]) -> bool:

@@ -89,8 +89,7 @@ class FollowedStream(Stream):
 
     def _head(self, size: int, more: bool) -> bytes:
         head = super()._head(size, more)
-        assert self._start is not None
-        self._entry.status, self._entry.head = self._start["status"], head
+        self._entry.status, self._entry.head = self.status_to_tell, head
         return head
 
     def _send_body(self, body: bytes, more: bool, phase: int) -> None:
@@ -99,7 +98,7 @@ class FollowedStream(Stream):
         if self._ending != BODILESS:
             entry.sent += len(body) if type(body) is bytes else memoryview(body).nbytes
         if not more:
-            entry.end(whole=not self.left)
+            entry.end(whole=not self.left and entry.status != CLIENT_LEFT)
 
     def answered(self, status: int, size: int) -> None:
         super().answered(status, size)

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from uvicorn._types import ASGI3Application, Message
 from uvicorn.errors import ClientDisconnected
+from uvicorn.worker.access import CLIENT_LEFT
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.fields import Request
 from uvicorn.worker.http.framing import (
@@ -261,8 +262,7 @@ class Stream:
         elif ending == BODILESS:
             body = b""
         if head and outlet.logs_access:
-            assert self._start is not None
-            outlet.log_access(self, self._start["status"])
+            outlet.log_access(self, self.status_to_tell)
         if len(body) < JOIN_LIMIT:
             outlet.write(head + body)
         else:
@@ -347,6 +347,14 @@ class Stream:
     @property
     def waiting_for_100_continue(self) -> bool:
         return self.continue_due
+
+    @property
+    def status_to_tell(self) -> int:
+        """What the access log has of the response that has begun. A framework that hears of its client's end answers,
+        with an error, somebody who is gone."""
+        assert self._start is not None
+        status: int = self._start["status"]
+        return CLIENT_LEFT if self.heard_end and status >= 500 else status
 
     @property
     def unbounded(self) -> bool:
