@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -844,3 +845,41 @@ async def test_a_cancelled_receive_leaves_the_others_alone(
         await client.frame()
     texts = [text for text in ended if text != "cancelled"]
     assert len(texts) == len(set(texts)) >= len(ended) - 1
+
+
+# -- a client that leaves before its handshake is answered -----------------------------------------------------
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_a_client_that_leaves_before_its_handshake_is_answered(
+    ws: str, serving: Any, peer: Any, wire: Any, caplog: Any, asks: bool
+) -> None:
+    """`websocket.connect` comes first all the same; then `send` says that nobody is there."""
+    begun, gone, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    heard: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        await gone.wait()
+        heard.append((await receive())["type"])
+        try:
+            if asks:
+                heard.append((await receive())["type"])
+                return
+            await send({"type": "websocket.accept"})
+        finally:
+            over.set()
+
+    caplog.set_level(logging.INFO, "uvicorn.error")
+    async with serving(app, ws=ws, lifespan="off") as server:
+        async with peer(server) as client:
+            client.send(wire.handshake("/left"))
+            await begun.wait()
+        while server.server_state.connections:
+            await asyncio.sleep(0)
+        gone.set()
+        await over.wait()
+    assert heard == ["websocket.connect", "websocket.disconnect"][: 2 if asks else 1]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    (line,) = [record.getMessage() for record in caplog.records if "/left" in record.getMessage()]
+    assert line.endswith('"WebSocket /left" 499')

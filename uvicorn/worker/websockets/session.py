@@ -366,14 +366,14 @@ class Session(FamiliarSession, Carrier):
         """`websocket.connect`, then `websocket.receive` for each message, then `websocket.disconnect`."""
         messages = self._messages
         while not messages:
+            if not self._told:  # also where the client has left before anybody asked
+                self._told = True
+                return {"type": "websocket.connect"}
             if self._closed is not None:
                 code, reason = self._closed
                 if reason is None:  # nobody said one
                     return {"type": "websocket.disconnect", "code": code}
                 return {"type": "websocket.disconnect", "code": code, "reason": reason}
-            if not self._told:
-                self._told = True
-                return {"type": "websocket.connect"}
             wakeup = self._wakeup
             while wakeup.taken:  # more than one `receive` at the same time
                 wakeup = wakeup.following()
