@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,9 @@ def test_port_0_lets_the_system_choose_and_it_listens(keep: list[Any]) -> None:
     (listener,) = bind_tcp("127.0.0.1", 0, 10)
     keep.append(listener)
     host, port = listener.sock.getsockname()
-    assert host == "127.0.0.1" and port > 0 and connects((host, port))
+    assert host == "127.0.0.1" and port > 0 and not connects((host, port)) and not listener.listens
+    listener.listen()
+    assert connects((host, port)) and listener.listens
     assert listener.url == f"http://127.0.0.1:{port}"
     assert not listener.sock.getblocking() and not os.get_inheritable(listener.sock.fileno())
     assert listener.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
@@ -136,11 +139,11 @@ def test_a_port_that_the_system_chose_and_another_address_has_not_is_chosen_anew
     taken = []
     real = sockets._bind_one
 
-    def bind_one(family: Any, kind: Any, proto: Any, address: Any, backlog: int) -> socket.socket:
+    def bind_one(family: Any, kind: Any, proto: Any, address: Any) -> socket.socket:
         if address[1] != 0 and not taken:
             taken.append(address[1])
             raise OSError(errno.EADDRINUSE, "in use")
-        return real(family, kind, proto, address, backlog)
+        return real(family, kind, proto, address)
 
     monkeypatch.setattr(sockets, "_bind_one", bind_one)
     listeners = bind_tcp(["127.0.0.1", "127.0.0.2"], 0, 10)
@@ -173,6 +176,7 @@ def test_no_host_is_every_address(keep: list[Any], host: Any) -> None:
 def test_a_unix_socket_is_open_to_all_and_removed_in_the_end(tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     listener = bind_unix(str(path), 10)
+    listener.listen()
     assert connects(str(path)) and listener.url == f"unix:{path}"
     assert stat.S_IMODE(path.stat().st_mode) == 0o666
     listener.close()
@@ -203,6 +207,7 @@ def test_a_file_that_another_server_made_meanwhile_stays(tmp_path: Path, keep: l
     path.unlink()
     keep.append(bind_unix(str(path), 10))
     first.close()
+    keep[-1].listen()
     assert connects(str(path))
 
 
@@ -218,17 +223,22 @@ def test_a_stale_socket_is_replaced_and_its_mode_kept(tmp_path: Path, keep: list
         dead.bind(str(path))
     path.chmod(0o600)
     keep.append(bind_unix(str(path), 10))
+    keep[-1].listen()
     assert connects(str(path)) and stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_live_server_is_refused_and_left_alone(tmp_path: Path, keep: list[Any]) -> None:
+@pytest.mark.parametrize("listens", [False, True], ids=["starting", "serving"])
+def test_a_live_server_is_refused_and_left_alone(tmp_path: Path, keep: list[Any], listens: bool) -> None:
     path = str(tmp_path / "x.sock")
     keep.append(bind_unix(path, 10))
+    if listens:
+        keep[0].listen()
     with pytest.raises(BindError) as caught:
         bind_unix(path, 10)
     assert str(caught.value) == (
         f"Cannot listen on --uds {path}: a live server is using it. Stop it or choose another path."
     )
+    keep[0].listen()
     assert connects(path)
 
 
@@ -272,6 +282,19 @@ def test_a_folder_that_is_not_ours(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
+def test_who_listened_first_has_the_port(keep: list[Any]) -> None:
+    keep += (first := bind_tcp("localhost", 0, 10))
+    port = first[0].sock.getsockname()[1]
+    keep += (second := bind_tcp("localhost", port, 10))
+    sockets.listen_all(second)
+    with pytest.raises(BindError) as at_listen:
+        sockets.listen_all(first)
+    with pytest.raises(BindError) as at_bind:
+        bind_tcp("localhost", port, 10)
+    assert str(at_listen.value) == str(at_bind.value)
+    assert str(at_bind.value).startswith(f"Cannot listen on localhost:{port}: the port is in use.")
+
+
 # -- taking over -----------------------------------------------------------------------------------------------
 
 
@@ -292,9 +315,20 @@ def test_a_bound_socket_begins_to_listen(keep: list[Any]) -> None:
     assert connects(sock.getsockname())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the backlog of a socket")
+def test_one_that_listens_keeps_its_backlog(keep: list[Any]) -> None:
+    sock = socket.socket()
+    keep.append(sock)
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(77)
+    keep.append(taken := adopt(sock.fileno(), 10))
+    assert taken.backlog == sockets._backlog_of(sock, 0) == 77
+
+
 def test_the_path_of_a_unix_socket_we_were_given_is_not_ours(tmp_path: Path, keep: list[Any]) -> None:
     owner = bind_unix(str(tmp_path / "x.sock"), 10)
     keep.append(owner)
+    owner.listen()
     adopt(owner.sock.fileno(), 10).close()
     assert connects(str(tmp_path / "x.sock"))
 

@@ -5,7 +5,7 @@ States of the link: open → closed (the other process is gone). Who says what:
     worker → master   Ready (serving), Failed (cannot start, and why), Drained (its listeners are empty and closed),
                       Spent (it should be replaced, and why; it goes on serving until it is told to leave)
     watcher → master  Changed (files of the application; under --reload), Failed
-    master → worker   Drain (finish and leave, how, and by when), Reopen (log files were moved away)
+    master → worker   Listening (accept), Drain (finish and leave, how, and by when), Reopen (log files were moved away)
 
 A message is one JSON line on a Unix stream socket pair made before the fork. EOF is the lifeline: for the worker it
 means that the master is gone (finish what is in flight, leave), for the master that the worker is going. A message is
@@ -54,7 +54,7 @@ _URGENCY = {mode: rank for rank, mode in enumerate(DrainMode)}
 
 
 class Ready(NamedTuple):
-    """The lifespan's startup completed and the worker accepts connections."""
+    """The lifespan's startup completed and the worker accepts connections, or will as soon as the listeners listen."""
 
 
 class Failed(NamedTuple):
@@ -87,6 +87,10 @@ class Changed(NamedTuple):
     total: int
 
 
+class Listening(NamedTuple):
+    """The listeners listen from now on. Said once, to those that were forked before."""
+
+
 class Drain(NamedTuple):
     """Leave. `deadline` is when the drain must be over, in seconds of `time.monotonic()`."""
 
@@ -103,10 +107,10 @@ class Reopen(NamedTuple):
     """Open the log files anew."""
 
 
-Message = Ready | Failed | Drained | Spent | Changed | Drain | Reopen
+Message = Ready | Failed | Drained | Spent | Changed | Listening | Drain | Reopen
 
 _KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Ready, Failed, Drained, Spent, Changed, Drain, Reopen)
+    kind.__name__: kind for kind in (Ready, Failed, Drained, Spent, Changed, Listening, Drain, Reopen)
 }
 
 
@@ -233,7 +237,8 @@ class Heartbeat:
 
 
 class WorkerLink:
-    """What a worker holds of its master. `drain` is the merged order to leave, once one has arrived.
+    """What a worker holds of its master. `drain` is the merged order to leave, once one has arrived; `listening` is its
+    word that the listeners listen.
 
     `report_signal` is the signal by which a master that suspects a hang asks for the requests in flight, and
     `report_fd` the file where it looks for them; 0 and -1 where there are none. `reopen` says that log files are to be
@@ -256,6 +261,7 @@ class WorkerLink:
         self.report_signal = report_signal
         self.report_fd = report_fd
         self.drain: Drain | None = None
+        self.listening = False
         self.reopen = False
         self.failed = False
 
@@ -273,6 +279,8 @@ class WorkerLink:
         for message in messages:
             if isinstance(message, Drain):
                 self.drain = message if self.drain is None else self.drain.merged(message)
+            elif isinstance(message, Listening):
+                self.listening = True
             elif isinstance(message, Reopen):
                 self.reopen = True
         return True

@@ -618,6 +618,7 @@ class Config:
         """Whether each answer ends its connection."""
         self._raising = False
         self._environment: EnvironmentFile | None = None
+        self._announced: set[str] = set()
         self._logs_in_part = False
         remarks = self._settle()
         self._check()
@@ -995,7 +996,7 @@ class Config:
     # -- sockets -----------------------------------------------------------------------------------------------
 
     def bind(self) -> list[sockets.Listener]:
-        """Bind and listen as the settings say, or on what a service manager passed. Raises BindError, or
+        """Bind as the settings say, or take what a service manager passed and listen on that. Raises BindError, or
         ConfigError for a setting that was changed to what cannot work; nothing stays open then.
 
         Sockets that were passed replace `host`, `port` and `uds`: a unit with a socket means it, and the address in its
@@ -1021,7 +1022,9 @@ class Config:
         except StartupError as exc:
             self._give_up(exc)
         sockets.close_all(others)
-        log_address(url_of(self, first.sock))
+        url = url_of(self, first.sock)
+        log_address(url)
+        self._announced.add(url)
         return first.sock
 
 
@@ -1033,6 +1036,15 @@ def url_of(config: Config, sock: socket.socket) -> str:
 def _make_context(**options: Any) -> ssl.SSLContext:
     """By the name that programs replace."""
     return create_ssl_context(**options)
+
+
+def announce(config: Config, sock: socket.socket) -> None:
+    """Say where it listens, unless `bind_socket` has said so."""
+    url = url_of(config, sock)
+    if url in config._announced:
+        config._announced.discard(url)
+    else:
+        log_address(url)
 
 
 def log_address(url: str) -> None:

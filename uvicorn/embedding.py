@@ -62,9 +62,8 @@ class Multiprocess:
                 logging.getLogger("uvicorn.error").error("%s", exc)
                 sys.exit(exc.exit_code)
         for sock in self.sockets:
-            sock.listen(self.config.backlog)
             sock.setblocking(False)
-        return [Listener(sock) for sock in self.sockets]
+        return [Listener(sock, backlog=self.config.backlog) for sock in self.sockets]
 
     def _work(self, config: Config, listeners: list[Listener]) -> int:
         """Runs in the worker."""

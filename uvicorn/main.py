@@ -94,6 +94,8 @@ def serve(
         return int(exc.exit_code)
     try:
         with pidfile.written(config.pid):
+            if config.should_reload:  # a browser that is reloaded waits, as at every change
+                sockets.listen_all(listeners)
             if needs_master:
                 return serve_under_master(config, listeners, run_worker or work, reread, kernel)
             return work(config, listeners)
@@ -321,7 +323,7 @@ def _serve_here(config: Config) -> int:
 
 
 def _run_with_pid_file(server: Server, config: Config) -> None:
-    listeners = config.bind()  # the file follows bind, so that has to come first
+    listeners = server._known = config.bind()  # the file follows bind, so that has to come first
     try:
         with pidfile.written(config.pid):
             _run_here(server, [listener.sock for listener in listeners])

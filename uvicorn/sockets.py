@@ -1,5 +1,9 @@
 """Listening sockets: bind, listen, adopt, describe, close.
 
+States of a listener: bound (the address is ours, and clients are refused) → listening → closed. One that was given
+listens from the beginning. Until somebody serves, nobody who waits for the port is to be told that it is open; so who
+has bound listens later, and may hear only then that another process, which had bound as well, was faster.
+
 Owns: everything between an address in the configuration and a socket that listens. The master calls this before the
 first fork and keeps every listener open for its whole life, so that no queue of connections dies with a worker; a
 server without a master calls it once at start. Must not: accept, fork, or know what a worker is.
@@ -20,11 +24,12 @@ from uvicorn.errors import BindError
 
 
 class Listener:
-    """A listening socket and what its owner must know to let go of it.
+    """A bound socket and what its owner must know to listen on it and to let go of it.
 
     `path`: of a Unix socket's file that we made, and `identity`: its (device, inode), so that we never remove another
     server's. Both are kept because who served may have closed the socket already, or changed the folder.
     `given`: by whoever started us, who gives it to the next process as well, with the queue that we leave behind.
+    `backlog`: how many connections may wait to be accepted. `asked`: what a failure calls the address.
     """
 
     def __init__(
@@ -33,11 +38,28 @@ class Listener:
         path: str | None = None,
         identity: tuple[int, int] | None = None,
         given: bool = False,
+        backlog: int = 2048,
+        asked: str = "",
     ) -> None:
         self.sock = sock
         self.path = path
         self.identity = identity
         self.given = given
+        self.backlog = backlog
+        self._asked = asked
+
+    @property
+    def listens(self) -> bool:
+        return listens(self.sock)
+
+    def listen(self) -> None:
+        """Let clients in. Raises BindError. One that was given does so already, as whoever gave it wishes."""
+        if self.given:
+            return
+        try:
+            self.sock.listen(self.backlog)
+        except OSError as exc:
+            raise BindError(_sentence(self._asked or _numeric(self.sock), exc)) from None
 
     @property
     def url(self) -> str:
@@ -56,6 +78,17 @@ class Listener:
                 pass  # gone already, or the folder is no longer ours to write: nothing is lost
 
 
+def listen_all(listeners: list[Listener]) -> None:
+    """Raises BindError; who called then closes them all."""
+    for listener in listeners:
+        listener.listen()
+
+
+def listens(sock: socket.socket) -> bool:
+    """Whether clients can connect, and wait to be accepted."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) != 0
+
+
 def describe(sock: socket.socket, scheme: str = "http") -> str:
     """`http://host:port` or `unix:path` for a bound socket; an abstract Unix name opens with an @."""
     name = sock.getsockname()
@@ -63,6 +96,11 @@ def describe(sock: socket.socket, scheme: str = "http") -> str:
         host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
         return f"{scheme}://{host}:{name[1]}"
     return f"unix:{os.fsdecode(name).replace(chr(0), '@')}"
+
+
+def _numeric(sock: socket.socket) -> str:
+    name = sock.getsockname()
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else f"--uds {os.fsdecode(name)}"
 
 
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -87,7 +125,7 @@ _CHOICES = 16
 
 
 def bind_tcp(host: str | Sequence[str], port: int, backlog: int) -> list[Listener]:
-    """Bind and listen on every address that `host`, or each of several, stands for; an empty one is every address.
+    """Bind every address that `host`, or each of several, stands for; an empty one is every address.
 
     Port 0 lets the kernel choose one port for all of them. Raises BindError when a name is unknown, when an address
     cannot be bound, or when a name has no address that this machine has.
@@ -109,7 +147,7 @@ def bind_tcp(host: str | Sequence[str], port: int, backlog: int) -> list[Listene
         if port != 0 or not listeners or failures[0][1].errno != errno.EADDRINUSE:
             break
     name, exc = failures[0]
-    raise BindError(_tcp_sentence(name, port, exc))
+    raise BindError(_sentence(f"{name}:{port}", exc))
 
 
 def _addresses(host: str, port: int) -> Sequence[_Info]:
@@ -130,7 +168,8 @@ def _bind_each(found: dict[_Info, list[str]], port: int, backlog: int) -> tuple[
         if port == 0 and listeners:
             address = (address[0], listeners[0].sock.getsockname()[1], *address[2:])
         try:
-            listeners.append(Listener(_bind_one(family, kind, proto, address, backlog)))
+            sock = _bind_one(family, kind, proto, address)
+            listeners.append(Listener(sock, backlog=backlog, asked=f"{names[0]}:{sock.getsockname()[1]}"))
             served.update(names)
         except OSError as exc:
             failures.append((names, exc))
@@ -145,7 +184,7 @@ def _bind_each(found: dict[_Info, list[str]], port: int, backlog: int) -> tuple[
 _Failures = list[tuple[str, OSError]]
 
 
-def _bind_one(family: int, kind: int, proto: int, address: tuple[Any, ...], backlog: int) -> socket.socket:
+def _bind_one(family: int, kind: int, proto: int, address: tuple[Any, ...]) -> socket.socket:
     sock = socket.socket(family, kind, proto)
     try:
         if os.name == "posix" and sys.platform != "cygwin":
@@ -153,7 +192,6 @@ def _bind_one(family: int, kind: int, proto: int, address: tuple[Any, ...], back
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
-        sock.listen(backlog)
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -161,8 +199,7 @@ def _bind_one(family: int, kind: int, proto: int, address: tuple[Any, ...], back
     return sock
 
 
-def _tcp_sentence(host: str, port: int, exc: OSError) -> str:
-    where = f"{host}:{port}"
+def _sentence(where: str, exc: OSError) -> str:
     if exc.errno == errno.EADDRINUSE:
         return f"Cannot listen on {where}: the port is in use. Stop the other program or choose another --port."
     if exc.errno in (errno.EACCES, errno.EPERM):
@@ -173,7 +210,7 @@ def _tcp_sentence(host: str, port: int, exc: OSError) -> str:
 
 
 def bind_unix(path: str, backlog: int) -> Listener:
-    """Bind and listen on a Unix socket; mode 0666, or that of the stale file it replaces.
+    """Bind a Unix socket; mode 0666, or that of the stale file it replaces.
 
     A file left by a dead server is removed, a live server's is refused, and so is any other kind of file.
     Raises BindError.
@@ -197,24 +234,25 @@ def bind_unix(path: str, backlog: int) -> Listener:
     try:
         sock.bind(path)
         os.chmod(path, mode)
-        sock.listen(backlog)
         sock.setblocking(False)
         info = os.lstat(path)
     except OSError as exc:
         sock.close()
-        raise BindError(f"Cannot listen on --uds {path}: {exc.strerror or exc}.") from None
-    return Listener(sock, path=os.path.abspath(path), identity=(info.st_dev, info.st_ino))
+        raise BindError(_sentence(f"--uds {path}", exc)) from None
+    where, identity = os.path.abspath(path), (info.st_dev, info.st_ino)
+    return Listener(sock, path=where, identity=identity, backlog=backlog, asked=f"--uds {path}")
 
 
 def _refuse_live(path: str) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
+    """A server that starts has bound its path and does not listen yet: it refuses a stream as a file does that nobody
+    has any more. By a socket of another kind the two differ: EPROTOTYPE is said only of what is bound."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)
         except (ConnectionRefusedError, FileNotFoundError):
             return
         except OSError as exc:
-            if not isinstance(exc, (TimeoutError, BlockingIOError)):
+            if exc.errno != errno.EPROTOTYPE:
                 raise BindError(f"Cannot use --uds {path}: {exc.strerror or exc}.") from None
     raise BindError(f"Cannot listen on --uds {path}: a live server is using it. Stop it or choose another path.")
 
@@ -242,16 +280,31 @@ def adopt(fd: int, backlog: int) -> Listener:
     except OSError as exc:
         sock.close()
         raise BindError(f"Cannot use --fd {fd}: {exc.strerror or exc}.") from None
-    return Listener(sock, given=True)
+    return Listener(sock, given=True, backlog=_backlog_of(sock, backlog))
 
 
 def _listen_on_given(sock: socket.socket, backlog: int) -> None:
+    """One that listens keeps the backlog that it was given with."""
     if sock.type != socket.SOCK_STREAM:
         raise OSError(errno.EINVAL, "it is no stream socket")
     if _is_connected(sock):
         raise OSError(errno.EINVAL, "it is a connection already; a socket that listens is needed (Accept=no)")
-    sock.listen(backlog)
+    if not listens(sock):
+        sock.listen(backlog)
     sock.setblocking(False)
+
+
+_TCP_INFO_BACKLOG = 28
+"""Where struct tcp_info of Linux has it: `tcpi_sacked`, which for a listening socket is its backlog."""
+
+
+def _backlog_of(sock: socket.socket, otherwise: int) -> int:
+    """That of a listening TCP socket, where the system tells it: uvloop sets it again."""
+    if sys.platform == "linux" and sock.family in (socket.AF_INET, socket.AF_INET6):
+        known = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
+        if len(known) >= _TCP_INFO_BACKLOG + 4:
+            return int.from_bytes(known[_TCP_INFO_BACKLOG : _TCP_INFO_BACKLOG + 4], sys.byteorder)
+    return otherwise
 
 
 def _is_connected(sock: socket.socket) -> bool:
@@ -301,6 +354,7 @@ def adopt_passed(passed: dict[int, str], backlog: int) -> list[Listener]:
             sock = socket.socket(fileno=fd)
             listeners.append(Listener(sock, given=True))
             _listen_on_given(sock, backlog)
+            listeners[-1].backlog = _backlog_of(sock, backlog)
         except OSError as exc:
             close_all(listeners)
             raise BindError(

@@ -123,15 +123,15 @@ class Program:
         return int(found[1])
 
     def listens(self) -> int:
-        """The port, once it says, after the last match, where it listens."""
-        return int(self.wait_for(RUNNING)[1])
+        """The port, once it says where it listens: behind the first worker's lines, before or behind those of others."""
+        return int(self.expect(RUNNING)[1])
 
     def serves(self, workers: int = 2) -> int:
         """The master's pid, once all workers serve."""
-        pid = int(self.wait_for(r"Started parent process \[(\d+)\]")[1])
+        pid = int(self.expect(r"Started parent process \[(\d+)\]")[1])
         self.listens()
         for _ in range(workers):
-            self.wait_for("Application startup complete")
+            self.expect("Application startup complete")
         return pid
 
     def ask(self, path: str = "/") -> http.client.HTTPConnection:

@@ -31,6 +31,8 @@ def _render(action: do.Action) -> str:
             return "measure memory"
         case do.ReadSettings():
             return "read settings"
+        case do.Listen():
+            return "listen"
         case do.CloseListeners():
             return "close listeners"
         case do.ReopenLogs():

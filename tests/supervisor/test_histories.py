@@ -78,6 +78,7 @@ class World:
     kills: list[str] = field(default_factory=list)
     stops: list[tuple[ev.Signal, float]] = field(default_factory=list)
     listeners_open: bool = True
+    listens: bool = False
     recycling: int = 99
     bad_settings: float = 0.0
     still: int = 0
@@ -192,6 +193,12 @@ class World:
             case do.ReadSettings():
                 failure = "nonsense" if self.rng.random() < self.bad_settings else ""
                 self.later(0.0, lambda: ev.SettingsRead(failure))
+            case do.Listen():
+                assert self.listeners_open and not self.listens
+                self.listens = True
+                self.later(0.0, ev.Listened)
+            case do.Notify(do.Status.READY):
+                assert self.listens, "it is ready, and nobody can connect"
             case do.CloseListeners():
                 self.listeners_open = False
             case do.Exit(code):

@@ -133,6 +133,7 @@ def test_a_life(listener: sockets.Listener, error_log: pytest.LogCaptureFixture)
     assert run(kernel, [listener]) == 0
     assert kernel.calls == [
         "spawn 1 0 1 uvicorn: worker 0 [app:App]",
+        "tell all Listening",
         "tell 1 STOP 27 listening False",
         "signal 1 SIGTERM",
         "close",
@@ -145,6 +146,35 @@ def test_a_life(listener: sockets.Listener, error_log: pytest.LogCaptureFixture)
         "Received SIGTERM: stopping within 25 s.",
         "Stopping parent process [500]",
     ]
+
+
+def test_it_listens_when_somebody_serves(listener: sockets.Listener, error_log: pytest.LogCaptureFixture) -> None:
+    kernel = ScriptedKernel([])
+    seen: list[str] = []
+
+    def look(deadline: float | None) -> list[Event]:
+        seen.append(f"{len(seen)}: {'listens' if listener.listens else 'bound'}")
+        if len(seen) == 1:
+            assert "running on" not in error_log.text
+            return [ev.WorkerReady(1)]
+        return [ev.SignalReceived(Signal.QUIT), ev.WorkerExited(1, 0)]
+
+    kernel.wait = look  # type: ignore[method-assign]
+    assert run(kernel, [listener]) == 0
+    assert seen == ["0: bound", "1: listens"]
+    assert error_log.text.count("running on") == 1
+
+
+def test_who_listened_first_has_the_port(listener: sockets.Listener, error_log: pytest.LogCaptureFixture) -> None:
+    """Both were bound: the second finds out when it listens."""
+    host, port = listener.sock.getsockname()
+    (other,) = sockets.bind_tcp(host, port, 5)
+    other.listen()
+    kernel = ScriptedKernel([(1.0, [ev.WorkerReady(1)]), (2.0, [ev.WorkerExited(1, 0)])])
+    assert run(kernel, [listener]) == 3
+    other.close()
+    assert f"Cannot listen on {host}:{port}: the port is in use." in error_log.text
+    assert "running on" not in error_log.text and "tell all Listening" not in kernel.calls
 
 
 def test_the_worker_gets_the_sockets(listener: sockets.Listener) -> None:
@@ -166,7 +196,7 @@ def test_what_is_said_at_once_is_heard_before_what_waited(listener: sockets.List
     )
     kernel.no_fork = {2}
     assert run(kernel, [listener]) == 0
-    assert kernel.calls[1:] == ["spawn 2 0 1 uvicorn: worker 0 [app:App]", "close"]
+    assert kernel.calls[2:] == ["spawn 2 0 1 uvicorn: worker 0 [app:App]", "close"]
 
 
 def test_stop_now_and_kill(listener: sockets.Listener) -> None:
@@ -178,7 +208,7 @@ def test_stop_now_and_kill(listener: sockets.Listener) -> None:
     ]
     kernel = ScriptedKernel(script)
     assert run(kernel, [listener]) == 0
-    assert kernel.calls[1:] == ["signal 1 SIGQUIT", "signal 1 SIGKILL", "close"]
+    assert kernel.calls[2:] == ["signal 1 SIGQUIT", "signal 1 SIGKILL", "close"]
 
 
 def test_a_hang_is_logged_with_its_stack(listener: sockets.Listener, error_log: pytest.LogCaptureFixture) -> None:
@@ -191,7 +221,7 @@ def test_a_hang_is_logged_with_its_stack(listener: sockets.Listener, error_log: 
     ]
     kernel = ScriptedKernel(script)
     assert run(kernel, [listener], timeout_worker_healthcheck=3) == 0
-    assert kernel.calls[1:5] == [
+    assert kernel.calls[2:6] == [
         "dump 1",
         "stack 1",
         "signal 1 SIGKILL",
@@ -267,7 +297,7 @@ def test_the_watchdog_is_asked_for_and_answered(listener: sockets.Listener, tmp_
     assert run(kernel, [listener], Notifier.take(environ)) == 0
     assert environ == {}
     assert kernel.deadlines[:2] == [10.0, 10.0]
-    heard = [manager.heard() for _ in range(4)]
+    heard = [manager.heard() for _ in range(5)]
     manager.sock.close()
     assert [message for message in heard if message[0].startswith("WATCHDOG")] == [
         ["WATCHDOG=1", "STATUS=1 of 1 workers ready, generation 1, 0 requests in flight, 3 served"]

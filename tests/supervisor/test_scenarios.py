@@ -3,6 +3,7 @@ about it.
 
     workers 4 · limits drain 25 hang 30 boot 0 watchdog 0 · code fixed      the settings (before `start`)
     status told                STATUS lines are to be looked at from here on
+    listening told             `listen` is to be looked at, and answered by hand
     development                the machine is the one for `--reload`; serial 0 is its watcher
     at 1.5                     the time from here on; a wake-up that was due before it must have been taken
     late at 50                 the same, but the master was asleep
@@ -12,6 +13,7 @@ about it.
     settings read · settings failed text · settings target 3 · settings limits drain 5
     settings both 3 drain 5
     changed a.py b.py
+    listening · cannot listen text
     → …                        exactly what is done, in this order (debug lines are left out, and STATUS mostly)
     wake 31.5 · wake never     what `deadline()` says now
 """
@@ -87,6 +89,10 @@ def parse_event(words: list[str]) -> ev.Event:
             return ev.FilesChanged("WatchFiles", tuple(paths), len(paths))
         case ["beat", serial, "at", at, "flight", count, "requests", requests]:
             return ev.Heartbeat(int(serial), float(at), int(count), int(requests))
+        case ["listening"]:
+            return ev.Listened()
+        case ["cannot", "listen", *text]:
+            return ev.ListenFailed(" ".join(text))
         case ["no", "fork", serial, *text]:
             return ev.SpawnFailed(int(serial), " ".join(text))
     raise AssertionError(f"not understood: {' '.join(words)}")
@@ -104,6 +110,7 @@ class Play:
         self.development = False
         self.actual: Iterator[str] = iter(())
         self.hidden: tuple[str, ...] = ("log DEBUG", "notify status")
+        self.listens = True
 
     def line(self, line: str) -> None:
         if line.startswith("→"):
@@ -123,6 +130,8 @@ class Play:
                 self.development = True
             case ["status", "told"]:
                 self.hidden = ("log DEBUG",)
+            case ["listening", "told"]:
+                self.listens = False
             case ["code", "fixed"]:
                 self.settings["fixed_code"] = True
             case ["at", at]:
@@ -153,7 +162,11 @@ class Play:
         if isinstance(event, ev.Tick):  # the decimal of a transcript may be a hair before the float
             due = self.machine.deadline()
             self.now = due if due is not None and abs(due - self.now) < 1e-9 else self.now
-        shown = map(self.render, self.machine.handle(event, self.now))
+        actions = self.machine.handle(event, self.now)
+        if self.listens and any(isinstance(action, do.Listen) for action in actions):
+            actions = [action for action in actions if not isinstance(action, do.Listen)]
+            actions += self.machine.handle(ev.Listened(), self.now)
+        shown = map(self.render, actions)
         self.actual = iter([s for s in shown if not s.startswith(self.hidden)])
 
 

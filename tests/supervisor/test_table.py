@@ -41,7 +41,7 @@ B, R, S, H, K = State.BOOTING, State.READY, State.STOPPING, State.HUNG, State.KI
 HANG_TEXT = "Worker 0 [77] has not turned its event loop for 2.0 s (4 requests in flight)"
 
 PRESENT = [
-    Row(B, Input.READY, R, 130, ["log DEBUG: Worker 0 [77] is ready."]),
+    Row(B, Input.READY, R, 130, ["listen", "log DEBUG: Worker 0 [77] is ready."]),
     Row(B, Input.FAILED, B, 100.5),
     Row(B, Input.SLOW, B, 20, ["log WARNING: Worker 0 [77] has been starting for 100 s.", "dump 1"]),
     Row(

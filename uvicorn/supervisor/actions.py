@@ -100,6 +100,11 @@ class ReadSettings(NamedTuple):
     """Read the files that settings come from again. Answered by `SettingsRead`."""
 
 
+class Listen(NamedTuple):
+    """Somebody serves for the first time: let clients in, and tell the workers. Answered by `Listened` or
+    `ListenFailed`."""
+
+
 class CloseListeners(NamedTuple):
     """Close the master's own copy of every listener. There is no spawn after this."""
 
@@ -137,6 +142,7 @@ Action = (
     | ReportStack
     | MeasureMemory
     | ReadSettings
+    | Listen
     | CloseListeners
     | ReopenLogs
     | Notify

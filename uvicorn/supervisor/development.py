@@ -198,6 +198,8 @@ class Development:
                 self._feed(Cue.CHANGED, now)
             case ev.WorkerSpent() | ev.MemoryMeasured():
                 pass  # a worker is replaced by a change, and by nothing else
+            case ev.Listened() | ev.ListenFailed():
+                pass  # nobody asked: under --reload the listeners listen from the beginning
             case _ if event.serial == WATCHER:
                 self._about_watcher(event, now)
             case _:

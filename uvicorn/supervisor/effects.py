@@ -85,6 +85,7 @@ class Effects:
         self._budget = Budget()
         self._table = table
         self.leave_at: float | None = None
+        self._asked_to_listen = self.listening = False
         self._announced = False
         self._told_cause = ""
         self._out: list[Action] = []
@@ -177,6 +178,9 @@ class Effects:
         w.deadline = self.limits.hang_deadline(now)
         w.spent_at = self.limits.retire_at(now, w.serial)
         self.served.add(w.slot)
+        if not self._asked_to_listen:
+            self._asked_to_listen = True
+            self._out.append(do.Listen())
         self.verdict = None
         self._told_cause = ""
         self._log(Level.DEBUG, f"{w.name} is ready.")

@@ -32,7 +32,7 @@ class Signal(enum.Enum):
 
 
 class Started(NamedTuple):
-    """The first event of every history: the master is there and its listeners listen."""
+    """The first event of every history: the master is there and its listeners are bound."""
 
 
 class Tick(NamedTuple):
@@ -59,6 +59,16 @@ class SpawnFailed(NamedTuple):
 
 class WorkerReady(NamedTuple):
     serial: int
+
+
+class Listened(NamedTuple):
+    """The answer to `Listen`: clients can connect."""
+
+
+class ListenFailed(NamedTuple):
+    """The other answer: somebody else has the address."""
+
+    reason: str
 
 
 class WorkerFailed(NamedTuple):
@@ -138,6 +148,8 @@ Event = (
     | Spawned
     | SpawnFailed
     | WorkerReady
+    | Listened
+    | ListenFailed
     | WorkerFailed
     | WorkerDrained
     | WorkerSpent

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from uvicorn import channel, logfiles, sockets
-from uvicorn.config import Config, log_address, url_of
-from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
+from uvicorn.config import Config, announce
+from uvicorn.errors import BindError, ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.actions import Action
@@ -72,8 +72,9 @@ KEPT_GENERATIONS = 16
 class Master:
     """Supervises `config.workers` processes that each call `run_worker(config, listeners)`.
 
-    The listeners must listen already; the master closes them, at the latest when `run` returns. What every
-    worker imports anyway should have been imported by the caller, so that a worker starts in milliseconds.
+    The listeners are bound; the master listens when the first worker is ready, and closes them, at the latest when
+    `run` returns. What every worker imports anyway should have been imported by the caller, so that a worker starts in
+    milliseconds.
     `reread` gives the settings of the next generation, at each reload; its ConfigError is what the reload fails with.
     With a `watch` it is a reloader: one worker, replaced when the watch says that a file changed.
     """
@@ -122,8 +123,7 @@ class Master:
         set_title(f"uvicorn: master [{self._app}]")
         how = "" if self._watch is None else f" using {self._watch.name}"
         logger.info("Started %s process [%d]%s", self._role, self._kernel.pid(), how, extra={"color_message": _STARTED})
-        for listener in self._listeners:
-            log_address(url_of(self._config, listener.sock))
+        self._announce([listener for listener in self._listeners if listener.listens])
         gc.collect()
         if hasattr(gc, "freeze"):  # not on PyPy
             gc.freeze()  # a collection in a worker must not write to the pages that all of them share
@@ -168,6 +168,8 @@ class Master:
                 return self._kernel.measure_memory()
             case do.ReadSettings():
                 return [self._read_settings()]
+            case do.Listen():
+                return [self._listen()]
             case do.CloseListeners():
                 self._close_listeners()
             case do.Notify(status, text):
@@ -180,6 +182,20 @@ class Master:
             case do.Exit():
                 raise AssertionError("the loop ends before it performs this")
         return []
+
+    def _listen(self) -> Event:
+        fresh = [listener for listener in self._listeners if not listener.listens]
+        try:
+            sockets.listen_all(self._listeners)
+        except BindError as exc:
+            return ev.ListenFailed(str(exc))
+        self._announce(fresh)
+        self._kernel.tell_all(channel.Listening())
+        return ev.Listened()
+
+    def _announce(self, listeners: list[sockets.Listener]) -> None:
+        for listener in listeners:
+            announce(self._config, listener.sock)
 
     def _read_settings(self) -> Event:
         try:

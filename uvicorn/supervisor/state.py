@@ -90,6 +90,11 @@ class Supervisor(Effects):
                 self._expire(now)
             case ev.SignalReceived(signal):
                 self._signal(signal, now)
+            case ev.Listened():
+                self.listening = True
+            case ev.ListenFailed(reason):
+                if self.service is Service.RUNNING:
+                    self.give_up(Code.STARTUP, reason)
             case ev.FilesChanged():
                 pass  # only `Development` has a watcher
             case _:
@@ -294,7 +299,7 @@ class Supervisor(Effects):
                 self._spawn(w.slot, now)
         if self.epoch.rolling:
             self._roll(now)
-        if not self._announced and self.served.issuperset(range(self.target)):
+        if not self._announced and self.listening and self.served.issuperset(range(self.target)):
             self._announced = True
             self._notify(Status.READY)
 

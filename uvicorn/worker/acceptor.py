@@ -105,12 +105,11 @@ class Acceptor:
         return self._reading or self._held or self._server is not None
 
     async def start(self, backlog: int) -> None:
-        """Begin to accept. The socket listens already, or begins to with this backlog."""
+        """Begin to accept. The socket listens already, with this backlog: uvloop's server sets it once more."""
         self._backlog = backlog
         if self._by_loop:
             self._server = await self._loop.create_server(self._watched_factory, sock=self._sock.dup(), backlog=backlog)
         else:
-            self._sock.listen(backlog)
             self._read()
 
     def _watched_factory(self) -> asyncio.Protocol:

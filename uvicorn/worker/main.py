@@ -46,7 +46,7 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     """Serve on `listeners` until asked to stop; the exit code of this process. `target` is what runs the server, as the
     program around it wants.
     """
-    server._given = [listener.sock for listener in listeners if listener.given]
+    server._known = listeners
     server.reraise_signals = False
     link = channel.current
     alone = link is None

@@ -26,11 +26,11 @@ from uvicorn import channel, logfiles
 from uvicorn._later import Later
 from uvicorn._replaceable import replaceable
 from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Failed, Phase, Ready, Spent, WorkerLink
-from uvicorn.config import Config, log_address, url_of
+from uvicorn.config import Config, announce
 from uvicorn.errors import ExitCode, StartupError, describe_failure
 from uvicorn.interrupts import Interrupts
 from uvicorn.proxies import TrustedProxies
-from uvicorn.sockets import Listener, describe_for_clients
+from uvicorn.sockets import Listener, describe_for_clients, listen_all
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import IDLE_GRACE, timetable
 from uvicorn.worker.hanging import in_flight
@@ -90,8 +90,8 @@ class Server(SignalHearing):
         self.lifespan: Any = None
         self.drain_as: tuple[DrainMode, float] | None = None
         """How it stops, and in how many seconds, where no master says; None: as what asked it to stop wants."""
-        self._given: Collection[socket.socket] = ()
-        """Those of `serve`'s sockets whose queue a full stop leaves for the next process that is given them."""
+        self._known: Collection[Listener] = ()
+        """What is known of `serve`'s sockets: which of them the next process is given as well, and their backlog."""
         self._taken: WorkerLink | None = None
         self._own_listeners: list[Listener] = []
         self._asked_to_be_replaced = self._told_fault = False
@@ -252,7 +252,7 @@ class Server(SignalHearing):
             failure = getattr(self.lifespan, "failure", None)  # a lifespan class of somebody's may have none
             self._give_up(failure or StartupError("Application startup failed. Exiting."), logged=failure is not None)
         try:
-            passed = [Listener(sock, given=sock in self._given) for sock in sockets or ()]
+            passed = [self._listener_of(sock) for sock in sockets or ()]
             listeners = passed or self.config.bind()
             if not passed:
                 self._own_listeners = listeners
@@ -262,12 +262,11 @@ class Server(SignalHearing):
             await self._shut_down_lifespan(time.monotonic() + self.config.drain_seconds)
             self._leave(exc)
         self._log_started_message([listener.sock for listener in listeners])
-        self._phase = Phase.SERVING
         self.started = True
-        link = self._master
-        if link is not None:
-            asyncio.get_running_loop().add_reader(link.endpoint.fileno(), self._hear_master)
-            self._say(Ready())
+
+    def _listener_of(self, sock: socket.socket) -> Listener:
+        known = (one for one in self._known if one.sock is sock)
+        return next(known, None) or Listener(sock, backlog=self.config.backlog)
 
     async def _start_lifespan(self) -> bool:
         """Wait for the application's startup, and for an order to leave. False when that came first."""
@@ -291,6 +290,36 @@ class Server(SignalHearing):
         return True
 
     async def _accept(self, listeners: list[Listener]) -> None:
+        """Listen and accept. A worker says Ready, and its master listens when the first one has: before that a socket
+        looks to the loop as if everybody had hung up."""
+        acceptors = self._acceptors(listeners)
+        self.servers = []
+        link = self._master
+        if link is None or self._own_listeners:
+            listen_all(listeners)
+        else:
+            asyncio.get_running_loop().add_reader(link.endpoint.fileno(), self._hear_master)
+            if not all(listener.listens for listener in listeners):
+                self._serving()
+                if not await self._told_to_accept(link):
+                    return
+        for acceptor, listener in zip(acceptors, listeners, strict=True):
+            await acceptor.start(listener.backlog)
+            self.servers.append(acceptor)
+        if self._phase is not Phase.SERVING:
+            self._serving()
+
+    def _serving(self) -> None:
+        self._phase = Phase.SERVING
+        self._say(Ready())
+
+    async def _told_to_accept(self, link: WorkerLink) -> bool:
+        """False when the word is that it should leave."""
+        while not link.listening and not self.should_exit:
+            await self._pulse.beat()
+        return link.listening
+
+    def _acceptors(self, listeners: list[Listener]) -> list[Acceptor]:
         loop = asyncio.get_running_loop()
         config, state, lifespan_state = self.config, self.server_state, self.lifespan.state
         state.logs_access = state.access.settle(config.access_log)  # as the application has left it
@@ -302,11 +331,9 @@ class Server(SignalHearing):
             from uvicorn.worker.proxied import Introductions
 
             introduced = Introductions(loop, factory, state, TrustedProxies(config.forwarded_allow_ips))
-        self.servers = []
-        for listener in listeners:
-            acceptor = Acceptor(loop, listener.sock, factory, config.ssl, listener.given, introduced)
-            await acceptor.start(config.backlog)
-            self.servers.append(acceptor)
+        return [
+            Acceptor(loop, listener.sock, factory, config.ssl, listener.given, introduced) for listener in listeners
+        ]
 
     def _prepare_state(self) -> None:
         state = self.server_state
@@ -319,7 +346,7 @@ class Server(SignalHearing):
     def _log_started_message(self, listeners: list[socket.socket]) -> None:
         if self._master is None:  # a master says it once for all of its workers
             for sock in listeners:
-                log_address(url_of(self.config, sock))
+                announce(self.config, sock)
 
     def _give_up(self, failure: StartupError, logged: bool = False) -> NoReturn:
         self._tell_failure(failure, logged)
