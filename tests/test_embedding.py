@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from programs import Start
+from programs import Program, Start
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
@@ -18,7 +18,11 @@ import os, sys, threading, uvicorn
 from uvicorn.supervisors import Multiprocess
 
 async def app(scope, receive, send):
-    assert scope["type"] == "http"
+    if scope["type"] == "lifespan":
+        for phase in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{phase}.complete"})
+        return
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": str(os.getppid()).encode()})
 
@@ -38,8 +42,15 @@ def start(start_program: Start) -> Start:
     return lambda source: start_program(PROGRAM + source)
 
 
+def serves(program: Program) -> None:
+    """Once clients are let in: what `bind_socket` says comes earlier, and the master says the rest at debug level."""
+    program.serves()
+    for _ in range(2):
+        program.expect(r"Worker \d \[\d+\] is ready")
+
+
 NICEGUI = """
-config = uvicorn.Config(app, port=0, workers=2)
+config = uvicorn.Config(app, port=0, workers=2, log_level="debug")
 server = uvicorn.Server(config=config)
 sock = config.bind_socket()
 Multiprocess(config, target=server.run, sockets=[sock]).run()
@@ -50,7 +61,7 @@ print("run() has returned", sock.fileno(), flush=True)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_nicegui_runs_multiprocess_with_its_socket(start: Start, number: signal.Signals) -> None:
     program = start(NICEGUI)
-    program.serves()
+    serves(program)
     assert program.get() == str(program.process.pid), "a worker serves, not the program"
     assert program.end(number) == 0
     assert "run() has returned -1" in program.text and "Traceback" not in program.text
@@ -60,7 +71,7 @@ def test_nicegui_runs_multiprocess_with_its_socket(start: Start, number: signal.
 
 def test_a_worker_that_dies_is_replaced_and_term_is_no_crash(start: Start) -> None:
     program = start(NICEGUI)
-    program.serves()
+    serves(program)
     worker = int(program.text.rpartition("Started server process [")[2].partition("]")[0])
     os.kill(worker, signal.SIGKILL)
     program.wait_for("Application startup complete")
@@ -70,10 +81,10 @@ def test_a_worker_that_dies_is_replaced_and_term_is_no_crash(start: Start) -> No
 
 def test_an_overridden_run_is_what_the_workers_call(start: Start) -> None:
     program = start(
-        "config = uvicorn.Config(app, port=0, workers=2)\n"
+        "config = uvicorn.Config(app, port=0, workers=2, log_level='debug')\n"
         "Multiprocess(config, target=Own(config).run, sockets=[]).run()"
     )
-    program.serves()
+    serves(program)
     assert program.end(signal.SIGTERM) == 0
     assert program.text.count("own run") == 2
 
@@ -81,14 +92,14 @@ def test_an_overridden_run_is_what_the_workers_call(start: Start) -> None:
 def test_a_target_that_is_a_function(start: Start) -> None:
     """The server that it makes finds the channel: it says that it is ready, and its drain is waited for."""
     program = start(
-        "config = uvicorn.Config(app, port=0, workers=2)\n"
+        "config = uvicorn.Config(app, port=0, workers=2, log_level='debug')\n"
         "def target(sockets):\n"
         "    uvicorn.Server(config).run(sockets=sockets)\n"
         "    os.kill(os.getpid(), 15)  # the master's, when it comes late\n"
         "    print('target is over', flush=True)\n"
         "Multiprocess(config, target, [config.bind_socket()]).run()"
     )
-    program.serves()
+    serves(program)
     assert program.end(signal.SIGTERM) == 0
     assert program.text.count("target is over") == 2, "no signal is raised again in a worker"
 
@@ -106,7 +117,7 @@ def test_an_application_that_cannot_start_is_exit_code_3(start: Start, target: s
 
 def test_another_thread_is_refused_with_a_sentence(start: Start) -> None:
     program = start(
-        "config = uvicorn.Config(app, port=0, workers=2)\n"
+        "config = uvicorn.Config(app, port=0, workers=2, log_level='debug')\n"
         "master = Multiprocess(config, uvicorn.Server(config).run, [])\n"
         "thread = threading.Thread(target=master.run)\nthread.start()\nthread.join()\n"
     )
@@ -116,7 +127,7 @@ def test_another_thread_is_refused_with_a_sentence(start: Start) -> None:
 
 def test_what_is_inherited_is_said(start: Start) -> None:
     program = start("stop = threading.Event()\nthreading.Thread(target=stop.wait, name='poller').start()\n" + NICEGUI)
-    program.serves()
+    serves(program)
     program.tell(signal.SIGTERM)
     program.wait_for(r"run\(\) has returned")
     assert "Threads that run now will not run in the workers: poller." in program.text

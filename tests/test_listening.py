@@ -1,7 +1,7 @@
 """When the port opens: it is bound at once, and clients are let in when somebody serves. Real processes.
 
-The application waits at a gate, a pipe that the test opens, in its import or in its startup. The test holds the port by a
-bound socket of its own: nobody is kept from binding it as well, as long as it does not listen.
+The application waits at a gate, a pipe that the test opens, in its import or in its startup. The test holds the port
+by a bound socket of its own: nobody is kept from binding it as well, as long as it does not listen.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Gate:
 
     def open(self) -> None:
         """Everybody who waits, or comes later, passes."""
-        os.close(os.open(self.path, os.O_WRONLY))
+        os.close(os.open(self.path, os.O_RDWR))  # which does not wait for somebody who waits
         self.path.unlink()
         self.path.write_text("")
 

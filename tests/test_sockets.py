@@ -67,6 +67,20 @@ def test_an_empty_host_is_every_address(keep: list[Any]) -> None:
     assert "0.0.0.0" in {listener.sock.getsockname()[0] for listener in listeners}
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no socket for both families")
+@pytest.mark.parametrize(("hosts", "both"), [("::", True), ("", False), (["::", "127.0.0.1"], False), ("::1", False)])
+def test_every_ipv6_address_is_every_address(hosts: Any, both: bool, keep: list[Any]) -> None:
+    try:
+        listeners = bind_tcp(hosts, 0, 10)
+    except BindError:
+        pytest.skip("this machine has no IPv6")
+    keep += listeners
+    (six,) = (one.sock for one in listeners if one.sock.family == socket.AF_INET6)
+    assert (six.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 0) is both
+    sockets.listen_all(listeners)
+    assert connects(("127.0.0.1", six.getsockname()[1])) is (hosts != "::1")
+
+
 def test_an_ipv6_address_is_told_in_brackets(keep: list[Any]) -> None:
     try:
         (listener,) = bind_tcp("::1", 0, 10)
@@ -139,11 +153,11 @@ def test_a_port_that_the_system_chose_and_another_address_has_not_is_chosen_anew
     taken = []
     real = sockets._bind_one
 
-    def bind_one(family: Any, kind: Any, proto: Any, address: Any) -> socket.socket:
+    def bind_one(family: Any, kind: Any, proto: Any, address: Any, both: bool) -> socket.socket:
         if address[1] != 0 and not taken:
             taken.append(address[1])
             raise OSError(errno.EADDRINUSE, "in use")
-        return real(family, kind, proto, address)
+        return real(family, kind, proto, address, both)
 
     monkeypatch.setattr(sockets, "_bind_one", bind_one)
     listeners = bind_tcp(["127.0.0.1", "127.0.0.2"], 0, 10)

@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     import asyncio
 
 
+_MAPPED = "::ffff:"
+
+
 def address(name: Any) -> tuple[str, Any] | None:
-    """A socket's name as ASGI has it: (host, port), (path, None) for a Unix socket, None for an unnamed one."""
+    """A socket's name as ASGI has it: (host, port), (path, None) for a Unix socket, None for an unnamed one.
+
+    A socket for both families names an IPv4 address `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2): here it is `192.0.2.1`.
+    """
     if type(name) is tuple and len(name) == 2:
         return name  # IPv4, as the socket module has it
     if isinstance(name, (tuple, list)):
-        return (str(name[0]), int(name[1]))
+        host = str(name[0])
+        return (host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host, int(name[1]))
     return (str(name), None) if name else None
 
 

@@ -93,7 +93,7 @@ class TrustedProxies:
             if text == "*":
                 self.everybody = True
             elif "/" in text:
-                self.networks.append(ip_network(text, strict=False))
+                self.networks.append(_plain_network(ip_network(text, strict=False)))
             elif text:
                 self.addresses.add(plain(ip_address(text)))
         except ValueError:
@@ -301,3 +301,11 @@ def plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """A socket for both families shows an IPv4 peer as ::ffff:192.0.2.1: they are the same."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if mapped is None else mapped
+
+
+def _plain_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """The same for a network whose addresses are all of that form."""
+    first = plain(network.network_address)
+    if isinstance(network, IPv4Network) or isinstance(first, IPv6Address) or network.prefixlen < 96:
+        return network
+    return IPv4Network((int(first), network.prefixlen - 96))

@@ -125,7 +125,8 @@ _CHOICES = 16
 
 
 def bind_tcp(host: str | Sequence[str], port: int, backlog: int) -> list[Listener]:
-    """Bind every address that `host`, or each of several, stands for; an empty one is every address.
+    """Bind every address that `host`, or each of several, stands for; an empty one is every address. `::` is every
+    address of both families, unless an IPv4 address is asked for beside it.
 
     Port 0 lets the kernel choose one port for all of them. Raises BindError when a name is unknown, when an address
     cannot be bound, or when a name has no address that this machine has.
@@ -164,11 +165,12 @@ def _bind_each(found: dict[_Info, list[str]], port: int, backlog: int) -> tuple[
     listeners: list[Listener] = []
     failures: list[tuple[list[str], OSError]] = []
     served: set[str] = set()
+    both = not any(info[0] == socket.AF_INET for info in found) and socket.has_dualstack_ipv6()
     for (family, kind, proto, _, address), names in found.items():
         if port == 0 and listeners:
             address = (address[0], listeners[0].sock.getsockname()[1], *address[2:])
         try:
-            sock = _bind_one(family, kind, proto, address)
+            sock = _bind_one(family, kind, proto, address, both)
             listeners.append(Listener(sock, backlog=backlog, asked=f"{names[0]}:{sock.getsockname()[1]}"))
             served.update(names)
         except OSError as exc:
@@ -184,13 +186,14 @@ def _bind_each(found: dict[_Info, list[str]], port: int, backlog: int) -> tuple[
 _Failures = list[tuple[str, OSError]]
 
 
-def _bind_one(family: int, kind: int, proto: int, address: tuple[Any, ...]) -> socket.socket:
+def _bind_one(family: int, kind: int, proto: int, address: tuple[Any, ...], both: bool) -> socket.socket:
+    """`both`: the IPv6 address that stands for every one stands for every IPv4 address as well."""
     sock = socket.socket(family, kind, proto)
     try:
         if os.name == "posix" and sys.platform != "cygwin":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not (both and address[0] == "::"))
         sock.bind(address)
         sock.setblocking(False)
     except BaseException:

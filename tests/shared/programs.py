@@ -123,7 +123,7 @@ class Program:
         return int(found[1])
 
     def listens(self) -> int:
-        """The port, once it says where it listens: behind the first worker's lines, before or behind those of others."""
+        """The port, once it says where it listens: behind the lines of one worker, and somewhere among the others."""
         return int(self.expect(RUNNING)[1])
 
     def serves(self, workers: int = 2) -> int:

@@ -104,6 +104,7 @@ SERVER = """
 
     config = uvicorn.Config(app, port=0, lifespan="off", loop=sys.argv[1], timeout_keep_alive=60, access_log=False)
     listener = config.bind_socket()
+    listener.listen()
     uvicorn.Server(config).run([listener])
 """
 

@@ -15,7 +15,7 @@ import pytest
 
 from uvicorn import channel
 from uvicorn.channel import Drain, Drained, DrainMode, Failed, Ready
-from uvicorn.sockets import bind_unix
+from uvicorn.sockets import Listener, bind_unix
 from uvicorn.worker.drain import IDLE_GRACE, MOMENT, NOTICE, RESERVE, timetable
 
 RETIRE, STOP, INTERRUPT, CUT = DrainMode
@@ -189,7 +189,7 @@ async def test_a_descriptor_that_was_given_keeps_its_queue(
 
         def make(app: Any, **settings: Any) -> Any:
             server = make_server(app, **settings)
-            server._given = [sock]
+            server._known = [Listener(sock, given=True)]
             return server
 
         server = await started(make, App(), [sock])
@@ -575,6 +575,7 @@ async def test_the_path_of_a_unix_socket_survives_a_retirement(
 ) -> None:
     path = str(tmp_path / "x.sock")
     held = bind_unix(path, 10)
+    held.listen()
     try:
         async with serving(App(), [held.sock.dup()], lifespan="off") as server:
             async with connect(path) as client:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 else:
     asyncio = Later("asyncio", globals())
 
+from uvicorn.addresses import address
 from uvicorn.worker.descriptors import Descriptors
 from uvicorn.worker.loops import is_uvloop
 
@@ -200,7 +201,7 @@ class Acceptor:
                     **_farewell(self._loop),
                 )
         except OSError as exc:  # an SSLError is one: no TLS (plain HTTP, a scanner), no certificate, no time left
-            _log.debug("A connection from %s was lost while it was set up: %s", peer, exc)
+            _log.debug("A connection from %s was lost while it was set up: %s", address(peer), exc)
             sock.close()
 
     def _pause(self) -> None:

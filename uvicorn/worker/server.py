@@ -295,14 +295,14 @@ class Server(SignalHearing):
         acceptors = self._acceptors(listeners)
         self.servers = []
         link = self._master
+        if link is not None:
+            asyncio.get_running_loop().add_reader(link.endpoint.fileno(), self._hear_master)
         if link is None or self._own_listeners:
             listen_all(listeners)
-        else:
-            asyncio.get_running_loop().add_reader(link.endpoint.fileno(), self._hear_master)
-            if not all(listener.listens for listener in listeners):
-                self._serving()
-                if not await self._told_to_accept(link):
-                    return
+        elif not all(listener.listens for listener in listeners):
+            self._serving()
+            if not await self._told_to_accept(link):
+                return
         for acceptor, listener in zip(acceptors, listeners, strict=True):
             await acceptor.start(listener.backlog)
             self.servers.append(acceptor)
