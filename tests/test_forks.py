@@ -62,6 +62,14 @@ async def app(scope, receive, send):
                 child()
             finally:
                 os._exit(0)
+    elif scope["path"] in ("/exit", "/return"):
+        pid = os.fork()
+        if pid == 0:
+            if scope["path"] == "/exit":
+                sys.exit(7)
+            return
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print(f"= the child has left with {code}", flush=True)
     elif scope["path"] == "/process":
         kept.append(fork.Process(target=child, daemon=True))
         kept[-1].start()
@@ -182,6 +190,25 @@ def test_https_and_its_handshakes_are_left_behind_too(
         assert has_ended(shaking)
         os.kill(child, signal.SIGTERM)
         server.end()
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize(("path", "code"), [(b"/exit", 7), (b"/return", 1)])
+def test_a_child_that_comes_back_is_no_second_server(
+    start: Start, arguments: tuple[str, ...], loop: str, path: bytes, code: int
+) -> None:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    server = start("--loop", loop, *arguments)
+    with client(server) as asking, client(server) as idle:
+        ask(idle)
+        ask(asking, path)
+        server.expect(f"= the child has left with {code}$")
+        for sock in (idle, asking):
+            ask(sock)
+    assert server.end(signal.SIGTERM) == 0
+    assert server.text.count("Shutting down") == 1
 
 
 def test_a_program_that_embeds_a_server_decides_for_itself(start_program: Start, tmp_path: Path) -> None:

@@ -9,10 +9,13 @@ end of file is its lifeline) and every client's connection (which would end only
   not only closed: objects of the child still hold the numbers, and would soon mean somebody else's file. The loop's
   epoll is shared with the parent, and not touched.
 
+A child that comes back into the server, by `sys.exit()` or by returning, would go on as a second one with the parent's
+loop: it ends there, with its own exit code and nothing of ours.
+
 Nothing is done before there is a fork: the server's state is walked then. Only in a process that does nothing but
 serve; a program that embeds a `Server` decides for itself what its children have. The master's forks come before this.
 
-Owns: that. Must not: run in the parent, or log in the child. Fails by: nothing; what has no descriptor any more is left
+Owns: that. Must not: change the parent, or log in the child. Fails by: nothing; what has no descriptor any more is left
 out.
 """
 
@@ -20,9 +23,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from uvicorn.channel import WorkerLink
 from uvicorn.sockets import Listener
@@ -42,6 +47,9 @@ class _Served(NamedTuple):
 
 _served: _Served | None = None
 _registered = False
+_loop: Any = None
+"""The one that runs in the thread that forks; in a child asyncio does not say so any more."""
+_is_child = False
 
 
 @contextmanager
@@ -52,7 +60,7 @@ def shedding(server: Server, listeners: list[Listener], link: WorkerLink | None)
         yield
         return
     if not _registered:
-        os.register_at_fork(after_in_child=_in_child)
+        os.register_at_fork(before=_note_loop, after_in_child=_in_child)
         _registered = True
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # now: a child may have no descriptor left
     _served = _Served(server, listeners, link, null)
@@ -63,14 +71,48 @@ def shedding(server: Server, listeners: list[Listener], link: WorkerLink | None)
         os.close(null)
 
 
+def _note_loop() -> None:
+    global _loop
+    asyncio = sys.modules.get("asyncio")
+    _loop = None if asyncio is None or _served is None else asyncio._get_running_loop()
+
+
 def _in_child() -> None:
-    global _served
+    global _served, _is_child
     served, _served = _served, None
     if served is None:
         return
+    _is_child = True
+    if _loop is not None:
+        _loop.call_soon(_end_stray)
+        if isinstance(ready := getattr(_loop, "_ready", None), deque):
+            ready.rotate(1)  # before everything that is the parent's to do
     _reset_signals()
     for fd in _descriptors(served):
         os.dup2(served.null, fd, inheritable=False)
+
+
+def end_child(exc: BaseException) -> None:
+    """What SystemExit and KeyboardInterrupt mean in a child of the application's. Returns in any other process."""
+    if not _is_child:
+        return
+    code = exc.code if isinstance(exc, SystemExit) else 128 + signal.SIGINT
+    if code is not None and not isinstance(code, int):
+        sys.stderr.write(f"{code}\n")
+    _end(code if isinstance(code, int) else int(code is not None))
+
+
+def _end_stray() -> None:
+    sys.stderr.write("A child that the application has forked came back into the server: it ends here.\n")
+    _end(1)
+
+
+def _end(code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code & 0xFF)
 
 
 def _reset_signals() -> None:

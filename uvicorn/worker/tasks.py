@@ -23,6 +23,8 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, NoReturn
 
+from uvicorn.worker.forks import end_child
+
 EAGER = hasattr(asyncio, "eager_task_factory")
 """Whether a task can be told to start at once: the interpreter is asked, not its version."""
 
@@ -51,6 +53,7 @@ async def _call(app: Any, scope: Any, receive: Any, send: Any) -> Any:
     try:
         return await app(scope, receive, send)
     except (SystemExit, KeyboardInterrupt) as exc:
+        end_child(exc)
         if from_signal(exc):
             asyncio.get_running_loop().call_soon(_raise, exc)  # not from here: a loop may take it for a protocol's
         raise Left from exc
