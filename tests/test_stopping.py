@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ if sys.platform == "win32":
     pytest.skip("its signals are others", allow_module_level=True)
 
 from programs import Start
+from uvicorn.interrupts import AGAIN_SECONDS
 
 APP = """
 import asyncio, os
@@ -63,6 +65,22 @@ def test_signals_that_are_passed_on_are_no_wish_for_haste(
     assert client.getresponse().read() == b"answered"
     assert server.end() == 0
     assert "= shut down" in server.text and "stopping now" not in server.text
+
+
+@EVERY_WAY
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_copies_that_come_while_it_ends_change_nothing(
+    start: Start, arguments: tuple[str, ...], number: signal.Signals
+) -> None:
+    """From the first signal to the last instant of the process."""
+    server = start(*arguments)
+    assert server.get() == "answered"
+    begun = time.monotonic()
+    while server.process.poll() is None and time.monotonic() - begun < AGAIN_SECONDS * 0.9:
+        server.tell(number)
+        time.sleep(0.001)
+    assert server.end() == 0
+    assert "= shut down" in server.text and "Traceback" not in server.text
 
 
 @EVERY_WAY

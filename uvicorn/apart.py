@@ -31,6 +31,7 @@ from typing import Any, NamedTuple, NoReturn
 from uvicorn import logconfig, naming
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError, ExitCode
+from uvicorn.leaving import last_word
 from uvicorn.main import serve
 from uvicorn.supervisor.caller import Caller
 from uvicorn.supervisor.kernel import Kernel, Signals
@@ -227,7 +228,8 @@ def main(source: int, lifeline: int) -> NoReturn:
     try:
         config = Config(**settings)
         config.supervise = True
-        code = serve(config, kernel=lambda: _make_kernel(lifeline))
+        with last_word(for_good=True):
+            code = serve(config, kernel=lambda: _make_kernel(lifeline))
     except ConfigError as exc:
         sys.stderr.write(f"Error: {exc}\n")
         code = ExitCode.USAGE

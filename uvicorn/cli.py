@@ -13,6 +13,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,7 +23,7 @@ import uvicorn
 from uvicorn import configfile, foreign
 from uvicorn.config import INTERFACES, LIFESPAN, Config, options
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
-from uvicorn.leaving import leave_if_held_up
+from uvicorn.leaving import last_word, leave_if_held_up
 from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG
 from uvicorn.main import serve
 from uvicorn.options import Declared
@@ -333,11 +334,24 @@ def _command(
         _ = settings.config  # and logging with it
         for sentence in _misspelt_variables(os.environ):
             _log.warning("%s", sentence)
-        code = _check(settings.config) if check_config else serve(settings.config, settings.reread)
+        if check_config:
+            code = _check(settings.config)
+        else:
+            with last_word(for_good=_is_the_program()):
+                code = serve(settings.config, settings.reread)
     except ConfigError as exc:
         raise click.UsageError(_where_set(str(exc), sources), ctx) from None
     leave_if_held_up(code)
     sys.exit(code)
+
+
+def _is_the_program() -> bool:
+    """Whether this process ends with the command: it is no program that calls it and goes on."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    return (
+        spec.name == "uvicorn.__main__" if spec is not None else Path(getattr(main, "__file__", "")).stem == "uvicorn"
+    )
 
 
 def _where_set(sentence: str, sources: Mapping[str, str]) -> str:

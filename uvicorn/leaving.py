@@ -23,10 +23,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
 from uvicorn import logfiles
+from uvicorn.interrupts import AGAIN_SECONDS
 
 PATIENCE = 1.0
 """Seconds that threads get to end by themselves."""
@@ -36,8 +38,62 @@ STEP = 0.05
 """Seconds between two looks of the guard."""
 
 _log = logging.getLogger("uvicorn.error")
+_over_at: float | None = None
 _limit: Callable[[], float] | None = None
 _hear: Callable[[int, FrameType | None], Any] | None = None
+
+
+@contextmanager
+def last_word(for_good: bool) -> Iterator[None]:
+    """Around a server: a copy of SIGINT or SIGTERM that comes when it has ended (`over`) changes neither how the
+    process ends nor its exit code. `for_good`: the process ends with the block. An INT a second later leads out of an
+    exit handler that stands still, as ever."""
+    global _over_at
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _over_at = None
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if _is_late(number) or before[number] == signal.SIG_IGN:
+            return
+        if callable(before[number]):
+            before[number](number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    for number in numbers:
+        signal.signal(number, hear)
+    if for_good:
+        atexit.register(_hear_no_more)  # the first that is registered, so the last that is called
+    try:
+        yield
+    finally:
+        if not for_good:
+            for number in numbers:
+                signal.signal(number, before[number] or signal.SIG_DFL)
+
+
+def _is_late(number: int) -> bool:
+    if _over_at is None:
+        return False
+    return number == signal.SIGTERM or time.monotonic() - _over_at < AGAIN_SECONDS
+
+
+def _hear_no_more() -> None:
+    """At its very end the interpreter gives the signals that it handles their defaults, and leaves ignored ones."""
+    if _over_at is not None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def over() -> None:
+    """The server has ended: what follows is the end of the process. To be called before signals are given back."""
+    global _over_at
+    _over_at = time.monotonic()
 
 
 def until(limit: Callable[[], float], hear: Callable[[int, FrameType | None], Any] | None) -> None:

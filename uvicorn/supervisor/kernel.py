@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from uvicorn import channel
+from uvicorn import channel, leaving
 from uvicorn.supervisor import child
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.caller import Caller, Pairs
@@ -135,6 +135,7 @@ class Kernel:
 
     def close(self) -> None:
         """Let go of everything; workers that are still there see EOF on their lifeline and leave."""
+        leaving.over()
         self._signals.restore()
         self._drop_caller()
         if self._terminal is not None:

@@ -76,6 +76,7 @@ def _hearing(server: Server) -> Iterator[None]:
     try:
         yield
     finally:
+        leaving.over()
         for number, handler in before.items():
             signal.signal(number, handler)
 
