@@ -1072,6 +1072,30 @@ async def test_an_idle_connection_is_closed_after_its_time(make_peer: Any, respo
     assert len(peer.responses()) == 1
 
 
+async def test_a_head_that_waits_for_its_body_leaves_at_the_second_sweep(make_peer: Any) -> None:
+    """Not at the first, which may come between a head and a body that is about to follow."""
+    happens = asyncio.Event()
+
+    async def events(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await happens.wait()
+        happens.clear()
+        await send({"type": "http.response.body", "body": b"data"})
+
+    peer = make_peer(events)
+    for _ in range(2):
+        before = peer.transport.output
+        peer.send(get())
+        await peer.turns()
+        peer.connection.sweep(peer.state.now, 5)
+        assert peer.transport.output == before
+        peer.connection.sweep(peer.state.now, 5)
+        await peer.turns()
+        assert peer.transport.output.endswith(b"transfer-encoding: chunked\r\n\r\n")
+        happens.set()
+        await peer.until(lambda: peer.transport.output.endswith(b"\r\n4\r\ndata\r\n0\r\n\r\n"))
+
+
 async def test_a_new_connection_that_sends_nothing_is_closed_silently(make_peer: Any, respond: Any) -> None:
     peer = make_peer(respond())
     peer.connection.sweep(peer.state.now + HEADER_DEADLINE - 1, 5)

@@ -268,6 +268,23 @@ async def test_a_head_whose_body_is_late_leaves_alone(make: Make, outlet: FakeOu
     assert (stream.phase, len(outlet.writes)) == (COMPLETE, 2)
 
 
+@pytest.mark.parametrize("listens_first", [True, False])
+async def test_a_head_leaves_when_the_application_listens_for_the_end_of_its_peer(
+    make: Make, outlet: FakeOutlet, listens_first: bool
+) -> None:
+    stream = make(complete=True)
+    await stream.receive()
+    if not listens_first:
+        await stream.send(dict(START))
+    task = await waiting(stream.receive())
+    if listens_first:
+        assert outlet.writes == []
+        await stream.send(dict(START))
+    assert outlet.writes == [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"]
+    stream.hang_up()
+    assert await task == GONE
+
+
 async def test_a_length_is_kept_by_a_head_that_leaves_alone(make: Make, outlet: FakeOutlet) -> None:
     stream = make(complete=True)
     await stream.send({**START, "headers": [(b"content-length", b"2")]})
@@ -281,10 +298,9 @@ async def test_no_head_leaves_before_a_100_that_may_be_asked_for(make: Make, out
     stream = make(*EXPECT)
     await stream.send(dict(START))
     stream.announce()
+    assert outlet.writes == []
     task = await waiting(stream.receive())
-    assert outlet.writes == [b"HTTP/1.1 100 Continue\r\n\r\n"]
-    stream.announce()
-    assert outlet.writes[1].startswith(b"HTTP/1.1 200 ")
+    assert outlet.writes[0] == b"HTTP/1.1 100 Continue\r\n\r\n" and outlet.writes[1].startswith(b"HTTP/1.1 200 ")
     task.cancel()
 
 

@@ -93,6 +93,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         "_ends",
         "_eof",
         "_fresh",
+        "_late",
         "_lingering",
         "_new_stream",
         "_refused",
@@ -130,6 +131,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         self._app = config.loaded_app
         self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
         self._stream: Stream | None = None
+        self._late: Stream | None = None  # whose head waited for its body in the last sweep
         self._fresh = True
         self._advancing = self._eof = self._lingering = self._refused = self._sent = False
         self._discarded = 0
@@ -579,8 +581,10 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         if state.admission is not None and stream is not None and state.admission.overdue(self, now):
             self._unavailable(stream)
             return
-        if stream is not None and stream.phase == STARTED:
-            stream.announce()
+        late = stream if stream is not None and stream.phase == STARTED else None
+        if late is not None and late is self._late:
+            late.announce()
+        self._late = late
         watch = self._watch
         if watch is None:
             idle = stream is None and self.writable and not (reader.pending or self._lingering)

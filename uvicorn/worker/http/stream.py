@@ -1,11 +1,11 @@
 """ONE ASGI exchange: a request on its way in, a response on its way out.
 
 States of the response: WAITING ──start──▶ STARTED ──first body──▶ SENDING ──last body──▶ COMPLETE. The head waits in
-STARTED for the first body part, so that both leave in one write; at the connection's next sweep it leaves alone
-(`announce`), because a stream of events may begin long before its first event. The request's body: parts arrive by
-`feed`, its end by `feed_end`; `receive` hands them out. The peer's end: `hang_up` (it will send nothing more: `receive`
-says so, `send` goes on, because a client may close its half and still read) and `lost` (nobody is there: `send`
-raises).
+STARTED for the first body part, so that both leave in one write. A stream of events may begin long before its first
+event: so the head leaves alone (`announce`) when the application waits in `receive`, mostly for its peer to leave, and
+else at the second sweep of the connection that finds it waiting. The request's body: parts arrive by `feed`, its end by
+`feed_end`; `receive` hands them out. The peer's end: `hang_up` (it will send nothing more: `receive` says so, `send`
+goes on, because a client may close its half and still read) and `lost` (nobody is there: `send` raises).
 
 Owns: the ASGI messages of this exchange and what the application may do when. Nothing is allocated until something
 must wait: one future, made by the first `receive` or `send` that cannot go on. Must not: know a codec, a clock or a
@@ -199,6 +199,8 @@ class Stream:
                 self.continue_due = False
                 self._outlet.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 self._outlet.body_wanted()
+            if self.phase == STARTED:
+                self.announce()
             if self._waiter is None:
                 self._waiter = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._waiter)
@@ -240,6 +242,8 @@ class Stream:
         elif kind == "http.response.start" and phase == WAITING:
             self._start = message
             self.phase = STARTED
+            if self._waiter is not None:
+                self.announce()
             return
         elif kind == EARLY_HINT and phase == WAITING and self.request.http_version == "1.1":
             self._outlet.write(early_hints(message.get("links", ())))
