@@ -138,11 +138,18 @@ def leave_orphan() -> None:
 
 async def drill(scope: Message, receive: Receive, send: Send) -> None:
     """Answers its pid. /busy holds the loop for a moment and /spin/S computes so long, /sleep/S holds the request
-    only, /hold/S both, /block/HOW the loop for ever.
+    only, /hold/S both, /block/HOW the loop for ever. /stream answers in parts, and a WebSocket each message.
     """
     if scope["type"] == "lifespan":
         return await lifespan(receive, send)
+    if scope["type"] == "websocket":
+        return await drill_websocket(receive, send)
+    if scope["method"] == "POST":
+        while (await receive()).get("more_body"):
+            pass
     match scope["path"].split("/")[1:]:
+        case ["stream"]:
+            return await drill_stream(send)
         case ["busy"]:
             time.sleep(BUSY)
         case ["sleep", seconds]:
@@ -161,6 +168,21 @@ async def drill(scope: Message, receive: Receive, send: Send) -> None:
     body = str(os.getpid()).encode()
     await send(start(len(body)))
     await send({"type": "http.response.body", "body": body})
+
+
+async def drill_stream(send: Send) -> None:
+    await send(start(None))
+    for _ in range(CHUNKS):
+        await send({"type": "http.response.body", "body": b"%d\n" % os.getpid(), "more_body": True})
+        await asyncio.sleep(DELAY)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def drill_websocket(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": str(os.getpid())})
 
 
 async def failing_lifespan(scope: Message, receive: Receive, send: Send) -> None:

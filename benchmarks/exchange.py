@@ -37,12 +37,15 @@ def request_bytes(path: str, *, close: bool) -> bytes:
 
 
 class Response:
-    """Collects one response with a Content-Length; `feed` is true once it is complete."""
+    """Collects one response, with a Content-Length or in chunks; `feed` is true once it is complete. What follows it is
+    `rest` then.
+    """
 
-    __slots__ = ("body_at", "buffer", "close", "length", "status")
+    __slots__ = ("body_at", "buffer", "chunked", "close", "length", "rest", "status")
 
     def __init__(self) -> None:
-        self.buffer = b""
+        self.buffer = self.rest = b""
+        self.chunked = False
         self.body_at = 0
         self.length = 0
         self.status = 0
@@ -59,12 +62,32 @@ class Response:
             self.status = int(lines[0].split()[1])
             fields = dict(line.split(b":", 1) for line in lines[1:])
             self.length = int(fields.get(b"content-length", b"0"))
+            self.chunked = b"chunked" in fields.get(b"transfer-encoding", b"")
             self.close = b"close" in fields.get(b"connection", b"")
-        return len(self.buffer) - self.body_at >= self.length
+        end = self._end_of_chunks() if self.chunked else self.body_at + self.length
+        if not end or len(self.buffer) < end:
+            return False
+        self.buffer, self.rest = self.buffer[:end], self.buffer[end:]
+        return True
+
+    def _end_of_chunks(self) -> int:
+        """Where the body ends; 0 while that is not there yet. (No chunk of the drills holds this text.)"""
+        last = self.buffer.find(b"0\r\n\r\n", self.body_at)
+        while last > self.body_at and self.buffer[last - 2 : last] != b"\r\n":
+            last = self.buffer.find(b"0\r\n\r\n", last + 1)
+        return last + 5 if last >= 0 else 0
 
     @property
     def body(self) -> bytes:
         return self.buffer[self.body_at :]
+
+    @property
+    def pid(self) -> int:
+        """Who answers, as far as is known: 0 while nothing is."""
+        lines = self.body.split(b"\r\n") if self.body_at else []
+        if self.chunked:
+            lines = lines[1:]
+        return int(lines[0]) if lines and lines[0].strip().isdigit() else 0
 
 
 def ended(sock: socket.socket) -> bool:

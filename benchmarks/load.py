@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from benchmarks.exchange import KINDS, LIMIT, Response, classify, connect, ended, exchange, request_bytes
+from benchmarks.exchange import KINDS, LIMIT, classify, connect, ended
+from benchmarks.works import WORKS, Closed, Round, Work, ask
 
 REST = 0.05
 
@@ -36,7 +37,8 @@ REST = 0.05
 class Plan:
     """`rotate` is after how many answers a keep-alive client opens a new connection by itself (0: never);
     `probes` are additional clients with a connection per request and a pause between requests; `requests` is after how
-    many of them, answered or failed, all stop by themselves (0: never).
+    many of them, answered or failed, all stop by themselves (0: never). `works` names what the clients do instead of
+    asking for `path`, comma-separated, each the next one (`benchmarks.works`).
     """
 
     port: int
@@ -48,14 +50,19 @@ class Plan:
     pause: float = 0.0
     probe_pause: float = 0.01
     requests: int = 0
+    works: str = ""
 
 
 @dataclass
 class Failure:
+    """`pid` is who had answered last on that connection, 0 when nobody had; `begun` and `at` are when its round did."""
+
     kind: str
     at: float
     pid: int
     detail: str = ""
+    begun: float = 0.0
+    work: str = ""
 
 
 @dataclass
@@ -67,6 +74,7 @@ class Report:
     """
 
     ok: int = 0
+    rounds: dict[str, int] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     connections: int = 0
     closed: list[float] = field(default_factory=list)
@@ -85,50 +93,56 @@ class Report:
 class Client:
     """One closed loop: the next request goes out when the last one is answered or has failed."""
 
-    def __init__(self, swarm: Swarm, *, keep_alive: bool, pause: float) -> None:
+    def __init__(self, swarm: Swarm, name: str, work: Work, pause: float) -> None:
         self.swarm = swarm
-        self.keep_alive = keep_alive
+        self.name = name
+        self.work = work
         self.pause = pause
-        self.request = request_bytes(swarm.plan.path, close=not keep_alive)
-        self.sock: socket.socket | None = None
-        self.pid = 0  # who answered last on this connection
+        self.on: Round | None = None
         self.answered = 0
 
     def drop(self) -> None:
-        if self.sock is not None:
-            self.sock.close()
-        self.sock = None
-        self.pid = self.answered = 0
+        if self.on is not None:
+            self.on.sock.close()
+        self.on = None
+        self.answered = 0
 
-    async def one(self) -> Response:
+    async def one(self) -> int:
+        """The next round; who answered."""
         report = self.swarm.report
-        if self.sock is not None and ended(self.sock):
+        if self.on is not None and not self.on.rest and ended(self.on.sock):
             report.closed.append(time.monotonic())
             self.drop()
-        if self.sock is None:
-            self.sock = await connect(self.swarm.plan.port)
+        if self.on is None:
+            self.on = Round(await connect(self.swarm.plan.port))
             report.connections += 1
-        return await exchange(self.sock, self.request)
+        await self.work(self.on)
+        return self.on.pid
 
     async def run(self) -> None:
         report, plan = self.swarm.report, self.swarm.plan
         while self.swarm.wants_more():
             begun = time.monotonic()
             try:
-                response = await asyncio.wait_for(self.one(), LIMIT)
-                self.pid = int(response.body)
+                pid = await asyncio.wait_for(self.one(), LIMIT)
+            except Closed:
+                report.closed.append(time.monotonic())
+                self.drop()
+                continue
             except Exception as error:
-                failure = Failure(classify(error), time.monotonic(), self.pid, f"{type(error).__name__}: {error}")
-                report.failures.append(failure)
+                known = self.on.pid if self.on is not None else 0
+                why = f"{type(error).__name__}: {error}"
+                report.failures.append(Failure(classify(error), time.monotonic(), known, why, begun, self.name))
                 self.drop()
                 await asyncio.sleep(REST)
                 continue
             now = time.monotonic()
             report.ok += 1
+            report.rounds[self.name] = report.rounds.get(self.name, 0) + 1
             report.slowest = max(report.slowest, now - begun)
-            self.swarm.heard(self.pid, now)
+            self.swarm.heard(pid, now)
             self.answered += 1
-            if not self.keep_alive or response.close or self.answered == plan.rotate:
+            if (self.on is not None and self.on.close) or self.answered == plan.rotate:
                 self.drop()
             if self.pause:
                 await asyncio.sleep(self.pause)
@@ -161,8 +175,12 @@ class Swarm:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set, or every client has ended by itself."""
         plan = self.plan
-        clients = [Client(self, keep_alive=plan.keep_alive, pause=plan.pause) for _ in range(plan.clients)]
-        clients += [Client(self, keep_alive=False, pause=plan.probe_pause) for _ in range(plan.probes)]
+        works: list[tuple[str, Work]] = [("", partial(ask, path=plan.path, close=not plan.keep_alive))]
+        if plan.works:
+            works = [(name, WORKS[name]) for name in plan.works.split(",")]
+        clients = [Client(self, *works[number % len(works)], plan.pause) for number in range(plan.clients)]
+        probe = partial(ask, path=plan.path, close=True)
+        clients += [Client(self, "", probe, plan.probe_pause) for _ in range(plan.probes)]
         tasks = [asyncio.create_task(client.run()) for client in clients]
         stopped = asyncio.create_task(stop.wait())
         waiting: list[asyncio.Future[Any]] = [asyncio.gather(*tasks), stopped]

@@ -16,13 +16,14 @@ import traceback
 from pathlib import Path
 
 from benchmarks import peers
-from benchmarks.drills import dying, hanging, reloading, starting, stopping
+from benchmarks.drills import chaos, dying, hanging, reloading, starting, stopping
 from benchmarks.drills.scene import DRILLS, Drill, NoFeature, Result, Scene
 from benchmarks.peers import Peer
 from benchmarks.processes import StartFailed
 
 SUBJECTS = {
-    module.__name__.rpartition(".")[2]: module.__name__ for module in (dying, reloading, hanging, starting, stopping)
+    module.__name__.rpartition(".")[2]: module.__name__
+    for module in (dying, reloading, hanging, starting, stopping, chaos)
 }
 
 

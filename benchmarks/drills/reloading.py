@@ -29,6 +29,7 @@ from benchmarks.drills.scene import (
 )
 from benchmarks.exchange import Pending
 from benchmarks.processes import Tree
+from benchmarks.works import WORKS
 
 BROKEN_IMPORT = "import a_module_that_is_not_there\n"
 RECYCLE = 300
@@ -39,12 +40,12 @@ def slow(seconds: float) -> str:
     return f"import time\ntime.sleep({seconds})\n{GOOD}"
 
 
-def reload_under_load(scene: Scene, *, keep_alive: bool) -> Result:
+def reload_under_load(scene: Scene, *, keep_alive: bool, works: str = "") -> Result:
     """HUP three times; a reload is over when no worker from before it lives and four others have answered."""
     took: list[float] = []
     marks: list[float] = []
     note = ""
-    with scene.fleet() as (tree, workers), scene.load(keep_alive=keep_alive) as load:
+    with scene.fleet() as (tree, workers), scene.load(keep_alive=keep_alive, works=works) as load:
         for _ in range(scene.times(3)):
             old = {pid for pid in workers | set(load.heard) if tree.alive(pid)}
             begun = time.monotonic()
@@ -80,6 +81,11 @@ def hup_keep_alive(scene: Scene) -> Result:
 @drill("hup-new", "SIGHUP three times, a connection per request")
 def hup_new(scene: Scene) -> Result:
     return reload_under_load(scene, keep_alive=False)
+
+
+@drill("hup-works", "SIGHUP three times, clients that stream, pipeline, upload and talk by WebSockets")
+def hup_works(scene: Scene) -> Result:
+    return reload_under_load(scene, keep_alive=True, works=",".join(WORKS))
 
 
 @drill("hup-broken", "SIGHUP onto code that does not import, then the fix and SIGHUP again")
