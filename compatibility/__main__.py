@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from compatibility import document, frameworks, interpreters, programs, suites
+from compatibility import document, frameworks, interpreters, own, programs, suites
 from compatibility.document import Section
 
 SECTIONS: dict[str, Callable[[list[str]], Section]] = {
     "frameworks": frameworks.run,
     "suites": suites.run,
     "programs": programs.run,
+    "own": own.run,
     "interpreters": interpreters.run,
 }
 """Each section by its name in the document. Its function is given what --only names, or nothing for all of it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,39 @@ def test_every_program_has_what_its_steps_need(part: Any) -> None:
     names = {program.package for program in catalogue.PROGRAMS}
     wanted = "nicegui solara litellm mlflow datasette gradio marimo streamlit prefect mcp fastmcp litestar bentoml"
     assert names == set(wanted.split())
+
+
+def test_a_test_that_fails_is_explained_by_its_name(part: Any) -> None:
+    suites = part("suites")
+    reason = suites.Reason("tests.a", r"one two_\w+", "decided")
+    assert [reason.covers(f"tests.{name}") for name in ("a::test_one", "a::test_one[x]", "a::test_two_b[y]")] == [
+        True
+    ] * 3
+    assert not [name for name in ("a::test_one_more", "b::test_one", "a::test_two") if reason.covers(f"tests.{name}")]
+    suite = suites.Suite("a", "1", (), meant=(reason,))
+    theirs = suites.Outcome(
+        dict.fromkeys(["tests.a::test_one[1]", "tests.a::test_three", "tests.a::x"], "passed"), 1, ""
+    )
+    ours = suites.Outcome({"tests.a::test_one[1]": "failed", "tests.a::x": "passed"}, 1, "")
+    assert suites.explained(suite, theirs, ours) == ({reason: ["tests.a::test_one[1]"]}, ["tests.a::test_three"])
+
+
+def test_the_document_gives_the_reasons_of_the_table_and_the_tests_that_pass(part: Any) -> None:
+    """What was written is of the reasons that are there: nobody edits it by hand."""
+    own, document = part("own"), part("document")
+    text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
+    rows = document.rows(text, "own")
+    assert {row[2] for row in rows} <= {reason.why for reason in own.REASONS}
+    found = re.search(r"Of (\d+) tests that pass with uvicorn 0\.54\.0 here, (\d+) pass", text)
+    assert found is not None
+    counted, kept = int(found[1]), int(found[2])
+    assert kept >= own.LEAST and kept + sum(int(row[1]) for row in rows) == counted
+
+
+def test_of_a_source_distribution_only_tests_are_unpacked(part: Any) -> None:
+    wanted = part("suites")._is_wanted
+    assert wanted("a-1/tests/b/c.py") and wanted("a-1/pyproject.toml")
+    assert not [name for name in ("a-1/a/tests.py", "a-1/src/a/b.py", "a-1/a/tests/c.py") if wanted(name)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the notes are datagrams between processes")

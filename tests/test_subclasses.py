@@ -6,7 +6,9 @@ import contextlib
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -14,7 +16,9 @@ import pytest
 import uvicorn.config
 from programs import Start
 from uvicorn.config import Config, options
-from uvicorn.errors import ExitCode
+from uvicorn.errors import ConfigError, ExitCode
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.middleware.wsgi import WSGIMiddleware
 from uvicorn.server import Server
 from uvicorn.supervisors import Multiprocess
 
@@ -169,6 +173,48 @@ def test_a_replaced_server_serves_in_workers_too(start_program: Start, named: st
     assert program.text.count("mine starts") == 2, program.text
 
 
+@posix
+def test_a_master_that_cannot_be_one_keeps_no_socket() -> None:
+    """In another thread than the main one, for example."""
+    config = Config(app, port=0, workers=2, log_config=None)
+    made: list[Any] = []
+    bind = config.bind
+
+    def noted() -> Any:
+        made.extend(bind())
+        return made
+
+    config.bind = noted  # type: ignore[method-assign]  # a method that is looked up on the object
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            Multiprocess(config).run()
+        except ConfigError as exc:
+            raised.append(exc)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert len(raised) == 1 and [listener.sock.fileno() for listener in made] == [-1]
+
+
+# -- middleware ------------------------------------------------------------------------------------------------
+
+
+def test_attributes_of_middleware_can_be_set() -> None:
+    trusted: Any = ProxyHeadersMiddleware(app, "10.0.0.1").trusted_hosts
+    assert (trusted.always_trust, trusted.trusted_literals) == (False, set())
+    trusted.always_trust = True
+    assert trusted.always_trust is True
+    pytest.importorskip("a2wsgi")
+    middleware = WSGIMiddleware(lambda environ, start_response: [])
+    with ThreadPoolExecutor(1) as pool:
+        middleware.executor.shutdown()
+        middleware.executor = pool
+        assert middleware.executor is pool
+
+
 # -- TLS -------------------------------------------------------------------------------------------------------
 
 
@@ -258,3 +304,39 @@ def test_workers_of_an_import_string_are_hardened_too(
                 with pytest.raises((ssl.SSLError, ConnectionError)):
                     tls.wrap_socket(sock, server_hostname="localhost")
     assert program.end(15) == 0
+
+
+# -- the command -----------------------------------------------------------------------------------------------
+
+
+def test_the_command_starts_what_replaces_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from click.testing import CliRunner
+
+    from uvicorn.cli import main
+
+    called: list[Any] = []
+    monkeypatch.setattr(sys.modules["uvicorn.main"], "run", lambda app, **settings: called.append((app, settings)))
+    result = CliRunner().invoke(main, ["caller:app", "--port", "1234", "--header", "A:b", "--limit-queue", "3"])
+    assert (result.exit_code, result.output) == (0, "")
+    [(named, settings)] = called
+    assert named == "caller:app" and (settings["port"], settings["limit_queue"]) == (1234, 3)
+    assert settings["headers"] == [["A", "b"]] and settings["host"] == "127.0.0.1"
+    assert CliRunner().invoke(main, ["no_such:app", "--check-config"]).exit_code == 3
+    assert len(called) == 1
+
+
+@pytest.mark.parametrize("by", ["command", "run"])
+def test_a_server_that_never_started_although_nobody_stopped_it_is_a_failed_start(
+    monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    from click.testing import CliRunner
+
+    from uvicorn.cli import main
+
+    monkeypatch.setattr(Server, "run", lambda self, sockets=None: None)
+    if by == "command":
+        assert CliRunner().invoke(main, ["caller:app", "--port", "0"]).exit_code == 3
+    else:
+        with pytest.raises(SystemExit) as raised:
+            uvicorn.run(app, port=0, log_config=None)
+        assert raised.value.code == 3

@@ -312,6 +312,10 @@ def _split_header(where: str, text: str) -> list[str]:
 # -- the command -----------------------------------------------------------------------------------------------
 
 
+composition: Any = sys.modules[serve.__module__]  # the package's attribute of that name is the command
+_OUR_RUN = composition.run
+
+
 def _command(
     *, config_file: str | None = None, check_config: bool = False, print_config: bool = False, **given: Any
 ) -> None:
@@ -336,6 +340,10 @@ def _command(
             _log.warning("%s", sentence)
         if check_config:
             code = _check(settings.config)
+        elif composition.run is not _OUR_RUN:  # somebody wants to start it himself
+            values = dict(settings.values)
+            composition.run(values.pop("app"), **values)
+            return
         else:
             with last_word(for_good=_is_the_program()):
                 code = serve(settings.config, settings.reread)

@@ -989,8 +989,8 @@ class Config:
     def setup_event_loop(self) -> None:
         """Gone: who still calls it hears what to call."""
         raise AttributeError(
-            "The `setup_event_loop` method was replaced by `get_loop_factory`: pass what that returns to"
-            " asyncio.Runner(loop_factory=…), or call Server.run(), which does it."
+            "The `setup_event_loop` method was replaced by `get_loop_factory` in uvicorn 0.36.0. Pass what that returns"
+            " to asyncio.Runner(loop_factory=…), or call Server.run(), which does it."
         )
 
     # -- sockets -----------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.errors import ExitCode, StartupError
 from uvicorn.main import serve_under_master, warn_of_replaced_methods, warn_of_stale_code, work
-from uvicorn.sockets import Listener
+from uvicorn.sockets import Listener, close_all
 from uvicorn.worker import main as worker_main
 from uvicorn.worker.server import Server
 
@@ -50,7 +50,11 @@ class Multiprocess:
         """Serve until asked to stop. To be called in the main thread."""
         warn_of_replaced_methods(self.config)
         warn_of_stale_code(self.config)
-        code = serve_under_master(self.config, self._listeners(), self._work)
+        listeners = self._listeners()
+        try:
+            code = serve_under_master(self.config, listeners, self._work)
+        finally:
+            close_all(listeners)
         if code != ExitCode.OK:
             sys.exit(code)
 

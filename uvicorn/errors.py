@@ -70,6 +70,11 @@ class BadRequest(Exception):
         self.reason = reason
         self.fields = fields
 
+    @property
+    def body(self) -> str:
+        """What the response says. Whoever looks for it finds the sentence that uvicorn 0.54 has in a 400."""
+        return f"Invalid HTTP request received. {self.reason}" if self.status == 400 else self.reason
+
 
 class ClientDisconnected(OSError):
     """Raised by the application's `send` once the peer has left (ASGI spec, HTTP, "Disconnected Client")."""

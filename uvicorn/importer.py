@@ -38,8 +38,8 @@ def importing_for_us() -> Iterator[None]:
         _thread.depth -= 1
 
 
-class ImportFromStringError(StartupError):
-    """The string does not lead to an object."""
+class ImportFromStringError(StartupError, ImportError):
+    """The string does not lead to an object. Callers that know Python's ImportError catch it, too."""
 
 
 def import_from_string(import_str: Any) -> Any:

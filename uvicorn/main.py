@@ -305,6 +305,8 @@ def _run_with_fresh_code(config: Config, listeners: list[sockets.Listener]) -> i
 
 def _serve_here(config: Config) -> int:
     """Serve in the process of the program that called us, whose signals come back to it after everything else."""
+    from uvicorn.worker import main as worker_main
+
     server = Server(config)
     server.reraise_signals = False
     try:
@@ -319,7 +321,7 @@ def _serve_here(config: Config) -> int:
         server.raise_captured_signals()
     except KeyboardInterrupt:
         pass
-    return int(server._exit_status())
+    return worker_main.exit_status(server)
 
 
 def _run_with_pid_file(server: Server, config: Config) -> None:

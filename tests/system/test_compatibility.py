@@ -16,7 +16,7 @@ PATIENCE = 3600.0
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="Quart wants Python 3.13")
-@pytest.mark.parametrize("section", ["frameworks", "suites", "programs"])
+@pytest.mark.parametrize("section", ["frameworks", "suites", "programs", "own"])
 def test_what_is_served_the_same(section: str) -> None:
     """No difference that no decision explains, no test that passes with the other package only."""
     ended = subprocess.run(

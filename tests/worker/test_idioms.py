@@ -762,3 +762,36 @@ def test_the_process_id_is_that_of_the_program(caplog: Any) -> None:
     with in_thread(server):
         pass
     assert f"Finished server process [{os.getpid()}]" in caplog.text
+
+
+# -- what people look for in a log or an answer ----------------------------------------------------------------
+
+
+async def test_at_trace_level_connections_are_logged(
+    serving: Any, connect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(5, logger="uvicorn.error")
+    async with serving(app, lifespan="off", log_level="trace") as server, connect(server) as client:
+        assert (await client.get()).body == b"ok"
+    lines = [record.getMessage() for record in caplog.records if " - HTTP connection" in record.getMessage()]
+    assert [line.rpartition(" - ")[2] for line in lines] == ["HTTP connection made", "HTTP connection lost"]
+    assert lines[0].startswith("127.0.0.1:")
+
+
+async def test_a_server_that_is_stopped_between_two_ticks_says_that_its_limit_was_reached(
+    make_server: Any, connect: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server(app, lifespan="off", limit_max_requests=1, limit_max_requests_jitter=0)
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup()
+    async with connect(server) as client:
+        assert (await client.get()).body == b"ok"
+    await server.shutdown()
+    assert "Maximum request limit of 1 exceeded. Terminating process." in caplog.text
+
+
+async def test_the_body_of_a_400_has_the_sentence_that_monitors_know(serving: Any, connect: Any) -> None:
+    async with serving(app, lifespan="off") as server, connect(server) as client:
+        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert (await client.answer()).body == b"Invalid HTTP request received. No Host"

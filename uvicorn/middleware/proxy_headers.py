@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from uvicorn import proxies
+from uvicorn._replaceable import replaceable
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 
 
@@ -33,19 +34,19 @@ class ProxyHeadersMiddleware:
 class _TrustedHosts(proxies.TrustedProxies):
     """The list under the name that other projects' tests import, and with the names that it has there."""
 
-    @property
+    @replaceable
     def always_trust(self) -> bool:
         return self.everybody
 
-    @property
+    @replaceable
     def trusted_literals(self) -> set[str]:
         return self.literals
 
-    @property
+    @replaceable
     def trusted_hosts(self) -> set[IPv4Address | IPv6Address]:
         return self.addresses
 
-    @property
+    @replaceable
     def trusted_networks(self) -> set[IPv4Network | IPv6Network]:
         return set(self.networks)
 

@@ -59,6 +59,10 @@ class WSGIMiddleware:
         executor: ThreadPoolExecutor = self._adapter.executor
         return executor
 
+    @executor.setter
+    def executor(self, executor: ThreadPoolExecutor) -> None:
+        self._adapter.executor = executor
+
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "http":  # a lifespan is gone through, a WebSocket refused
             await self._adapter(scope, receive, send)
@@ -111,7 +115,8 @@ class WSGIMiddleware:
                 close()
 
 
-_WSGIMiddleware = WSGIMiddleware
+class _WSGIMiddleware(WSGIMiddleware):
+    """The other package's second name for it."""
 
 
 def build_environ(scope: Scope, message: Message, body: io.IOBase) -> Environ:

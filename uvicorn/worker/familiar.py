@@ -159,7 +159,7 @@ class FamiliarSession(Familiar):
 
     close_timeout = 10.0
     """Seconds that the peer gets to answer a close frame, and a transport to write what is left."""
-    close_timer: asyncio.TimerHandle | None = None
+    close_timer: asyncio.Handle | None = None
     ping_timer: asyncio.TimerHandle | None = None
     pong_timer: asyncio.TimerHandle | None = None
     """Timers only where nobody else keeps time (`standalone`)."""

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any
 
 from uvicorn import channel, leaving
+from uvicorn.errors import ExitCode
 from uvicorn.sockets import Listener
 from uvicorn.terminal import Terminal
 from uvicorn.worker.forks import shedding
@@ -62,7 +63,17 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
             raise
     finally:
         leaving.until(server.leave_by, server.handle_exit if alone else None)
-    return int(server._exit_status())
+    return exit_status(server)
+
+
+def exit_status(server: Server) -> int:
+    """What this process leaves with: 3 as well for a server that was run and never started, though nobody stopped it:
+    what ran was something else, in the place of `Server.run`.
+    """
+    status = server._exit_status()
+    if status == ExitCode.OK and not (server.started or server.should_exit):
+        status = ExitCode.STARTUP
+    return int(status)
 
 
 @contextmanager

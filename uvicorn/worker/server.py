@@ -499,6 +499,8 @@ class Server(SignalHearing):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, finish what is in flight within the drain deadline, shut the application down."""
+        if not self._supervised:
+            self._check_request_limit()  # a program that stops it between two ticks hears of that, too
         _log.info("Shutting down")
         self._phase = Phase.DRAINING
         self.server_state.draining = True

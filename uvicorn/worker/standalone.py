@@ -103,11 +103,13 @@ class LoneSession(Session):
 
     def _close(self, code: int, reason: str) -> None:
         super()._close(code, reason)
-        self.close_timer = self.loop.call_later(self.close_timeout, self._late)
+        late, seconds = self._late, self.close_timeout
+        self.close_timer = self.loop.call_later(seconds, late) if seconds else self.loop.call_soon(late)
 
     def shutdown(self) -> None:
         """At once: there is no drain, whose time the peer's answer could use."""
         if self.close_timer is not None:
+            self._in_time()
             self.close()
         super().shutdown()
 

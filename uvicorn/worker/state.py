@@ -5,9 +5,11 @@ Owns: plain data, changed by the server's one timer and by the connections. Must
 
 from __future__ import annotations
 
+import logging
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
+from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker.access import AccessLog
 from uvicorn.worker.admission import Admission
 from uvicorn.worker.http.defaults import DefaultFields
@@ -33,6 +35,7 @@ class ServerState:
     of the application gets a copy. `closes`: each answer is the last of its connection. `shared`: what the connections'
     readers have in common, made by the first. `alone`: no server has prepared it, as when a program makes a protocol
     itself (`standalone`), which has a pulse of its own then. `gave_up`: the server cancels what is in work.
+    `traces`: the beginning and the end of connections are logged.
     """
 
     def __init__(self) -> None:
@@ -54,6 +57,7 @@ class ServerState:
         self.told_no_upgrade = False
         self.shared: Shared | None = None
         self.alone = True
+        self.traces = False
         self.pulse: Pulse | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -66,6 +70,7 @@ class ServerState:
     def configure(self, config: Config) -> None:
         """Take over the limits that the options set. What follows is a server's business."""
         self.alone = False
+        self.traces = logging.getLogger("uvicorn.error").isEnabledFor(TRACE_LOG_LEVEL)
         self.limits = Limits.of(config)
         self.closes = config.closes
         self.shared = None

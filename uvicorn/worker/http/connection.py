@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.errors import BadRequest
+from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker import standalone
 from uvicorn.worker.access import CLIENT_LEFT, shown, shown_target
 from uvicorn.worker.carrier import Carrier, meet
@@ -154,7 +155,10 @@ class Connection(FamiliarConnection, Heeding, Carrier):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream transport: we listen on stream sockets
         self._state.connections.add(self)
-        if meet(self._ends, transport, self.config) is not None:
+        tls = meet(self._ends, transport, self.config)
+        if self._state.traces:
+            _log.log(TRACE_LOG_LEVEL, "%s - HTTP connection made", shown(self._ends.client))
+        if tls is not None:
             self.closing = (
                 self._state.draining or self._state.closes
             )  # it was made before a handshake, perhaps a long one
@@ -205,6 +209,8 @@ class Connection(FamiliarConnection, Heeding, Carrier):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._state.connections.discard(self)
+        if self._state.traces:
+            _log.log(TRACE_LOG_LEVEL, "%s - HTTP connection lost", shown(self._ends.client))
         if self._state.admission is not None:
             self._state.admission.leave(self)
         stream, self._stream = self._stream, None
@@ -305,6 +311,8 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             if state.admission is not None and not state.admission.has_room(state.in_flight):
                 _log.warning("Exceeded concurrency limit.")
                 raise Refused(503, "Service Unavailable", [(b"retry-after", b"1")])
+            if state.traces:
+                _log.log(TRACE_LOG_LEVEL, "%s - Upgrading to WebSocket", shown(self._ends.client))
             take_over(made, self.transport, request, early, self.config, state, self._ends, self.loop)
         except Refused as exc:
             _log.info("connection rejected (%d %s)", exc.status, exc.reason)
@@ -500,18 +508,18 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             self._state.admission.leave(self)
         stream = self._stream
         if stream is None or stream.phase in (WAITING, STARTED):
-            self._write_refusal(fault)
+            self._write_refusal(fault, fault.body)
             if stream is not None:
-                stream.answered(fault.status, len(fault.reason))
+                stream.answered(fault.status, len(fault.body))
             else:
-                self._state.access.refused(self._ends.client, self.reader.pending, fault.status, len(fault.reason))
+                self._state.access.refused(self._ends.client, self.reader.pending, fault.status, len(fault.body))
         if stream is not None:
             stream.lost()
         self._linger()
 
-    def _write_refusal(self, fault: BadRequest) -> None:
+    def _write_refusal(self, fault: BadRequest, body: str) -> None:
         request = self._stream.request if self._stream is not None else _UNREAD
-        self.write(plain_response(request, fault.status, fault.reason, self._state.default, fault.fields))
+        self.write(plain_response(request, fault.status, body, self._state.default, fault.fields))
 
     # -- closing -----------------------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Heeding:
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no acceptable request. The connection is closed afterwards."""
-        _base(self)._write_refusal(self, BadRequest(400, msg))
+        _base(self)._write_refusal(self, BadRequest(400, msg), msg)
 
 
 def _base(connection: Any) -> Any:
@@ -102,8 +102,8 @@ def _start(self: Any, stream: Stream) -> None:
         held_back.append(stream)
 
 
-def _write_refusal(self: Any, fault: BadRequest) -> None:
+def _write_refusal(self: Any, fault: BadRequest, body: str) -> None:
     if fault.status == 400:
-        self.send_400_response(fault.reason)
+        self.send_400_response(body)
     else:
-        _base(self)._write_refusal(self, fault)
+        _base(self)._write_refusal(self, fault, body)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn._types import Message
 from uvicorn.errors import BadRequest, ClientDisconnected
+from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker import standalone
 from uvicorn.worker.access import CLIENT_LEFT, shown, shown_target
 from uvicorn.worker.carrier import Carrier, meet
@@ -213,6 +214,8 @@ class Session(FamiliarSession, Carrier):
         self._state.connections.add(self)
         if not self._met:
             meet(self._ends, transport, self.config)
+        if self._state.traces:
+            _log.log(TRACE_LOG_LEVEL, "%s - WebSocket connection made", self._peer())
         if self._state.draining:
             self.retire()
 
@@ -270,6 +273,8 @@ class Session(FamiliarSession, Carrier):
         return False  # a WebSocket has no half-closed state: the transport closes
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._state.traces:
+            _log.log(TRACE_LOG_LEVEL, "%s - WebSocket connection lost", self._peer())
         self._state.connections.discard(self)
         self._answered()
         self._log_closed()
