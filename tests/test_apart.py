@@ -116,6 +116,17 @@ def test_a_reload_serves_new_code_although_the_caller_has_imported_it(start: Sta
     assert "run() has returned" in program.text
 
 
+def test_a_reload_reads_the_environment_file_that_the_caller_has_read(start: Start, tmp_path: Path) -> None:
+    pytest.importorskip("dotenv")
+    (tmp_path / "app.env").write_text("WEB_CONCURRENCY=2")
+    program = start("env_file='app.env'")
+    program.serves()
+    (tmp_path / "app.env").write_text("WEB_CONCURRENCY=3")
+    program.tell(signal.SIGHUP)
+    program.wait_for("reloaded: 3 workers, generation 2")
+    assert program.end(signal.SIGTERM) == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
 def test_signals_are_passed_on_and_so_is_the_exit_code(start: Start, number: signal.Signals) -> None:
     program = start("supervise=True")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -234,11 +235,10 @@ def test_checking_imports_and_serves_nothing(tmp_path: Path, source: str, code: 
 # -- a reload --------------------------------------------------------------------------------------------------
 
 
-def test_reread_keeps_what_the_master_used_and_names_it(write: Write) -> None:
-    path = write("port = 1\ntimeout_keep_alive = 9\nlimit_concurrency = 4")
+def test_a_reload_keeps_what_the_master_used_and_names_it() -> None:
     declared = options()
     before = {name: one.default for name, one in declared.items()} | {"port": 8000, "limit_concurrency": 1}
-    values, in_vain = configfile.reread(path, declared, {"limit_concurrency": 1}, before)
+    values, in_vain = configfile.renewed(declared, before | {"port": 1, "timeout_keep_alive": 9}, before)
     assert in_vain == ["port"]
     assert {name: value for name, value in values.items() if value != before[name]} == {"timeout_keep_alive": 9}
 
@@ -284,3 +284,103 @@ def test_a_reload_without_a_file() -> None:
     settings = Settings({"app": "a:b"}, {}, None)
     assert settings.reread() is settings.config
     assert settings.config.log_config is LOGGING_CONFIG
+
+
+VALUES = {
+    "app": "a:b",
+    "fd": 7,
+    "limit_worker_memory": "512MB",
+    "workers": 3,
+    "loop": "asyncio",
+    "http": "h11",
+    "ws": "wsproto",
+    "lifespan": "on",
+    "interface": "asgi3",
+    "log_level": "debug",
+    "headers": [["X-One", "1"]],
+    "forwarded_allow_ips": "10.0.0.1",
+    "forwarded_headers": "forwarded",
+    "access_log_format": "json",
+    "supervise": True,
+    "ssl_cert_reqs": 1,
+}
+"""A value of each option that is not its default; the others are told by their types."""
+
+UNUSABLE = {"uds", "http2", "log_config"}
+"""Not beside `fd`, or not yet, or no value of a flag."""
+
+
+def other_value(name: str, folder: Path) -> Any:
+    option = options()[name]
+    if name in VALUES:
+        return VALUES[name]
+    if option.kind is bool:
+        return not option.default
+    if option.kind in (int, float):
+        return (option.default or 1000) + 1
+    path = str(folder)
+    return [path] if option.many else path
+
+
+@pytest.mark.parametrize("way", ["flags", "variables", "file", "defaults"])
+@pytest.mark.parametrize("with_file", [True, False])
+def test_all_settings_survive_a_reload(
+    way: str, with_file: bool, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever they come from: what the command fills in by itself as well."""
+    files = {"ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "env_file", "log_file", "access_log_file", "pid"}
+    (tmp_path / "empty").write_text("")
+    seen: list[tuple[Config, Config]] = []
+    monkeypatch.setattr("uvicorn.cli.serve", lambda config, reread: seen.append((config, reread())) or 0)
+    arguments, lines = [], []
+    for name, option in options().items():
+        if name in UNUSABLE or way == "defaults":
+            continue
+        value = str(tmp_path / "empty") if name in files else other_value(name, tmp_path)
+        texts = [":".join(one) if name == "headers" else str(one) for one in (value if option.many else [value])]
+        if way == "file":
+            lines.append(f"{name} = {json.dumps(value)}")
+        elif way == "variables":
+            monkeypatch.setenv(option.env, texts[0])
+        elif name == "app":
+            arguments += texts
+        elif option.kind is bool and not option.spec.valued:
+            arguments.append(option.flag if value else f"--no-{option.flag[2:]}")
+        else:
+            arguments += [part for text in texts for part in (option.flag, text)]
+    if way == "defaults":
+        arguments.append("a:b")
+    if with_file or way == "file":
+        arguments += ["--config", write("\n".join(lines))]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    (first, second) = seen.pop()
+    for name, option in options().items():
+        assert getattr(second, name) == getattr(first, name), name
+        if name not in UNUSABLE and way != "defaults":
+            assert getattr(first, name) != option.default, name
+    assert (first.app_dir == "") is (way == "defaults")
+
+
+@pytest.mark.parametrize("with_file", [True, False])
+def test_a_variable_of_the_environment_file_stands_for_a_setting_at_each_reload(
+    with_file: bool, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dotenv")
+    for name in ("WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"):
+        monkeypatch.setenv(name, "")  # taken away again when the test is over, whatever the file has set
+        monkeypatch.delenv(name)
+    env_file = write("WEB_CONCURRENCY=2", "app.env")
+    path = write("") if with_file else None
+    settings = Settings({"app": "a:b", "log_config": None, "env_file": env_file}, {}, path)
+    first = settings.config
+    assert first.workers == 2
+    write("WEB_CONCURRENCY=3\nFORWARDED_ALLOW_IPS=10.0.0.1", "app.env")
+    second = settings.reread()
+    assert (second.workers, second.forwarded_allow_ips, first.workers) == (3, "10.0.0.1", 2)
+    write("WEB_CONCURRENCY=many", "app.env")
+    with pytest.raises(ConfigError, match="WEB_CONCURRENCY"):
+        settings.reread()
+    write("", "app.env")
+    third = settings.reread()
+    assert (third.workers, third.forwarded_allow_ips) == (1, first.forwarded_allow_ips)

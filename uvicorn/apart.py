@@ -28,7 +28,7 @@ import subprocess
 import sys
 from typing import Any, NamedTuple, NoReturn
 
-from uvicorn import logconfig, naming
+from uvicorn import environment, logconfig, naming
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError, ExitCode
 from uvicorn.leaving import last_word
@@ -118,7 +118,7 @@ def _start(settings: dict[str, Any], lifeline: int, mail: Mail | None, ignores_h
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(source)
         os.close(lifeline)
-    data = marshal.dumps((sys.argv, settings, ignores_hangup))
+    data = marshal.dumps((sys.argv, settings, ignores_hangup, environment.applied))
     try:
         with open(target, "wb") as pipe:
             pipe.write(data)
@@ -219,7 +219,8 @@ def main(source: int, lifeline: int) -> NoReturn:
         data = pipe.read()
     if not data:  # the caller is gone
         sys.exit(ExitCode.INTERNAL)
-    sys.argv[:], settings, ignores_hangup = marshal.loads(data)
+    sys.argv[:], settings, ignores_hangup, from_files = marshal.loads(data)
+    environment.applied.update(from_files)
     if ignores_hangup:  # as a process keeps it that is not started by a caller
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for name in ("LISTEN_PID", "WATCHDOG_PID"):  # meant for the caller, for whom we stand

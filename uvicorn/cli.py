@@ -30,6 +30,9 @@ from uvicorn.options import Declared
 
 _log = logging.getLogger("uvicorn.error")
 
+_FILLED_IN = {"app_dir": ""}
+"""Where the command's own default is not the one of `Config`: what it imports is in the current folder."""
+
 _STAND_INS = {"workers": "WEB_CONCURRENCY", "forwarded_allow_ips": "FORWARDED_ALLOW_IPS"}
 """Variables that `Config` reads where the option is unset; they are environment, and win over a file."""
 
@@ -123,7 +126,7 @@ def _like(name: str, known: set[str]) -> str:
 
 def _parameter(declared: Declared) -> click.Option:
     flag, spec = declared.flag, declared.spec
-    default = "" if declared.name == "app_dir" else declared.default
+    default = _FILLED_IN.get(declared.name, declared.default)
     common: dict[str, Any] = {"help": spec.help, "default": default, "show_envvar": False}
     if declared.kind is bool and spec.valued:
         return EnvironmentOption([declared.name, flag], type=click.BOOL, show_default=True, **common)
@@ -238,18 +241,21 @@ class Settings:
     def __init__(self, explicit: Mapping[str, Any], sources: Mapping[str, str], path: str | None) -> None:
         self.explicit = dict(explicit)
         self.path = path
-        from_file = {} if path is None else configfile.read(path, options())
         for name, variable in _STAND_INS.items():
             if os.environ.get(variable) and name not in self.explicit:
                 self.explicit[name] = None
-        self.values = {
-            **{name: declared.default for name, declared in options().items()},
-            "app_dir": "",
-            **from_file,
-            **self.explicit,
-        }
+        from_file = self._read_file()
+        self.values = self._merged(from_file)
         self.sources = {**{name: str(path) for name in from_file if name not in self.explicit}, **sources}
         self._config: Config | None = None
+
+    def _read_file(self) -> dict[str, Any]:
+        return {} if self.path is None else configfile.read(self.path, options())
+
+    def _merged(self, from_file: Mapping[str, Any]) -> dict[str, Any]:
+        """The same at the start and at each reload, in the order of precedence."""
+        defaults = {name: declared.default for name, declared in options().items()}
+        return {**defaults, **_FILLED_IN, **from_file, **self.explicit}
 
     @property
     def config(self) -> Config:
@@ -264,8 +270,9 @@ class Settings:
         A setting that a running master cannot change keeps its value, and the log names it.
         """
         if self.path is None:
-            return self.config.reread()
-        values, in_vain = configfile.reread(self.path, options(), self.explicit, self.values)
+            self._config = self.config.reread()
+            return self._config
+        values, in_vain = configfile.renewed(options(), self._merged(self._read_file()), self.values)
         if in_vain:
             _log.warning("%s: a reload does not change %s: restart for that.", self.path, ", ".join(in_vain))
         try:

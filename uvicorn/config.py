@@ -17,6 +17,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 from uvicorn import application, logconfig, logfiles, overridden, sockets, tls, values
@@ -619,6 +620,8 @@ class Config:
         self._raising = False
         self._environment: EnvironmentFile | None = None
         self._announced: set[str] = set()
+        self._from_environment: dict[str, Any] = {}
+        """Settings that were unset, as a variable or its default has them."""
         self._logs_in_part = False
         remarks = self._settle()
         self._check()
@@ -651,9 +654,12 @@ class Config:
             self.env_file = None
         if self.env_file is not None:
             self._environment = EnvironmentFile(self.env_file)
-            self.reread()
-        self.workers = _worker_count(self.workers)
-        self.forwarded_allow_ips = _trusted_list(self.forwarded_allow_ips)
+            self._environment.apply()
+        for name, read in _STAND_INS.items():
+            given = getattr(self, name)
+            setattr(self, name, read(given))
+            if given is None:
+                self._from_environment[name] = getattr(self, name)
         dropped = fields.encode(self.headers).dropped
         if dropped:
             said = ", ".join(f"{name}: {value}" for name, value in dropped)
@@ -734,10 +740,24 @@ class Config:
             return True
 
     def reread(self) -> Config:
-        """For a reload: these settings, and the environment file as it is now. Raises ConfigError."""
-        if self._environment is not None:
-            self._environment.apply()
-        return self
+        """For a reload: these settings with the environment file as it is now. Raises ConfigError.
+
+        A copy when a variable stands for a setting and has changed: workers of an older generation keep theirs.
+        """
+        if self._environment is None:
+            return self
+        self._environment.apply()
+        found = {
+            name: _STAND_INS[name](None)
+            for name, before in self._from_environment.items()
+            if getattr(self, name) == before  # else a program has set it since
+        }
+        if all(value == getattr(self, name) for name, value in found.items()):
+            return self
+        fresh = copy(self)
+        vars(fresh).update(found)
+        fresh._from_environment = {**self._from_environment, **found}
+        return fresh
 
     @replaceable
     def worker_memory(self) -> int:
@@ -1109,6 +1129,9 @@ def _trusted_list(hosts: list[str] | str | None) -> list[str] | str:
         raise ConfigError(f"{name}: {text!r} is no address and no network.")
     return value
 
+
+_STAND_INS: dict[str, Callable[[Any], Any]] = {"workers": _worker_count, "forwarded_allow_ips": _trusted_list}
+"""Settings that a variable gives where they are unset."""
 
 _declared: dict[str, Declared] = {}
 

@@ -82,15 +82,13 @@ def _checked(where: str, declared: Declared, value: Any) -> Any:
 # -- a reload --------------------------------------------------------------------------------------------------
 
 
-def reread(
-    path: str, declared: Declarations, explicit: Mapping[str, Any], before: Mapping[str, Any]
+def renewed(
+    declared: Declarations, wanted: Mapping[str, Any], before: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Read the file again: (the values for a new Config, the names that changed in vain).
+    """What a reload makes of the values in force: (the values for a new Config, the names that changed in vain).
 
-    `explicit` came from the command line or the environment and goes on winning; `before` are the values in force.
-    A setting that the master used when it started keeps its old value, and is named. Raises ConfigError.
+    A setting that the master used when it started keeps its old value, and is named.
     """
-    wanted = {**{name: one.default for name, one in declared.items()}, **read(path, declared), **explicit}
     values, in_vain = dict(before), []
     for name, value in wanted.items():
         if value == before.get(name):

@@ -14,8 +14,9 @@ from collections.abc import MutableMapping
 
 from uvicorn.errors import ConfigError
 
-_applied: dict[str, dict[str, str]] = {}
-"""What each file has set in this process, whoever read it: it is no part of the real environment."""
+applied: dict[str, dict[str, str]] = {}
+"""What each file has set in this process, whoever read it: it is no part of the real environment. An interpreter that
+goes on for this one inherits it, and is told."""
 
 
 class EnvironmentFile:
@@ -37,9 +38,9 @@ class EnvironmentFile:
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is no UTF-8 text"
             raise ConfigError(f"Cannot read --env-file {self.path}: {reason}.") from None
-        for name, value in _applied.get(self.path, {}).items():
+        for name, value in applied.get(self.path, {}).items():
             if self._environ.get(name) == value:  # still ours: nobody has changed it since
                 del self._environ[name]
         fresh = {name: value for name, value in found.items() if value is not None and name not in self._environ}
         self._environ.update(fresh)
-        _applied[self.path] = fresh
+        applied[self.path] = fresh

@@ -222,6 +222,27 @@ def test_a_reload_reads_the_environment_file_again(serve: Start, tmp_path: Path)
     assert server.end(signal.SIGTERM) == 0
 
 
+@pytest.mark.parametrize("with_file", [True, False])
+def test_a_reload_of_the_command_finds_the_application_and_the_number_of_workers(
+    with_file: bool, tmp_path: Path, start_python: Start
+) -> None:
+    """Its folder is on the path for no other reason than that the command puts it there."""
+    pytest.importorskip("dotenv")
+    (tmp_path / "served.py").write_text(APP)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "command.py").write_text("from uvicorn.main import main; main()")
+    (tmp_path / "uvicorn.toml").write_text('env-file = "app.env"')
+    (tmp_path / "app.env").write_text("WEB_CONCURRENCY=2")
+    options = ("--config", "uvicorn.toml") if with_file else ("--env-file", "app.env")
+    server = start_python("bin/command.py", "served:app", "--port", "0", *options)
+    assert server.serves(2)
+    (tmp_path / "app.env").write_text("WEB_CONCURRENCY=3")
+    server.tell(signal.SIGHUP)
+    server.expect("reloaded: 3 workers, generation 2")
+    assert server.get()
+    assert server.end(signal.SIGTERM) == 0
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
