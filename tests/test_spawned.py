@@ -71,6 +71,15 @@ def test_a_late_answer_is_not_the_next_ones() -> None:
     thread.join()
 
 
+def test_an_answer_may_be_waited_for_as_long_as_one_likes() -> None:
+    process = Process(config(), [])
+    process.child_conn.send(True)
+    with mock.patch.object(process.parent_conn, "send", side_effect=lambda _: process.child_conn.send(True)):
+        assert process.ping(2592000)
+    process.parent_conn.close()
+    process.child_conn.close()
+
+
 def test_who_is_not_there_does_not_live() -> None:
     process = Process(config(), [])
     assert not process.is_alive(0) and not process.wait_until_ready(0.1)

@@ -36,6 +36,10 @@ else:
     json = Later("json", globals())
 
 
+LONGEST_WAIT = 2_000_000.0
+"""Seconds (23 days). The kernel's waits take milliseconds in an int: whoever has longer to wait waits again."""
+
+
 class DrainMode(enum.Enum):
     """How a worker leaves. The order is that of urgency: a drain can only become more urgent."""
 

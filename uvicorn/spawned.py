@@ -18,6 +18,7 @@ from socket import socket
 from typing import Any
 
 from uvicorn import _subprocess
+from uvicorn.channel import LONGEST_WAIT
 from uvicorn.config import Config
 from uvicorn.worker.server import Server
 
@@ -104,7 +105,7 @@ class Process:
             while self.parent_conn.poll():  # an answer that came too late for its question
                 self.parent_conn.recv()
             self.parent_conn.send(b"ping")
-            return bool(self.parent_conn.recv()) if self.parent_conn.poll(timeout) else None
+            return bool(self.parent_conn.recv()) if self.parent_conn.poll(min(timeout, LONGEST_WAIT)) else None
         except (OSError, EOFError):
             return None
 

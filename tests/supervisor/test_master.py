@@ -309,6 +309,9 @@ def test_the_watchdog_is_asked_for_and_answered(listener: sockets.Listener, tmp_
     [
         ({"WATCHDOG_USEC": "1500000"}, 1.5),
         ({"WATCHDOG_USEC": "1500000", "WATCHDOG_PID": "1"}, 0.0),
+        ({"WATCHDOG_USEC": "18446744073709551615"}, 18446744073709.551615),
+        ({"WATCHDOG_USEC": "9" * 400}, 0.0),
+        ({"WATCHDOG_USEC": "9" * 5000}, 0.0),
         ({"WATCHDOG_USEC": "soon"}, 0.0),
         ({}, 0.0),
     ],

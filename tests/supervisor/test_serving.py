@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from programs import PATIENCE, Program, Start
+from uvicorn.config import options
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
@@ -190,6 +191,27 @@ def test_recycling_by_lifetime(serve: Start) -> None:
     server.expect("Finished server process")
     assert words(server)[0] != first
     assert server.end(signal.SIGTERM) == 0
+
+
+LONG = ("timeout", "lifetime", "delay", "interval")
+
+
+@pytest.mark.parametrize("seconds", ["2592000", "1e9", "1e300"])
+@pytest.mark.parametrize("master", ["--supervise", "--no-supervise"])
+def test_times_that_no_system_call_can_wait_for(serve: Start, seconds: str, master: str) -> None:
+    """All of them at once, so that nothing shorter is ever waited for; the sum of two is longer still."""
+    times = [one.flag for one in options().values() if one.kind is float and any(word in one.name for word in LONG)]
+    assert len(times) > 10
+    arguments = [part for flag in times if flag != "--reload-delay" for part in (flag, seconds)]
+    server = serve(master, "--backlog", str(2**40), *arguments)
+    assert words(server)
+    if master == "--supervise":
+        server.tell(signal.SIGHUP)
+        server.expect("reloaded: 1 worker, generation 2")
+        server.tell(signal.SIGTERM)
+        server.expect("accepting for .* more, then stopping")
+    assert words(server)
+    assert server.end(signal.SIGINT) == 0
 
 
 @pytest.mark.system

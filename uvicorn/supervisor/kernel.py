@@ -147,10 +147,10 @@ class Kernel:
     # -- waiting ---------------------------------------------------------------------------------------------
 
     def wait(self, deadline: float | None) -> list[Event]:
-        """Block until something happened or `deadline` has come. The only wait of the master."""
+        """Block until something happened or `deadline` has come, or for LONGEST_WAIT. The only wait of the master."""
         timeout = None
         if deadline is not None:  # rounded up: waking early would make the master spin through the last millisecond
-            timeout = max(0, math.ceil((deadline - time.monotonic()) * 1000))
+            timeout = max(0, math.ceil(min(deadline - time.monotonic(), channel.LONGEST_WAIT) * 1000))
         ready = {fd for fd, _ in self._poll.poll(timeout)}
         events: list[Event] = []
         if self._signals.reader.fileno() in ready:

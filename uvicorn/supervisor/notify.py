@@ -17,6 +17,9 @@ from uvicorn.supervisor.actions import Status
 
 logger = logging.getLogger("uvicorn.error")
 
+_DIGITS = 20
+"""Those of the largest number of microseconds that a manager can have, which is one of 64 bits."""
+
 
 class Notifier:
     """Says READY=1 and its kin. Without an address it says nothing."""
@@ -30,8 +33,8 @@ class Notifier:
     def take(cls, environ: MutableMapping[str, str] = os.environ) -> Notifier:
         """Read what the manager says from the environment, and take it away from there."""
         address, period, pid = (environ.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
-        ours = pid in ("", str(os.getpid()))
-        return cls(address, int(period) / 1_000_000 if ours and period.isdecimal() else 0.0)
+        asked = pid in ("", str(os.getpid())) and period.isdecimal() and len(period) <= _DIGITS
+        return cls(address, int(period) / 1_000_000 if asked else 0.0)
 
     def send(self, status: Status, text: str, now: float) -> None:
         """One message: what changed and the STATUS line. `now` is the monotonic clock, in seconds."""
