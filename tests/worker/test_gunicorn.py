@@ -36,7 +36,7 @@ OURS = ["uvicorn.workers.UvicornWorker", "uvicorn.workers.UvicornH11Worker"]
 THEIRS = ["uvicorn_worker.UvicornWorker"] if importlib.util.find_spec("uvicorn_worker") else []
 
 APP = """
-import asyncio, json, os, pathlib, time
+import asyncio, json, os, pathlib, signal, time
 
 HERE = pathlib.Path(__file__).parent
 print("imported by", os.getpid(), flush=True)
@@ -58,6 +58,11 @@ async def app(scope, receive, send):
         while not (HERE / "release").exists():
             await asyncio.sleep(0.2)
             print("still there", flush=True)
+    if scope["path"] == "/fork" and os.fork() == 0:
+        names = ("SIGTERM", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGABRT")
+        handlers = {signal.getsignal(getattr(signal, name)) for name in names}
+        print("child", os.getpid(), handlers == {signal.SIG_DFL}, flush=True)
+        signal.pause()
     if scope["path"] == "/block":
         hold_the_loop()
     told = {"pid": scope["state"]["here"], "client": scope["client"], "scheme": scope["scheme"], "uid": os.geteuid()}
@@ -310,6 +315,18 @@ def test_a_term_that_is_repeated_is_no_wish_for_haste(start: Start, tmp_path: Pa
         assert answer.result(PATIENCE)["pid"] == pid
     master.says("Application startup complete", 2)
     assert master.end() == 0
+
+
+def test_what_the_application_forks_is_no_worker(start: Start) -> None:
+    master = start(workers=1)
+    master.get("/fork")
+    (child,) = (int(pid) for pid in master.says(r"child (\d+) True"))
+    master.tell(signal.SIGTERM)
+    assert master.process.wait(PATIENCE) == 0
+    with pytest.raises(ConnectionRefusedError):
+        master.get()
+    os.kill(child, signal.SIGTERM)
+    assert master.end(signal.SIGTERM) == 0  # it has held the output open
 
 
 def test_what_outlasts_the_graceful_timeout_is_cancelled_before_gunicorn_kills(start: Start) -> None:

@@ -35,7 +35,7 @@ from uvicorn.sockets import Listener
 if TYPE_CHECKING:
     from uvicorn.worker.server import Server
 
-_OURS = ("uvicorn.", "asyncio.", "uvloop.")
+_OURS = ("uvicorn.", "gunicorn.", "asyncio.", "uvloop.")
 
 
 class _Served(NamedTuple):

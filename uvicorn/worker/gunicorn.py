@@ -34,6 +34,8 @@ from uvicorn.application import is_wsgi
 from uvicorn.channel import Drain, DrainMode
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
+from uvicorn.sockets import Listener
+from uvicorn.worker.forks import shedding
 from uvicorn.worker.main import settle_memory
 from uvicorn.worker.server import Server
 
@@ -156,7 +158,9 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
         self.config.app = self._broken if self._is_a_fault_under_reload() else self.wsgi
         settle_memory()
         if self.alive:
-            server.run([sock.sock for sock in self.sockets])
+            listeners = [Listener(sock.sock) for sock in self.sockets]
+            with shedding(server, listeners, None):
+                server.run([listener.sock for listener in listeners])
 
     def _is_a_fault_under_reload(self) -> bool:
         """With `--reload` gunicorn puts a WSGI application, which shows the fault, in the place of one that does not
