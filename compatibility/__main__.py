@@ -23,12 +23,15 @@ SECTIONS: dict[str, Callable[[list[str]], Section]] = {
 }
 """Each section by its name in the document. Its function is given what --only names, or nothing for all of it."""
 
+EXCHANGED = ("programs",)
+"""Sections of which --only writes a part: its lines."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="compatibility", description="What is served as by the other package.")
     parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--check", action="store_true", help="leave docs/compatibility.md as it is")
-    parser.add_argument("--only", default=[], action="append", help="part of a section; implies --check")
+    parser.add_argument("--only", default=[], action="append", help="a part; implies --check, but for programs")
     parser.add_argument("--python", default=[], action="append", help="an interpreter, instead of those that are found")
     chosen = parser.parse_args()
     sections = SECTIONS | {"interpreters": partial(interpreters.run, given=chosen.python)}
@@ -40,7 +43,7 @@ def main() -> int:
         for failure in section.failures:
             print(f"{name}: {failure}", file=sys.stderr)
         wrong = wrong or bool(section.failures)
-        if not chosen.check and not chosen.only:
+        if not chosen.check and (not chosen.only or name in EXCHANGED):
             document.write(section)
     return int(wrong)
 

@@ -7,7 +7,7 @@ marks are missing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,14 @@ def rows(document: str, name: str) -> list[list[str]]:
     """The cells of that section's table, without its heads."""
     lines = [line for line in _marked(document, name)[0].splitlines() if line.startswith("|")]
     return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+def exchanged(
+    old: Sequence[Sequence[str]], new: Sequence[Sequence[str]], key: Callable[[Sequence[str]], object]
+) -> list[Sequence[str]]:
+    """The old lines, with the new ones in the places of those of the same key, or at the end."""
+    lines = {key(line): line for line in old} | {key(line): line for line in new}
+    return list(lines.values())
 
 
 def write(section: Section, path: Path = PATH) -> None:

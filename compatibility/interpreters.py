@@ -172,12 +172,6 @@ def row(interpreter: Interpreter, outcome: Outcome, without: Sequence[str]) -> l
     return [*name, *counts, ", ".join(without) or "–"]
 
 
-def exchanged(old: Sequence[Sequence[str]], new: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    """The old lines, with the new ones in the places of those of the same interpreters, or at the end."""
-    lines = {tuple(line[:2]): line for line in old} | {tuple(line[:2]): line for line in new}
-    return list(lines.values())
-
-
 def faults(interpreter: Interpreter, tests: Mapping[str, str]) -> list[str]:
     whose = f"{interpreter.name} {interpreter.version}"
     if "passed" not in tests.values():
@@ -201,6 +195,7 @@ def run(only: Sequence[str] = (), given: Sequence[str] = ()) -> Section:
         remarks += [re.sub("(?m)^", "    ", outcome.output[-4000:])] * bool(wrong)
         failures += wrong
     if given and not only:
-        rows = exchanged(document.rows(document.PATH.read_text(encoding="utf-8"), "interpreters"), rows)
+        old = document.rows(document.PATH.read_text(encoding="utf-8"), "interpreters")
+        rows = document.exchanged(old, rows, lambda line: tuple(line[:2]))
     heads = ["interpreter", "Python", "loops; parsers", "passed", "skipped", "failed", "not installable"]
     return Section("interpreters", "\n".join(table(heads, rows)), failures, remarks)

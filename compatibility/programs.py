@@ -15,10 +15,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from compatibility import document
 from compatibility.catalogue import AFTER, BEFORE, PROGRAMS, Program
 from compatibility.document import Section, table, version_of
 from compatibility.environments import Environment, pair
@@ -28,6 +30,10 @@ from compatibility.wire import HOST
 
 START, ANSWER, LEAVE = 180.0, 45.0, 30.0
 """Seconds that a program has to listen, to give the answer that is wanted, to be gone. No figures: bounds."""
+READING = 2.0
+"""Seconds without a new line before Ctrl-C: a person reads first, and some programs serve before they listen to the key
+(Gradio drops one that comes while it still starts, under either package).
+"""
 STEPS = ("start", "serve", "reload", "Ctrl-C")
 QUIET = {
     "HTTP_PROXY": f"http://{HOST}:9",
@@ -140,6 +146,7 @@ class Run:
     def leaves(self) -> str:
         """ "" if Ctrl-C ends it and all its processes, and the port is free."""
         terminal = self.terminal
+        until(lambda: time.monotonic() - terminal.wrote_at > READING, LEAVE)
         terminal.processes()  # those that hide later are known now
         terminal.keys("\x03")
         question, reply = self.program.goodbye
@@ -205,7 +212,9 @@ def remarks(program: Program, theirs: Outcome, ours: Outcome) -> list[str]:
 
 
 def run(only: Sequence[str] = ()) -> Section:
-    rows, failures, odd, server = [], [], [], {}
+    """`only` names programs, whose lines are exchanged then."""
+    rows: list[Sequence[str]] = []
+    failures, odd, server = [], [], {}
     for program in PROGRAMS:
         if only and not {program.name, program.package}.intersection(only):
             continue
@@ -224,6 +233,9 @@ def run(only: Sequence[str] = ()) -> Section:
         failures += wrong
         odd += remarks(program, theirs, ours)
         odd += [re.sub("(?m)^", "    ", one.output[-4000:]) for one in outcomes if wrong]
+    if only:
+        old = document.rows(document.PATH.read_text(encoding="utf-8"), "programs")
+        rows = document.exchanged(old, rows, lambda line: line[0].rpartition(" ")[0])
     heads = ["program", "command", *STEPS]
     python = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
     text = [f"Ours is {server.get('ours')}, the other {server.get('theirs')}; {python}.", "", *table(heads, rows)]

@@ -70,6 +70,7 @@ class Terminal:
         self.environment = {**environment, MARK: self.mark, "TERM": "xterm", "COLUMNS": "200", "LINES": "50"}
         self.known: set[Process] = set()
         self.written = b""
+        self.wrote_at = time.monotonic()
 
     def __enter__(self) -> Terminal:
         self.ours, theirs = pty.openpty()
@@ -98,6 +99,7 @@ class Terminal:
         try:
             while data := os.read(self.ours, 65536):
                 self.written += data
+                self.wrote_at = time.monotonic()
         except OSError:  # EIO is the end of a terminal
             pass
 
