@@ -244,7 +244,7 @@ def test_the_pid_file(run: Start, tmp_path: Path, processes: tuple[str, ...]) ->
     assert path.read_text() == f"{command.process.pid}\n"
     second = run("simple:app", *processes, "--pid", "p")
     assert second.end() == 3
-    assert f"Cannot write --pid {path}: process {command.process.pid}, which it names, is alive." in second.text
+    assert f"Cannot write --pid {path}: process {command.process.pid} has it." in second.text
     assert path.read_text() == f"{command.process.pid}\n"
     assert command.end(signal.SIGTERM) == 0
     assert not path.exists()

@@ -1,10 +1,12 @@
-"""The file that `--pid` names: written whole, refused while somebody lives behind it, removed by nobody else."""
+"""The file that `--pid` names: written whole, refused while somebody holds it, removed by nobody else."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,19 +92,81 @@ def test_our_own_number_is_from_an_earlier_life(path: Path) -> None:
         assert path.read_text() == f"{os.getpid()}\n"
 
 
-def test_a_live_process_is_refused(path: Path, somebody: int) -> None:
+def test_a_number_is_anybodys(path: Path, somebody: int) -> None:
+    """After a reboot, or in a container, a process lives that never wrote it."""
     path.write_text(f"{somebody}\n")
-    with pytest.raises(StartupError, match=f"process {somebody}, which it names, is alive"), pidfile.written(path):
-        raise AssertionError("not reached")
-    assert StartupError.exit_code is ExitCode.STARTUP
-    assert path.read_text() == f"{somebody}\n"
-    assert os.listdir(path.parent) == [path.name]
+    with pidfile.written(path):
+        assert path.read_text() == f"{os.getpid()}\n"
 
 
-def test_somebody_elses_process_lives_as_well() -> None:
-    """Without the right to signal it, a process answers with an error that proves its life."""
-    code = "import os\nfrom uvicorn import pidfile\nif os.getuid() == 0: os.setuid(65534)\nprint(pidfile._is_alive(1))"
-    assert run_python(code) == "True\n"
+HOLDER = """
+import sys
+from uvicorn import pidfile
+with pidfile.written(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def holder(path: Path, code: str = HOLDER) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the file, until its standard input ends."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_who_holds_it_is_left_alone(path: Path) -> None:
+    with holder(path) as other:
+        said = f"process {other.pid} has it. Stop it or choose another path"
+        for _ in range(2):
+            with pytest.raises(StartupError, match=said), pidfile.written(path):
+                raise AssertionError("not reached")
+        assert StartupError.exit_code is ExitCode.STARTUP
+        assert path.read_text() == f"{other.pid}\n"
+        assert os.listdir(path.parent) == [path.name]
+
+
+def test_who_was_killed_holds_nothing(path: Path) -> None:
+    with holder(path) as other:
+        other.kill()
+        other.wait()
+        assert path.exists()
+        with pidfile.written(path):
+            assert path.read_text() == f"{os.getpid()}\n"
+    assert not path.exists()
+
+
+def test_children_hold_nothing(path: Path) -> None:
+    """A worker that outlives its master is no reason to refuse the next one."""
+    code = HOLDER.replace('print("held", flush=True)', 'if os.fork():\n        print("held", flush=True)')
+    with holder(path, "import os" + code) as other:
+        with pytest.raises(StartupError), pidfile.written(path):
+            raise AssertionError("not reached")
+        other.kill()
+        other.wait()
+        with pidfile.written(path):
+            assert path.read_text() == f"{os.getpid()}\n"
+
+
+def test_of_many_that_start_at_once_one_has_it(path: Path) -> None:
+    code = "try:\n" + textwrap.indent(HOLDER, "    ") + "except Exception as exc:\n    print(exc, flush=True)\n"
+    pipe = subprocess.PIPE
+    with contextlib.ExitStack() as stack:
+        all_of_them = []
+        for _ in range(6):
+            one = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=pipe, stdout=pipe, text=True)
+            stack.enter_context(one)
+            stack.callback(one.kill)
+            all_of_them.append(one)
+        said = [one.stdout.readline() for one in all_of_them if one.stdout is not None]
+        assert said.count("held\n") == 1, said
+        assert all("has it. Stop it" in line for line in said if line != "held\n"), said
+        assert path.read_text() == f"{all_of_them[said.index('held' + chr(10))].pid}\n"
 
 
 def run_python(code: str) -> str:

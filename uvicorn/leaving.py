@@ -37,8 +37,12 @@ LAST = 0.25
 STEP = 0.05
 """Seconds between two looks of the guard."""
 
+_ORDERS = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
+"""What asks a server to go on in another way."""
+
 _log = logging.getLogger("uvicorn.error")
 _over_at: float | None = None
+_for_good = False
 _limit: Callable[[], float] | None = None
 _hear: Callable[[int, FrameType | None], Any] | None = None
 
@@ -48,11 +52,11 @@ def last_word(for_good: bool) -> Iterator[None]:
     """Around a server: a copy of SIGINT or SIGTERM that comes when it has ended (`over`) changes neither how the
     process ends nor its exit code. `for_good`: the process ends with the block. An INT a second later leads out of an
     exit handler that stands still, as ever."""
-    global _over_at
+    global _over_at, _for_good
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _over_at = None
+    _over_at, _for_good = None, for_good
     numbers = (signal.SIGINT, signal.SIGTERM)
     before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
 
@@ -86,8 +90,18 @@ def _is_late(number: int) -> bool:
 def _hear_no_more() -> None:
     """At its very end the interpreter gives the signals that it handles their defaults, and leaves ignored ones."""
     if _over_at is not None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, *_orders()):
             signal.signal(number, signal.SIG_IGN)
+
+
+def _orders() -> list[int]:
+    return [getattr(signal, name) for name in _ORDERS if hasattr(signal, name)]
+
+
+def is_kept(number: int) -> bool:
+    """Whether a handler is not to be given back, because this process is about to end: whoever has read the pid file
+    (logrotate) may still send what would kill it then."""
+    return _for_good and number in _orders()
 
 
 def over() -> None:

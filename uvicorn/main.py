@@ -9,7 +9,6 @@ Fails by: one sentence on standard error and an exit code from `errors.ExitCode`
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -93,12 +92,11 @@ def serve(
         logger.error("%s", exc)
         return int(exc.exit_code)
     try:
-        with pidfile.written(config.pid):
-            if config.should_reload:  # a browser that is reloaded waits, as at every change
-                sockets.listen_all(listeners)
-            if needs_master:
-                return serve_under_master(config, listeners, run_worker or work, reread, kernel)
-            return work(config, listeners)
+        if config.should_reload:  # a browser that is reloaded waits, as at every change
+            sockets.listen_all(listeners)
+        if needs_master:
+            return serve_under_master(config, listeners, run_worker or work, reread, kernel)
+        return work(config, listeners)
     except StartupError as exc:
         logger.error("%s", describe_failure(exc))
         return int(exc.exit_code)
@@ -310,10 +308,13 @@ def _serve_here(config: Config) -> int:
     server = Server(config)
     server.reraise_signals = False
     try:
-        if config.pid is None:
-            _run_here(server, None)
-        else:
-            _run_with_pid_file(server, config)
+        with worker_main.reopening(server):
+            if config.pid is None:
+                server.run()
+            else:
+                _run_with_pid_file(server, config)
+    except KeyboardInterrupt:
+        pass
     except StartupError as exc:  # what comes before the server: the port, or the file
         logger.error("%s", describe_failure(exc))
         return int(exc.exit_code)
@@ -327,20 +328,10 @@ def _serve_here(config: Config) -> int:
 def _run_with_pid_file(server: Server, config: Config) -> None:
     listeners = server._known = config.bind()  # the file follows bind, so that has to come first
     try:
-        with pidfile.written(config.pid):
-            _run_here(server, [listener.sock for listener in listeners])
+        with server.capture_signals(), pidfile.written(config.pid):
+            server.run([listener.sock for listener in listeners])
     finally:
         sockets.close_all(listeners)
-
-
-def _run_here(server: Server, socks: list[socket.socket] | None) -> None:
-    from uvicorn.worker import main as worker_main
-
-    with worker_main.reopening(server):
-        try:
-            server.run(socks)
-        except KeyboardInterrupt:
-            pass
 
 
 def warn_of_replaced_methods(config: Config) -> None:

@@ -1,25 +1,44 @@
 """The file that `--pid` names: who serves, for scripts and service managers.
 
-Owns: writing it (atomically: a reader sees a whole number or no file), the check that it is ours, and its removal. A
-file that a dead process left, that holds no number, or that holds our own (a container starts again with the same pid)
-is replaced; one that names a live process is refused, whoever that is, and so is what is no regular file.
+States: draft (beside it, locked) → in place → removed. While it is ours we hold a record lock on it (fcntl(2)): the
+system lets go of it when the process ends, however it ends, and children do not inherit it. So whoever comes next is
+refused as long as somebody holds the file and by nothing else; what a number in a file says after a reboot, or in
+another container, is anybody's.
 
-It is written after bind, so that a second instance on the same address never gets here, and before the first fork. Only
-the process that wrote it removes it, and only while it still says so: not a child, and not the predecessor of somebody
-who has taken over. Known weakness: of two processes that start in the same millisecond the later one wins.
+Owns: writing it (a reader sees a whole number or no file), the lock, and its removal. It is written after bind, so that
+a second instance on the same address never gets here, behind the handlers of the signals that scripts send to whom it
+names, and before the first fork. At the end it is the first to go. Only the process that wrote it removes it, and only
+while it still says so: not a child, and not the predecessor of somebody who has taken over. Of two processes that start
+at the same time one has the lock on the old file, or is the first to give a new one its name.
+
+Known weakness: a process that opens and closes the file itself loses the lock, so nothing here reads it by its name.
+Where there are no locks (Windows, some network file systems) every file is replaced.
 
 Must not: signal anybody. Fails by: `StartupError`, one sentence. A file that cannot be removed at the end is left.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from uvicorn.errors import StartupError
+
+_locks: Any
+try:
+    import fcntl
+except ImportError:  # Windows
+    _locks = None
+else:
+    _locks = fcntl
+
+_TRIES = 100
+"""How often the file may change between two looks at it."""
+_HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
@@ -30,77 +49,136 @@ def written(path: str | os.PathLike[str] | None) -> Iterator[None]:
         return
     where = os.path.abspath(path)  # the application may change the folder
     own = os.getpid()
-    _write(where, own)
+    held = _take(where, own)
     try:
         yield
     finally:
-        if os.getpid() == own and _read(where) == own:
-            try:
-                os.unlink(where)
-            except OSError:
-                pass  # the folder is no longer ours to write: what is left names a dead process, and is replaced
+        if os.getpid() == own:
+            _remove(where, held, own)
+        if held is not None:
+            os.close(held)
 
 
-def _write(path: str, own: int) -> None:
-    _refuse_other_kinds(path)
-    named = _read(path)
-    if named is not None and named != own and _is_alive(named):
-        raise StartupError(
-            f"Cannot write --pid {path}: process {named}, which it names, is alive. Stop it or choose another path."
-        )
+def _take(path: str, own: int) -> int | None:
+    """Put our number in place; the descriptor that holds the lock, where there are locks."""
     draft = f"{path}.{own}"
     try:
-        _create(draft, own)
-        os.replace(draft, path)
-        found = _read(path)
+        held = _create(draft, own)
+        if _locks is None:  # and no open file can be renamed
+            os.close(held)
+            os.replace(draft, path)
+            return None
+        try:
+            _replace(draft, path)
+        except BaseException:
+            os.close(held)
+            raise
     except OSError as exc:
-        _discard(draft)
         raise StartupError(f"Cannot write --pid {path}: {exc.strerror or exc}.") from None
-    if found != own:
-        raise StartupError(f"Cannot write --pid {path}: another process is writing it as well.")
+    finally:
+        _discard(draft)
+    return held
 
 
-def _refuse_other_kinds(path: str) -> None:
-    """A link that somebody laid must not decide what is replaced, and /dev/null stays what it is."""
+def _create(draft: str, own: int) -> int:
+    _discard(draft)  # of a process that was killed right here, and had our number
+    held = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        os.write(held, f"{own}\n".encode())
+        _lock(held)
+    except BaseException:
+        os.close(held)
+        raise
+    return held
+
+
+def _replace(draft: str, path: str) -> None:
+    """Give the draft its name, holding the lock on what has it now."""
+    for _ in range(_TRIES):
+        old = _open(path)
+        if old is None:
+            try:
+                os.link(draft, path)
+            except FileExistsError:
+                continue
+            except OSError:  # a file system without links
+                os.replace(draft, path)
+            return
+        try:
+            free = _lock(old)
+            if not _is_at(path, old):
+                continue  # somebody has taken over, or left, in between
+            if not free:
+                named = _number(old)
+                who = "another process" if named is None else f"process {named}"
+                raise StartupError(f"Cannot write --pid {path}: {who} has it. Stop it or choose another path.")
+            os.replace(draft, path)
+            return
+        finally:
+            os.close(old)
+    raise StartupError(f"Cannot write --pid {path}: other processes are writing it as well.")
+
+
+def _open(path: str) -> int | None:
+    """What is there, None when nothing is. A link that somebody laid must not decide what is replaced, and /dev/null
+    stays what it is."""
     try:
         kind = os.lstat(path).st_mode
-    except OSError:
-        return  # none is there, or writing says why
-    if not stat.S_ISREG(kind):
-        raise StartupError(f"Cannot write --pid {path}: it exists and is no regular file.")
-
-
-def _create(draft: str, own: int) -> None:
-    _discard(draft)  # of a process that was killed right here, and had our number
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{own}\n")
-
-
-def _discard(draft: str) -> None:
-    try:
-        os.unlink(draft)
-    except OSError:
-        pass  # there is none
-
-
-def _read(path: str) -> int | None:
-    """The number in the file; None when there is no file, or no number that could be a process."""
-    try:
-        with open(path, "rb") as file:
-            text = file.read(32).strip()
-    except OSError:
+        if not stat.S_ISREG(kind):
+            raise StartupError(f"Cannot write --pid {path}: it exists and is no regular file.")
+        try:
+            return os.open(path, os.O_RDWR)
+        except PermissionError:
+            return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
         return None
+
+
+def _lock(descriptor: int) -> bool:
+    """False when another process holds it. A descriptor that cannot write may only share, which tells that as well."""
+    for kind in (_locks.LOCK_EX, _locks.LOCK_SH):
+        try:
+            _locks.lockf(descriptor, kind | _locks.LOCK_NB)
+            return True
+        except OSError as exc:
+            if exc.errno in _HELD:
+                return False
+            if exc.errno != errno.EBADF:
+                return True  # this file system has no locks
+    return True
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _number(descriptor: int) -> int | None:
+    """The number in the file; None when it holds none that could be a process."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    text = os.read(descriptor, 32).strip()
     return int(text) if text.isdigit() and 0 < int(text) < 2**31 else None
 
 
-def _is_alive(pid: int) -> bool:
-    if sys.platform == "win32":
-        return False  # asking would end it
+def _remove(path: str, held: int | None, own: int) -> None:
+    """Where that is not allowed any more, the next one replaces it."""
+    ours = _holds(path, own) if held is None else _is_at(path, held) and _number(held) == own
+    if ours:
+        _discard(path)
+
+
+def _holds(path: str, own: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        with open(path, "rb", buffering=0) as file:
+            return _number(file.fileno()) == own
+    except OSError:
         return False
-    except PermissionError:
-        pass  # somebody else's
-    return True
+
+
+def _discard(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

@@ -96,7 +96,8 @@ class Signals:
 
     def restore(self) -> None:
         for number, handler in self.previous.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            if not leaving.is_kept(number):
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
         signal.set_wakeup_fd(self.previous_fd)
         self.close()
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from uvicorn import channel, logfiles, sockets
+from uvicorn import channel, logfiles, pidfile, sockets
 from uvicorn.config import Config, announce
 from uvicorn.errors import BindError, ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.supervisor import actions as do
@@ -109,8 +109,12 @@ class Master:
         """Supervise until told to stop, or until it makes no sense. The exit code of the program."""
         self._kernel = self._make_kernel()
         try:
-            self._prepare()
-            return self._loop()
+            with pidfile.written(self._config.pid):
+                self._prepare()
+                return self._loop()
+        except StartupError as exc:
+            logger.error("%s", exc)
+            return int(exc.exit_code)
         except Exception:
             logger.critical("The master failed; its workers finish what they have and leave.", exc_info=True)
             return ExitCode.INTERNAL

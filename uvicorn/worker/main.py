@@ -18,7 +18,7 @@ from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
-from uvicorn import channel, leaving
+from uvicorn import channel, leaving, pidfile
 from uvicorn.errors import ExitCode
 from uvicorn.sockets import Listener
 from uvicorn.terminal import Terminal
@@ -54,7 +54,11 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     _handle_more_signals(server, alone)
     settle_memory()
     try:
-        with _hearing(server) if alone else nullcontext(), shedding(server, listeners, link):
+        with (
+            _hearing(server) if alone else nullcontext(),
+            shedding(server, listeners, link),
+            pidfile.written(server.config.pid if alone else None),
+        ):
             target(sockets=[listener.sock for listener in listeners])
     except KeyboardInterrupt:
         pass  # between our handlers and the loop's end: somebody at a terminal, asked to stop

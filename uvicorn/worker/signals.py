@@ -15,13 +15,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 from uvicorn._replaceable import replaceable
 from uvicorn.config import Config
 from uvicorn.errors import ExitCode
 from uvicorn.interrupts import Interrupts
 from uvicorn.leaving import leave
+
+PAUSE = 1.0
+"""Seconds between two attempts to lead out of an import."""
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,6 +41,7 @@ class SignalHearing:
     def __init__(self) -> None:
         self._captured: list[int] = []
         self._interrupts = Interrupts()
+        self._interrupted_at = float("-inf")
 
     @property
     def _supervised(self) -> bool:
@@ -102,11 +105,15 @@ class SignalHearing:
         if not self.config.loaded and self.config.callback_notify is None:
             self.leave_import()
 
-    def leave_import(self) -> NoReturn:
-        """From a signal handler, while nothing has been served yet."""
+    def leave_import(self) -> None:
+        """From a signal handler, while nothing has been served yet. Signals that are repeated quickly are one: a second
+        exception would cut short what the first one leads to. But the first may have been dropped."""
         if self._supervised:
             leave(int(self._exit_status()))
-        raise KeyboardInterrupt
+        now = time.monotonic()
+        if now - self._interrupted_at >= PAUSE:
+            self._interrupted_at = now
+            raise KeyboardInterrupt
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; a SIGINT a second or more after the first one stops now, a SIGTERM never does.
