@@ -40,7 +40,7 @@ async def app(scope, receive, send):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await asyncio.sleep(1)  # what a stream may not take away from it
+        await asyncio.sleep(1.5)  # what a stream may not take away from it
         print("shut down in order", flush=True)
         await send({"type": "lifespan.shutdown.complete"})
         return
@@ -58,12 +58,13 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": helper.WORDS})
 """
 PROGRAM = """
+import sys
 import helper
 import uvicorn
 from app import app as application
 
 if __name__ == "__main__":
-    uvicorn.run("program:application", port=0, reload=True)
+    uvicorn.run(*sys.argv[1:] or ["program:application"], port=0, reload=True)
     print("the program goes on", flush=True)
 """
 EMBEDDED = """
@@ -72,7 +73,7 @@ import uvicorn
 from uvicorn import supervisors
 
 if __name__ == "__main__":
-    config = uvicorn.Config("app:app", port=0, reload=True)
+    config = uvicorn.Config(sys.argv[2], port=0, reload=True)
     server = uvicorn.Server(config)
     reloader = getattr(supervisors, sys.argv[1])
     reloader(config, target=server.run, sockets=[config.bind_socket()]).run()
@@ -282,6 +283,46 @@ def test_an_interrupt_at_the_terminal_of_a_program(start: Start) -> None:
     assert run.text.rstrip().endswith("the program goes on")
 
 
+EVERY_WAY = {
+    "command": ["-m", "uvicorn", "open:app", "--reload", "--port", "0"],
+    "run": ["program.py", "open:app"],
+    "ChangeReload": ["embedded.py", "ChangeReload", "open:app"],
+    "StatReload": ["embedded.py", "StatReload", "open:app"],
+}
+
+
+@pytest.mark.parametrize("way", EVERY_WAY)
+def test_an_interrupt_and_a_change_leave_the_application_its_shutdown(start: Start, way: str) -> None:
+    """Somebody's Ctrl-C, which reaches every process, and a launcher that passes it on."""
+    run = start(*EVERY_WAY[way])
+    run.started()
+    stream = run.ask("/endless")
+    assert stream.getresponse().read(4) == b"more"
+    run.edit("helper.py", words("two"))
+    run.wait_for("shut down in order")
+    run.started()
+    stream.close()
+    os.killpg(run.process.pid, signal.SIGINT)
+    run.tell(signal.SIGINT)
+    assert run.end() == 0, run.text
+    assert run.text.count("shut down in order") == 2
+    assert "KeyboardInterrupt" not in run.text and "Killing" not in run.text
+
+
+@pytest.mark.parametrize("way", EVERY_WAY)
+def test_an_interrupt_while_it_is_being_imported_says_nothing(start: Start, folder: Path, way: str) -> None:
+    os.mkfifo(folder / "gate")
+    gate = os.open(folder / "gate", os.O_RDWR)
+    hangs = "\nif __name__ == 'open':\n    print('importing', flush=True)\n    open('gate').read()\n"
+    (folder / "open.py").write_text(OPEN_ENDED + hangs)
+    run = start(*EVERY_WAY[way])
+    run.wait_for("importing")
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.end() == 0, run.text
+    os.close(gate)
+    assert "KeyboardInterrupt" not in run.text
+
+
 def test_an_object_cannot_be_reloaded(caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: object, receive: object, send: object) -> None:
         """Never called."""
@@ -294,7 +335,7 @@ def test_an_object_cannot_be_reloaded(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("reloader", ["ChangeReload", "StatReload"])
 def test_a_reloader_that_a_program_makes(start: Start, reloader: str) -> None:
-    run = start("embedded.py", reloader)
+    run = start("embedded.py", reloader, "app:app")
     run.started()
     assert run.get() == "one"
     run.edit("helper.py", words("two"))

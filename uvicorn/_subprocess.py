@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from multiprocessing.context import SpawnProcess
@@ -33,8 +34,17 @@ def get_subprocess(config: Config, target: Callable[..., Any], sockets: list[soc
 def subprocess_started(
     config: Config, target: Callable[..., Any], sockets: list[socket], stdin_fileno: int | None
 ) -> None:
-    """Runs in the new interpreter."""
-    if stdin_fileno is not None:
-        sys.stdin = os.fdopen(stdin_fileno)  # multiprocessing has closed it, and somebody may want to debug
-    config.configure_logging()
-    target(sockets=sockets)
+    """Runs in the new interpreter.
+
+    A Ctrl-C reaches every process of a terminal. A server ends in order for it; before there is one, and afterwards,
+    where it is raised again, it is the business of whoever started us.
+    """
+    try:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a reloader has blocked it
+        if stdin_fileno is not None:
+            sys.stdin = os.fdopen(stdin_fileno)  # multiprocessing has closed it, and somebody may want to debug
+        config.configure_logging()
+        target(sockets=sockets)
+    except KeyboardInterrupt:
+        pass

@@ -21,6 +21,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -117,7 +118,8 @@ class BaseReload:
         if hasattr(server, "drain_as"):  # it is a `Server`, which goes to the new process as it is here
             server.drain_as = (DrainMode.CUT, min(server.config.drain_seconds, LEAVE_SECONDS))
         self.process = _subprocess.get_subprocess(self.config, self.target, self.sockets)
-        self.process.start()
+        with _interrupts_held():
+            self.process.start()
 
     def _stop(self) -> None:
         self.process.terminate()
@@ -129,6 +131,19 @@ class BaseReload:
 def _display_path(path: Path) -> str:
     """As the log has it: in quotes, and from here where it is below."""
     return f"'{shown(str(path))}'"
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A process that is started inside is born with SIGINT blocked: its interpreter would end with a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class StatReload(BaseReload):

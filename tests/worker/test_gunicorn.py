@@ -341,16 +341,21 @@ def test_what_outlasts_the_graceful_timeout_is_cancelled_before_gunicorn_kills(s
     assert "lifespan.shutdown" in master.text and "SIGKILL" not in master.text, master.text
 
 
-@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGINT])
-def test_a_fast_stop_waits_for_nobody(start: Start, number: signal.Signals) -> None:
+@pytest.mark.parametrize("way", ["QUIT", "INT", "Ctrl-C"])
+def test_a_fast_stop_waits_for_nobody_and_shuts_the_application_down(start: Start, way: str) -> None:
     master = start()
     with concurrent.futures.ThreadPoolExecutor(1) as clients:
         answer = clients.submit(master.get, "/hold")
         master.says("held")
-        assert master.end(number) == 0
+        if way == "Ctrl-C":
+            os.killpg(master.process.pid, signal.SIGINT)
+        else:
+            master.tell(signal.Signals[f"SIG{way}"])
+        assert master.end() == 0
         with pytest.raises(UNANSWERED):
             answer.result(PATIENCE)
     assert "Worker exiting" in master.text and "Traceback" not in master.text, master.text
+    assert len(re.findall("lifespan.shutdown", master.text)) == len(master.booted)
 
 
 def test_a_worker_whose_master_is_gone_finishes_and_leaves(start: Start, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from uvicorn.channel import Drain, DrainMode
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
 from uvicorn.sockets import Listener
+from uvicorn.worker.drain import RESERVE
 from uvicorn.worker.forks import shedding
 from uvicorn.worker.main import settle_memory
 from uvicorn.worker.server import Server
@@ -187,13 +188,14 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
     # -- signals -----------------------------------------------------------------------------------------------
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """QUIT and INT: stop now. Out of an import at once, where no loop looks at a flag."""
+        """QUIT, and a terminal's INT, which the arbiter follows by QUIT: end what is open after a moment, and shut
+        the application down. Out of an import at once, where no loop looks at a flag."""
         self.alive = False
         self.cfg.worker_int(self)
         server = self._server
         if server is None or not server.config.loaded:
             sys.exit(0)
-        server.should_exit = server.force_exit = True
+        server.hurry(sig)
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
         """ABRT: no sign of life for `--timeout` seconds. What holds the loop is shown, and it ends."""
@@ -232,6 +234,7 @@ class GunicornServer(Server):
     def __init__(self, config: Config, worker: UvicornWorker) -> None:
         super().__init__(config)
         self._worker = worker
+        self._hurried = False
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -240,13 +243,20 @@ class GunicornServer(Server):
         signal.signal(signal.SIGTERM, self._hear_signal)
         yield
 
+    def hurry(self, sig: int) -> None:
+        """From a signal handler: leave, and wait for nobody. A SIGINT a second or more after the first one: now."""
+        self._hurried = self.should_exit = True
+        if sig == signal.SIGINT and self._interrupts.hear(time.monotonic()):
+            self.force_exit = True
+
     def _order(self, so_far: Drain | None = None) -> Drain:
-        """A stop and a reload look the same from here, and the queue may be for us alone: it is emptied. Only a change
-        of code while developing waits for nobody."""
-        if so_far is not None:
-            return so_far
+        """A stop and a reload look the same from here, and the queue may be for us alone: it is emptied. Only a fast
+        stop, and a change of code while developing, wait for nobody."""
         changed = self._worker.cfg.reload and not self._captured
-        return Drain(DrainMode.CUT if changed else DrainMode.STOP, time.monotonic() + self.config.drain_seconds)
+        mode = DrainMode.CUT if changed or self._hurried else DrainMode.STOP
+        seconds = min(self.config.drain_seconds, RESERVE) if self._hurried else self.config.drain_seconds
+        order = Drain(mode, time.monotonic() + seconds)
+        return order if so_far is None else so_far.merged(order)
 
     def _log_started_message(self, listeners: list[Any]) -> None:
         """gunicorn has said where it listens."""
