@@ -46,6 +46,7 @@ TOOLS = tuple(
         "sockets",
         "terminal",
         "tls",
+        "ttysettings",
         "values",
         "watched",
     ]

@@ -26,6 +26,7 @@ import mmap
 import select
 import socket
 import struct
+from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 from uvicorn._later import Later
@@ -201,12 +202,14 @@ def pair() -> tuple[Endpoint, Endpoint]:
 
 
 class Phase(enum.IntEnum):
-    """What the loop that beats is doing. HELD: a debugger in the process itself keeps it from turning."""
+    """What the loop that beats is doing. HELD: a debugger in the process itself keeps it from turning. ASKING: it
+    turns, and a debugger has stopped another thread."""
 
     BOOTING = 0
     SERVING = 1
     DRAINING = 2
     HELD = 3
+    ASKING = 4
 
 
 class Beat(NamedTuple):
@@ -219,11 +222,15 @@ class Beat(NamedTuple):
 
 
 class Heartbeat:
-    """A page of anonymous shared memory that survives the fork. One writer (the worker's loop), one reader."""
+    """A page of anonymous shared memory that survives the fork. One writer (the worker's loop), one reader.
+
+    One byte of it is the master's: a Ctrl-C that came from a terminal is for the debugger which holds the worker.
+    """
 
     __slots__ = ("_page",)
 
     _LAYOUT = struct.Struct("=dIIQ")
+    _INTERRUPT = 64
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
@@ -235,6 +242,16 @@ class Heartbeat:
     def read(self) -> Beat:
         at, in_flight, phase, requests = self._LAYOUT.unpack_from(self._page, 0)
         return Beat(at, in_flight, Phase(phase), requests)
+
+    def pass_interrupt(self) -> None:
+        """By the master, before it sends a signal: raise KeyboardInterrupt."""
+        self._page[self._INTERRUPT] = 1
+
+    def take_interrupt(self) -> bool:
+        """By the worker: whether the signal is that one."""
+        passed = self._page[self._INTERRUPT] == 1
+        self._page[self._INTERRUPT] = 0
+        return passed
 
     def close(self) -> None:
         self._page.close()
@@ -273,6 +290,12 @@ class WorkerLink:
         """Send to the master. Raises ChannelClosed when it is gone."""
         self.endpoint.send(message)
         self.failed |= isinstance(message, Failed)
+
+    def hear_interrupt(self, number: int, frame: FrameType | None) -> None:
+        """A handler: a Ctrl-C reaches the whole group, and the master decides about it. What it passes on is for the
+        debugger that holds this process."""
+        if self.heartbeat.take_interrupt():
+            raise KeyboardInterrupt
 
     def poll(self) -> bool:
         """Take in what the master said. True while it lives, False once it is gone."""

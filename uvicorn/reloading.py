@@ -31,6 +31,7 @@ from typing import Any
 from uvicorn import _subprocess
 from uvicorn.channel import DrainMode
 from uvicorn.config import Config, logger
+from uvicorn.ttysettings import TTYSettings
 from uvicorn.watcher.files import Snapshot, counts, files, times
 from uvicorn.watcher.main import Watch, changed_since, changes, compare, forget_compiled, shown
 from uvicorn.watcher.selection import select
@@ -57,6 +58,7 @@ class BaseReload:
         self.is_restarting = False
         self.process: SpawnProcess
         self._before: dict[int, Any] = {}
+        self._tty = TTYSettings()
 
     def signal_handler(self, sig: int, frame: FrameType | None) -> None:
         """Leave the loop."""
@@ -126,6 +128,7 @@ class BaseReload:
         self.process.join(LEAVE_SECONDS + KILL_GRACE)
         self.process.kill()
         self.process.join()
+        self._tty.restore()
 
 
 def _display_path(path: Path) -> str:

@@ -25,6 +25,10 @@ def _render(action: do.Action) -> str:
             return f"kill {serial}: {reason}"
         case do.DumpStack(serial):
             return f"dump {serial}"
+        case do.Ask(serial):
+            return f"ask {serial}"
+        case do.Interrupt(serial):
+            return f"interrupt {serial}"
         case do.ReportStack(serial):
             return f"report {serial}"
         case do.MeasureMemory():

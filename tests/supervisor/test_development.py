@@ -89,6 +89,8 @@ class World:
             ev.WorkerFailed(worker, 3, "broken"),
             ev.WorkerDrained(worker),
             ev.Heartbeat(worker, self.now),
+            ev.Heartbeat(worker, self.now, held=True),
+            ev.Heartbeat(worker, self.now, asking=True),
             ev.WorkerReady(99),
         ]
         chance = self.random.random()
@@ -108,12 +110,14 @@ def test_any_history_recovers_and_ends(seed: int) -> None:
         world.happen()
     before = world.spawned
     world.feed(ev.FilesChanged("StatReload", ("a.py",), 1))
-    for _ in range(10):
+    for worker in world.alive - {WATCHER}:
+        world.feed(ev.Heartbeat(worker, world.now))  # a debugger lets go
+    for _ in range(30):
         world.step()
     fork_failed = not world.alive - {WATCHER} and world.machine.stage is Stage.WAITING
     assert world.spawned > before or world.alive - {WATCHER} or fork_failed, "a change starts a worker, whatever was"
     stop(world)
-    for _ in range(10):
+    for _ in range(30):
         world.step()
     assert world.exit is not None
     assert world.machine.deadline() is None

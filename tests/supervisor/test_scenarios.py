@@ -9,7 +9,8 @@ about it.
     late at 50                 the same, but the master was asleep
     start · tick · signal HUP · pid 1 1001 · ready 3 · failed 1 3 text · traceback 1 3 text
     drained 2 · exit 2 status 0 · exit 2 signal SIGKILL · no fork 1 text
-    beat 1 at 29.5 [flight 3 [requests 10]] · beat 1 held at 29.5 · spent 1 text · broken 1 text · memory 1 600000000
+    beat 1 at 29.5 [flight 3 [requests 10]] · beat 1 held at 29.5 · beat 1 asking at 29.5
+    spent 1 text · broken 1 text · memory 1 600000000
     settings read · settings failed text · settings target 3 · settings limits drain 5
     settings both 3 drain 5
     changed a.py b.py
@@ -85,6 +86,8 @@ def parse_event(words: list[str]) -> ev.Event:
             return ev.SettingsRead(limits=Limits(**{k: float(v) for k, v in pairwise(pairs)}))
         case ["beat", serial, "held", "at", at]:
             return ev.Heartbeat(int(serial), float(at), held=True)
+        case ["beat", serial, "asking", "at", at]:
+            return ev.Heartbeat(int(serial), float(at), asking=True)
         case ["changed", *paths]:
             return ev.FilesChanged("WatchFiles", tuple(paths), len(paths))
         case ["beat", serial, "at", at, "flight", count, "requests", requests]:

@@ -86,6 +86,18 @@ class DumpStack(NamedTuple):
     serial: int
 
 
+class Ask(NamedTuple):
+    """Ask the worker whether a debugger holds it. A `Heartbeat` that says so comes with a later wake-up."""
+
+    serial: int
+
+
+class Interrupt(NamedTuple):
+    """Pass a Ctrl-C on to the debugger that holds the worker."""
+
+    serial: int
+
+
 class ReportStack(NamedTuple):
     """Log what `DumpStack` left, and what the main thread was doing."""
 
@@ -139,6 +151,8 @@ Action = (
     | Quit
     | Kill
     | DumpStack
+    | Ask
+    | Interrupt
     | ReportStack
     | MeasureMemory
     | ReadSettings

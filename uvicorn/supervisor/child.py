@@ -4,8 +4,9 @@ Owns: the order of those steps, the cause that a worker which cannot go on sends
 (`os._exit`, so that nothing of the master's runs in its child). Not inherited: the other workers' channel
 ends (a process that holds one keeps a lifeline alive that should be dead), the master's signal handlers and
 wake-up descriptor, its exit handlers, its random state. TERM and QUIT keep their default until the worker's
-server takes them, and it raises out of an import that hangs; INT has a handler that does nothing (Ctrl-C reaches
-the whole group and the master decides; SIG_IGN would be inherited by the application's own children).
+server takes them, and it raises out of an import that hangs; INT has a handler that does nothing, unless the master
+says that it is for a debugger (Ctrl-C reaches the whole group and the master decides; SIG_IGN would be inherited by
+the application's own children).
 
 Must not: decide anything, or return. Fails by: `Failed` on the channel, and the exit code in it.
 """
@@ -29,7 +30,7 @@ from uvicorn.leaving import leave
 Run = Callable[[], int]
 
 _DEFAULT = ("SIGTERM", "SIGQUIT", "SIGCHLD", "SIGWINCH")
-_SILENT = ("SIGINT", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2")
+_SILENT = ("SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2")
 
 
 class Birth(NamedTuple):
@@ -65,8 +66,9 @@ def _prepare(birth: Birth) -> None:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     for name in _SILENT:
         signal.signal(getattr(signal, name), _nothing)
+    signal.signal(signal.SIGINT, birth.link.hear_interrupt)
     if birth.link.report_signal:
-        signal.signal(birth.link.report_signal, _nothing)  # until the server has something to report
+        signal.signal(birth.link.report_signal, birth.link.hear_interrupt)  # until the server has something to report
     if birth.dump_fd >= 0:
         faulthandler.register(birth.dump_signal, file=birth.dump_fd, all_threads=True, chain=False)
     atexit._clear()

@@ -2,15 +2,22 @@
 
 It is a machine of its own because every judgement is another one. The old worker leaves *before* the new one starts:
 it may hold a port, a lock or a file that the new one wants; meanwhile the master's listeners keep clients waiting. No
-failure is final: somebody is just mending it. Nobody is killed for a blocked loop while it serves (that may be a
-debugger); one that is told to leave and does not turn its loop is.
+failure is final: somebody is just mending it. Nobody is killed for a blocked loop while it serves; one that is told to
+leave and does not turn its loop is, unless a debugger holds it.
 
-    stage       ready      failed  changed      drained      deadline      stop     now      exited
-    STARTING    → SERVING  note    → REPLACING  –            kill          → ENDING → ENDING told → WAITING
-    SERVING     –          –       → REPLACING  → REPLACING  –             → ENDING → ENDING crash → WAITING
-    REPLACING   –          –       –            –            look or kill  → ENDING → ENDING → STARTING
-    WAITING     –          –       → STARTING   –            → STARTING    → ENDING → ENDING –
-    ENDING      –          –       –            –            look or kill  –        kill     → ENDING
+    stage       ready      failed  changed      drained      deadline      stop     now      exited     silent
+    STARTING    → SERVING  note    → REPLACING  –            kill          → ENDING → ENDING → WAITING  → ASKING
+    SERVING     –          –       → REPLACING  → REPLACING  –             → ENDING → ENDING → WAITING  → ASKING
+    ASKING      –          go on   –            go on        go on or wait → ENDING → ENDING → STARTING –
+    REPLACING   –          –       –            –            look or kill  → ENDING → ENDING → STARTING –
+    WAITING     –          –       → STARTING   –            → STARTING    → ENDING → ENDING –          –
+    ENDING      –          –       –            –            look or kill  –        kill     → ENDING   –
+
+ASKING: a change (to a worker whose loop does not turn, or one of whose threads a debugger has stopped) or a Ctrl-C
+(`_wanted`) came. The worker is asked whether one holds it. If not, what was wanted goes on once its loop has turned, or
+half a second later. If so, the change waits until the debugger lets go. The Ctrl-C is passed on to the debugger and was
+none for us; another one, a second later or more, ends everything. A TERM does not wait: it leaves a held worker its
+time, and no more.
 
 WAITING has a deadline only after a crash: who served is started again at once, because what it does for most requests
 is still wanted; the third in a row that does not stay for a second waits for a change. What the
@@ -28,7 +35,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from uvicorn.interrupts import Interrupts
+from uvicorn.interrupts import AGAIN_SECONDS, Interrupts
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor import wording
@@ -42,6 +49,13 @@ LEAVE_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 """How long after it was told to leave a worker must have turned its loop within `QUIET_SECONDS`."""
 QUIET_SECONDS = 1.0
+SILENT_SECONDS = 0.3
+"""A loop that has not turned for so long may be held by a debugger."""
+ANSWER_SECONDS = 0.05
+LOOKS = 10
+"""Between two looks for the answer, and how often it is looked for."""
+HELD_SECONDS = 1.0
+"""Between two questions whether a debugger has let go."""
 CRASHES = 3
 """So many workers in a row that serve and do not stay for a second are enough."""
 
@@ -49,6 +63,7 @@ CRASHES = 3
 class Stage(enum.Enum):
     STARTING = "starting"
     SERVING = "serving"
+    ASKING = "perhaps held by a debugger"
     REPLACING = "replacing"
     WAITING = "waiting for a change"
     ENDING = "ending"
@@ -63,6 +78,7 @@ class Cue(enum.Enum):
     STOP = "stop"
     NOW = "stop now"
     EXITED = "exited"
+    SILENT = "a change or an interrupt, and perhaps a debugger"
 
 
 class Effect(enum.Enum):
@@ -71,6 +87,10 @@ class Effect(enum.Enum):
     KILL_LINGERING = "kill what did not leave after it failed"
     START = "start a worker"
     TELL = "tell it to leave"
+    ASK = "ask whether a debugger holds it"
+    JUDGE = "go on, or wait until it lets go"
+    GO_ON = "do what was wanted"
+    LEFT = "start another, or end, as was wanted"
     LOOK = "kill it if it does not turn its loop, or if its time is over"
     TELL_FAILURE = "say why it did not start"
     CRASHED = "say how it died; again at once, unless that has not helped"
@@ -94,6 +114,15 @@ TABLE: Mapping[tuple[Stage, Cue], Cell] = MappingProxyType(
         (Stage.STARTING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
         (Stage.STARTING, Cue.NOW): Cell(Effect.END_NOW, Stage.ENDING),
         (Stage.STARTING, Cue.EXITED): Cell(Effect.TELL_FAILURE, Stage.WAITING),
+        (Stage.STARTING, Cue.SILENT): Cell(Effect.ASK, Stage.ASKING),
+        (Stage.ASKING, Cue.READY): Cell(Effect.WELCOME, Stage.ASKING),
+        (Stage.ASKING, Cue.FAILED): Cell(Effect.GO_ON, Stage.STARTING),
+        (Stage.ASKING, Cue.DRAINED): Cell(Effect.GO_ON, Stage.SERVING),
+        (Stage.ASKING, Cue.DEADLINE): Cell(Effect.JUDGE, Stage.ASKING),
+        (Stage.ASKING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
+        (Stage.ASKING, Cue.NOW): Cell(Effect.END_NOW, Stage.ENDING),
+        (Stage.ASKING, Cue.EXITED): Cell(Effect.LEFT, Stage.STARTING),
+        (Stage.SERVING, Cue.SILENT): Cell(Effect.ASK, Stage.ASKING),
         (Stage.SERVING, Cue.CHANGED): Cell(Effect.TELL, Stage.REPLACING),
         (Stage.SERVING, Cue.DRAINED): Cell(Effect.TELL, Stage.REPLACING),
         (Stage.SERVING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
@@ -135,6 +164,14 @@ class Development:
         self._code: int = Code.OK
         self._serial = 0
         self._crashes = 0
+        self._wanted: set[Cue] = set()
+        """While it is asked: CHANGED, STOP (a Ctrl-C), or both."""
+        self._asked_at = 0.0
+        self._looks = 0
+        self._passed_at: float | None = None
+        """When a Ctrl-C was passed on to a debugger that may still hold the worker."""
+        self._waits = False
+        self._loop_held = False
         self._watch_again = SlotRecord()
         self._over = False
         self._interrupts = Interrupts()
@@ -145,6 +182,10 @@ class Development:
             Effect.KILL_LINGERING: self._kill_lingering,
             Effect.START: self._start,
             Effect.TELL: self._tell,
+            Effect.ASK: self._ask,
+            Effect.JUDGE: self._judge,
+            Effect.GO_ON: self._go_on,
+            Effect.LEFT: self._left,
             Effect.LOOK: self._look,
             Effect.TELL_FAILURE: self._tell_failure,
             Effect.CRASHED: self._crashed,
@@ -193,9 +234,9 @@ class Development:
                 if failure:
                     self._log(Level.ERROR, f"{failure}\nStarting with the settings as they were.")
             case ev.FilesChanged(by, paths, total):
-                if (self.stage, Cue.CHANGED) in TABLE:
+                if (self.stage, Cue.CHANGED) in TABLE or self.stage is Stage.ASKING:
                     self._log(Level.WARNING, wording.changed(by, paths, total))
-                self._feed(Cue.CHANGED, now)
+                self._want(Cue.CHANGED, now)
             case ev.WorkerSpent() | ev.MemoryMeasured():
                 pass  # a worker is replaced by a change, and by nothing else
             case ev.Listened() | ev.ListenFailed():
@@ -208,15 +249,17 @@ class Development:
     def _signal(self, signal: Signal, now: float) -> None:
         insists = signal is Signal.INT and self._interrupts.hear(now)
         match signal:
-            case Signal.TERM | Signal.INT if self.stage is not Stage.ENDING:
-                self._log(Level.INFO, f"Received {signal.value}: stopping.")
-                self._feed(Cue.STOP, now)
             case Signal.INT | Signal.QUIT if insists or signal is Signal.QUIT:
                 self._log(Level.WARNING, f"Received {signal.value}: stopping now.")
                 self._feed(Cue.NOW, now)
+            case Signal.TERM if self.stage is not Stage.ENDING:
+                self._log(Level.INFO, "Received SIGTERM: stopping.")
+                self._feed(Cue.STOP, now)
+            case Signal.INT if self.stage is not Stage.ENDING:
+                self._interrupted(now)
             case Signal.HUP if self.stage is not Stage.ENDING:
                 self._log(Level.INFO, "Received SIGHUP: reloading.")
-                self._feed(Cue.CHANGED, now)
+                self._want(Cue.CHANGED, now)
             case Signal.USR1:
                 self._out.append(do.ReopenLogs())
             case Signal.TTIN | Signal.TTOU | Signal.USR2:
@@ -243,8 +286,12 @@ class Development:
             case ev.Spawned(_, pid):
                 w.pid = pid
                 return
-            case ev.Heartbeat(_, at, in_flight):
-                w.beat, w.in_flight = at, in_flight
+            case ev.Heartbeat(_, at, in_flight, _, held, asking):
+                w.in_flight, w.held, self._loop_held = in_flight, held or asking, held
+                if not held:
+                    w.beat = at
+                if not w.held and self._passed_at is not None and at > self._passed_at:
+                    self._passed_at = None
                 return
             case ev.SpawnFailed(_, reason):
                 w.cause = f"Cannot start a worker process: {reason}."
@@ -282,7 +329,7 @@ class Development:
 
     def _start(self, now: float) -> None:
         self._serial += 1
-        self.again_at = None
+        self.again_at = self._passed_at = None
         self.worker = WorkerHandle(self._serial, 0, self._serial, started_at=now, deadline=None, slow_at=None)
         if self._serial > 1:
             self._out.append(do.ReadSettings())
@@ -292,6 +339,93 @@ class Development:
         w = self._present
         w.ready_at = w.beat = now
         self._out.append(do.Notify(Status.READY, f"1 of 1 workers ready, generation {w.generation}"))
+
+    # -- a debugger ------------------------------------------------------------------------------------------
+
+    def _want(self, cue: Cue, now: float) -> None:
+        """A change, or a Ctrl-C: at once, unless a debugger may hold the worker."""
+        w = self.worker
+        if self.stage is Stage.ASKING:
+            self._wanted.add(cue)
+            self._present.deadline = now
+        elif w is not None and (self.stage, Cue.SILENT) in TABLE and self._may_be_held(w, cue, now):
+            self._wanted = {cue}
+            self._feed(Cue.SILENT, now)
+        else:
+            self._feed_wanted(cue, now)
+
+    def _may_be_held(self, w: WorkerHandle, cue: Cue, now: float) -> bool:
+        """A Ctrl-C may come in the moment in which a debugger has stopped the loop. A change waits afterwards, too."""
+        silent = w.held or now - w.beat >= SILENT_SECONDS or cue is Cue.STOP
+        return silent and not w.cause and not w.kill_reason
+
+    def _feed_wanted(self, cue: Cue, now: float) -> None:
+        if cue is Cue.STOP:
+            self._log(Level.INFO, "Received SIGINT: stopping.")
+        self._feed(cue, now)
+
+    def _interrupted(self, now: float) -> None:
+        passed = self._passed_at
+        if passed is None:
+            self._want(Cue.STOP, now)
+        elif now - passed >= AGAIN_SECONDS:
+            self._log(Level.WARNING, "Received SIGINT: stopping now.")
+            self._feed(Cue.NOW, now)
+
+    def _ask(self, now: float) -> None:
+        w = self._present
+        self._asked_at, self._looks = now, 0
+        self._waits = False
+        w.deadline = now if w.held else now + ANSWER_SECONDS
+        self._out.append(do.Ask(w.serial))
+
+    def _judge(self, now: float) -> None:
+        w = self._present
+        if not w.held:
+            self._looks += 1
+            if w.beat > self._asked_at or self._looks == LOOKS:
+                self._go_on(now)
+            else:
+                w.deadline = now + ANSWER_SECONDS
+            return
+        if Cue.STOP in self._wanted:
+            self._wanted.discard(Cue.STOP)
+            self._passed_at, self._interrupts = now, Interrupts()
+            self._log(Level.WARNING, f"{w.name} is held by a debugger: Ctrl-C once more ends everything.")
+            if self._loop_held:  # else it is another thread, and this one serves
+                self._out.append(do.Interrupt(w.serial))
+        if not self._wanted:
+            self.stage = Stage.SERVING if w.ready_at else Stage.STARTING
+            w.deadline = None
+            return
+        self._asked_at, self._looks = now, 0
+        self._wait_for_debugger(now)
+
+    def _wait_for_debugger(self, now: float) -> None:
+        w = self._present
+        if not self._waits:
+            self._waits = True
+            self._log(Level.WARNING, f"{w.name} is held by a debugger: the change waits until it is let go.")
+        w.deadline = now + HELD_SECONDS
+        self._out.append(do.Ask(w.serial))
+
+    def _go_on(self, now: float) -> None:
+        w = self._present
+        w.deadline = None
+        self.stage = Stage.SERVING if w.ready_at else Stage.STARTING
+        if w.cause:
+            self._note_failure(now)
+        self._feed_wanted(Cue.STOP if Cue.STOP in self._wanted else Cue.CHANGED, now)
+
+    def _left(self, now: float) -> None:
+        if Cue.STOP in self._wanted:
+            self.worker = None
+            self.stage = Stage.ENDING
+            self._end(now)
+        else:
+            self._start(now)
+
+    # -- leaving ---------------------------------------------------------------------------------------------
 
     def _note_failure(self, now: float) -> None:
         self._present.deadline = now + GIVE_UP_SECONDS
@@ -308,15 +442,21 @@ class Development:
         w = self._present
         if w.kill_reason or w.drain_deadline:
             return
+        self._waits = False
         w.drain_deadline = now + self._leave_seconds
         w.deadline = min(now + LOOK_SECONDS, w.drain_deadline + GIVE_UP_SECONDS)
         self._out.append(do.Tell(w.serial, Mode.CUT, w.drain_deadline))
         self._out.append(do.Terminate(w.serial))
+        self._out.append(do.Ask(w.serial))
 
     def _look(self, now: float) -> None:
         w = self._present
         end = w.drain_deadline + GIVE_UP_SECONDS
-        if now < end and now - w.beat < QUIET_SECONDS:
+        if w.held and self.stage is Stage.REPLACING:
+            self._wait_for_debugger(now)
+            w.drain_deadline = now + HELD_SECONDS + self._leave_seconds
+            return
+        if now < end and (w.held or now - w.beat < QUIET_SECONDS):
             w.deadline = end
             return
         reason = "its time to leave is over" if now >= end else "it was told to leave, and its event loop does not turn"

@@ -291,7 +291,6 @@ class Effects:
     def _recover(self, w: WorkerHandle, now: float) -> None:
         w.deadline = self.limits.hang_deadline(w.beat)
         if w.held:
-            self._log(Level.WARNING, f"{w.name} is held by a debugger: it is not judged.")
             return
         self._log(Level.WARNING, f"{w.name} recovered: its event loop turns again.")
         self._out.append(do.ReportStack(w.serial))

@@ -113,6 +113,7 @@ class WorkerExited(NamedTuple):
 
 class Heartbeat(NamedTuple):
     """The worker's loop last turned at `at`. `held`: a debugger holds the worker, which counts as a turn just now.
+    `asking`: the loop turns, and a debugger has stopped another thread.
 
     `requests` is how many it has begun, those `in_flight` among them.
     """
@@ -122,6 +123,7 @@ class Heartbeat(NamedTuple):
     in_flight: int = 0
     requests: int = 0
     held: bool = False
+    asking: bool = False
 
 
 class SettingsRead(NamedTuple):

@@ -3,8 +3,9 @@ clock.
 
 Owns: the processes behind the serials, their channel ends, heartbeats and dump files, the signal handlers
 (each only writes its number to the wake-up socket) and the one blocking wait. Facts go out as events, in an
-order that loses nothing: signals first (a stop explains the deaths that come with it), then what a worker
-said, then its exit, then every heartbeat that is new, and last, when the deadline has come, the Tick.
+order that loses nothing: every heartbeat that is new (whether a loop turns matters to whatever follows), then signals
+(a stop explains the deaths that come with it), then what a worker said, then its exit, and last, when the deadline has
+come, the Tick.
 
 Invariants: a pid is signalled only while it is not reaped, so it cannot be somebody else's; only own pids
 are waited for (as PID 1 every orphan is reaped and only own children are judged); all signals are blocked
@@ -31,11 +32,12 @@ from types import FrameType
 from typing import Any
 
 from uvicorn import channel, leaving
-from uvicorn.supervisor import child
+from uvicorn.supervisor import child, inspection
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.caller import Caller, Pairs
 from uvicorn.supervisor.events import Event
 from uvicorn.terminal import Terminal
+from uvicorn.ttysettings import TTYSettings
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -121,6 +123,7 @@ class Kernel:
         self._poll.register(self._signals.reader, select.POLLIN)
         self._caller = caller
         self._pairs = Pairs()
+        self._settings = TTYSettings()
         if caller is not None:
             self._poll.register(caller, select.POLLIN)
         if self._terminal is not None:
@@ -153,7 +156,8 @@ class Kernel:
         if deadline is not None:  # rounded up: waking early would make the master spin through the last millisecond
             timeout = max(0, math.ceil(min(deadline - time.monotonic(), channel.LONGEST_WAIT) * 1000))
         ready = {fd for fd, _ in self._poll.poll(timeout)}
-        events: list[Event] = []
+        due = deadline is not None and time.monotonic() >= deadline
+        events = self._read_heartbeats(due)
         if self._signals.reader.fileno() in ready:
             events += self._heard(self._signals.read(), passed_on=False)
         if self._caller is not None and self._caller.fileno() in ready:
@@ -164,8 +168,6 @@ class Kernel:
             if process.endpoint is not None and process.endpoint.fileno() in ready:
                 events += self._read_channel(process)
         events += self._reap()
-        due = deadline is not None and time.monotonic() >= deadline
-        events += self._read_heartbeats(due)
         if due:
             events.append(ev.Tick())
         return events
@@ -240,6 +242,8 @@ class Kernel:
             exits = {p.pid: s for p in self._processes.values() if (s := _reap_one(p.pid)) is not None}
         for process in list(self._processes.values()):
             if process.pid in exits:
+                if os.WIFSIGNALED(exits[process.pid]):
+                    self._settings.restore()
                 events += self._read_channel(process)  # its last words come before its exit
                 events.append(_exited(process.serial, exits[process.pid], process.heartbeat.read().requests))
                 self._drop_endpoint(process)
@@ -248,22 +252,24 @@ class Kernel:
         return events
 
     def _read_heartbeats(self, judged: bool) -> list[Event]:
-        """Only before a judgement does it matter that a debugger explains a silence."""
+        """Only before a judgement does it matter that somebody at a terminal explains a silence. A loop that turns says
+        itself that a debugger holds one of its threads."""
         events: list[Event] = []
+        now = time.monotonic()
         for process in self._processes.values():
             beat = process.heartbeat.read()
             fresh = beat.at != process.last_beat
             process.last_beat = beat.at
-            if judged and not fresh and (beat.phase is channel.Phase.HELD or _traced(process.pid)):
-                now = time.monotonic()
+            held, asking = beat.phase is channel.Phase.HELD, beat.phase is channel.Phase.ASKING
+            if judged and not fresh and (held or inspection.is_held(process.pid, now - beat.at)):
                 events.append(ev.Heartbeat(process.serial, now, beat.in_flight, beat.requests, held=True))
             elif fresh or judged:
-                events.append(ev.Heartbeat(process.serial, beat.at, beat.in_flight, beat.requests))
+                events.append(ev.Heartbeat(process.serial, beat.at, beat.in_flight, beat.requests, asking=asking))
         return events
 
     def measure_memory(self) -> list[Event]:
         """The memory of every worker that can be measured."""
-        sizes = {process.serial: memory_of(process.pid) for process in self._processes.values()}
+        sizes = {process.serial: inspection.memory_of(process.pid) for process in self._processes.values()}
         return [ev.MemoryMeasured(serial, size) for serial, size in sizes.items() if size is not None]
 
     # -- processes -------------------------------------------------------------------------------------------
@@ -324,7 +330,21 @@ class Kernel:
         if process is not None and process.dump_fd >= 0:
             process.dumped = os.fstat(process.dump_fd).st_size
             os.kill(process.pid, self._dump_signal)
+        self.ask(serial)
+
+    def ask(self, serial: int) -> None:
+        """Have the worker say, in its heartbeat, whether a debugger holds it."""
+        process = self._processes.get(serial)
+        if process is not None and self._report_signal:
             os.kill(process.pid, self._report_signal)
+
+    def interrupt(self, serial: int) -> None:
+        """Raise KeyboardInterrupt in the worker's main thread. By the signal that it is asked by, where there is one:
+        of two that are pending, the second one's handler would run with the first one's exception set."""
+        process = self._processes.get(serial)
+        if process is not None:
+            process.heartbeat.pass_interrupt()
+            os.kill(process.pid, self._report_signal or signal.SIGINT)
 
     def stack(self, serial: int) -> str | None:
         """What the main thread is doing, and the stacks that the last `dump_stack` brought; None without a
@@ -336,7 +356,7 @@ class Kernel:
         if process.dump_fd >= 0:
             size = os.fstat(process.dump_fd).st_size
             text = os.pread(process.dump_fd, max(0, size - process.dumped), process.dumped)
-        head = f"Worker {process.slot} [{process.pid}]: its main thread is {_activity(process.pid)}."
+        head = f"Worker {process.slot} [{process.pid}]: its main thread is {inspection.activity(process.pid)}."
         stacks = _without_machinery(text.decode("utf-8", "replace")).rstrip()
         return f"{head}\n{stacks}" if stacks else f"{head} No stack could be had."
 
@@ -391,9 +411,9 @@ def _exited(serial: int, status: int, requests: int) -> Event:
 
 def _free_signals() -> tuple[int, int]:
     """Two real-time signals that nothing else uses by habit (for the stack, for the requests); 0 where there are
-    none."""
+    none. macOS has SIGINFO, for the second."""
     first = getattr(signal, "SIGRTMIN", 0)
-    return (first + 9, first + 10) if first else (0, 0)
+    return (first + 9, first + 10) if first else (0, int(getattr(signal, "SIGINFO", 0)))
 
 
 def _dump_file() -> int:
@@ -406,16 +426,6 @@ def _dump_file() -> int:
     return fd
 
 
-_ACTIVITY = {
-    "R": "running on the CPU",
-    "S": "waiting",
-    "D": "waiting for the disk or the kernel",
-    "T": "stopped by a signal, so it cannot dump its stack",
-    "t": "held by a debugger",
-    "Z": "gone",
-}
-
-
 def _without_machinery(stacks: str) -> str:
     """The main thread's frames below the event loop are ours, and the same in every report."""
     kept, ours = [], False
@@ -425,46 +435,3 @@ def _without_machinery(stacks: str) -> str:
             kept.append(line)
         ours = ours or line.endswith(" in run_in_loop")
     return "\n".join(kept)
-
-
-def memory_of(pid: int) -> int | None:
-    """Bytes that a process occupies: its proportional share (PSS) from the kernel, else its resident set from psutil.
-
-    None when the process is gone, or nobody can tell.
-    """
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            found = file.read().partition(b"\nPss:")[2].split(maxsplit=1)
-        if found:
-            return int(found[0]) * 1024
-    except OSError:
-        pass
-    try:
-        import psutil
-    except ImportError:
-        return None
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return None
-
-
-def _activity(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read()
-    except OSError:
-        return "in an unknown state"
-    state = stat.rpartition(b")")[2].split()[0].decode()
-    return _ACTIVITY.get(state, f"in state {state}")
-
-
-def _traced(pid: int) -> bool:
-    """Whether a debugger holds it: then a loop that does not turn is what somebody wants."""
-    try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            status = file.read()
-    except OSError:
-        return False
-    found = status.partition(b"\nTracerPid:")[2].split(maxsplit=1)
-    return bool(found) and found[0] != b"0"

@@ -138,6 +138,8 @@ class Supervisor(Effects):
                     self.spend(w, wording.too_large(size, self.limits.memory), now)
                 return
             case ev.Heartbeat(_, at, in_flight, requests, held):
+                if held and not w.held:
+                    self._log(Level.WARNING, f"{w.name} is held by a debugger: it is not judged.")
                 w.in_flight, w.requests, w.held = in_flight, requests, held
                 if at <= w.beat:
                     return

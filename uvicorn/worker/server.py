@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
@@ -31,6 +30,7 @@ from uvicorn.errors import ExitCode, StartupError, describe_failure
 from uvicorn.interrupts import Interrupts
 from uvicorn.proxies import TrustedProxies
 from uvicorn.sockets import Listener, describe_for_clients, listen_all
+from uvicorn.worker import debugging
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import IDLE_GRACE, timetable
 from uvicorn.worker.hanging import in_flight
@@ -222,6 +222,7 @@ class Server(SignalHearing):
     async def _go_on(self, sockets: list[socket.socket] | None) -> None:
         try:
             await self.main_loop()
+            await self._outlast_debugger()
             await self._delay()
             await self.shutdown(sockets)
         finally:
@@ -433,6 +434,17 @@ class Server(SignalHearing):
             )  # else it is the program's affair
             _log.error("Serving goes on without the application's lifespan.%s", at_the_end)
 
+    async def _outlast_debugger(self) -> None:
+        """Under `--reload`, go on for as long as a debugger has stopped a thread; the time to leave begins then."""
+        link = self._master
+        if link is None or not self.config.should_reload:
+            return
+        since = time.monotonic()
+        while debugging.is_asking() and link.poll() and not self.force_exit:
+            await self._pulse.beat()
+        if link.drain is not None:
+            link.drain = link.drain._replace(deadline=link.drain.deadline + time.monotonic() - since)
+
     async def _delay(self) -> None:
         """Go on serving for the delay that a TERM may have, or until an INT; a master has waited for it before it told
         us."""
@@ -466,7 +478,11 @@ class Server(SignalHearing):
             self.config._certificate.refresh()
         master = self._master
         if master is not None:
-            master.heartbeat.beat(now, state.in_flight, self._phase, state.total_requests)
+            phase = self._phase
+            if self.config.should_reload:
+                debugging.take_back_interrupt(master.hear_interrupt)
+                phase = Phase.ASKING if debugging.is_asking() else phase
+            master.heartbeat.beat(now, state.in_flight, phase, state.total_requests)
             if master.reopen:
                 master.reopen = False
                 self.reopen_logs = True
@@ -661,13 +677,18 @@ class Server(SignalHearing):
         link, state = self._master, self.server_state
         if link is None:
             return
-        if sys.gettrace() is not None:
-            link.heartbeat.beat(link.heartbeat.read().at, state.in_flight, Phase.HELD, state.total_requests)
+        link.hear_interrupt(sig, frame)
+        last = link.heartbeat.read().at
+        held = debugging.is_held(frame, time.monotonic() - last)
+        if held or debugging.is_asking():
+            phase = Phase.HELD if held else Phase.ASKING
+            link.heartbeat.beat(last, state.in_flight, phase, state.total_requests)
             return
         # A turn that works through many requests is no hang: whoever has answered since the last tick still turns.
-        beat = max(link.heartbeat.read().at, state.outbox.last)
+        beat = max(last, state.outbox.last)
         link.heartbeat.beat(beat, state.in_flight, self._phase, state.total_requests)
-        os.write(link.report_fd, in_flight(list(state.connections), time.monotonic()))
+        if link.report_fd >= 0:
+            os.write(link.report_fd, in_flight(list(state.connections), time.monotonic()))
 
     def _say(self, message: Ready | Drained | Failed | Spent) -> bool:
         """Whether a master was there to be told."""

@@ -1,0 +1,202 @@
+"""Somebody at a debugger, or at `input()`, in a worker: a real terminal, and what is typed at it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from programs import Program, Start
+
+if sys.platform == "win32":
+    pytest.skip("there is no master without fork", allow_module_level=True)
+
+import fcntl
+import pty
+import termios
+
+ON_LINUX = pytest.mark.skipif(not Path("/proc/self/syscall").exists(), reason="only Linux tells who reads a terminal")
+
+APP = """
+import asyncio, pdb, signal
+VERSION = "one"
+
+def debug():
+    breakpoint()
+
+def mourn():
+    try:
+        1 / 0
+    except ZeroDivisionError as exc:
+        pdb.post_mortem(exc.__traceback__)
+
+def ask():
+    print("hello", input("name? "), flush=True)
+
+async def app(scope, receive, send):
+    global VERSION
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("shut down in order", flush=True)
+        return await send({"type": "lifespan.shutdown.complete"})
+    if scope["path"] == "/handler":
+        VERSION = signal.getsignal(signal.SIGINT).__module__
+    what = {"/debug": debug, "/mourn": mourn, "/ask": ask, "/thread": debug}.get(scope["path"])
+    if scope["path"] == "/thread":
+        await asyncio.to_thread(what)
+    elif what is not None:
+        what()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": VERSION.encode()})
+"""
+
+
+class AtTerminal(Program):
+    """The command with a terminal of its own, which has what everybody writes."""
+
+    def __init__(self, folder: Path, *arguments: str, **options: Any) -> None:
+        self.terminal, theirs = pty.openpty()
+        self.before = termios.tcgetattr(theirs)
+        try:
+            super().__init__(
+                folder,
+                *arguments,
+                **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+                env={"TERM": "dumb", "PYTHON_COLORS": "0"},
+                **options,
+            )
+        finally:
+            self._theirs = theirs  # open, so that the settings can be looked at when all others have left
+        self._open: list[Any] = [os.fdopen(self.terminal, "rb", 0)]
+        self._reader = self._open[0]
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        super()._read(pipe)
+        self.unmatched = [line.replace("\r", "") for line in self.unmatched]
+
+    def prompts(self, words: bytes) -> None:
+        """Wait for the beginning of a line."""
+        self.until(lambda: words in self._begun, words.decode())
+
+    def types(self, text: str) -> None:
+        os.write(self.terminal, text.encode())
+
+    def leaves(self) -> int:
+        """Its exit code; the terminal has no end as long as we hold it."""
+        code = self.process.wait(60)
+        os.write(self._theirs, b"the end\n")
+        self.wait_for("the end")
+        return code
+
+    def close(self) -> None:
+        super().close()
+        os.close(self._theirs)
+        self._reader.close()
+
+
+@pytest.fixture
+def start(start_command: Start, tmp_path: Path) -> Start:
+    (tmp_path / "app.py").write_text(APP)
+    return lambda *more: start_command("app:app", "--port", "0", "--no-use-colors", *more, kind=AtTerminal)
+
+
+def change(program: AtTerminal) -> None:
+    (program.folder / "app.py").write_text(APP.replace('"one"', '"two"'))
+
+
+@pytest.mark.parametrize(
+    ("path", "prompt", "answer"),
+    [
+        ("/debug", b"(Pdb) ", "c\n"),
+        ("/thread", b"(Pdb) ", "c\n"),
+        ("/mourn", b"(Pdb) ", "q\n"),
+        pytest.param("/ask", b"name? ", "you\n", marks=ON_LINUX),
+    ],
+)
+def test_a_change_waits_until_the_worker_is_let_go(start: Start, path: str, prompt: bytes, answer: str) -> None:
+    program = start("--reload")
+    program.wait_for("Application startup complete")
+    client = program.ask(path)
+    program.prompts(prompt)
+    change(program)
+    program.wait_for("is held by a debugger: the change waits until it is let go")
+    program.types(answer)
+    assert client.getresponse().read() == b"one"
+    program.wait_for("shut down in order")
+    program.wait_for("Application startup complete")
+    assert program.get() == "two"
+    program.types("\x03")
+    assert program.leaves() == 0
+    assert "Killing" not in program.text and program.text.count("shut down in order") == 2
+
+
+def test_an_interrupt_is_the_debuggers_first(start: Start) -> None:
+    program = start("--reload")
+    program.wait_for("Application startup complete")
+    client = program.ask("/debug")
+    program.prompts(b"(Pdb) ")
+    program.types("\x03")
+    program.wait_for("--KeyboardInterrupt--")
+    program.prompts(b"(Pdb) ")
+    program.types("p 6 * 7\n")
+    program.wait_for("^42")
+    program.types("c\n")
+    assert client.getresponse().read() == b"one"
+    for _ in range(10_000):  # pdb takes the signal when it continues, and a tick takes it back
+        if program.get("/handler") != "pdb":
+            break
+    program.types("\x03")
+    program.wait_for("shut down in order")
+    assert program.leaves() == 0
+
+
+@pytest.mark.parametrize("path", ["/debug", "/thread"])
+def test_a_second_interrupt_ends_everything_and_the_terminal_is_as_before(start: Start, path: str) -> None:
+    program = start("--reload")
+    program.wait_for("Application startup complete")
+    client = program.ask(path)
+    program.prompts(b"(Pdb) ")
+    program.types("\x03")
+    program.wait_for("Ctrl-C once more ends everything")
+    program.insist()
+    program.wait_for("stopping now")
+    assert program.leaves() == 0
+    client.close()
+    assert termios.tcgetattr(program.terminal)[:4] == program.before[:4]
+
+
+@pytest.mark.parametrize(("path", "prompt"), [("/debug", b"(Pdb) "), pytest.param("/ask", b"name? ", marks=ON_LINUX)])
+def test_a_term_ends_a_held_worker_at_its_deadline(start: Start, path: str, prompt: bytes) -> None:
+    program = start("--reload", "--timeout-graceful-shutdown", "3")
+    program.wait_for("Application startup complete")
+    client = program.ask(path)
+    program.prompts(prompt)
+    program.tell(signal.SIGTERM)
+    program.wait_for("Killing worker 0 .*: its time to leave is over")
+    assert program.leaves() == 5
+    client.close()
+    assert termios.tcgetattr(program.terminal)[:4] == program.before[:4]
+
+
+@pytest.mark.parametrize(
+    ("path", "prompt", "answer"),
+    [("/mourn", b"(Pdb) ", "q\n"), pytest.param("/ask", b"name? ", "you\n", marks=ON_LINUX)],
+)
+def test_with_workers_it_is_no_hang_either(start: Start, path: str, prompt: bytes, answer: str) -> None:
+    program = start("--workers", "2", "--timeout-worker-healthcheck", "1")
+    program.serves()
+    client = program.ask(path)
+    program.prompts(prompt)
+    program.wait_for("is held by a debugger: it is not judged")
+    program.types(answer)
+    assert client.getresponse().read() == b"one"
+    program.tell(signal.SIGTERM)
+    assert program.leaves() == 0
+    assert "killing" not in program.text
