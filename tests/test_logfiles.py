@@ -194,11 +194,19 @@ def test_it_survives_a_configuration_by_the_application(log: Path, tmp_path: Pat
 
 def test_the_access_log_is_batched_while_somebody_flushes(log: Path, held: Flusher) -> None:
     Config(app, access_log_file=log)
+    ask("/0")
+    assert log.read_text() == line("/0"), "nothing has come before: the first is written at once"
     ask("/1")
     ask("/2")
-    assert log.read_text() == ""
+    assert log.read_text() == line("/0")
     logfiles.flush()
-    assert log.read_text() == line("/1") + line("/2")
+    assert log.read_text() == line("/0") + line("/1") + line("/2")
+    ask("/3")
+    assert not log.read_text().endswith(line("/3")), "there were some between two flushes"
+    logfiles.flush()
+    logfiles.flush()
+    ask("/quiet")
+    assert log.read_text().endswith(line("/3") + line("/quiet"))
     ask("/3")
     logfiles.release(held)
     assert log.read_text().endswith(line("/3"))
@@ -214,9 +222,10 @@ def test_the_log_is_never_batched(log: Path, held: Flusher) -> None:
 
 def test_logging_shutdown_writes_what_is_pending(log: Path, held: Flusher) -> None:
     Config(app, access_log_file=log)
+    ask("/first")
     ask()
     logging.shutdown([lambda: ACCESS.handlers[0]])  # type: ignore[list-item]  # what a weak reference is
-    assert log.read_text() == line()
+    assert log.read_text() == line("/first") + line()
 
 
 def test_a_flusher_that_is_gone_flushes_no_more(log: Path) -> None:
@@ -226,10 +235,11 @@ def test_a_flusher_that_is_gone_flushes_no_more(log: Path) -> None:
     logfiles.hold(other)
     logfiles.release(other)
     Config(app, access_log_file=log)
+    ask("/first")
     ask()
-    assert log.read_text() == ""
+    assert log.read_text() == line("/first")
     logfiles.release(flusher)
-    assert log.read_text() == line()
+    assert log.read_text() == line("/first") + line()
 
 
 @pytest.fixture
@@ -317,6 +327,7 @@ from uvicorn.config import Config
 config = Config("x:y", access_log_file={str(log)!r})
 logfiles.hold(config)
 access = logging.getLogger("uvicorn.access")
+access.info("", "a", "GET", "/first", "1.1", 200)
 access.info("", "a", "GET", "/parent", "1.1", 200)
 child = os.fork()
 if not child:
@@ -328,7 +339,7 @@ os.waitpid(child, 0)
     code = code.replace('info("", ', """info('%s - "%s %s HTTP/%s" %d', """)
     done = python(code)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [one.split()[4] for one in log.read_text().splitlines()] == ["/child", "/parent"]
+    assert [one.split()[4] for one in log.read_text().splitlines()] == ["/first", "/child", "/parent"]
 
 
 # -- when writing fails ----------------------------------------------------------------------------------------
@@ -434,18 +445,19 @@ def test_nothing_to_reopen() -> None:
 # -- as a server uses it ---------------------------------------------------------------------------------------
 
 
-async def test_a_line_is_there_after_a_tick(serving: Any, connect: Any, log: Path, loop_factory: Any) -> None:
+async def test_a_line_is_there_with_the_answer_or_after_a_tick(
+    serving: Any, connect: Any, log: Path, loop_factory: Any
+) -> None:
     async with serving(app, log_config=LOGGING_CONFIG, access_log_file=log) as server:
-        async with connect(server) as client:
-            await client.get("/1")
-        assert log.read_text() == ""
-        await server._pulse.beat()
-        await server._pulse.beat()
-        assert "GET /1 HTTP" in log.read_text()
-        async with connect(server) as client:
-            await client.get("/2")
-        assert "GET /2 HTTP" not in log.read_text()
-    assert "GET /2 HTTP" in log.read_text()
+        for path in ("/1", "/2"):
+            async with connect(server) as client:
+                await client.get(path)
+                assert f"GET {path} HTTP" in log.read_text(), "nobody has asked since the last tick but one"
+                await client.get("/more")
+            await server._pulse.beat()
+            await server._pulse.beat()
+            assert "GET /more HTTP" in log.read_text()
+            await server._pulse.beat()
 
 
 async def test_the_master_asks_for_new_files(

@@ -6,8 +6,9 @@ several processes never mix: files are opened with O_APPEND (batches up to 64 Ki
 at a time, which a pipe takes whole.
 
 A handler writes every record at once until somebody promises to call `flush` ten times a second (`hold`); from then on
-the access log is batched. `release` ends that, so nothing is pending once a server has stopped. A process that is
-killed loses the access lines of its last tick.
+the access log is batched, but for the first line after a time between two flushes in which there was none: who asks now
+and then sees the line with the answer. `release` ends that, so nothing is pending once a server has stopped. A process
+that is killed loses the access lines of its last tick.
 
 Must not: know a request or a process, or raise into the code that logs. Fails by: `ConfigError` when a file cannot be
 opened at the start; later by one sentence on standard error for each time that writing begins to fail (the lines are
@@ -56,6 +57,7 @@ class LineHandler(logging.Handler):
         self._left = 0
         self._failing = False
         self._torn = False
+        self._quiet = True
         _handlers.add(self)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -82,11 +84,13 @@ class LineHandler(logging.Handler):
         if pending and len(pending) + len(line) > self.limit:
             self._write_pending()
         pending += line
-        if not (_held and self._batched) or len(pending) >= self.limit:
+        if not (_held and self._batched) or self._quiet or len(pending) >= self.limit:
+            self._quiet = False
             self._write_pending()
 
     def flush(self) -> None:
         """Write what is pending. Also called by `logging.shutdown`."""
+        self._quiet = not self._pending
         if self._pending:
             self.acquire()
             try:
@@ -97,6 +101,7 @@ class LineHandler(logging.Handler):
     def forget(self) -> None:
         """In a fork: what was pending is the parent's to write."""
         self._pending.clear()
+        self._quiet = True
 
     def _write_pending(self) -> None:
         # After a write that was cut short by an error, the next line must not be glued to the torn one.

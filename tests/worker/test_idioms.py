@@ -155,6 +155,19 @@ def test_run_cannot_use_a_loop_object(caplog: Any) -> None:
         loop.close()
 
 
+async def test_a_notebook_is_shown_what_to_await() -> None:
+    """A loop runs there; and no coroutine is left that was never awaited."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        """Never called."""
+
+    shown = r"await uvicorn\.Server\(uvicorn\.Config\(app\)\)\.serve\(\)"
+    with pytest.raises(RuntimeError, match=shown):
+        uvicorn.run(app, port=0, log_config=None)
+    with pytest.raises(RuntimeError, match=shown):
+        Server(Config(app, port=0, log_config=None)).run()
+
+
 async def test_ports_are_found_in_servers_after_port_0() -> None:
     server = Server(make_config())
     async with in_task(server, server.serve):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -67,6 +68,16 @@ def zuvloop_loop_factory(use_subprocess: bool = False) -> LoopFactory:
         ) from None
     factory: LoopFactory = zuvloop.new_event_loop
     return factory
+
+
+def refuse_nested() -> None:
+    """Raises RuntimeError in a loop that runs (unless nest_asyncio is there, which makes it possible)."""
+    running = "asyncio" in sys.modules and asyncio._get_running_loop() is not None
+    if running and not hasattr(asyncio, "_nest_patched"):
+        raise RuntimeError(
+            "An event loop is running here, as in a notebook, so the server cannot start one of its own."
+            " Serve in that loop: await uvicorn.Server(uvicorn.Config(app)).serve()"
+        )
 
 
 def run_in_loop(

@@ -35,7 +35,7 @@ from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import IDLE_GRACE, timetable
 from uvicorn.worker.hanging import in_flight
 from uvicorn.worker.http.defaults import http_date
-from uvicorn.worker.loops import is_uvloop, run_in_loop
+from uvicorn.worker.loops import is_uvloop, refuse_nested, run_in_loop
 from uvicorn.worker.outbox import Outbox
 from uvicorn.worker.pulse import INTERVAL, Pulse
 from uvicorn.worker.signals import SignalHearing
@@ -144,8 +144,9 @@ class Server(SignalHearing):
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve in a new event loop until asked to stop. `sockets` listen already, or are bound.
 
-        Leaves by SystemExit(3) when it cannot start.
+        Leaves by SystemExit(3) when it cannot start. Raises RuntimeError in a loop that runs: `serve` is for that.
         """
+        refuse_nested()
         try:
             with self.config.raising():
                 factory = self.config.get_loop_factory()
