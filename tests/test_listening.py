@@ -193,6 +193,24 @@ def test_a_reloader_listens_at_once(start_command: Start, gate: Gate, port: int)
     assert program.end(signal.SIGTERM) == 0
 
 
+@pytest.mark.parametrize("where", ["import", "startup"])
+def test_a_stop_while_a_worker_starts_leaves_no_queue_where_nobody_accepts(
+    where: str, start_command: Start, gate: Gate, port: int
+) -> None:
+    gate.open()
+    program = begin(start_command, gate, "--port", str(port), "--supervise", where=where)
+    program.serves(1)
+    gate.path.unlink()
+    again = Gate(gate.path)
+    program.tell(signal.SIGHUP)
+    program.wait_for("waiting at the gate")
+    program.tell(signal.SIGTERM)
+    program.expect("Application shutdown complete")  # of the one that served: it has closed its listener long ago
+    assert refuses(("127.0.0.1", port)), "who comes now would wait at a worker that never accepts"
+    again.open()
+    assert program.end() == 0
+
+
 def test_a_worker_that_comes_later_accepts(start_command: Start, gate: Gate, port: int) -> None:
     """Forked behind the word that everybody may listen."""
     program = start_command("gated:app", "--port", str(port), "--supervise")

@@ -86,6 +86,8 @@ class Effects:
         self._table = table
         self.leave_at: float | None = None
         self._asked_to_listen = self.listening = False
+        self._listeners_open = True
+        self._release_by = 0.0
         self._announced = False
         self._told_cause = ""
         self._out: list[Action] = []
@@ -168,12 +170,18 @@ class Effects:
         for record in wording.records(text):
             self._log(Level.ERROR, record)
         self._notify(Status.STOPPING)
-        self._out.append(do.CloseListeners())
+        self.close_listeners()
+
+    def close_listeners(self) -> None:
+        if self._listeners_open:
+            self._listeners_open = False
+            self._out.append(do.CloseListeners())
 
     # -- starting --------------------------------------------------------------------------------------------
 
     def _welcome(self, w: WorkerHandle, now: float) -> None:
         w.ready_at = w.beat = now
+        w.accepts = True
         w.slow_at = None
         w.deadline = self.limits.hang_deadline(now)
         w.spent_at = self.limits.retire_at(now, w.serial)

@@ -18,6 +18,8 @@ KILL_GRACE = 2.0
 """Between the drain deadline, which the worker keeps itself, and the master's SIGKILL."""
 NOW_SECONDS = 1.0
 """What "stop now" leaves a worker before SIGKILL."""
+RELEASE_SECONDS = 1.0
+"""What a full stop waits for workers that hold a listener and do not accept, while the others go on serving."""
 GIVE_UP_SECONDS = 0.5
 """What booting siblings get once it is clear that the application cannot start, and what a worker gets to
 leave after it said that it failed."""

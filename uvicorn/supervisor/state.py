@@ -19,7 +19,15 @@ from uvicorn.supervisor import wording
 from uvicorn.supervisor.actions import Action, Level, Mode, Status
 from uvicorn.supervisor.effects import Effects, Service
 from uvicorn.supervisor.events import Event, Signal
-from uvicorn.supervisor.policy import DUMP_SECONDS, LATE_SECONDS, MEASURE_SECONDS, STATUS_SECONDS, Code, Limits
+from uvicorn.supervisor.policy import (
+    DUMP_SECONDS,
+    LATE_SECONDS,
+    MEASURE_SECONDS,
+    RELEASE_SECONDS,
+    STATUS_SECONDS,
+    Code,
+    Limits,
+)
 from uvicorn.supervisor.table import TABLE, Input, State, Table, WorkerHandle
 from uvicorn.supervisor.watchdog import Watchdog
 
@@ -68,6 +76,8 @@ class Supervisor(Effects):
         times = [at for w in self.workers.values() for at in w.wake_times()]
         if self.watchdog.due is not None:
             times.append(self.watchdog.due)
+        if self.service is Service.STOPPING and self._listeners_open:
+            times.append(self._release_by)
         if self.service is Service.RUNNING:
             times += [at for at in (self._measure_at, self.leave_at) if at is not None]
             if self.verdict is not None:
@@ -129,6 +139,8 @@ class Supervisor(Effects):
             case ev.WorkerExited(_, code, signal, requests):
                 w.exit_code, w.exit_signal = code, signal
                 self.requests_before += max(requests, w.requests)
+            case ev.WorkerDrained():
+                w.released = True
             case ev.WorkerSpent(_, cause, fault):
                 self.spend(w, cause, now, fault)
                 return
@@ -201,13 +213,12 @@ class Supervisor(Effects):
         self.service = Service.STOPPING
         self.stop_mode = mode
         self.stop_deadline = now + self.limits.drain
-        self._out.append(do.CloseListeners())
+        self._release_by = now + RELEASE_SECONDS
 
     def _stop_now(self, signal: Signal) -> None:
-        if self.service is Service.RUNNING:
-            if self.leave_at is None:
-                self._notify(Status.STOPPING)
-            self._out.append(do.CloseListeners())
+        if self.service is Service.RUNNING and self.leave_at is None:
+            self._notify(Status.STOPPING)
+        self.close_listeners()
         self.service = Service.NOW
         self._log(Level.WARNING, f"Received {signal.value}: stopping now.")
 
@@ -329,6 +340,15 @@ class Supervisor(Effects):
             self._notify(Status.READY)
 
     def _send_home(self, now: float) -> None:
+        """At a stop those that hold a listener and do not accept come first, and the others go on serving meanwhile:
+        else clients would wait where nobody accepts, and be reset in the end."""
+        if self.service is Service.STOPPING and self._listeners_open:
+            if now < self._release_by and any(w.state is State.READY for w in self.workers.values()):
+                for w in [w for w in self.workers.values() if w.state is State.BOOTING and not w.cause]:
+                    self.feed(w, Input.STOP, now)
+                if any(w.holds_queue for w in self.workers.values()):
+                    return
+            self.close_listeners()
         for w in list(self.workers.values()):
             if self.service is Service.NOW:
                 if not w.hurried and w.state is not State.KILLED:

@@ -113,6 +113,7 @@ class WorkerHandle:
 
     `deadline` belongs to the state (see the table); `slow_at` and `report_at` are for the log only, `spent_at` is the
     end of its lifetime. `spent` is why it is to be replaced, once it is `marked` for that; `broken`: for a fault.
+    `accepts`: it has been READY; `released`: it has said that its copies of the listeners are closed.
     """
 
     serial: int
@@ -140,6 +141,8 @@ class WorkerHandle:
     kill_reason: str = ""
     drain_mode: Mode = Mode.RETIRE
     drain_deadline: float = 0.0
+    accepts: bool = False
+    released: bool = False
     hurried: bool = False
 
     @property
@@ -149,6 +152,11 @@ class WorkerHandle:
     @property
     def active(self) -> bool:
         return self.state in ACTIVE
+
+    @property
+    def holds_queue(self) -> bool:
+        """Whether clients may wait at its copy of a listener for nobody: it has not served yet, or does not turn."""
+        return not self.released and (not self.accepts or self.state in (State.HUNG, State.KILLED))
 
     @property
     def left_politely(self) -> bool:

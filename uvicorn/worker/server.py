@@ -90,6 +90,8 @@ class Server(SignalHearing):
         self.lifespan: Any = None
         self.drain_as: tuple[DrainMode, float] | None = None
         """How it stops, and in how many seconds, where no master says; None: as what asked it to stop wants."""
+        self._passed: list[socket.socket] = []
+        self._released = False
         self._known: Collection[Listener] = ()
         """What is known of `serve`'s sockets: which of them the next process is given as well, and their backlog."""
         self._taken: WorkerLink | None = None
@@ -200,6 +202,7 @@ class Server(SignalHearing):
         """Load and start. False when it does not accept, because a stop was wanted meanwhile."""
         self.started, self.failure = False, None
         self._interrupts = Interrupts()
+        self._passed, self._released = list(sockets or ()), False
         try:
             if not self.config.loaded:
                 with self.config.raising():
@@ -253,6 +256,9 @@ class Server(SignalHearing):
         if self.lifespan.should_exit:
             failure = getattr(self.lifespan, "failure", None)  # a lifespan class of somebody's may have none
             self._give_up(failure or StartupError("Application startup failed. Exiting."), logged=failure is not None)
+        if self._released:  # while the loop stood still
+            await self._shut_down_lifespan(time.monotonic() + self.config.drain_seconds)
+            return
         try:
             passed = [self._listener_of(sock) for sock in sockets or ()]
             listeners = passed or self.config.bind()
@@ -280,6 +286,7 @@ class Server(SignalHearing):
                 if link is not None and (not link.poll() or link.drain is not None):
                     self.should_exit = True
                 if self.should_exit:
+                    self._release()
                     startup.cancel()
                     while not startup.done() and time.monotonic() < self.leave_by():
                         await asyncio.wait({startup}, timeout=INTERVAL)
@@ -291,9 +298,20 @@ class Server(SignalHearing):
         startup.result()
         return True
 
+    def _release(self) -> None:
+        """A worker that is told to leave while it starts closes its copies of the listeners at once: clients would wait
+        at them for nobody."""
+        if self._supervised and self._passed:
+            for sock in self._passed:
+                sock.close()
+            self._passed = []
+            self._released = True
+            self._say(Drained())
+
     async def _accept(self, listeners: list[Listener]) -> None:
         """Listen and accept. A worker says Ready, and its master listens when the first one has: before that a socket
         looks to the loop as if everybody had hung up."""
+        self._passed = []  # from here on they are the acceptors'
         acceptors = self._acceptors(listeners)
         self.servers = []
         link = self._master
