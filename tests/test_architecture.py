@@ -53,7 +53,15 @@ TOOLS = tuple(
 )
 CONFIG = ("uvicorn.config",)
 EMBEDDING = ("uvicorn.reloading", "uvicorn._subprocess")
-TOP = ("uvicorn.main", "uvicorn.__main__", "uvicorn.cli", "uvicorn.apart", "uvicorn.embedding", "uvicorn.spawned")
+TOP = (
+    "uvicorn.main",
+    "uvicorn.__main__",
+    "uvicorn.cli",
+    "uvicorn.apart",
+    "uvicorn.embedding",
+    "uvicorn.portable",
+    "uvicorn.spawned",
+)
 DOORS = (
     "uvicorn.server",
     "uvicorn._ansi",

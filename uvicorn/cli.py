@@ -25,7 +25,7 @@ from uvicorn.config import INTERFACES, LIFESPAN, Config, options
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.leaving import last_word, leave_if_held_up
 from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG
-from uvicorn.main import serve
+from uvicorn.main import reload_without_fork, serve
 from uvicorn.options import Declared
 
 _log = logging.getLogger("uvicorn.error")
@@ -353,7 +353,7 @@ def _command(
             return
         else:
             with last_word(for_good=_is_the_program()):
-                code = serve(settings.config, settings.reread)
+                code = _serve(settings)
     except ConfigError as exc:
         raise click.UsageError(_where_set(str(exc), sources), ctx) from None
     leave_if_held_up(code)
@@ -367,6 +367,11 @@ def _is_the_program() -> bool:
     return (
         spec.name == "uvicorn.__main__" if spec is not None else Path(getattr(main, "__file__", "")).stem == "uvicorn"
     )
+
+
+def _serve(settings: Settings) -> int:
+    code = reload_without_fork(settings.config, settings.values)
+    return serve(settings.config, settings.reread) if code is None else code
 
 
 def _where_set(sentence: str, sources: Mapping[str, str]) -> str:

@@ -139,8 +139,8 @@ def serve_under_master(
 
 
 def _require_a_place_for_a_master() -> None:
-    if sys.platform == "win32":
-        raise ConfigError("Workers, --reload and --supervise need fork, which Windows lacks: use one process.")
+    if not hasattr(os, "fork"):
+        raise ConfigError("Workers and --supervise need fork, which Windows lacks: use one process.")
     if threading.current_thread() is not threading.main_thread():
         raise ConfigError(
             "Workers, --reload and --supervise need the main thread, where signals arrive: use one process."
@@ -261,7 +261,23 @@ def run(
         sys.exit(code)
 
 
+def reload_without_fork(config: Config, settings: dict[str, Any]) -> int | None:
+    """Serve with `--reload` where there is no fork; the exit code. None where it is not wanted, or there is."""
+    if not config.should_reload:
+        return None
+    from uvicorn import portable
+
+    if not portable.is_needed():
+        return None
+    watch = _watch(config)
+    assert watch is not None
+    return portable.run(config, settings, watch)
+
+
 def _run_master(config: Config, settings: dict[str, Any]) -> int:
+    code = reload_without_fork(config, settings)
+    if code is not None:
+        return code
     _require_a_place_for_a_master()
     warn_of_replaced_methods(config)
     if isinstance(config.app, str):

@@ -120,7 +120,7 @@ class BaseReload:
         if hasattr(server, "drain_as"):  # it is a `Server`, which goes to the new process as it is here
             server.drain_as = (DrainMode.CUT, min(server.config.drain_seconds, LEAVE_SECONDS))
         self.process = _subprocess.get_subprocess(self.config, self.target, self.sockets)
-        with _interrupts_held():
+        with interrupts_held():
             self.process.start()
 
     def _stop(self) -> None:
@@ -137,7 +137,7 @@ def _display_path(path: Path) -> str:
 
 
 @contextmanager
-def _interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """A process that is started inside is born with SIGINT blocked: its interpreter would end with a traceback."""
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -108,10 +108,16 @@ class Acceptor:
     async def start(self, backlog: int) -> None:
         """Begin to accept. The socket listens already, with this backlog: uvloop's server sets it once more."""
         self._backlog = backlog
-        if self._by_loop:
-            self._server = await self._loop.create_server(self._watched_factory, sock=self._sock.dup(), backlog=backlog)
-        else:
-            self._read()
+        if not self._by_loop:
+            try:
+                self._read()
+                return
+            except NotImplementedError:  # asyncio's loop on Windows: it has its server and no readers
+                self._reading, self._by_loop = False, True
+        tls: dict[str, Any] = {} if self._tls is None else {"ssl": self._tls, **_farewell(self._loop)}
+        self._server = await self._loop.create_server(
+            self._watched_factory, sock=self._sock.dup(), backlog=backlog, **tls
+        )
 
     def _watched_factory(self) -> asyncio.Protocol:
         """uvloop's server accepts one connection in a turn: a hold that is put into the next comes soon enough."""

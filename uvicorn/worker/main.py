@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -118,7 +117,7 @@ def reopen_on_usr1(server: Server) -> None:
     def reopen(sig: int, frame: FrameType | None) -> None:
         server.reopen_logs = True
 
-    if sys.platform != "win32":
+    if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, reopen)
 
 
@@ -126,7 +125,7 @@ def reopen_on_usr1(server: Server) -> None:
 def reopening(server: Server) -> Iterator[None]:
     """`reopen_on_usr1` while inside, in a program that has not taken the signal for itself."""
     mine = (
-        sys.platform != "win32"
+        hasattr(signal, "SIGUSR1")
         and threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
     )
@@ -171,7 +170,7 @@ def _handle_more_signals(server: Server, alone: bool) -> None:
     link = channel.current
     if link is not None and link.report_signal:
         signal.signal(link.report_signal, server.report_in_flight)
-    if sys.platform != "win32":
+    if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGQUIT, stop_now)
         if alone:
             terminal = server._terminal = Terminal.take()
