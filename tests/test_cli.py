@@ -237,3 +237,20 @@ def test_an_application_object_under_a_master(folder: Path, start_python: Start)
     serves(program)
     assert "starts new workers with the same code" in program.text
     assert program.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2"), ("--reload",)], ids=["alone", "workers", "reload"])
+def test_a_module_may_run_a_loop_of_its_own_while_it_is_imported(
+    run: Start, folder: Path, arguments: tuple[str, ...]
+) -> None:
+    source = "import asyncio\nasync def value(): return b'made'\nmade = asyncio.run(value())\n"
+    (folder / "runs.py").write_text(
+        source
+        + """
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": made})
+"""
+    )
+    server = run("runs:app", "--port", "0", "--lifespan", "off", *arguments)
+    assert server.get() == "made"

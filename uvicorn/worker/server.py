@@ -16,7 +16,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import cached_property, partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -149,6 +149,8 @@ class Server(SignalHearing):
         Leaves by SystemExit(3) when it cannot start. Raises RuntimeError in a loop that runs: `serve` is for that.
         """
         refuse_nested()
+        with nullcontext() if self._installs_its_own else self.capture_signals():
+            self._load(sockets)  # in no loop yet: a module may call asyncio.run()
         try:
             with self.config.raising():
                 factory = self.config.get_loop_factory()
@@ -198,10 +200,8 @@ class Server(SignalHearing):
         if await self._begin(sockets):
             await self._go_on(sockets)
 
-    async def _begin(self, sockets: list[socket.socket] | None) -> bool:
-        """Load and start. False when it does not accept, because a stop was wanted meanwhile."""
-        self.started, self.failure = False, None
-        self._interrupts = Interrupts()
+    def _load(self, sockets: list[socket.socket] | None) -> None:
+        self.failure = None
         self._passed, self._released = list(sockets or ()), False
         try:
             if not self.config.loaded:
@@ -209,6 +209,12 @@ class Server(SignalHearing):
                     self.config.load()
         except StartupError as exc:
             self._give_up(exc)
+
+    async def _begin(self, sockets: list[socket.socket] | None) -> bool:
+        """Load and start. False when it does not accept, because a stop was wanted meanwhile."""
+        self.started, self.failure = False, None
+        self._interrupts = Interrupts()
+        self._load(sockets)
         in_vain = self.config.for_a_master
         if in_vain and self._master is None:
             _log.warning("%s: no effect without a master. %s", ", ".join(in_vain), self.instead_of_a_master)
