@@ -31,6 +31,8 @@ from typing import Any
 from uvicorn import _subprocess
 from uvicorn.channel import DrainMode
 from uvicorn.config import Config, logger
+from uvicorn.errors import StartupError
+from uvicorn.sockets import Listener, listens
 from uvicorn.ttysettings import TTYSettings
 from uvicorn.watcher.files import Snapshot, counts, files, times
 from uvicorn.watcher.main import Watch, changed_since, changes, compare, forget_compiled, shown
@@ -95,9 +97,20 @@ class BaseReload:
 
     def startup(self) -> None:
         logger.info("Started reloader process [%d] using %s", self.pid, self.reloader_name)
+        self._listen()
         if threading.current_thread() is threading.main_thread():
             self._before = {n: signal.signal(n, self.signal_handler) for n in (signal.SIGINT, signal.SIGTERM)}
         self._start()
+
+    def _listen(self) -> None:
+        """At once, as `--reload` does: whoever asks while the application starts, waits. Leaves by SystemExit(3)."""
+        try:
+            for sock in self.sockets:
+                if not listens(sock):
+                    Listener(sock, backlog=self.config.backlog).listen()
+        except StartupError as exc:
+            logger.error("%s", exc)
+            raise SystemExit(int(exc.exit_code)) from exc
 
     def restart(self) -> None:
         self.is_restarting = True
