@@ -61,6 +61,7 @@ TOP = (
     "uvicorn.embedding",
     "uvicorn.portable",
     "uvicorn.spawned",
+    "uvicorn.versions",
 )
 DOORS = (
     "uvicorn.server",

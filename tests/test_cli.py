@@ -195,6 +195,7 @@ def test_the_lines_that_tools_wait_for(run: Start) -> None:
     pid = command.process.pid
     assert command.end(signal.SIGTERM) == 0
     lines = [
+        f"uvicorn {uvicorn.__version__} with ",
         f"Started server process [{pid}]",
         "Waiting for application startup.",
         "Application startup complete.",
@@ -205,6 +206,38 @@ def test_the_lines_that_tools_wait_for(run: Start) -> None:
     ]
     places = [command.text.index(line) for line in lines]
     assert places == sorted(places)
+
+
+INTRODUCED = rf"uvicorn {re.escape(uvicorn.__version__)} with \w+ \S+, loop asyncio, HTTP h11, WebSockets none$"
+PARTS = ("--loop", "asyncio", "--http", "h11", "--ws", "none")
+
+
+def test_the_master_says_once_what_serves_and_when_all_do(run: Start) -> None:
+    command = run("good:app", "--port", "0", "--workers", "3", *PARTS)
+    command.wait_for(INTRODUCED)
+    command.wait_for("Uvicorn running on")
+    command.wait_for("ready: 3 workers$")
+    assert command.text.count("Started server process") == 3
+    command.tell(signal.SIGHUP)
+    command.wait_for("reloaded: 3 workers")
+    assert command.end(signal.SIGTERM) == 0
+    assert len(re.findall(INTRODUCED, command.text, re.MULTILINE)) == command.text.count("ready: ") == 1
+
+
+def test_what_serves_is_said_by_run_and_under_reload_and_by_no_embedded_server(
+    folder: Path, start_python: Start
+) -> None:
+    for how in ("uvicorn.run('good:app', reload=True, **given)", "uvicorn.run('good:app', **given)"):
+        given = "given = dict(port=0, loop='asyncio', http='h11', ws='none')"
+        program = start_python("-c", f"import uvicorn; {given}; {how}")
+        program.wait_for(INTRODUCED)
+        serves(program)
+        program.end(signal.SIGTERM)
+        assert program.text.count(" with ") == 1
+    program = start_python("-c", "import uvicorn; uvicorn.Server(uvicorn.Config('good:app', port=0)).run()")
+    serves(program)
+    program.end(signal.SIGTERM)
+    assert " with " not in program.text
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

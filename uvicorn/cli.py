@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-import uvicorn
-from uvicorn import configfile, foreign
+from uvicorn import configfile, foreign, versions
 from uvicorn.config import INTERFACES, LIFESPAN, Config, options
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.leaving import last_word, leave_if_held_up
@@ -155,8 +154,7 @@ def _parameter(declared: Declared) -> click.Option:
 def print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     """The callback of `--version`."""
     if value and not ctx.resilient_parsing:
-        python = f"{platform.python_implementation()} {platform.python_version()}"
-        click.echo(f"Running uvicorn {uvicorn.__version__} with {python} on {platform.system()}")
+        click.echo(f"Running {versions.interpreter()} on {platform.system()}")
         ctx.exit()
 
 

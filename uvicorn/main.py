@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from uvicorn import config as config_module
-from uvicorn import naming, pidfile, sockets, tls
+from uvicorn import naming, pidfile, sockets, tls, versions
 from uvicorn._later import imported_when_asked
 from uvicorn._types import ASGIApplication, SSLContextFactory
 from uvicorn.config import (
@@ -96,12 +96,21 @@ def serve(
             sockets.listen_all(listeners)
         if needs_master:
             return serve_under_master(config, listeners, run_worker or work, reread, kernel)
+        introduce(config)
         return work(config, listeners)
     except StartupError as exc:
         logger.error("%s", describe_failure(exc))
         return int(exc.exit_code)
     finally:
         sockets.close_all(listeners)
+
+
+def introduce(config: Config) -> None:
+    """Load our own parts and say once, as the first line of a service, what serves. A server that a program embeds does
+    not. Raises StartupError."""
+    with config.raising():
+        config.load_components()
+        logger.info("%s", versions.parts(config))
 
 
 def work(config: Config, listeners: list[sockets.Listener]) -> int:
@@ -130,7 +139,7 @@ def serve_under_master(
         return fresh
 
     try:
-        config.load_components()
+        introduce(config)
     except StartupError as exc:
         logger.error("%s", describe_failure(exc))
         return int(exc.exit_code)
@@ -324,6 +333,7 @@ def _serve_here(config: Config) -> int:
     server = Server(config)
     server.reraise_signals = False
     try:
+        introduce(config)
         with worker_main.reopening(server):
             if config.pid is None:
                 server.run()

@@ -143,6 +143,7 @@ def test_a_life(listener: sockets.Listener, error_log: pytest.LogCaptureFixture)
     assert lines == [
         "Started parent process [500]",
         f"Uvicorn running on {url} (Press CTRL+C to quit)",
+        "ready: 1 worker",
         "Received SIGTERM: stopping within 25 s.",
         "Stopping parent process [500]",
     ]

@@ -2,7 +2,7 @@
 about it.
 
     workers 4 · limits drain 25 hang 30 boot 0 watchdog 0 · code fixed      the settings (before `start`)
-    status told                STATUS lines are to be looked at from here on
+    status told · ready told   STATUS lines, or the one that says that all serve, are to be looked at from here on
     listening told             `listen` is to be looked at, and answered by hand
     development                the machine is the one for `--reload`; serial 0 is its watcher
     at 1.5                     the time from here on; a wake-up that was due before it must have been taken
@@ -15,7 +15,7 @@ about it.
     settings both 3 drain 5
     changed a.py b.py
     listening · cannot listen text
-    → …                        exactly what is done, in this order (debug lines are left out, and STATUS mostly)
+    → …                        exactly what is done, in this order (debug lines are left out, and these two mostly)
     wake 31.5 · wake never     what `deadline()` says now
 """
 
@@ -34,6 +34,7 @@ from uvicorn.supervisor.policy import Limits
 from uvicorn.supervisor.state import Supervisor
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
+STATUS, READY = "notify status", "log INFO: ready: "
 Render = Callable[[do.Action], str]
 
 
@@ -112,7 +113,7 @@ class Play:
         self.machine: Machine | None = None
         self.development = False
         self.actual: Iterator[str] = iter(())
-        self.hidden: tuple[str, ...] = ("log DEBUG", "notify status")
+        self.hidden = {"log DEBUG", STATUS, READY}
         self.listens = True
 
     def line(self, line: str) -> None:
@@ -132,7 +133,9 @@ class Play:
             case ["development"]:
                 self.development = True
             case ["status", "told"]:
-                self.hidden = ("log DEBUG",)
+                self.hidden.remove(STATUS)
+            case ["ready", "told"]:
+                self.hidden.remove(READY)
             case ["listening", "told"]:
                 self.listens = False
             case ["code", "fixed"]:
@@ -170,7 +173,7 @@ class Play:
             actions = [action for action in actions if not isinstance(action, do.Listen)]
             actions += self.machine.handle(ev.Listened(), self.now)
         shown = map(self.render, actions)
-        self.actual = iter([s for s in shown if not s.startswith(self.hidden)])
+        self.actual = iter([s for s in shown if not s.startswith(tuple(self.hidden))])
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)

@@ -51,7 +51,7 @@ class Supervisor(Effects):
         self._measure_at: float | None = None
         self._interrupts = Interrupts()
         self.watchdog = Watchdog(limits.watchdog)
-        self._told_of_small_limit = False
+        self._told_of_small_limit = self._told_ready = False
         self._last_standing = ""
         self._status_at = 0.0
 
@@ -315,6 +315,15 @@ class Supervisor(Effects):
         if not self._announced and self.listening and self.served.issuperset(range(self.target)):
             self._announced = True
             self._notify(Status.READY)
+        if not self._told_ready:
+            self._tell_ready()
+
+    def _tell_ready(self) -> None:
+        """For a person, once: a service manager hears it already when each place has served."""
+        ready = {w.slot for w in self.workers.values() if w.state is State.READY}
+        if ready.issuperset(range(self.target)):
+            self._told_ready = True
+            self._log(Level.INFO, wording.all_ready(self.target))
 
     def _retire(self, now: float) -> None:
         for w in self.epoch.superfluous(self.active(), self.target):

@@ -80,6 +80,10 @@ def serving(ready: int, target: int, generation: int, reload: str) -> str:
     return f"{text}, {reload}" if reload else text
 
 
+def all_ready(target: int) -> str:
+    return f"ready: {workers(target)}"
+
+
 def figures(in_flight: int, served: int) -> str:
     """To be appended; nothing as long as there is nothing to tell."""
     return f", {requests(in_flight)} in flight, {served} served" if in_flight or served else ""

@@ -69,6 +69,8 @@ class Connection(FamiliarConnection, Heeding, Carrier):
     """Serves the requests of one connection, one after the other. Subclasses name a codec."""
 
     codec_class: ClassVar[type[Any]]
+    library: ClassVar[str] = ""
+    """The package that its codec is made of, as a log names it."""
     never_called = frozenset(
         (
             *(

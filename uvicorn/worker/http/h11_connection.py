@@ -12,4 +12,5 @@ class H11Protocol(Connection):
 
     __slots__ = ()
     codec_class = H11Codec
+    library = "h11"
     door = "uvicorn.protocols.http.h11_impl"

@@ -11,4 +11,5 @@ class HttpToolsProtocol(Connection):
 
     __slots__ = ()
     codec_class = HttptoolsCodec
+    library = "httptools"
     door = "uvicorn.protocols.http.httptools_impl"

@@ -71,6 +71,8 @@ class Session(FamiliarSession, Carrier):
     """Serves one WebSocket. Subclasses name the codec."""
 
     codec_class: ClassVar[type[Any]]
+    library: ClassVar[str] = ""
+    """The package that its codec is made of, as a log names it."""
     never_called = frozenset(
         (
             *(

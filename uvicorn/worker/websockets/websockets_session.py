@@ -9,3 +9,4 @@ from uvicorn.worker.websockets.session import Session
 class WebSocketsSansIOProtocol(Session):
     __slots__ = ()
     codec_class = codec_websockets.Codec
+    library = "websockets"

@@ -9,3 +9,4 @@ from uvicorn.worker.websockets.session import Session
 class WSProtocol(Session):
     __slots__ = ()
     codec_class = codec_wsproto.Codec
+    library = "wsproto"
