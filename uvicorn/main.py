@@ -278,6 +278,11 @@ def reload_without_fork(config: Config, settings: dict[str, Any]) -> int | None:
 
     if not portable.is_needed():
         return None
+    try:
+        introduce(config)
+    except StartupError as exc:
+        logger.error("%s", describe_failure(exc))
+        return int(exc.exit_code)
     watch = _watch(config)
     assert watch is not None
     return portable.run(config, settings, watch)
