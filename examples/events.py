@@ -27,26 +27,49 @@ OPEN: set[int] = set()
 PAGE = b"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
 <title>Events</title>
 <style>
-  body { font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 2rem auto; padding: 0 1rem }
-  #time { font-size: 3rem; margin: 0; font-variant-numeric: tabular-nums }
+  :root { color-scheme: light dark; --back: #eef5f3; --card: #fff; --text: #10231f; --soft: #5b706b; --line: #d3e2de;
+    --accent: #0f8a72; --bad: #b95c00 }
+  @media (prefers-color-scheme: dark) { :root { --back: #0e1614; --card: #17211f; --text: #e4efec; --soft: #93a8a2;
+    --line: #2a3a36; --accent: #3fd0b0; --bad: #ffa94d } }
+  body { display: grid; place-content: center; justify-items: center; gap: 1.5rem; box-sizing: border-box;
+    min-height: 100vh; min-height: 100dvh; margin: 0; padding: 1rem; background: var(--back); color: var(--text);
+    font: 1rem/1.5 system-ui, sans-serif }
+  h1, p { margin: 0 } h1 { font-size: 1.3rem }
+  #time { display: grid; place-content: center; box-sizing: border-box; width: min(20rem, 80vw); aspect-ratio: 1;
+    border: .8rem solid transparent; border-radius: 50%; font-size: clamp(2.5rem, 14vw, 3.8rem); font-weight: 300;
+    font-variant-numeric: tabular-nums; background: linear-gradient(var(--card), var(--card)) padding-box,
+    conic-gradient(var(--accent) calc(var(--second, 0) * 6deg), var(--line) 0) border-box }
+  #facts { display: flex; flex-wrap: wrap; justify-content: center; gap: .6rem }
+  #facts span { padding: .3rem .9rem; border: 1px solid var(--line); border-radius: 2rem; background: var(--card) }
+  #state { color: var(--bad) } #state.good { color: var(--accent) }
+  #state::before { content: ""; display: inline-block; width: .6em; height: .6em; margin-right: .4em;
+    border-radius: 50%; background: currentColor }
+  #hint { color: var(--soft); text-align: center; text-wrap: balance }
 </style>
 <h1>Events</h1>
 <p id="time" role="timer" aria-label="time of the server">--:--:--</p>
-<p>Event <span id="number">0</span>, open tabs: <span id="tabs">0</span></p>
+<p id="facts"><span>event <b id="number">0</b></span> <span>open tabs: <b id="tabs">0</b></span></p>
 <p id="state" role="status">connecting</p>
+<p id="hint">Each second comes from the server. Open this page in a second tab.</p>
 <script>
   const show = (id, text) => { document.getElementById(id).textContent = text };
+  const state = (text) => {
+    show("state", text);
+    document.getElementById("state").className = text == "connected" ? "good" : "";
+  };
   const source = new EventSource("/events");
-  source.onopen = () => show("state", "connected");
-  source.onerror = () => show("state", "connecting again");
+  source.onopen = () => state("connected");
+  source.onerror = () => state("connecting again");
   source.addEventListener("tick", (event) => {
     const tick = JSON.parse(event.data);
     show("number", event.lastEventId);
     show("time", tick.time);
     show("tabs", tick.tabs);
+    document.getElementById("time").style.setProperty("--second", tick.time.slice(-2));
   });
 </script>
 """

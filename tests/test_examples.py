@@ -194,6 +194,9 @@ def test_chat(serve: Serve) -> None:
         two.send(json.dumps({"name": "two", "text": "hello"}))
         for member in (one, two):
             assert json.loads(member.recv(timeout=PATIENCE)) == {"name": "two", "text": "hello"}
+        one.send(json.dumps({"id": "m1", "name": "o" * 30, "text": "again", "else": 1}))
+        for member in (one, two):  # a page that has lost its connection knows by the id what it need not say again
+            assert json.loads(member.recv(timeout=PATIENCE)) == {"id": "m1", "name": "o" * 20, "text": "again"}
     with pytest.raises(exceptions.InvalidStatus) as denied:
         client.connect(url + "s")
     assert denied.value.response.status_code == 403

@@ -25,7 +25,15 @@ CHAT = """
     }
     await one.fill("#text", "hello from one");
     await one.keyboard.press("Enter");
-    await two.getByText("guest: hello from one").waitFor();
+    await two.getByText("hello from one", {exact: true}).waitFor();
+    await one.evaluate(() => socket.close());
+    await one.fill("#text", "typed while away");
+    await one.keyboard.press("Enter");
+    await two.getByText("typed while away", {exact: true}).waitFor();
+    await one.waitForFunction(() => !document.querySelector(".waiting"));
+    await one.setViewportSize({width: 400, height: 800});
+    const button = await one.getByRole("button", {name: "Send"}).boundingBox();
+    if (button.x + button.width > 400) throw new Error("Send is cut off");
     const facts = await two.evaluate(() => [socket.protocol, socket.extensions]);
     console.log(JSON.stringify(facts));
 """
