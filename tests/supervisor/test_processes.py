@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
@@ -12,12 +13,17 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from programs import PATIENCE, Program, Start
+from uvicorn.supervisor import events as ev
+from uvicorn.supervisor import kernel as kernel_module
+from uvicorn.supervisor.kernel import Kernel
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
@@ -101,6 +107,76 @@ def test_serve_kill_one_and_stop(start: Start) -> None:
     master.notified("STOPPING=1")
     assert f"Started parent process [{master.process.pid}]" in master.text
     assert f"Stopping parent process [{master.process.pid}]" in master.text
+
+
+def test_a_master_without_descriptors_goes_on_with_who_is_there(start: Start) -> None:
+    resource = pytest.importorskip("resource")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("the limits of another process cannot be set here")
+    master = start()
+    first, second = master.ready(2)
+    master.notified("READY=1")
+    soft, hard = resource.prlimit(master.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(master.process.pid, resource.RLIMIT_NOFILE, (4, hard))
+    master.tell(signal.SIGKILL, first)
+    master.wait_for(r"Cannot start a worker process: Too many open files\.\n1 of 2 workers serve; next try in 0\.1 s")
+    master.wait_for(r"failed for the same reason \(2 in a row\)\.\n1 of 2 workers serve; next try in 0\.2 s")
+    master.tell(signal.SIGHUP)
+    master.wait_for("reload failed, still serving generation 1: Cannot start a worker process")
+    resource.prlimit(master.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    (fresh,) = master.ready(1)
+    assert fresh != second
+    master.tell(signal.SIGTERM)
+    assert master.end() == 0
+    assert f"= leaving {second} stop" in master.text
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    made = Kernel()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("what", "fault", "reason"),
+    [
+        ("socket.socketpair", OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        ("mmap.mmap", OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate memory"),
+        ("mmap.mmap", MemoryError(), "no memory"),
+        ("os.fork", OSError(errno.EAGAIN, "Resource temporarily unavailable"), "Resource temporarily unavailable"),
+        ("os.fork", PermissionError(errno.EPERM, "Operation not permitted"), "Operation not permitted"),
+        ("os.fork", OSError(errno.ENOSYS, "Function not implemented"), "Function not implemented"),
+    ],
+)
+def test_what_a_worker_needs_may_be_refused(
+    what: str, fault: BaseException, reason: str, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = descriptors()
+    with monkeypatch.context() as patched:
+        patched.setattr(what, mock.Mock(side_effect=fault))
+        assert kernel.spawn(1, 0, 1, "a worker", lambda: 0) == ev.SpawnFailed(1, reason)
+    assert descriptors() == before
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.parametrize("fault", [PermissionError(errno.EPERM, "no"), OSError(errno.ENOSYS, "no"), None])
+def test_stacks_are_written_to_another_file_where_none_can_be_in_memory(
+    fault: BaseException | None, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault is None:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    else:
+        monkeypatch.setattr(os, "memfd_create", mock.Mock(side_effect=fault), raising=False)
+    fd = kernel_module._dump_file()
+    os.write(fd, b"stack")
+    os.close(fd)
+    monkeypatch.setattr("tempfile.mkstemp", mock.Mock(side_effect=OSError(errno.EROFS, "read-only")))
+    assert kernel_module._dump_file() == -1
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/dev/fd"))
 
 
 def test_reload(start: Start) -> None:

@@ -33,11 +33,11 @@ def memory_of(pid: int) -> int | None:
         pass
     try:
         import psutil
-    except ImportError:
+    except (ImportError, OSError):
         return None
     try:
         return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return None
 
 

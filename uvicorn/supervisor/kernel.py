@@ -12,8 +12,8 @@ are waited for (as PID 1 every orphan is reaped and only own children are judged
 around a fork, so that none that is meant for a worker runs the master's handlers. The master's ends of all
 channels are closed in every child: EOF is the lifeline.
 
-Must not: decide, or know a state. Fails by: OSError where the system refuses what cannot be refused; a fork
-that fails is an event.
+Must not: decide, or know a state. Fails by: OSError where the system refuses what cannot be refused. A process that
+cannot be made (no descriptor, memory or process is left, or a filter forbids it) is an event, and leaves nothing open.
 """
 
 from __future__ import annotations
@@ -276,8 +276,12 @@ class Kernel:
 
     def spawn(self, serial: int, slot: int, generation: int, title: str, run: RunWorker) -> Event:
         """Fork. In the child this does not return."""
-        ours, theirs = channel.pair()
-        process = Process(serial, 0, slot, ours, channel.Heartbeat(), _dump_file() if self._dump_signal else -1)
+        try:
+            process, theirs = _prepared(serial, slot, stacks=self._dump_signal != 0)
+        except (OSError, MemoryError) as exc:
+            return ev.SpawnFailed(serial, _reason(exc))
+        ours = process.endpoint
+        assert ours is not None
         link = channel.WorkerLink(theirs, process.heartbeat, slot, generation, self._report_signal, process.dump_fd)
         birth = child.Birth(link, title, process.dump_fd, self._dump_signal)
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -290,9 +294,9 @@ class Kernel:
                 if self._terminal is not None:
                     foreign.append(self._terminal.close)
                 child.become(birth, foreign, run)
-        except OSError as exc:
+        except (OSError, MemoryError) as exc:
             process.close()
-            return ev.SpawnFailed(serial, exc.strerror or str(exc))
+            return ev.SpawnFailed(serial, _reason(exc))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             theirs.close()
@@ -416,13 +420,38 @@ def _free_signals() -> tuple[int, int]:
     return (first + 9, first + 10) if first else (0, int(getattr(signal, "SIGINFO", 0)))
 
 
-def _dump_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("stack", os.MFD_CLOEXEC)
-    import tempfile  # a millisecond or more of imports that Linux does not need
+def _prepared(serial: int, slot: int, stacks: bool) -> tuple[Process, channel.Endpoint]:
+    """A process that is not forked yet, and its own end of the channel. Raises OSError or MemoryError; then nothing is
+    open."""
+    ours, theirs = channel.pair()
+    try:
+        heartbeat = channel.Heartbeat()
+    except BaseException:
+        ours.close()
+        theirs.close()
+        raise
+    return Process(serial, 0, slot, ours, heartbeat, _dump_file() if stacks else -1), theirs
 
-    fd, path = tempfile.mkstemp()
-    os.unlink(path)
+
+def _reason(exc: OSError | MemoryError) -> str:
+    return getattr(exc, "strerror", None) or str(exc) or "no memory"
+
+
+def _dump_file() -> int:
+    """A file without a name, for stacks: in memory, or where temporary files are. -1 where there can be none: a worker
+    without one serves as any other, and only the report of a hang is poorer."""
+    try:
+        return os.memfd_create("stack", os.MFD_CLOEXEC)
+    except (AttributeError, OSError):  # another system, or a filter of system calls
+        pass
+    try:
+        import tempfile  # a millisecond or more of imports that Linux does not need
+
+        fd, path = tempfile.mkstemp()
+        os.unlink(path)
+    except (ImportError, OSError) as exc:
+        logger.debug("There is no file for a worker's stacks: %s.", exc)
+        return -1
     return fd
 
 

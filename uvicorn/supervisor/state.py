@@ -133,7 +133,7 @@ class Supervisor(Effects):
                 w.pid = pid
                 return
             case ev.SpawnFailed(_, reason):
-                w.cause, w.failed_code = f"Cannot start a worker process: {reason}.", Code.INTERNAL
+                w.cause, w.failed_code = f"Cannot start a worker process: {reason}.", Code.STARTUP
             case ev.WorkerFailed(_, code, cause):
                 w.cause, w.failed_code = cause, code
             case ev.WorkerExited(_, code, signal, requests):
