@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import os
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -81,7 +82,13 @@ class World:
     listens: bool = False
     recycling: int = 99
     bad_settings: float = 0.0
+    new_numbers: float = 0.0
     still: int = 0
+    number: tuple[int | None, int] = (None, 0)
+    """How many workers there are to be: after the reload if the log has told, and if it fails or there is none."""
+
+    def __post_init__(self) -> None:
+        self.number = (None, self.machine.target)
 
     def later(self, delay: float, what: Callable[[], ev.Event | None]) -> None:
         self.order += 1
@@ -155,6 +162,9 @@ class World:
         machine = self.machine
         if machine.service is not Service.RUNNING:
             return
+        if not machine.epoch.rolling:
+            assert machine.target == self.number[1], "another number than the log says"
+            self.number = (None, machine.target)
         active = machine.active()
         booting = [w.slot for w in active if w.state is State.BOOTING]
         assert len(booting) == len(set(booting)), "two starts in one slot"
@@ -192,7 +202,10 @@ class World:
                     self.later(0.0, lambda s=fake.serial, size=size: ev.MemoryMeasured(s, size))  # type: ignore[misc]
             case do.ReadSettings():
                 failure = "nonsense" if self.rng.random() < self.bad_settings else ""
-                self.later(0.0, lambda: ev.SettingsRead(failure))
+                target = self.rng.randint(1, 6) if self.rng.random() < self.new_numbers else None
+                self.later(0.0, lambda: self.settings(failure, target))
+            case do.Log(_, text):
+                self.read_number(text)
             case do.Listen():
                 assert self.listeners_open and not self.listens
                 self.listens = True
@@ -204,6 +217,19 @@ class World:
             case do.Exit(code):
                 self.exits.append(code)
                 assert not self.alive, "the master leaves workers behind"
+
+    def settings(self, failure: str, target: int | None) -> ev.Event:
+        if not failure:
+            self.number = (None, self.number[1])
+        return ev.SettingsRead(failure, target=target)
+
+    def read_number(self, text: str) -> None:
+        """What the log says of the number of workers holds, however a reload ends."""
+        if found := re.search(r"Received SIGTT\w+: (\d+) workers? wanted(?:, (\d+) if the reload fails)?\.", text):
+            self.number = (int(found[1]), int(found[2] or found[1]))
+        elif found := re.match(r"reloaded: (\d+) workers?,", text):
+            assert self.number[0] in (None, int(found[1])), "the log has said another number"
+            self.number = (None, int(found[1]))
 
     def signalled(self, serial: int) -> Fake | None:
         assert serial not in self.reaped, "a reaped worker is signalled"
@@ -305,6 +331,7 @@ def play(seed: int) -> World:
     )
     world = World(rng, Temper.draw(rng), Supervisor(limits, rng.choice([1, 1, 2, 4, 8, 20])))
     world.bad_settings = rng.choice([0.0, 0.0, 0.5])
+    world.new_numbers = rng.choice([0.0, 0.5])
     world.feed(ev.Started())
     length = rng.random() * LENGTH
     for _ in range(rng.choice([0, 1, 3, 25])):

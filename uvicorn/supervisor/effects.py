@@ -68,9 +68,10 @@ class Effects:
         self.target = target
         self._settled = (limits, target)
         """What a roll that fails goes back to."""
-        self._configured = target
+        self._configured = self._asked = target
+        """How many workers the settings in force say, and those of the running roll."""
         self._wanted: int | None = None
-        """How many workers the settings of the running roll want, if that is another number than before."""
+        """How many the running roll is to end with, if its settings say another number than before."""
         self.epoch = Epoch()
         self.service = Service.RUNNING
         self.code: int = Code.OK

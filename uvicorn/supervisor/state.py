@@ -182,14 +182,23 @@ class Supervisor(Effects):
             case Signal.HUP if running:
                 self._reload()
             case Signal.TTIN | Signal.TTOU if running:
-                self.target = max(1, self.target + (1 if signal is Signal.TTIN else -1))
-                self._log(Level.INFO, f"Received {signal.value}: {wording.workers(self.target)} wanted.")
+                self._change_number(signal, 1 if signal is Signal.TTIN else -1)
             case Signal.USR1:
                 self._out.append(do.ReopenLogs())
             case Signal.USR2:
                 self._log(Level.WARNING, "Received SIGUSR2: an upgrade in place is not available.")
             case _:
                 self._log(Level.DEBUG, f"Received {signal.value} while {self.service.value}: ignored.")
+
+    def _change_number(self, signal: Signal, by: int) -> None:
+        """During a roll it counts for either end: what a failure goes back to, and what the settings want."""
+        limits, number = self._settled if self.epoch.rolling else (self.limits, self.target)
+        number = max(1, number + by)
+        self._settled = (limits, number)
+        if self._wanted is not None:
+            self._wanted = max(1, self._wanted + by)
+        self.target = max(number, self._wanted or 0)
+        self._log(Level.INFO, wording.wanted(signal.value, self._wanted or number, number))
 
     def _interrupt(self, now: float) -> None:
         """Somebody waits at a terminal: the first one ends a delay, and makes a stop that a TERM began more urgent."""
@@ -239,9 +248,12 @@ class Supervisor(Effects):
             self._settled = (self.limits, self.target)
         self.epoch.begin(now)
         self.limits = settings.limits or self.limits
-        if settings.target is not None and settings.target != self._configured:
-            self._wanted = settings.target
-            self.target = max(self.target, settings.target)  # fewer only when the new ones have shown that they serve
+        changed = settings.target is not None and settings.target != self._configured
+        self._asked = settings.target if changed and settings.target is not None else self._configured
+        self._wanted = self._asked if changed else None
+        self.target = max(
+            self._settled[1], self._wanted or 0
+        )  # fewer only when the new ones have shown that they serve
         self._measure_at = now + MEASURE_SECONDS if self.limits.memory else None
         self._told_of_small_limit = False
         for record in self.slots.values():
@@ -340,7 +352,7 @@ class Supervisor(Effects):
         took = 0.0 if self.epoch.since is None else now - self.epoch.since
         self.epoch.complete()
         if self._wanted is not None:
-            self._configured = self.target = self._wanted
+            self._configured, self.target = self._asked, self._wanted
             self._wanted = None
             self._retire(now)
         who, generation = wording.workers(self.target), self.epoch.generation

@@ -116,6 +116,12 @@ def workers(count: int) -> str:
     return f"{count} worker{'' if count == 1 else 's'}"
 
 
+def wanted(signal: str, count: int, otherwise: int) -> str:
+    """`otherwise`: what a reload that fails leaves."""
+    text = f"Received {signal}: {workers(count)} wanted"
+    return f"{text}." if count == otherwise else f"{text}, {otherwise} if the reload fails."
+
+
 def generations(found: set[int]) -> str:
     numbers = [str(number) for number in sorted(found)]
     return f"generation {numbers[0]}" if len(numbers) == 1 else "generations " + " and ".join(numbers)
