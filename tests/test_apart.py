@@ -359,7 +359,7 @@ def test_what_has_no_name_and_no_default_is_forked_with_fresh_code(start: Start,
     (tmp_path / "good.py").write_text(APP.replace("VERSION = 1", "VERSION = 22"))
     if "workers" in settings:
         program.tell(signal.SIGHUP)
-        program.wait_for("reloaded: ")
+        program.wait_for(r"(?s)reloading(.*Finished server process){2}")  # until then the old ones answer as well
     else:
         program.wait_for("Finished server process")
         program.wait_for("Application startup complete")

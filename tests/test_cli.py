@@ -128,8 +128,9 @@ def test_an_import_that_hangs_can_be_stopped(run: Start, number: signal.Signals,
 
 
 def test_standard_output_may_be_closed(folder: Path) -> None:
-    code = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, '-m', 'uvicorn', 'raises:app'])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    code = "import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    command = [sys.executable, "-c", code, "-m", "uvicorn", "raises:app", "--port", "0"]
+    done = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
     assert done.returncode == 3
     assert "ZeroDivisionError" in done.stderr
 
