@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import copy
 import io
 import json
 import logging
 import logging.config
+import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 import uvicorn.config
+from programs import Start
+from uvicorn import errors
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
-from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL, AccessFormatter, DefaultFormatter
+from uvicorn.logging import (
+    LOG_LEVELS,
+    LOGGING_CONFIG,
+    TRACE_LOG_LEVEL,
+    AccessFormatter,
+    ColourizedFormatter,
+    DefaultFormatter,
+)
+from uvicorn.supervisor.actions import Status
+from uvicorn.supervisor.child import set_title
+from uvicorn.supervisor.notify import Notifier
 
 NAMES = ["uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"]
 
@@ -287,5 +303,58 @@ def test_yaml_without_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
     (tmp_path / "log.yaml").write_text("version: 1")
     monkeypatch.setattr(builtins, "__import__", importing)
-    with pytest.raises(ConfigError, match=r"YAML needs the package PyYAML\. Run: pip install 'uvicorn\[standard\]'"):
+    with pytest.raises(ConfigError, match=r"YAML needs the package PyYAML\. Run: pip install PyYAML"):
         Config(app, log_config=str(tmp_path / "log.yaml"))
+
+
+def test_a_line_that_a_stream_cannot_encode_is_escaped(start_command: Start, tmp_path: Path) -> None:
+    """And what only decorates ends nobody: the title, and the lines with the application's name in them."""
+    (tmp_path / "\N{LATIN SMALL LETTER U WITH DIAERESIS}ber.py").write_text(
+        "import logging\n"
+        "logging.getLogger('uvicorn.error').info('caf\\u00e9 \\udcff')\n"
+        "async def app(scope, receive, send): raise RuntimeError('\\u2603')\n",
+        encoding="utf-8",
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii:strict"}
+    name = "\N{LATIN SMALL LETTER U WITH DIAERESIS}ber:app".encode()
+    server = start_command(name, "--port", "0", "--supervise", "--lifespan", "off", env=plain)
+    server.expect(r"caf\\xe9 \\udcff")
+    assert server.port
+    with contextlib.closing(server.ask("/")) as connection:
+        assert connection.getresponse().status == 500
+    server.expect(r"RuntimeError: \\u2603")
+    assert "Logging error" not in server.text
+    assert server.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("stream", [None, object(), io.TextIOWrapper(io.BytesIO(), "ascii", "strict")])
+def test_a_last_word_never_fails(stream: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    errors.say("caf\u00e9 \udcff")
+    if isinstance(stream, io.TextIOWrapper):
+        assert stream.buffer.getvalue() == b"caf\\xe9 \\udcff\n"  # type: ignore[attr-defined]
+
+
+def test_a_stream_that_cannot_say_whether_it_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, object())
+    assert not DefaultFormatter().use_colors and not ColourizedFormatter().use_colors
+
+
+@pytest.mark.parametrize("fault", [UnicodeEncodeError("ascii", "x", 0, 1, "no"), RuntimeError("no")])
+def test_a_title_that_cannot_be_set_is_none(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setitem(sys.modules, "setproctitle", mock.Mock(setproctitle=said.append))
+    set_title("\udcc3\udcbcber")
+    assert said == ["\u00fcber"]
+    monkeypatch.setitem(sys.modules, "setproctitle", mock.Mock(setproctitle=mock.Mock(side_effect=fault)))
+    set_title("app")
+
+
+def test_a_status_that_cannot_be_encoded_or_sent_ends_nobody(tmp_path: Path) -> None:
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        Notifier(path).send(Status.READY, "\udcff", 0.0)
+        assert manager.recv(100) == b"READY=1\nSTATUS=\\udcff"
+    Notifier("/x\0y").send(Status.READY, "", 0.0)

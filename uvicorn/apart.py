@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from uvicorn import environment, logconfig, naming
 from uvicorn.config import Config
-from uvicorn.errors import ConfigError, ExitCode
+from uvicorn.errors import ConfigError, ExitCode, say
 from uvicorn.leaving import last_word
 from uvicorn.main import serve
 from uvicorn.supervisor.caller import Caller
@@ -191,7 +191,11 @@ class Mail:
     def open(cls) -> Mail | None:
         """None where nobody is to be notified."""
         manager = os.environ.get("NOTIFY_SOCKET")
-        return cls(manager) if manager and sys.platform == "linux" else None
+        try:
+            return cls(manager) if manager and sys.platform == "linux" else None
+        except OSError as exc:
+            _log.debug("The service manager cannot be notified: %s.", exc)
+            return None
 
     def pass_on(self, pid: int) -> None:
         """Send on what that process has said; anybody may write to an abstract name."""
@@ -202,7 +206,7 @@ class Mail:
                     self.sock.sendto(data, self._manager)
             except BlockingIOError:
                 return
-            except OSError as exc:
+            except (OSError, ValueError) as exc:
                 _log.debug("The service manager cannot be notified: %s.", exc)
                 return
 
@@ -232,7 +236,7 @@ def main(source: int, lifeline: int) -> NoReturn:
         with last_word(for_good=True):
             code = serve(config, kernel=lambda: _make_kernel(lifeline))
     except ConfigError as exc:
-        sys.stderr.write(f"Error: {exc}\n")
+        say(f"Error: {exc}")
         code = ExitCode.USAGE
     sys.exit(code)
 

@@ -840,11 +840,14 @@ class Config:
             logfiles.to_file(["uvicorn.access"], "--access-log-file", self.access_log_file, batched=True)
             access.propagate = False  # instead of elsewhere, which is also above
         elif self.log_config is not None:
-            logfiles.batch("uvicorn.access")
+            logfiles.take("uvicorn.access", batched=True)
         if self.access_log and self.access_log_format != "uvicorn":
             self._format_access_log(access)
         if self.log_file is not None:
             logfiles.to_file(["uvicorn", "uvicorn.error", "uvicorn.asgi"], "--log-file", self.log_file)
+        elif self.log_config is not None:
+            for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
+                logfiles.take(name)
 
     def _format_access_log(self, access: logging.Logger) -> None:
         """The format asked for wins over the formatters of this logger's own handlers; it gets one if it has none."""
@@ -854,7 +857,7 @@ class Config:
         if not access.handlers:
             access.addHandler(logging.StreamHandler(sys.stdout))
             access.propagate = False
-            logfiles.batch(access.name)
+            logfiles.take(access.name, batched=True)
         for handler in access.handlers:
             handler.setFormatter(formatter)
 

@@ -8,6 +8,7 @@ started), and ours (anything else). Must not: log, exit, or know which process i
 from __future__ import annotations
 
 import enum
+import sys
 import traceback
 from types import TracebackType
 
@@ -107,3 +108,13 @@ def _is_machinery(filename: str) -> bool:
 
 
 _PACKAGE = __file__.rpartition("errors.py")[0]
+
+
+def say(text: str) -> None:
+    """A line on standard error, past the log. Never fails: it may be closed, full, or unable to encode the text."""
+    try:
+        encoding = sys.stderr.encoding or "utf-8"
+        sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):
+        pass

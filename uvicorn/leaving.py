@@ -28,6 +28,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from uvicorn import logfiles
+from uvicorn.errors import say
 from uvicorn.interrupts import AGAIN_SECONDS
 
 PATIENCE = 1.0
@@ -137,7 +138,7 @@ def _take(step: Callable[[], object]) -> None:
     try:
         step()
     except Exception as exc:
-        sys.stderr.write(f"While leaving: {exc!r}\n")
+        say(f"While leaving: {exc!r}")
 
 
 def leave_if_held_up(code: int) -> None:

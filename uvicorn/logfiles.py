@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
-from uvicorn.errors import ConfigError
+from uvicorn.errors import ConfigError, say
 from uvicorn.logging import LOGGING_CONFIG, AccessFormatter, ColourizedFormatter, DefaultFormatter
 
 FILE_BATCH = 65536
@@ -53,6 +53,7 @@ class LineHandler(logging.Handler):
         self.limit = PIPE_BATCH
         self._target = name
         self._batched = batched
+        self._encoding = "utf-8"
         self._pending = bytearray()
         self._left = 0
         self._failing = False
@@ -79,7 +80,7 @@ class LineHandler(logging.Handler):
             self.release()
 
     def _append(self, text: str) -> None:
-        line = (text + self.terminator).encode("utf-8", "backslashreplace")
+        line = (text + self.terminator).encode(self._encoding, "backslashreplace")
         pending = self._pending
         if pending and len(pending) + len(line) > self.limit:
             self._write_pending()
@@ -117,7 +118,7 @@ class LineHandler(logging.Handler):
             if not self._failing:
                 self._failing = True
                 reason = getattr(exc, "strerror", None) or exc
-                _complain(f"Cannot write to {self._target}: {reason}. Lines are lost until it works again.")
+                say(f"uvicorn: Cannot write to {self._target}: {reason}. Lines are lost until it works again.")
         else:
             self._failing = self._torn = False
 
@@ -132,20 +133,21 @@ class LineHandler(logging.Handler):
 
 
 class BatchHandler(LineHandler, logging.StreamHandler):  # type: ignore[type-arg]  # not generic at run time before 3.11
-    """A `logging.StreamHandler` of a standard stream that is no terminal: batches, past the stream's own buffer.
+    """A `logging.StreamHandler` of a standard stream: past its own buffer, in batches unless it is a terminal.
 
     What the application has printed leaves first, so that the order stays.
     """
 
-    def __init__(self, stream: Any) -> None:
-        super().__init__(getattr(stream, "name", "the stream"), batched=True)
+    def __init__(self, stream: Any, *, batched: bool) -> None:
+        super().__init__(getattr(stream, "name", "the stream"), batched=batched)
         self.stream = self._standard = stream
+        self._encoding = getattr(stream, "encoding", None) or self._encoding
 
     def _put(self, data: bytes) -> None:
         if self.stream is self._standard:
             super()._put(data)
         else:  # a program gave it another one, which may be no file
-            self.stream.write(data.decode())
+            self.stream.write(data.decode(self._encoding))
             self.stream.flush()
 
     def _descriptor(self) -> int:
@@ -282,23 +284,23 @@ def to_file(loggers: Sequence[str], option: str, path: str | os.PathLike[str], *
             old.close()
 
 
-def batch(logger: str) -> None:
-    """Let this logger's plain handlers for a standard stream write in batches, unless that is a terminal."""
+def take(logger: str, *, batched: bool = False) -> None:
+    """Let this logger's plain handlers for a standard stream be ours, which write in batches if that is no terminal."""
     log = logging.getLogger(logger)
-    log.handlers = [_batching(h) if type(h) is logging.StreamHandler else h for h in log.handlers]
+    log.handlers = [_taken(h, batched) if type(h) is logging.StreamHandler else h for h in log.handlers]
 
 
 # -- helpers ---------------------------------------------------------------------------------------------------
 
 
-def _batching(handler: Any) -> logging.Handler:
+def _taken(handler: Any, batched: bool) -> logging.Handler:
     try:
-        ready = _is_console(handler) and not os.isatty(handler.stream.fileno())
-    except (OSError, ValueError):  # closed, or no file at all
-        ready = False
-    if not ready:
+        terminal = os.isatty(handler.stream.fileno())
+    except (AttributeError, OSError, ValueError):  # closed, or no file at all
         return handler  # type: ignore[no-any-return]  # a StreamHandler, which is generic for type checkers alone
-    fresh = BatchHandler(handler.stream)
+    if not _is_console(handler):
+        return handler  # type: ignore[no-any-return]
+    fresh = BatchHandler(handler.stream, batched=batched and not terminal)
     _take_over(fresh, handler)
     return fresh
 
@@ -345,14 +347,6 @@ def _why(path: str, exc: OSError) -> str:
     if isinstance(exc, FileNotFoundError) and not os.path.isdir(folder):
         return f"there is no folder {folder}"
     return exc.strerror or str(exc)
-
-
-def _complain(sentence: str) -> None:
-    """Past the log, which is what fails."""
-    try:
-        print(f"uvicorn: {sentence}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass  # nobody can be told
 
 
 def _after_fork() -> None:

@@ -91,10 +91,11 @@ def _colour(name: str) -> Colour:
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    """A service manager may have closed it: then it is None, or refuses to answer."""
+    """A service manager may have closed it: then it is None, or refuses to answer. A program may have put anything in
+    its place."""
     try:
-        return stream is not None and stream.isatty()
-    except ValueError:
+        return stream is not None and bool(stream.isatty())
+    except Exception:
         return False
 
 

@@ -28,7 +28,7 @@ from typing import Any, NoReturn
 from uvicorn import apart, sockets
 from uvicorn.channel import DrainMode
 from uvicorn.config import Config, logger
-from uvicorn.errors import ConfigError, ExitCode, StartupError
+from uvicorn.errors import ConfigError, ExitCode, StartupError, say
 from uvicorn.reloading import KILL_GRACE, LEAVE_SECONDS, BaseReload, interrupts_held
 from uvicorn.sockets import Listener
 from uvicorn.watcher.main import Watch, forget_compiled
@@ -138,7 +138,7 @@ def main(file: str, lifeline: str, listeners: str) -> NoReturn:
     except KeyboardInterrupt:
         code = ExitCode.OK
     except ConfigError as exc:
-        sys.stderr.write(f"Error: {exc}\n")
+        say(f"Error: {exc}")
         code = ExitCode.USAGE
     sys.exit(code)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import logging
 import os
 import random
 import signal
@@ -24,10 +25,12 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from uvicorn import channel
-from uvicorn.errors import ExitCode, UvicornError, describe_failure
+from uvicorn.errors import ExitCode, UvicornError, describe_failure, say
 from uvicorn.leaving import leave
 
 Run = Callable[[], int]
+
+_log = logging.getLogger("uvicorn.error")
 
 _DEFAULT = ("SIGTERM", "SIGQUIT", "SIGCHLD", "SIGWINCH")
 _SILENT = ("SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2")
@@ -118,13 +121,15 @@ def _report(link: channel.WorkerLink, message: channel.Failed) -> None:
     try:
         link.say(message)
     except channel.ChannelClosed:
-        sys.stderr.write(message.cause + "\n")  # no master is left to log it
+        say(message.cause)  # no master is left to log it
 
 
 def set_title(title: str) -> None:
-    """What `ps` shows, where the optional package for it is installed."""
+    """What `ps` shows, where the optional package for it is installed. Never fails: it only decorates."""
     try:
         import setproctitle
-    except ImportError:
-        return
-    setproctitle.setproctitle(title)
+
+        # A name from the command line of an interpreter that knows no UTF-8 has its bytes as surrogates.
+        setproctitle.setproctitle(os.fsencode(title).decode("utf-8", "backslashreplace"))
+    except Exception as exc:
+        _log.debug("The title of the process cannot be set: %s.", exc)

@@ -49,7 +49,7 @@ class Notifier:
             lines.insert(0, "STOPPING=1")
         elif status is Status.RELOADING:
             lines[:0] = ["RELOADING=1", f"MONOTONIC_USEC={int(now * 1_000_000)}"]
-        self._datagram(self._address, "\n".join(lines).encode())
+        self._datagram(self._address, "\n".join(lines).encode("utf-8", "backslashreplace"))
 
     def _datagram(self, address: str, data: bytes) -> None:
         if address.startswith("@"):  # an abstract name: the first byte is zero
@@ -58,7 +58,7 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.setblocking(False)
                 sock.sendto(data, address)
-        except OSError as exc:
+        except (OSError, ValueError) as exc:  # what is no address is the second
             if not self._failed:
                 self._failed = True
                 logger.debug("The service manager cannot be notified: %s.", exc)

@@ -30,6 +30,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from uvicorn.channel import WorkerLink
+from uvicorn.errors import say
 from uvicorn.sockets import Listener
 
 if TYPE_CHECKING:
@@ -98,12 +99,12 @@ def end_child(exc: BaseException) -> None:
         return
     code = exc.code if isinstance(exc, SystemExit) else 128 + signal.SIGINT
     if code is not None and not isinstance(code, int):
-        sys.stderr.write(f"{code}\n")
+        say(f"{code}")
     _end(code if isinstance(code, int) else int(code is not None))
 
 
 def _end_stray() -> None:
-    sys.stderr.write("A child that the application has forked came back into the server: it ends here.\n")
+    say("A child that the application has forked came back into the server: it ends here.")
     _end(1)
 
 
