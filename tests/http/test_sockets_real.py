@@ -50,6 +50,31 @@ async def test_get(serve: Any, connect: Any, respond: Any, loop_factory: Any) ->
         assert answer.headers["server"] == "uvicorn" and answer.headers["date"].endswith(" gmt")
 
 
+@pytest.mark.parametrize("way", ["raises", "returns", "slow body", "stop"])
+async def test_a_part_of_a_response_is_told_from_the_whole(
+    serve: Any, connect: Any, loop_factory: Any, way: str, caplog: Any
+) -> None:
+    """Where nothing but the end of the connection says so: to an HTTP/1.0 client that is a reset."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        if way == "raises":
+            raise ValueError
+        if way != "returns":
+            await asyncio.Event().wait()
+
+    settings: dict[str, Any] = {"lifespan": "off", "timeout_graceful_shutdown": 0, "timeout_request_body": 0.3}
+    length = 5 if way == "slow body" else 0
+    async with serve(app, **settings) as server, connect(server) as client:
+        client.send(f"POST / HTTP/1.0\r\nContent-Length: {length}\r\n\r\n".encode())
+        assert (await client.reader.readuntil(b"part")).endswith(b"part")
+        if way == "stop":
+            server.should_exit = True
+        with pytest.raises(ConnectionResetError):
+            await client.ended()
+
+
 async def test_a_stream_is_open_before_its_first_event(serve: Any, connect: Any, loop_factory: Any) -> None:
     """A client's `EventSource` is open, and a session of MCP goes on, once the head is there."""
     happens = asyncio.Event()

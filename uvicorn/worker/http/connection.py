@@ -474,7 +474,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         if stream.phase in (WAITING, STARTED):
             self._answer(stream, 500, "Internal Server Error", [])
         elif stream.unbounded:
-            self.as_server(self.transport.abort)  # a clean end would make the part look like the whole
+            self.abort()
         else:
             self._end_behind(stream)
 
@@ -517,6 +517,9 @@ class Connection(FamiliarConnection, Heeding, Carrier):
                 self._state.access.refused(self._ends.client, self.reader.pending, fault.status, len(fault.body))
         if stream is not None:
             stream.lost()
+            if stream.unbounded:
+                self.abort()
+                return
         self._linger()
 
     def _write_refusal(self, fault: BadRequest, body: str) -> None:
@@ -578,8 +581,12 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             self._stream.hang_up()
 
     def abort(self) -> None:
-        """Close without waiting for anything."""
+        """Close without waiting for anything. A part of a response must not look like the whole: where only the end of
+        the connection says which it is, the peer gets a reset.
+        """
         self.closing = True
+        if self._stream is not None and self._stream.unbounded:
+            _reset_at_close(self.transport)
         self.as_server(self.transport.abort)
 
     def sweep(self, now: float, keep_alive: float) -> None:
@@ -638,7 +645,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         else:
             if verdict is Verdict.STALLED:
                 _log.info("Closed a connection that takes nothing of its response: %s", shown(self._ends.client))
-                _forget_unsent(self.transport)
+                _reset_at_close(self.transport)
             self.abort()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -663,8 +670,10 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             self._sent = False
 
 
-def _forget_unsent(transport: asyncio.Transport) -> None:
-    """Closing resets the connection. The kernel would keep what it holds for minutes, for a peer that takes nothing."""
+def _reset_at_close(transport: asyncio.Transport) -> None:
+    """Closing resets the connection, and drops what the kernel holds: it would keep that for minutes, for a peer that
+    takes nothing.
+    """
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
