@@ -222,6 +222,19 @@ def test_a_length_beside_a_coding_is_dropped(coding: bytes) -> None:
     assert head(both, line=b"GET / HTTP/1.0", more=True)[1:] == (UNTIL_CLOSE, 0, False)
 
 
+@pytest.mark.parametrize("value", [b"2, 2", b"2,2", b"2 ,\t2", b" 2"])
+def test_a_length_that_a_proxy_has_joined_leaves_as_one(value: bytes) -> None:
+    both = [(b"content-length", b"2"), (b"content-length", value)]
+    assert head([(b"Content-Length", value)], size=2) == (b"Content-Length: 2\r\n", LENGTH, 2, True)
+    assert head(both, size=2) == (b"content-length: 2\r\n", LENGTH, 2, True)
+
+
+@pytest.mark.parametrize("value", [b"", b",", b"2,", b"2, 3", b"2 2", b"+2"])
+def test_a_length_that_is_none_is_refused(value: bytes) -> None:
+    with pytest.raises(ValueError, match="Content-Length"):
+        head([(b"content-length", value)], size=2)
+
+
 def test_two_equal_lengths_leave_as_one() -> None:
     assert head([(b"content-length", b"2"), (b"x", b"y"), (b"Content-Length", b"2")], size=2) == (
         b"content-length: 2\r\nx: y\r\n",

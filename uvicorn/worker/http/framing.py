@@ -68,7 +68,7 @@ class HeaderBlock:
                     again, length = length is not None, _same_length(value, length)
                     if again:
                         continue
-                    length_at = len(lines)
+                    length_at, value = len(lines), b"%d" % length
                 elif lowered == b"transfer-encoding":
                     codings = [*(codings or ()), *value.lower().split(b",")]
                     continue  # how the body is delimited is our business
@@ -125,11 +125,15 @@ def _check_taken(request: Request, codings: list[bytes]) -> None:
 
 
 def _same_length(value: bytes, so_far: int | None) -> int:
-    if not value.isdigit():
-        raise ValueError(f"Invalid Content-Length in the response: {value!r}")
-    length = int(value)
-    if so_far not in (None, length):
-        raise ValueError("Two different Content-Length values in the response.")
+    """The length that `value` says; several equal ones are one, in a field or in several (RFC 9110, 8.6)."""
+    for one in value.split(b","):
+        one = one.strip(b" \t")
+        if not one.isdigit():
+            raise ValueError(f"Invalid Content-Length in the response: {value!r}")
+        length = int(one)
+        if so_far not in (None, length):
+            raise ValueError("Two different Content-Length values in the response.")
+        so_far = length
     return length
 
 
