@@ -773,6 +773,38 @@ async def test_an_application_that_cancels_itself_is_told_of(ws: str, serving: A
     assert "ASGI callable was cancelled." in caplog.text and "raise asyncio.CancelledError" in caplog.text
 
 
+async def test_an_application_that_cancels_itself_when_its_client_leaves_is_no_fault(
+    ws: str, serving: Any, peer: Any, wire: Any, caplog: Any
+) -> None:
+    """The connection is not lost yet: the client has not read what was sent to it."""
+    heard = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def flood() -> None:
+            while True:
+                await send({"type": "websocket.send", "bytes": bytes(1 << 20)})
+
+        await send({"type": "websocket.accept"})
+        flooding = asyncio.ensure_future(flood())
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        flooding.cancel()
+        await asyncio.wait([flooding])
+        heard.set()
+        raise asyncio.CancelledError
+
+    async with serving(app, ws=ws, lifespan="off") as server:
+        async with peer(server, 4096) as client:
+            assert await client.shake_hands() == 101
+            client.send(wire.frame(wire.CLOSE, b"\x03\xe8"))
+            await heard.wait()
+            while server.server_state.tasks:
+                await asyncio.sleep(0)
+            assert server.server_state.connections
+            client.writer.transport.abort()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after a wait"])
 @pytest.mark.parametrize("how", [SystemExit(2), KeyboardInterrupt()], ids=["exit", "interrupt"])
 async def test_an_application_that_wants_to_end_the_process_has_failed(

@@ -543,7 +543,8 @@ class Session(FamiliarSession, Carrier):
             result = task.result()
         except asyncio.CancelledError as exc:
             del task  # as below
-            if not self._lost and not self._state.gave_up:
+            told = self._lost or (self._closed is not None and not self._deaf)
+            if not (told or self._state.gave_up):
                 _log.error("ASGI callable was cancelled.\n", exc_info=exc)
             self._failed(None)
         except BaseException as exc:
