@@ -154,6 +154,8 @@ class Level(str, enum.Enum):
         ("headers", [(b"A", b"\xe9")], [("A", "\xe9")]),
         ("headers", ["A: b"], [("A", "b")]),
         ("headers", None, []),
+        ("timeout_notify", "30", 30.0),
+        ("timeout_notify", None, 30),
     ],
 )
 def test_what_a_value_means(name: str, given: Any, meant: Any) -> None:
@@ -281,6 +283,7 @@ class Unshowable:
 NAMES = [name for name in inspect.signature(Config).parameters if name != "app"]
 ODD: list[Any] = [
     *(None, True, False, "", "256.1.1.1.1", "\0", "\udc80", b"bytes", [], ["256.1.1.1.1"], [1], [None], ["\0"], {}),
+    *("\ud800", ["\ud800"]),
     *({"a": 1}, {1, 2}, 0, 1, -1, -(10**30), 10**30, 10**400, 10**5000, 0.5, math.nan, math.inf, -math.inf, 1e300),
     *("9" * 5000, "nan", "-1", "1e400", object(), Unshowable(), Path("256.1.1.1.1"), Path("\udc80"), iter(())),
     *(decimal.Decimal("1.5"), decimal.Decimal("NaN"), decimal.Decimal("sNaN"), 1j, Level.DEBUG, b"", bytearray(b"x")),

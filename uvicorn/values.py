@@ -64,7 +64,7 @@ def function(name: str, value: Any) -> Any:
 
 def seconds(name: str, value: Any, default: float) -> int | float:
     """A time."""
-    number = default if value is None else None if isinstance(value, (bool, str)) else _number(value)
+    number = default if value is None else None if isinstance(value, bool) else _number(value)
     if number is None or not number >= 0:
         raise ConfigError(f"{name} must be a number of seconds, not {shown(value)}.")
     return min(number, LONGEST)
@@ -73,8 +73,8 @@ def seconds(name: str, value: Any, default: float) -> int | float:
 def _text(option: Declared, name: str, text: str) -> Any:
     if not text and option.spec.blank:
         return None
-    if "\0" in text:
-        raise ConfigError(f"{name} must not hold a NUL character: {shown(text)}.")
+    if not _can_be_passed_on(text):
+        raise ConfigError(f"{name} must not hold a NUL character or half a surrogate pair: {shown(text)}.")
     word = text.lower() if option.spec.any_case else text
     if option.any_text or word in option.choices:
         return word
@@ -90,6 +90,16 @@ def _text(option: Declared, name: str, text: str) -> Any:
                 if isinstance(exc, ConfigError):
                     raise
     raise _refused(option, name, text)
+
+
+def _can_be_passed_on(text: str) -> bool:
+    """Whether the system, a log and another process can be told it: a NUL ends text there, and half a pair of
+    surrogates has no bytes. (What Python makes of other bytes, in an argument or a variable, can be turned back.)
+    """
+    try:
+        return b"\0" not in text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
 
 
 def _number(value: Any) -> int | float | None:
@@ -115,7 +125,7 @@ def _bounded(option: Declared, name: str, number: int | float) -> int | float:
 
 
 def _member(option: Declared, name: str, value: Any) -> str:
-    if isinstance(value, (str, os.PathLike)) and "\0" not in (text := os.fsdecode(value)):
+    if isinstance(value, (str, os.PathLike)) and _can_be_passed_on(text := os.fsdecode(value)):
         return str.__str__(text)
     raise ConfigError(f"{name} must be text or a list of text, not a list with {shown(value)}.")
 

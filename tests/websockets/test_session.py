@@ -793,15 +793,14 @@ async def test_an_application_that_cancels_itself_when_its_client_leaves_is_no_f
         heard.set()
         raise asyncio.CancelledError
 
-    async with serving(app, ws=ws, lifespan="off") as server:
-        async with peer(server, 4096) as client:
-            assert await client.shake_hands() == 101
-            client.send(wire.frame(wire.CLOSE, b"\x03\xe8"))
-            await heard.wait()
-            while server.server_state.tasks:
-                await asyncio.sleep(0)
-            assert server.server_state.connections
-            client.writer.transport.abort()
+    async with serving(app, ws=ws, lifespan="off") as server, peer(server, 4096) as client:
+        assert await client.shake_hands() == 101
+        client.send(wire.frame(wire.CLOSE, b"\x03\xe8"))
+        await heard.wait()
+        while server.server_state.tasks:
+            await asyncio.sleep(0)
+        assert server.server_state.connections
+        client.writer.transport.abort()
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
