@@ -288,3 +288,25 @@ async def app(scope, receive, send):
     )
     server = run("runs:app", "--port", "0", "--lifespan", "off", *arguments)
     assert server.get() == "made"
+
+
+@pytest.mark.parametrize("way", ["main(arguments, standalone_mode=False)", "main.callback(app=arguments[0], port=0)"])
+def test_a_program_that_calls_the_command_goes_on_after_the_stop(folder: Path, start_program: Start, way: str) -> None:
+    """With a thread of its own that has work to do."""
+    source = f"""
+import threading
+from uvicorn.main import main
+
+done = threading.Event()
+own = threading.Thread(target=done.wait)
+own.start()
+arguments = ["good:app", "--port", "0"]
+try:
+    print("returned", {way}, flush=True)
+finally:
+    done.set()
+"""
+    program = start_program(source)
+    program.listens()
+    assert program.end(signal.SIGINT) == 0
+    program.expect("returned None")

@@ -354,8 +354,10 @@ def _command(
                 code = _serve(settings)
     except ConfigError as exc:
         raise click.UsageError(_where_set(str(exc), sources), ctx) from None
-    leave_if_held_up(code)
-    sys.exit(code)
+    if _is_the_program():
+        leave_if_held_up(code)
+    if code != ExitCode.OK:
+        sys.exit(code)
 
 
 def _is_the_program() -> bool:
