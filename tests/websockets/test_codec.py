@@ -308,10 +308,14 @@ def test_as_the_library_alone(sent: list[Any], cuts: list[int], deflate: bool) -
 
     forms = runpy.run_path(str(Path(__file__).with_name("wire.py")))
     compressor = zlib.compressobj(wbits=-12)
-    whole, inside = [], False
+    whole, inside, held = [], False, 0
     for opcode, payload, fin, rsv in sent:
         if inside and opcode == 0x8:
             continue  # a close between fragments: ours answers it, the library minds
+        if inside and opcode in (0x9, 0xA) and held + len(payload) > LIMIT:
+            continue  # a ping or a pong: the library counts it as a part of the message that it stands in
+        if opcode in (0x0, 0x1, 0x2):
+            held = len(payload) + (held if inside else 0)
         if deflate and rsv == 4 and opcode in (0x1, 0x2):
             payload = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
             payload = payload.removesuffix(b"\x00\x00\xff\xff") if fin else payload
