@@ -26,6 +26,8 @@ EVENTS = {"HUP": 4, "TTIN": 2, "TTOU": 2, "USR1": 2, "kill": 2, "nothing": 1}
 RECYCLE = 3000
 NEAR = 0.5
 """Seconds after a kill within which a client has heard of it."""
+STALE = 0.05
+"""Seconds after a kill in which a proxy may still choose an idle connection that the killed worker held."""
 
 Kills = dict[int, float]
 
@@ -61,7 +63,8 @@ def excused(failure: Failure, kills: Kills, proxied: bool) -> bool:
     """Whether a killed worker held its connection: told by the pid where the client knows it, else by the time."""
     if failure.pid and not proxied:
         return failure.pid in kills
-    return any(failure.begun <= at <= failure.at and failure.at - at < NEAR for at in kills.values())
+    begun = failure.begun - (STALE if proxied else 0)
+    return any(begun <= at <= failure.at and failure.at - at < NEAR for at in kills.values())
 
 
 @drill(
@@ -84,7 +87,8 @@ def chaos(scene: Scene) -> Result:
     parts = [part(name, report, kills) for name, report in reports.items()]
     events = ", ".join(f"{count} {event}" for event, count in sorted(done.items()) if event != "nothing")
     text = "; ".join(parts) + f"; {events}" + ("" if serving else "; nobody serves afterwards")
-    return Result(text, {name: values(report, kills, name != "direct") for name, report in reports.items()})
+    figures = {name: values(report, kills, name != "direct") for name, report in reports.items()}
+    return Result(text, {"kills": sorted(kills.values()), **figures})
 
 
 def part(name: str, report: Report, kills: Kills) -> str:
