@@ -183,6 +183,42 @@ def test_the_names_that_config_has_of_middleware() -> None:
     assert not hasattr(config, "NoMiddleware")
 
 
+@pytest.mark.parametrize("way", ["class", "method"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ASGI2Middleware", {"interface": "asgi2"}),
+        ("MessageLoggerMiddleware", {}),
+        ("ProxyHeadersMiddleware", {"proxy_headers": True}),
+        ("WSGIMiddleware", {"interface": "wsgi"}),
+    ],
+)
+async def test_a_wrapper_that_a_program_replaces_is_used(
+    name: str, settings: dict[str, Any], way: str, serving: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from uvicorn import config
+
+    class Mine:
+        def __init__(self, app: Any, **named: Any) -> None:
+            assert name != "ProxyHeadersMiddleware" or named == {"trusted_hosts": "10.0.0.1"} or way == "method"
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 299, "headers": []})
+            await send({"type": "http.response.body"})
+
+    assert config.replaced_wrappers() == []
+    if name == "MessageLoggerMiddleware":
+        monkeypatch.setattr(logging.getLogger("uvicorn.asgi"), "level", TRACE_LOG_LEVEL)
+    if way == "class":
+        monkeypatch.setattr(config, name, Mine)
+    else:
+        monkeypatch.setattr(getattr(config, name), "__call__", Mine.__call__)
+    assert config.replaced_wrappers() == [name]
+    settings = {"lifespan": "off", "proxy_headers": False, "forwarded_allow_ips": "10.0.0.1", **settings}
+    async with serving(app, **settings) as server, connect(server) as client:
+        assert (await client.get()).status == 299
+
+
 def test_what_the_log_has_in_place_of_long_values() -> None:
     from uvicorn.middleware.message_logger import PLACEHOLDER_FORMAT, message_with_placeholders
 

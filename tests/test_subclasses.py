@@ -306,6 +306,32 @@ def test_workers_of_an_import_string_are_hardened_too(
     assert program.end(15) == 0
 
 
+OWN_PROXIES = """
+class Own(uvicorn.config.ProxyHeadersMiddleware):
+    async def __call__(self, scope, receive, send):
+        scope["root_path"] = "own"
+        await self.app(scope, receive, send)
+
+if __name__ == "__main__":
+    uvicorn.config.ProxyHeadersMiddleware = Own
+    uvicorn.run("caller:served", port=0, workers=2)
+
+async def served(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["root_path"].encode()})
+"""
+
+
+@posix
+def test_workers_of_an_import_string_have_the_middleware_of_the_program(start_program: Start) -> None:
+    program = start_program("import uvicorn\n" + OWN_PROXIES)
+    program.serves()
+    assert program.get() == "own"
+    assert "because uvicorn.config.ProxyHeadersMiddleware was replaced" in program.text
+    assert program.end(15) == 0
+
+
 # -- the command -----------------------------------------------------------------------------------------------
 
 

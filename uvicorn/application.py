@@ -7,6 +7,7 @@ Owns: import, factories, and which kind of callable an application is. Must not:
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -19,8 +20,12 @@ InterfaceType = Literal["auto", "asgi3", "asgi2", "wsgi"]
 _log = logging.getLogger("uvicorn.error")
 
 
-def load(app: Any, factory: bool, interface: InterfaceType) -> tuple[ASGI3Application, InterfaceType]:
-    """The application as an ASGI 3 callable, and the interface that it has ("auto" is resolved)."""
+def load(
+    app: Any, factory: bool, interface: InterfaceType, wrapper: Callable[[str], Any]
+) -> tuple[ASGI3Application, InterfaceType]:
+    """The application as an ASGI 3 callable, and the interface that it has ("auto" is resolved). `wrapper` finds the
+    class by that name that makes one of another kind.
+    """
     try:
         loaded = import_from_string(app)
     except ImportFromStringError as exc:
@@ -29,10 +34,9 @@ def load(app: Any, factory: bool, interface: InterfaceType) -> tuple[ASGI3Applic
         raise StartupError(f"Error loading ASGI app. It called sys.exit({exc.code!r}) while imported.") from exc
     loaded = _called_factory(app, loaded, factory)
     if interface == "wsgi":
-        from uvicorn.middleware.wsgi import WSGIMiddleware
-
-        adapted = WSGIMiddleware(loaded)
-        _log.info("Interface wsgi, %d threads.", adapted.workers)
+        adapted = wrapper("WSGIMiddleware")(loaded)
+        threads = getattr(adapted, "workers", None)  # a program's own may have anything else
+        _log.info("Interface wsgi%s.", "" if threads is None else f", {threads} threads")
         return adapted, interface
     if interface == "auto":
         if is_wsgi(loaded):
@@ -43,9 +47,7 @@ def load(app: Any, factory: bool, interface: InterfaceType) -> tuple[ASGI3Applic
             )
         interface = "asgi2" if is_double_callable(loaded) else "asgi3"
     if interface == "asgi2":
-        from uvicorn.middleware.asgi2 import ASGI2Middleware
-
-        loaded = ASGI2Middleware(loaded)
+        loaded = wrapper("ASGI2Middleware")(loaded)
     return loaded, interface  # whatever it is: calling it says whether it is an application
 
 

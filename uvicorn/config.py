@@ -80,15 +80,31 @@ STARTUP_FAILURE = int(ExitCode.STARTUP)
 
 logger = logging.getLogger("uvicorn.error")
 
-__getattr__ = imported_when_asked(
-    __name__,
-    {
-        "ASGI2Middleware": "uvicorn.middleware.asgi2",
-        "MessageLoggerMiddleware": "uvicorn.middleware.message_logger",
-        "ProxyHeadersMiddleware": "uvicorn.middleware.proxy_headers",
-        "WSGIMiddleware": "uvicorn.middleware.wsgi",
-    },
-)
+_WRAPPERS = {
+    "ASGI2Middleware": "uvicorn.middleware.asgi2",
+    "MessageLoggerMiddleware": "uvicorn.middleware.message_logger",
+    "ProxyHeadersMiddleware": "uvicorn.middleware.proxy_headers",
+    "WSGIMiddleware": "uvicorn.middleware.wsgi",
+}
+__getattr__ = imported_when_asked(__name__, _WRAPPERS)
+
+
+def _wrapper(name: str) -> Any:
+    """By the name that programs replace."""
+    return getattr(sys.modules[__name__], name)
+
+
+def replaced_wrappers() -> list[str]:
+    """The names of those that a program has replaced, or changed a method of."""
+    found = []
+    for name, home in _WRAPPERS.items():
+        if name in globals() or home in sys.modules:  # else nobody has had it
+            made = _wrapper(name)
+            parts = (made, *(getattr(made, step, None) for step in ("__init__", "__call__")))
+            if any(getattr(one, "__module__", "") != home or hasattr(one, "__wrapped__") for one in parts):
+                found.append(name)
+    return found
+
 
 DEFAULT_DRAIN_SECONDS = 25.0
 """What `timeout_graceful_shutdown=None` means: Kubernetes' 30 s are enough for it."""
@@ -979,13 +995,14 @@ class Config:
         """
         self._extend_path()
         try:
-            app, self.interface = application.load(self.app, self.factory, self.interface)
+            app, self.interface = application.load(self.app, self.factory, self.interface, _wrapper)
         except StartupError as exc:
             self._give_up(exc)
         if logging.getLogger("uvicorn.asgi").isEnabledFor(TRACE_LOG_LEVEL):
-            from uvicorn.middleware.message_logger import MessageLoggerMiddleware
-
-            app = MessageLoggerMiddleware(app)
+            app = _wrapper("MessageLoggerMiddleware")(app)
+        if self._proxies is not None and "ProxyHeadersMiddleware" in replaced_wrappers():
+            self._proxies = None  # whom the program believes is its own affair then
+            app = _wrapper("ProxyHeadersMiddleware")(app, trusted_hosts=self.forwarded_allow_ips)
         return app
 
     def _extend_path(self) -> None:

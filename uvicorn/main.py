@@ -323,6 +323,8 @@ def _replaced(config: Config) -> Iterator[str]:
         yield "uvicorn.main.Server was replaced"
     if config.is_ssl and config_module.create_ssl_context is not _OURS[1]:
         yield "uvicorn.config.create_ssl_context was replaced"
+    for name in config_module.replaced_wrappers():
+        yield f"uvicorn.config.{name} was replaced"
 
 
 def _run_with_fresh_code(config: Config, listeners: list[sockets.Listener]) -> int:
