@@ -671,7 +671,8 @@ async def test_an_exception_before_the_start_is_a_500(make_peer: Any, caplog: An
     (response,) = peer.responses()
     assert (response.status, response.headers["connection"]) == (500, "close")
     (record,) = [record for record in caplog.records if record.name == "uvicorn.error"]
-    assert (record.levelname, record.getMessage()) == ("ERROR", "Exception in ASGI application\n")
+    named = 'Exception in ASGI application\n192.0.2.1:1234 - "GET / HTTP/1.1"'  # as its access line begins
+    assert (record.levelname, record.getMessage()) == ("ERROR", named)
     assert "Fault: the reason" in caplog.text
     assert (peer.state.in_flight, peer.state.tasks) == (0, set())
 
@@ -1526,7 +1527,7 @@ async def test_an_application_that_wants_to_end_the_process_has_failed(
         peer = make_peer(app, limit_concurrency=1)
     assert peer.state.in_flight == 0 and not peer.state.tasks
     said = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert [record.getMessage() for record in said] == ["Exception in ASGI application\n"] * 2
+    assert all(record.getMessage().startswith("Exception in ASGI application\n") for record in said) and len(said) == 2
     assert all(record.exc_info and record.exc_info[1] is how for record in said)
 
 

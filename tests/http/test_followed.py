@@ -153,6 +153,25 @@ async def test_request_ids(make_peer: Any, recorder: Any, log: Log, trusted: str
     assert recorder.seen[0][0]["extensions"]["uvicorn.request_id"] == {"id": told}
 
 
+@pytest.mark.parametrize("followed", [True, False], ids=["with ids", "plain"])
+@pytest.mark.parametrize("trusted", ["192.0.2.1", ""])
+async def test_a_fault_names_the_request_as_the_log_does(
+    make_peer: Any, log: Log, caplog: Any, followed: bool, trusted: str
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError
+
+    given = {"state": log.state} if followed else {}
+    peer = make_peer(app, forwarded_allow_ips=trusted, **given)
+    peer.send(b'GET /a"b?c HTTP/1.1\r\nHost: a\r\nX-Request-ID: abc-1\r\n\r\n')
+    await peer.answered()
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    named = said.removeprefix("Exception in ASGI application\n")
+    assert ' - "GET /a%22b?c HTTP/1.1"' in named
+    known = json.loads(log.stream.getvalue())["request_id"] if followed else "abc-1" if trusted else None
+    assert named.partition(", request ")[2] == (known or "") and (known == "abc-1" or not trusted)
+
+
 async def test_plain_lines_quote_what_a_peer_sends(make_peer: Any, respond: Any, caplog: Any) -> None:
     caplog.set_level(logging.INFO, "uvicorn.access")
     state = ServerState()

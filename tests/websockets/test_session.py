@@ -522,7 +522,8 @@ async def test_an_error_is_1011(serving: Any, peer: Any, ws: str, lines: Any) ->
         await client.shake_hands()
         client.text("go")
         assert (await client.frame()).code == 1011
-    assert any("Exception in ASGI application" in line for line in lines())
+    (said,) = [line for line in lines() if line.startswith("Exception in ASGI application\n")]
+    assert ' - "WebSocket /' in said
 
 
 async def test_the_application_returns(serving: Any, peer: Any) -> None:

@@ -270,12 +270,32 @@ async def test_an_endless_application_is_cancelled_at_the_end(
         assert app.cancelled == 1
         with contextlib.suppress(ConnectionResetError):
             await client.ended()
-    assert "Cancel 1 running task(s), timeout graceful shutdown exceeded" in caplog.text
+    assert "Cancel 1 running task(s), timeout graceful shutdown exceeded" in caplog.messages
+    assert '- "GET /forever HTTP/1.1"' in caplog.text
     assert (server.server_state.connections, server.server_state.tasks, server.server_state.in_flight) == (
         set(),
         set(),
         0,
     )
+
+
+async def test_what_is_cancelled_is_named_also_behind_its_response(
+    loop_factory: Any, make_server: Any, connect: Any, caplog: Any
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"accepted"})
+        await asyncio.Event().wait()
+
+    server = await started(make_server, app, timeout_graceful_shutdown=0.1)
+    async with connect(server) as client, connect(server) as other:
+        for one, path in ((client, "/first"), (other, "/second?a=b")):
+            one.ask(path)
+            await one.answer()
+        await stop(server, STOP)
+    (named,) = [message for message in caplog.messages if message.startswith("They serve:\n")]
+    lines = sorted(line.partition(" - ")[2] for line in named.splitlines()[1:])
+    assert lines == ['"GET /first HTTP/1.1"', '"GET /second?a=b HTTP/1.1"']
 
 
 async def test_no_time_means_at_once(loop_factory: Any, make_server: Any, connect: Any, caplog: Any) -> None:

@@ -122,13 +122,22 @@ class AccessLog:
 
     def request_id(self, request: Request, trusted: bool) -> str:
         """What a trusted proxy calls this request, else a name of ours: 32 hexadecimal digits."""
-        if trusted:
-            for name, value in request.fields:
-                if name == b"x-request-id":
-                    if _GIVEN_ID.fullmatch(value):
-                        return value.decode("ascii")
-                    break
-        return f"{self._random.getrandbits(128):032x}"
+        return (trusted and _given_id(request)) or f"{self._random.getrandbits(128):032x}"
+
+
+def named(owner: object, request: Request, client: str, line: str, trusted: bool) -> str:
+    """A request in a line about a fault. It begins as its access line does, so that one leads to the other, and ends
+    with what the access log, or a trusted proxy, calls it. `owner` is its stream or session."""
+    entry = getattr(owner, "_entry", None)
+    request_id = getattr(entry, "request_id", "") or (trusted and _given_id(request))
+    return f'{client} - "{line}", request {request_id}' if request_id else f'{client} - "{line}"'
+
+
+def _given_id(request: Request) -> str:
+    for name, value in request.fields:
+        if name == b"x-request-id":
+            return value.decode("ascii") if _GIVEN_ID.fullmatch(value) else ""
+    return ""
 
 
 def shown(client: tuple[str, Any] | None) -> str:

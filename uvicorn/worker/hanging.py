@@ -19,8 +19,11 @@ REPORTED = 20
 def in_flight(connections: Collection[Any], now: float) -> bytes:
     """A line for each request in work (`Connection.in_work`), b"" for none. `now` is seconds of the monotonic clock."""
     told = [in_work(now) for one in connections if (in_work := getattr(one, "in_work", None)) is not None]
-    lines = [f"  {text}" for text in told if text]
-    if not lines:
-        return b""
-    more = [f"  and {len(lines) - REPORTED} more"] if len(lines) > REPORTED else []
-    return "\n".join(["In flight:", *lines[:REPORTED], *more, ""]).encode("utf-8", "backslashreplace")
+    found = [text for text in told if text]
+    return f"In flight:\n{listed(found)}\n".encode("utf-8", "backslashreplace") if found else b""
+
+
+def listed(requests: list[str]) -> str:
+    """The first of them, a line each, and the number of the others."""
+    more = [f"and {len(requests) - REPORTED} more"] if len(requests) > REPORTED else []
+    return "\n".join([f"  {text}" for text in requests[:REPORTED] + more])

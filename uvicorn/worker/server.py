@@ -33,7 +33,7 @@ from uvicorn.sockets import Listener, describe_for_clients, listen_all
 from uvicorn.worker import debugging
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import IDLE_GRACE, timetable
-from uvicorn.worker.hanging import in_flight
+from uvicorn.worker.hanging import in_flight, listed
 from uvicorn.worker.http.defaults import http_date
 from uvicorn.worker.loops import is_uvloop, refuse_nested, run_in_loop
 from uvicorn.worker.outbox import Outbox
@@ -639,11 +639,15 @@ class Server(SignalHearing):
 
     async def _abort(self) -> None:
         """End what is left: the time is over."""
+        from uvicorn.worker.tasks import request_of
+
         state = self.server_state
         tasks = set(state.tasks)
         state.gave_up = True
         if tasks:
             _log.error("Cancel %d running task(s), timeout graceful shutdown exceeded", len(tasks))
+            if named := [name for task in tasks if (name := request_of(task))]:
+                _log.error("They serve:\n%s", listed(sorted(named)))
         for task in tasks:
             task.cancel(msg="Task cancelled, timeout graceful shutdown exceeded")
         if tasks:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uvicorn.errors import BadRequest
 from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker import standalone
-from uvicorn.worker.access import CLIENT_LEFT, shown, shown_target
+from uvicorn.worker.access import CLIENT_LEFT, named, shown, shown_target
 from uvicorn.worker.carrier import Carrier, meet
 from uvicorn.worker.departure import is_departure
 from uvicorn.worker.familiar import FamiliarConnection
@@ -382,6 +382,12 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         path = shown_target(self._ends.root_path, request.line.target)
         self._state.access.line(_peer(stream), request.method, path, request.http_version, status)
 
+    def named(self, stream: Stream) -> str:
+        """The request of a stream, as a line about a fault names it."""
+        request, target = stream.request, shown_target(self._ends.root_path, stream.request.line.target)
+        line = f"{request.method} {target} HTTP/{request.http_version}"
+        return named(stream, request, _peer(stream), line, self.trusted)
+
     def response_complete(self, stream: Stream) -> None:
         """The last byte of the response was handed to the transport."""
         if stream.left:
@@ -438,7 +444,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         except asyncio.CancelledError as exc:
             del task  # as below
             if not (stream.is_lost or stream.heard_end or state.gave_up):
-                _log.error("ASGI callable was cancelled.\n", exc_info=exc)
+                _log.error("ASGI callable was cancelled.\n%s", stream.named(), exc_info=exc)
             self._app_failed(stream, None)
         except BaseException as exc:
             # This frame is in the traceback now. If it held the task, the exception and the task would keep each other,
@@ -461,7 +467,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         if departed:
             _log.debug("The client left before the response was complete.")
         elif exc is not None:
-            _log.error("Exception in ASGI application\n", exc_info=exc)
+            _log.error("Exception in ASGI application\n%s", stream.named(), exc_info=exc)
         if stream.is_lost or stream.phase == COMPLETE:
             return
         self.closing = True

@@ -26,7 +26,7 @@ REQUEST_ID = "uvicorn.request_id"
 class Entry:
     """What is known of a request until it is told."""
 
-    __slots__ = ("_access", "_began", "_request", "_request_id", "_scope", "_target", "head", "sent", "status")
+    __slots__ = ("_access", "_began", "_request", "_scope", "_target", "head", "request_id", "sent", "status")
 
     def __init__(self, access: AccessLog, request: Request, scope: dict[str, Any], trusted: bool) -> None:
         self._began = monotonic()
@@ -36,10 +36,10 @@ class Entry:
         self._target: str = scope["root_path"] + request.line.target.decode("ascii")
         self.status = self.sent = 0
         self.head = b""
-        self._request_id = ""
+        self.request_id = ""
         if access.names_requests:
-            self._request_id = access.request_id(request, trusted)
-            scope["extensions"][REQUEST_ID] = {"id": self._request_id}
+            self.request_id = access.request_id(request, trusted)
+            scope["extensions"][REQUEST_ID] = {"id": self.request_id}
 
     def end(self, whole: bool) -> None:
         """The response is complete, or was cut short. Only the first call counts."""
@@ -59,7 +59,7 @@ class Entry:
                     self.sent,
                     monotonic() - self._began,
                     whole,
-                    self._request_id,
+                    self.request_id,
                 )
             )
 

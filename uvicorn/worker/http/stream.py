@@ -72,6 +72,8 @@ class Outlet(Protocol):
 
     def response_complete(self, stream: Stream) -> None: ...
 
+    def named(self, stream: Stream) -> str: ...
+
 
 class Stream:
     """`receive` and `send` of one request.
@@ -171,6 +173,10 @@ class Stream:
                 self._send_body(b"", True, STARTED)
             except Exception:
                 self.phase = STARTED  # what is wrong with the head, the application hears with its first body part
+
+    def named(self) -> str:
+        """The request, as a line about a fault names it."""
+        return self._outlet.named(self)
 
     def resume_writing(self) -> None:
         """The transport takes data again (or never will)."""

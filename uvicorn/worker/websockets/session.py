@@ -31,7 +31,7 @@ from uvicorn._types import Message
 from uvicorn.errors import BadRequest, ClientDisconnected
 from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker import standalone
-from uvicorn.worker.access import CLIENT_LEFT, shown, shown_target
+from uvicorn.worker.access import CLIENT_LEFT, named, shown, shown_target
 from uvicorn.worker.carrier import Carrier, meet
 from uvicorn.worker.departure import is_departure
 from uvicorn.worker.familiar import FamiliarSession
@@ -545,7 +545,7 @@ class Session(FamiliarSession, Carrier):
             del task  # as below
             told = self._lost or (self._closed is not None and not self._deaf)
             if not (told or self._state.gave_up):
-                _log.error("ASGI callable was cancelled.\n", exc_info=exc)
+                _log.error("ASGI callable was cancelled.\n%s", self.named(), exc_info=exc)
             self._failed(None)
         except BaseException as exc:
             del task  # or this frame, which is in the traceback, would keep task and exception alive
@@ -561,7 +561,7 @@ class Session(FamiliarSession, Carrier):
         if self._phase in (CLOSED, CLOSING) and exc is not None and is_departure(exc):
             _log.debug("The client left before the application did.")
         elif exc is not None:
-            _log.error("Exception in ASGI application\n", exc_info=exc)
+            _log.error("Exception in ASGI application\n%s", self.named(), exc_info=exc)
         self._end(1012 if self._state.draining else 1011)
 
     def _end(self, code: int) -> None:
@@ -648,6 +648,10 @@ class Session(FamiliarSession, Carrier):
     def in_work(self, now: float) -> str:
         """What a report of a hang says of this session."""
         return f"WebSocket {self._path()} from {self._peer()}" if self._phase == OPEN else ""
+
+    def named(self) -> str:
+        """As a line about a fault names it."""
+        return named(self, self._request, self._peer(), f"WebSocket {self._path()}", self._ends.believed())
 
     def _peer(self) -> str:
         return shown(self._ends.client)
