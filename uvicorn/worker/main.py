@@ -21,6 +21,7 @@ from uvicorn import channel, leaving, pidfile
 from uvicorn.errors import ExitCode
 from uvicorn.sockets import Listener
 from uvicorn.terminal import Terminal
+from uvicorn.worker import faults
 from uvicorn.worker.forks import shedding
 from uvicorn.worker.server import Server
 from uvicorn.worker.signals import HANDLED_SIGNALS
@@ -52,6 +53,7 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     alone = link is None
     _handle_more_signals(server, alone)
     settle_memory()
+    faults.enable(server.config.log_file)
     try:
         with (
             _hearing(server) if alone else nullcontext(),

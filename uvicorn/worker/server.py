@@ -30,7 +30,7 @@ from uvicorn.errors import ExitCode, StartupError, describe_failure
 from uvicorn.interrupts import Interrupts
 from uvicorn.proxies import TrustedProxies
 from uvicorn.sockets import Listener, describe_for_clients, listen_all
-from uvicorn.worker import debugging
+from uvicorn.worker import debugging, faults
 from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import IDLE_GRACE, timetable
 from uvicorn.worker.hanging import in_flight, listed
@@ -522,6 +522,7 @@ class Server(SignalHearing):
         self.reopen_logs = False
         level = logging.INFO if self._master is None else logging.DEBUG  # a master says it once for all of its workers
         _log.log(level, "Log files: %s", logfiles.reopen())
+        faults.reopen()
 
     def _default_headers(self, second: int) -> list[tuple[bytes, bytes]]:
         encoded = self.config.encoded_headers
