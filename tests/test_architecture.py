@@ -33,6 +33,7 @@ TOOLS = tuple(
         "importer",
         "interrupts",
         "leaving",
+        "lifeline",
         "logconfig",
         "logfiles",
         "logging",

@@ -26,6 +26,7 @@ import mmap
 import select
 import socket
 import struct
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -281,10 +282,17 @@ class WorkerLink:
         self.generation = generation
         self.report_signal = report_signal
         self.report_fd = report_fd
+        self.after_beat: Callable[[], None] | None = None
         self.drain: Drain | None = None
         self.listening = False
         self.reopen = False
         self.failed = False
+
+    def beat(self, now: float, in_flight: int, phase: Phase, requests: int) -> None:
+        """The loop turns. `after_beat` hears of it as well, once the master is gone (`lifeline`)."""
+        self.heartbeat.beat(now, in_flight, phase, requests)
+        if self.after_beat is not None:
+            self.after_beat()
 
     def say(self, message: Message) -> None:
         """Send to the master. Raises ChannelClosed when it is gone."""

@@ -45,7 +45,7 @@ async def app(scope, receive, send):
     assert scope["type"] == "http"
     _, what, *rest = scope["path"].split("/")
     if what == "block":
-        print("blocking", os.getpid(), flush=True)
+        os.write(1, b"blocking %d\\n" % os.getpid())
         guilty(rest[0])
     if what == "busy":
         until = time.monotonic() + float(rest[0])
@@ -54,6 +54,9 @@ async def app(scope, receive, send):
     if what == "wait":
         print("waiting", flush=True)
         await asyncio.Event().wait()
+    if what == "nap":
+        print("napping", flush=True)
+        await asyncio.sleep(float(rest[0]))
     if what == "thread":
         print("threaded", flush=True)
         await asyncio.to_thread(threading.Event().wait)
@@ -117,6 +120,34 @@ def test_a_blocked_loop_is_told_with_the_guilty_line_and_replaced(
     assert "run_in_loop" in server.text and "click" not in server.text  # our own frames below it say nothing
     waiting.close()
     blocked.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no signal tells of the end of the master")
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--workers", "2", "--timeout-worker-healthcheck", "0")])
+@pytest.mark.parametrize("kind", ["spin", "sleep"])
+def test_a_worker_whose_loop_does_not_turn_ends_with_its_master(
+    serve: Start, options: tuple[str, ...], kind: str
+) -> None:
+    """A sibling answers meanwhile what it has begun, for longer than that takes."""
+    server = serve(*options)
+    server.expect("ready: 2 workers")
+    server.ask(f"/block/{kind}")
+    blocked = int(server.expect(r"blocking (\d+)")[1])
+    slow = server.ask("/nap/3")
+    server.expect("napping")
+    server.tell(signal.SIGKILL)
+    assert int(slow.getresponse().read().split()[0]) != blocked
+    server.end()  # which is there when nobody has its output open any more
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no signal tells of the end of the master")
+def test_an_import_that_hangs_ends_with_its_master(tmp_path: Path, start_command: Start) -> None:
+    (tmp_path / "served.py").write_text("print('importing', flush=True)\nwhile True: pass")
+    server = start_command("served:app", "--port", "0", "--workers", "2")
+    for _ in range(2):
+        server.expect("importing")
+    server.tell(signal.SIGKILL)
+    server.end()
 
 
 def test_a_busy_loop_that_turns_is_left_alone(serve: Start) -> None:

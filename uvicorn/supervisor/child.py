@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, NoReturn
 from uvicorn import channel
 from uvicorn.errors import ExitCode, UvicornError, describe_failure, say
 from uvicorn.leaving import leave
+from uvicorn.lifeline import Lifeline
 
 Run = Callable[[], int]
 
@@ -79,6 +80,7 @@ def _prepare(birth: Birth) -> None:
     random.seed()
     set_title(birth.title)
     channel.current = birth.link
+    Lifeline(birth.link).watch()
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 

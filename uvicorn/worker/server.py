@@ -507,7 +507,7 @@ class Server(SignalHearing):
             if self.config.should_reload:
                 debugging.take_back_interrupt(master.hear_interrupt)
                 phase = Phase.ASKING if debugging.is_asking() else phase
-            master.heartbeat.beat(now, state.in_flight, phase, state.total_requests)
+            master.beat(now, state.in_flight, phase, state.total_requests)
             if master.reopen:
                 master.reopen = False
                 self.reopen_logs = True
@@ -598,7 +598,7 @@ class Server(SignalHearing):
         hears meanwhile that we are not stuck."""
         now, link = time.monotonic(), self._master
         if link is not None:
-            link.heartbeat.beat(now, 0, Phase.DRAINING, self.server_state.total_requests)
+            link.beat(now, 0, Phase.DRAINING, self.server_state.total_requests)
         if self.force_exit or (link is not None and self.failure is not None):
             return 0.0
         if self._leaving is None and self.failure is not None:
