@@ -62,6 +62,7 @@ TOP = (
     "uvicorn.embedding",
     "uvicorn.portable",
     "uvicorn.spawned",
+    "uvicorn.units",
     "uvicorn.versions",
 )
 DOORS = (

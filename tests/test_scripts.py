@@ -92,3 +92,62 @@ def test_demo_says_that_its_port_is_taken() -> None:
     assert ended.returncode == 1
     assert "Address already in use" in ended.stderr
     assert f"127.0.0.1:{port} cannot be used; choose another: PORT=8001 scripts/demo" in ended.stderr
+
+
+# -- .ci/run ---------------------------------------------------------------------------------------------------
+
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+
+
+def ci(tmp_path: Path, versions: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`.ci/run` where these interpreters are all there are ({command: version}), and nothing is checked or tested."""
+    tools = tmp_path / "tools"
+    for folder in (tools, tmp_path / ".ci", tmp_path / "scripts"):
+        folder.mkdir()
+    for tool in ("awk", "bash", "dirname", "mktemp", "rm", "sed", "sort", "tail", "tee"):
+        found = shutil.which(tool)
+        assert found is not None
+        (tools / tool).symlink_to(found)
+    scripts = {tools / name: f"echo {version} {tools / name}" for name, version in versions.items()}
+    scripts |= {tmp_path / "scripts" / name: f"echo {name} with $PYTHON" for name in ("check", "test")}
+    for path, line in scripts.items():
+        path.write_text(f"#!{tools / 'bash'}\n{line}\n")
+        path.chmod(0o755)
+    for name in (".ci/run", "scripts/environment.sh"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return subprocess.run(
+        [tools / "bash", tmp_path / ".ci" / "run", *arguments],
+        env={"PATH": str(tools)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@needs_bash
+def test_both_kinds_of_interpreters_are_used(tmp_path: Path) -> None:
+    ended = ci(tmp_path, {"python3": "3.11", "python3.10": "3.10", "python3.12": "3.12", "python3.13": "3.13"})
+    assert ended.returncode == 0
+    found = [line for line in ended.stdout.splitlines() if line.startswith("3.1")]
+    assert [line.split()[0] for line in found[:4]] == ["3.10", "3.11", "3.12", "3.13"]
+    used = re.findall(r"^(check|test) with .*/(\S+)$", ended.stdout, re.MULTILINE)
+    assert used == [(what, name) for name in ("python3.10", "python3.13") for what in ("check", "test")]
+
+
+@needs_bash
+@pytest.mark.parametrize("version", ["3.11", "3.12"])
+def test_a_missing_kind_is_exit_code_1_unless_any_will_do(tmp_path: Path, version: str) -> None:
+    (tmp_path / "first").mkdir()
+    ended = ci(tmp_path / "first", {"python3": version})
+    assert (ended.returncode, " with " in ended.stdout) == (1, False)
+    assert f"{version} {tmp_path}" in ended.stdout and "one of the two is missing" in ended.stderr
+    (tmp_path / "second").mkdir()
+    ended = ci(tmp_path / "second", {"python3": version}, "--any")
+    assert ended.returncode == 0 and ended.stdout.count("\ntest with ") == 1
+
+
+@needs_bash
+def test_no_interpreter_at_all(tmp_path: Path) -> None:
+    ended = ci(tmp_path, {}, "--any")
+    assert ended.returncode == 1 and "none" in ended.stdout and "no CPython" in ended.stderr

@@ -1,0 +1,42 @@
+"""The units for systemd that come with the package: `python -m uvicorn.units` lists them, with a name it prints one.
+
+    python -m uvicorn.units uvicorn.service >/etc/systemd/system/uvicorn.service
+
+Fails by: one sentence on standard error and exit code 2 for a name that is none.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from uvicorn.options import nearest
+
+
+def folder() -> Path:
+    """`systemd/` of a checkout is the source; a wheel has it inside of the package."""
+    packed = Path(__file__).with_name("systemd")
+    return packed if packed.is_dir() else Path(__file__).parents[1] / "systemd"
+
+
+def names() -> list[str]:
+    return sorted(path.name for path in folder().glob("uvicorn*"))
+
+
+def main(wanted: list[str]) -> int:
+    """Print the names, or the units that are wanted; the exit code."""
+    known = names()
+    for name in wanted:
+        if name not in known:
+            likely = nearest(name, known) or "; there are " + ", ".join(known) + "."
+            print(f"There is no unit {name}{likely}", file=sys.stderr)
+            return 2
+    for name in wanted:
+        sys.stdout.write((folder() / name).read_text(encoding="utf-8"))
+    if not wanted:
+        print("\n".join(known))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
