@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import inspect
 import io
@@ -217,6 +218,27 @@ async def test_a_wrapper_that_a_program_replaces_is_used(
     settings = {"lifespan": "off", "proxy_headers": False, "forwarded_allow_ips": "10.0.0.1", **settings}
     async with serving(app, **settings) as server, connect(server) as client:
         assert (await client.get()).status == 299
+
+
+@pytest.mark.parametrize("wraps", [False, True])
+def test_a_function_that_a_program_replaces_in_vain_is_warned_of_once(
+    wraps: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from uvicorn import overridden
+    from uvicorn.protocols.http import h11_impl
+
+    def hidden(scope: Any) -> str:
+        return "/"
+
+    monkeypatch.setattr(overridden, "_told_functions", set())
+    Config(app, log_config=None).load()
+    assert not caplog.records
+    made = functools.wraps(h11_impl.get_path_with_query_string)(hidden) if wraps else hidden
+    monkeypatch.setattr(h11_impl, "get_path_with_query_string", made)
+    for _ in range(2):
+        Config(app, log_config=None).load()
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("uvicorn.protocols.http.h11_impl.get_path_with_query_string was replaced, and")
 
 
 def test_what_the_log_has_in_place_of_long_values() -> None:

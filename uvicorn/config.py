@@ -101,7 +101,7 @@ def replaced_wrappers() -> list[str]:
         if name in globals() or home in sys.modules:  # else nobody has had it
             made = _wrapper(name)
             parts = (made, *(getattr(made, step, None) for step in ("__init__", "__call__")))
-            if any(getattr(one, "__module__", "") != home or hasattr(one, "__wrapped__") for one in parts):
+            if not all(overridden.is_ours(one, home) for one in parts):
                 found.append(name)
     return found
 
@@ -982,7 +982,8 @@ class Config:
             raise StartupError(str(exc)) from exc.__cause__
 
     def _heed_protocols(self) -> None:
-        """Protocols of the program's that are made of ours."""
+        """Protocols of the program's that are made of ours, and what it has changed of ours."""
+        overridden.warn_of_functions()
         for made in (self.http_protocol_class, self.ws_protocol_class):
             if hasattr(made, "never_called"):
                 getattr(made, "heed", bool)()  # what was replaced on the class since it was made

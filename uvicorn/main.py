@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from uvicorn import config as config_module
-from uvicorn import naming, pidfile, sockets, tls, versions
+from uvicorn import naming, overridden, pidfile, sockets, tls, versions
 from uvicorn._later import imported_when_asked
 from uvicorn._types import ASGIApplication, SSLContextFactory
 from uvicorn.config import (
@@ -369,6 +369,7 @@ def _run_with_pid_file(server: Server, config: Config) -> None:
 
 def warn_of_replaced_methods(config: Config) -> None:
     """A program that changes how it is asked whether a worker lives means to change when one is replaced."""
+    overridden.warn_of_functions()
     spawned = sys.modules.get("uvicorn.spawned")
     for name in () if spawned is None else spawned.replaced():
         logger.warning(

@@ -1,17 +1,29 @@
-"""Methods that a program's class replaces, and that nobody calls here: said once, when the class is loaded.
+"""What a program replaces and nobody calls here: said once, when the settings are loaded.
 
-A class of ours names them (`never_called`): methods that uvicorn 0.54 has on the class of that name, and that are steps
-of a work which is done otherwise here. Owns: the warning. Must not: import a class. Fails by: nothing.
+A class of ours names its methods of that kind (`never_called`): methods that uvicorn 0.54 has on the class of that
+name, and that are steps of a work which is done otherwise here. The modules of `uvicorn.protocols` have functions of
+that kind (`FUNCTIONS`): they are there for who calls them. Owns: the warning. Must not: import a class. Fails by:
+nothing.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakSet
 
+FUNCTIONS = ("get_client_addr", "get_local_addr", "get_path_with_query_string", "get_remote_addr", "is_ssl")
+
 _told: WeakSet[type[Any]] = WeakSet()
+_told_functions: set[str] = set()
+
+
+def is_ours(made: Any, home: str = "uvicorn") -> bool:
+    """Whether a class or function is as the module `home` (or one below it) has it, and nobody has wrapped it."""
+    module = getattr(made, "__module__", None) or ""
+    return f"{module}.".startswith(f"{home}.") and not hasattr(made, "__wrapped__")
 
 
 def uncalled(made: type[Any]) -> Iterator[tuple[type[Any], str]]:
@@ -34,3 +46,17 @@ def warn_of_uncalled(made: Any) -> None:
             base.__qualname__,
             name,
         )
+
+
+def warn_of_functions() -> None:
+    """A warning for each that was replaced in one of the modules, once."""
+    for module in [name for name in sys.modules if name.startswith("uvicorn.protocols.")]:
+        for name in FUNCTIONS:
+            full = f"{module}.{name}"
+            if full not in _told_functions and not is_ours(vars(sys.modules[module]).get(name, is_ours)):
+                _told_functions.add(full)
+                logging.getLogger("uvicorn.error").warning(
+                    "%s was replaced, and the server does not call it. What the access log shows is changed by a filter"
+                    " of the logger uvicorn.access, or by --access-log-format.",
+                    full,
+                )
