@@ -82,8 +82,9 @@ class AtTerminal(Program):
         self.unmatched = [line.replace("\r", "") for line in self.unmatched]
 
     def prompts(self, words: bytes) -> None:
-        """Wait for the beginning of a line."""
-        self.until(lambda: words in self._begun, words.decode())
+        """Wait for the beginning of a line; a log line of somebody else's may have ended it."""
+        text = words.decode()
+        self.until(lambda: words in self._begun or any(text in line for line in self.unmatched), text)
 
     def types(self, text: str) -> None:
         os.write(self.terminal, text.encode())

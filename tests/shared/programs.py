@@ -132,6 +132,7 @@ class Program:
         self.listens()
         for _ in range(workers):
             self.expect("Application startup complete")
+        self.expect(rf"ready: {workers} workers?$")  # the master's word, which may come behind theirs
         return pid
 
     def ask(self, path: str = "/") -> http.client.HTTPConnection:
