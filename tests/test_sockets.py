@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -387,6 +388,16 @@ def test_bind_socket_says_where(caplog: pytest.LogCaptureFixture, keep: list[Any
     keep.append(sock)
     port = sock.getsockname()[1]
     assert caplog.messages == [f"Uvicorn running on http://127.0.0.1:{port} (Press CTRL+C to quit)"]
+
+
+def test_a_program_inherits_what_bind_socket_made(keep: list[Any]) -> None:
+    """`exec`, or `subprocess` with `close_fds=False`, and `--fd` with its number."""
+    sock = Config("app:app", port=0, log_config=None).bind_socket()
+    keep.append(sock)
+    source = "import socket, sys; print(socket.socket(fileno=int(sys.argv[1])).getsockname()[1])"
+    command = [sys.executable, "-c", source, str(sock.fileno())]
+    said = subprocess.run(command, close_fds=False, capture_output=True, text=True, check=True).stdout
+    assert int(said) == sock.getsockname()[1]
 
 
 def test_close_all_closes_all() -> None:

@@ -1057,12 +1057,15 @@ class Config:
         return sockets.bind_tcp(_comma_separated(self.host or "") or "", self.port, self.backlog)
 
     def bind_socket(self) -> socket.socket:
-        """One bound socket, for programs that pass it to `Server.serve(sockets=[…])`. Fails as `raising` says."""
+        """One bound socket, for programs that pass it to `Server.serve(sockets=[…])` or to a program that they start,
+        which inherits it. Fails as `raising` says.
+        """
         try:
             first, *others = self.bind()
         except StartupError as exc:
             self._give_up(exc)
         sockets.close_all(others)
+        first.sock.set_inheritable(True)
         url = url_of(self, first.sock)
         log_address(url)
         self._announced.add(url)
