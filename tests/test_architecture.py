@@ -40,6 +40,7 @@ TOOLS = tuple(
         "middleware",
         "naming",
         "options",
+        "outlet",
         "overridden",
         "pidfile",
         "proxies",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import http.client
 import io
 import logging
 import logging.config
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from programs import Start
 from uvicorn import channel, logfiles
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
@@ -473,3 +478,114 @@ async def test_the_master_asks_for_new_files(
 
 def test_the_message() -> None:
     assert isinstance(channel.decode(channel.encode(channel.Reopen())), channel.Reopen)
+
+
+# -- nobody reads ----------------------------------------------------------------------------------------------
+
+UNREAD = """
+import os
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no pipe can be opened anew")
+@pytest.mark.parametrize("options", [("--workers", "2"), ("--no-supervise",)])
+def test_a_pipe_that_nobody_reads_holds_nothing_up(
+    options: tuple[str, ...], start_command: Start, tmp_path: Path
+) -> None:
+    """Requests are answered, and a TERM is heard; lines come whole, long ones too, and what was dropped is counted."""
+    (tmp_path / "unread.py").write_text(UNREAD)
+    server = start_command("unread:app", "--port", "0", *options)
+    port = server.port
+    lines = 0
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as client:
+        for number in range(600):
+            client.request("GET", f"/{number}-" + "x" * (5000 if number % 3 else 100))
+            lines += client.getresponse().read() != b""
+    blocking = os.get_blocking(server.process.stdout.fileno())
+    server.expect("-xxx")  # from here on it is read
+    assert lines == 600 and blocking
+    assert server.end(signal.SIGTERM) == 0
+    written = [line for line in server.text.splitlines() if '"GET /' in line]
+    assert all(re.fullmatch(r'INFO: +127\.0\.0\.1:\d+ - "GET /\d+-x+ HTTP/1\.1" 200 OK', line) for line in written)
+    told = re.findall(r"(\d+) lines were dropped", server.text)
+    assert len(written) + sum(map(int, told)) == 600
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no pipe can be opened anew")
+def test_a_term_is_heard_although_nobody_reads(start_command: Start, tmp_path: Path) -> None:
+    (tmp_path / "unread.py").write_text(UNREAD)
+    reader, writer = os.pipe()
+    try:
+        server = start_command("unread:app", "--port", "0", "--workers", "2", stdout=subprocess.DEVNULL, stderr=writer)
+        until = os.read(reader, 65536)
+        while b"ready: 2 workers" not in until:
+            until += os.read(reader, 65536)
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 4096)
+        os.set_blocking(writer, True)
+        server.tell(signal.SIGHUP)
+        server.tell(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_above_the_bound_whole_lines_are_dropped_and_those_of_requests_first(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    try:
+        with open(writer, "w") as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            monkeypatch.setattr(sys, "stderr", stream)
+            Config(app)
+            for _ in range(3000):
+                ask("/" + "a" * 1000)
+            for number in range(20):
+                ERROR.info("error %d", number)
+            text = b""
+            os.set_blocking(reader, False)
+            for _ in range(2000):
+                with contextlib.suppress(BlockingIOError):
+                    text += os.read(reader, 65536)
+                logfiles.flush()
+            said = text.decode()
+            assert [f"error {number}\n" in said for number in range(20)] == [True] * 20
+            (dropped,) = re.findall(r"(\d+) lines were dropped", said)
+            assert int(dropped) + said.count("GET /") == 3000 and 500_000 < len(said) < 2_000_000
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no pipe can be opened anew")
+def test_long_lines_of_several_processes_never_mix() -> None:
+    code = """
+import logging, os, sys
+from uvicorn import logfiles
+from uvicorn.config import Config
+Config("x:y")
+for _ in range(3):
+    if not os.fork():
+        break
+for size in [10, 9000, 100000, 5000] * 10:
+    logging.getLogger("uvicorn.error").info("%s", "abcdefgh"[os.getpid() % 8] * size)
+logfiles.finish()
+"""
+    reader, writer = os.pipe()
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=writer, env=dict(os.environ))
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        lines = pipe.read().decode().splitlines()
+    assert process.wait(60) == 0
+    written = [line for line in lines if "lines were dropped" not in line]
+    assert all(
+        re.fullmatch(r"INFO:     ([a-h])\1*", one) and len(one) - 10 in (10, 9000, 100000, 5000) for one in written
+    )
+    assert len(written) > 40

@@ -128,7 +128,7 @@ def leave(code: int) -> NoReturn:
         _take(_give_queues_a_moment)
         for step in (*_thread_callbacks(), atexit._run_exitfuncs, _end_multiprocessing):
             _take(step)
-        for step in (logfiles.flush, logging.shutdown, _flush):
+        for step in (logfiles.finish, logging.shutdown, _flush):
             _take(step)
     finally:
         os._exit(code & 0xFF)

@@ -5,6 +5,10 @@ when that is a pipe, a socket or a file. Each puts whole lines out, each batch b
 several processes never mix: files are opened with O_APPEND (batches up to 64 KiB), what is no such file gets 4096 bytes
 at a time, which a pipe takes whole.
 
+Nobody waits for whoever reads a pipe, a socket or a terminal (`outlet`): what is not taken is held, up to 1 MiB a
+process, and tried again with the next line or `flush`. Above that whole lines are dropped, those of requests first, and
+counted.
+
 A handler writes every record at once until somebody promises to call `flush` ten times a second (`hold`); from then on
 the access log is batched, but for the first line after a time between two flushes in which there was none: who asks now
 and then sees the line with the answer. `release` ends that, so nothing is pending once a server has stopped. A process
@@ -17,11 +21,12 @@ lost until it works again), and by keeping the old file when a new one cannot be
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
-import select
 import stat
 import sys
+import time
 import weakref
 from collections.abc import Sequence
 from copy import copy
@@ -29,18 +34,20 @@ from typing import Any
 
 from uvicorn.errors import ConfigError, say
 from uvicorn.logging import LOGGING_CONFIG, AccessFormatter, ColourizedFormatter, DefaultFormatter
+from uvicorn.outlet import PIPE_BATCH, Outlet
 
 FILE_BATCH = 65536
-PIPE_BATCH = 4096
-"""What a pipe takes in one piece, even from several writers (PIPE_BUF)."""
-
-STALLED_SECONDS = 1.0
-"""How long a non-blocking descriptor may refuse to take more."""
+MOST_HELD = 1 << 20
+"""Bytes of lines that a process holds for whoever does not read them."""
+PAUSE = 0.02
+PATIENCE = 1.0
+"""Seconds that the end of a process waits for a reader."""
 
 _log = logging.getLogger("uvicorn.error")
 _handlers: weakref.WeakSet[LineHandler] = weakref.WeakSet()
 _flushers: weakref.WeakSet[Any] = weakref.WeakSet()
 _held = False
+_dropped = 0
 
 
 class LineHandler(logging.Handler):
@@ -52,12 +59,12 @@ class LineHandler(logging.Handler):
         super().__init__()
         self.limit = PIPE_BATCH
         self._target = name
-        self._batched = batched
+        self._batched = self.expendable = batched
         self._encoding = "utf-8"
         self._pending = bytearray()
-        self._left = 0
+        self._outlet = Outlet()
         self._failing = False
-        self._torn = False
+        self._torn = self._begun = False  # a line, the rest of which is lost; or is still pending
         self._quiet = True
         _handlers.add(self)
 
@@ -92,40 +99,75 @@ class LineHandler(logging.Handler):
     def flush(self) -> None:
         """Write what is pending. Also called by `logging.shutdown`."""
         self._quiet = not self._pending
-        if self._pending:
+        if self._pending or self._outlet.is_open:
             self.acquire()
             try:
                 self._write_pending()
+                self._outlet.let_go()
             finally:
                 self.release()
 
     def forget(self) -> None:
         """In a fork: what was pending is the parent's to write."""
         self._pending.clear()
+        self._outlet.forget()
+        self._torn = self._begun = False
         self._quiet = True
 
     def _write_pending(self) -> None:
-        # After a write that was cut short by an error, the next line must not be glued to the torn one.
-        data = b"\n" + self._pending if self._torn else bytes(self._pending)
-        self._pending.clear()
-        if not data:
-            return
-        self._left = len(data)
+        """What the reader does not take is held, within a bound, and tried again with the next line or `flush`."""
+        pending = self._pending
+        if self._torn and pending:  # after a line that an error cut short, the next must not be glued to it
+            pending[:0] = b"\n"
         try:
-            self._put(data)
+            while pending:
+                chunk = self._chunk()
+                taken = self._put(chunk)
+                self._begun, self._torn = not chunk.endswith(b"\n", 0, taken), False
+                del pending[:taken]
+        except BlockingIOError:
+            _shed()
         except (OSError, ValueError) as exc:
-            self._torn = self._torn or 0 < self._left < len(data)
+            pending.clear()
+            self._begun, self._torn = False, self._torn or self._begun
             if not self._failing:
                 self._failing = True
                 reason = getattr(exc, "strerror", None) or exc
                 say(f"uvicorn: Cannot write to {self._target}: {reason}. Lines are lost until it works again.")
         else:
-            self._failing = self._torn = False
+            self._failing = False
+        finally:
+            if not _held:
+                self._outlet.let_go()
 
-    def _put(self, data: bytes) -> None:
-        descriptor = self._descriptor()
-        while self._left:
-            self._left -= _write_some(descriptor, data[-self._left :])
+    def _chunk(self) -> bytes:
+        """Whole lines up to the limit, or one that is longer."""
+        pending = self._pending
+        if len(pending) <= self.limit:
+            return bytes(pending)
+        end = pending.rfind(b"\n", 0, self.limit) + 1 or pending.find(b"\n") + 1
+        return bytes(pending[:end])
+
+    def drop(self, size: int) -> int:
+        """Give up the newest lines, about `size` bytes of them. How many bytes those were."""
+        global _dropped
+        pending = self._pending
+        end = pending.rfind(b"\n", 0, max(0, len(pending) - size)) + 1
+        if end == 0 and self._begun:  # the rest of a line that has begun to leave
+            end = pending.find(b"\n") + 1
+        dropped = len(pending) - end
+        _dropped += pending.count(b"\n", end)
+        del pending[end:]
+        return dropped
+
+    @property
+    def held(self) -> int:
+        """Bytes that are pending."""
+        return len(self._pending)
+
+    def _put(self, data: bytes) -> int:
+        """How much of it was taken. Raises BlockingIOError when nothing is, now."""
+        return self._outlet.write(self._descriptor(), data)
 
     def _descriptor(self) -> int:
         """What to write to, now. Raises OSError or ValueError when there is nothing."""
@@ -143,12 +185,12 @@ class BatchHandler(LineHandler, logging.StreamHandler):  # type: ignore[type-arg
         self.stream = self._standard = stream
         self._encoding = getattr(stream, "encoding", None) or self._encoding
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes) -> int:
         if self.stream is self._standard:
-            super()._put(data)
-        else:  # a program gave it another one, which may be no file
-            self.stream.write(data.decode(self._encoding))
-            self.stream.flush()
+            return super()._put(data)
+        self.stream.write(data.decode(self._encoding))  # a program gave it another one, which may be no file
+        self.stream.flush()
+        return len(data)
 
     def _descriptor(self) -> int:
         self.stream.flush()
@@ -246,6 +288,39 @@ def flush() -> None:
     """Write every line that is pending."""
     for handler in list(_handlers):
         handler.flush()
+    _tell_of_dropped()
+
+
+def behind() -> bool:
+    """Whether lines are held that somebody else has to flush: nobody has promised to."""
+    return not _held and any(handler.held for handler in list(_handlers))
+
+
+def finish() -> None:
+    """Write what is held, at the end of a process; a reader has a second for it."""
+    until = time.monotonic() + PATIENCE
+    flush()
+    while any(handler.held for handler in list(_handlers)) and time.monotonic() < until:
+        time.sleep(PAUSE)
+        flush()
+
+
+def _shed() -> None:
+    """Above the bound whole lines are dropped, those of the access log first."""
+    over = sum(handler.held for handler in list(_handlers)) - MOST_HELD
+    for handler in sorted(_handlers, key=lambda one: not one.expendable):
+        if over > 0 and handler.lock is not None and handler.lock.acquire(blocking=False):
+            try:
+                over -= handler.drop(over)
+            finally:
+                handler.lock.release()
+
+
+def _tell_of_dropped() -> None:
+    global _dropped
+    if _dropped and not any(handler.held for handler in list(_handlers)):
+        count, _dropped = _dropped, 0
+        _log.warning("Nobody read the log for a while: %d lines were dropped.", count)
 
 
 def reopen() -> str:
@@ -332,16 +407,6 @@ def _plain(formatter: logging.Formatter | None, *, access: bool) -> logging.Form
     return formatter
 
 
-def _write_some(descriptor: int, data: bytes) -> int:
-    """One write; a descriptor that somebody made non-blocking is waited for, within a bound."""
-    try:
-        return os.write(descriptor, data)
-    except BlockingIOError:
-        if not select.select([], [descriptor], [], STALLED_SECONDS)[1]:
-            raise
-        return os.write(descriptor, data)
-
-
 def _why(path: str, exc: OSError) -> str:
     folder = os.path.dirname(path)
     if isinstance(exc, FileNotFoundError) and not os.path.isdir(folder):
@@ -350,8 +415,8 @@ def _why(path: str, exc: OSError) -> str:
 
 
 def _after_fork() -> None:
-    global _held
-    _held = False
+    global _held, _dropped
+    _held, _dropped = False, 0
     _flushers.clear()
     for handler in list(_handlers):
         handler.forget()
@@ -359,3 +424,5 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+atexit.register(finish)  # before `logging.shutdown`, which tries but once

@@ -67,6 +67,8 @@ class Watch(Protocol):
     def __call__(self) -> int: ...
 
 
+FLUSH_SECONDS = 0.1
+"""Between two attempts to write lines that are held."""
 KEPT_GENERATIONS = 16
 """Of so many generations the settings are kept: a worker of one that still serves may have to be replaced."""
 
@@ -124,6 +126,7 @@ class Master:
             self._close_listeners()
             self._kernel.close()
             logger.info("Stopping %s process [%d]", self._role, self._kernel.pid())
+            logfiles.finish()
 
     def _prepare(self) -> None:
         set_title(f"uvicorn: master [{self._app}]")
@@ -146,7 +149,15 @@ class Master:
                         return action.code
                     answers += self._perform(action, now)
                 pending.extendleft(reversed(answers))
-            pending.extend(self._kernel.wait(self._machine.deadline()))
+            pending.extend(self._kernel.wait(self._deadline(now)))
+
+    def _deadline(self, now: float) -> float | None:
+        """That of the machine, or an earlier one for lines of the log that nobody has read."""
+        due = self._machine.deadline()
+        if not logfiles.behind():
+            return due
+        logfiles.flush()
+        return now + FLUSH_SECONDS if due is None else min(due, now + FLUSH_SECONDS)
 
     def _perform(self, action: Action, now: float) -> list[Event]:
         match action:

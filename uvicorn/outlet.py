@@ -1,0 +1,100 @@
+"""Writing to a descriptor that others share, without waiting for its reader and without changing its flags.
+
+A pipe or a terminal is opened anew for the moment (`/proc/self/fd`), which gives a description of our own that does
+not block; a socket has a flag for each call. Writers of one pipe take turns by a lock on it: what fits into PIPE_BUF
+leaves in one piece and shares the lock, a longer line has the lock for itself until it is written. Where nothing can
+be opened anew (no /proc, somebody else's pipe) a descriptor that polls writable is given PIPE_BUF bytes at most.
+
+Owns: those calls. Must not: keep bytes, or judge lines. Fails by: BlockingIOError when nothing can be written now, and
+OSError as `write` does.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import stat
+
+PIPE_BATCH = 4096
+"""What a pipe takes in one piece, even from several writers (PIPE_BUF)."""
+
+
+class Outlet:
+    """What one handler writes through. A description of our own is kept until `let_go`, which is to come soon: it holds
+    a pipe open that the application may close. While a long line is being written it stays, and the lock with it."""
+
+    def __init__(self) -> None:
+        self._own = -1
+        self._of: tuple[int, int] | None = None
+        self._long = False
+
+    def write(self, fd: int, data: bytes) -> int:
+        """How many of the bytes were taken."""
+        found = os.fstat(fd)
+        mode = found.st_mode
+        if stat.S_ISSOCK(mode):
+            return _send(fd, data)
+        if stat.S_ISREG(mode) or os.name != "posix" or not (stat.S_ISFIFO(mode) or os.isatty(fd)):
+            return os.write(fd, data)
+        if self._own >= 0 and self._of != (found.st_dev, found.st_ino):
+            self._close()
+        if self._own < 0:
+            try:
+                self._own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            except OSError:
+                return _guarded(fd, data)
+            self._of = (found.st_dev, found.st_ino)
+        return self._in_turn(data) if stat.S_ISFIFO(mode) else os.write(self._own, data)
+
+    def _in_turn(self, data: bytes) -> int:
+        import fcntl
+
+        if not self._long:
+            self._long = len(data) > PIPE_BATCH
+            try:
+                fcntl.flock(self._own, (fcntl.LOCK_EX if self._long else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            except OSError:
+                self._long = False
+                raise
+        taken = 0
+        try:
+            taken = os.write(self._own, data)
+        finally:
+            if not self._long or taken == len(data):
+                self._long = False
+                fcntl.flock(self._own, fcntl.LOCK_UN)
+        return taken
+
+    @property
+    def is_open(self) -> bool:
+        return self._own >= 0
+
+    def let_go(self) -> None:
+        if not self._long:
+            self._close()
+
+    def forget(self) -> None:
+        """In a fork: it is the parent's."""
+        self._close()
+
+    def _close(self) -> None:
+        own, self._own, self._long = self._own, -1, False
+        if own >= 0:
+            os.close(own)
+
+
+def _send(fd: int, data: bytes) -> int:
+    blocking = os.get_blocking(fd)
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        if os.get_blocking(fd) != blocking:  # PyPy changes what both descriptors share
+            os.set_blocking(fd, blocking)
+        return sock.send(data, getattr(socket, "MSG_DONTWAIT", 0))
+
+
+def _guarded(fd: int, data: bytes) -> int:
+    poller = select.poll()
+    poller.register(fd, select.POLLOUT)
+    if not poller.poll(0):
+        raise BlockingIOError("nobody reads")
+    return os.write(fd, data[:PIPE_BATCH])
