@@ -39,11 +39,12 @@ class Lifeline:
         self._fd = link.report_fd
 
     def watch(self) -> None:
-        if sys.platform != "linux":
+        first = getattr(signal, "SIGRTMIN", 0)
+        if sys.platform != "linux" or not first:
             return
         import fcntl
 
-        number = signal.SIGRTMIN + 11  # beside those for stacks and requests (`supervisor.kernel`)
+        number = first + 11  # beside those for stacks and requests (`supervisor.kernel`)
         fd = self._link.endpoint.fileno()
         signal.signal(number, self.look)
         try:
