@@ -16,6 +16,11 @@ import select
 import socket
 import stat
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 PIPE_BATCH = 4096
 """What a pipe takes in one piece, even from several writers (PIPE_BUF)."""
 
@@ -35,7 +40,7 @@ class Outlet:
         mode = found.st_mode
         if stat.S_ISSOCK(mode):
             return _send(fd, data)
-        if stat.S_ISREG(mode) or os.name != "posix" or not (stat.S_ISFIFO(mode) or os.isatty(fd)):
+        if stat.S_ISREG(mode) or fcntl is None or not (stat.S_ISFIFO(mode) or os.isatty(fd)):
             return os.write(fd, data)
         if self._own >= 0 and self._of != (found.st_dev, found.st_ino):
             self._close()
@@ -48,8 +53,6 @@ class Outlet:
         return self._in_turn(data) if stat.S_ISFIFO(mode) else os.write(self._own, data)
 
     def _in_turn(self, data: bytes) -> int:
-        import fcntl
-
         if not self._long:
             self._long = len(data) > PIPE_BATCH
             try:
