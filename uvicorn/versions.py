@@ -5,7 +5,6 @@ Owns: those words. Must not: import a part in order to name it: the settings hav
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import uvicorn
@@ -14,6 +13,8 @@ from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES, WS_PROTOCOLS, Config
 
 def interpreter() -> str:
     """`uvicorn 1.2.3 with CPython 3.13.1`."""
+    import platform  # not for those who only name us: in Python 3.10 it brings subprocess
+
     return f"uvicorn {uvicorn.__version__} with {platform.python_implementation()} {platform.python_version()}"
 
 
