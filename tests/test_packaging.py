@@ -53,6 +53,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unpacked(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(build("sdist", checkout, tmp_path_factory.mktemp("sdist"))) as archive:
+        if hasattr(tarfile, "data_filter"):  # from 3.11.4 on, and in 3.10.12
+            archive.extraction_filter = tarfile.data_filter
         archive.extractall(place)
     (folder,) = place.iterdir()
     return folder

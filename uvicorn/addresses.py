@@ -5,7 +5,6 @@ Owns: the forms: (host, port); (path, None) for a Unix socket; None for what has
 
 from __future__ import annotations
 
-import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 from uvicorn._types import Scope
@@ -64,6 +63,8 @@ def get_client_addr(scope: Scope) -> str:
 
 def get_path_with_query_string(scope: Scope) -> str:
     """The path as it is quoted in a request line, and the query string."""
-    path = urllib.parse.quote(scope["path"])
+    from urllib.parse import quote  # not for those who only name us
+
+    path = quote(scope["path"])
     query = scope.get("query_string")
     return f"{path}?{query.decode('ascii')}" if query else path
