@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from uvicorn import channel
 from uvicorn.config import Config
+from uvicorn.process import channel
 from uvicorn.worker.server import Server
 
 pytest_plugins = ["programs"]

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uvicorn.accesslog import FORMATS, LONGEST, Exchange, RequestFormatter, compiled, escaped
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
+from uvicorn.logs.formats import FORMATS, LONGEST, Exchange, RequestFormatter, compiled, escaped
 
 USUAL = Exchange(
     client=("192.0.2.1", 1234),

@@ -21,7 +21,7 @@ import pytest
 
 from programs import PACKAGE, PATIENCE, Program, Start
 from uvicorn.errors import BindError
-from uvicorn.sockets import describe, take_passed
+from uvicorn.net.sockets import describe, take_passed
 
 if sys.platform == "win32":
     pytest.skip("descriptors are passed on Unix", allow_module_level=True)
@@ -174,7 +174,7 @@ def test_what_is_no_listening_socket(start: Start, tmp_path: Path, listener: Any
 
 def test_more_are_promised_than_there_are(listener: socket.socket) -> None:
     code = (
-        "import os\nfrom uvicorn.sockets import take_passed\nos.closerange(3, 100)\n"
+        "import os\nfrom uvicorn.net.sockets import take_passed\nos.closerange(3, 100)\n"
         "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1000000000')\ntake_passed()"
     )
     env = {**os.environ, "PYTHONPATH": PACKAGE}

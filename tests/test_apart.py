@@ -19,8 +19,8 @@ from programs import PACKAGE, PATIENCE, Program, Start
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
 
-from uvicorn import apart
-from uvicorn.worker.loops import asyncio_loop_factory
+from uvicorn.launch import own_interpreter as apart
+from uvicorn.worker.loop.kinds import asyncio_loop_factory
 
 APP = """
 import os, sys
@@ -75,7 +75,7 @@ def test_plain_data_travels_as_it_is() -> None:
 
 
 def test_what_has_a_name_travels_by_it() -> None:
-    named = {"loop": "uvicorn.worker.loops:asyncio_loop_factory", "http": f"{__name__}:Shape", "ws": "sys:stdout"}
+    named = {"loop": "uvicorn.worker.loop.kinds:asyncio_loop_factory", "http": f"{__name__}:Shape", "ws": "sys:stdout"}
     packed = apart.pack({"loop": asyncio_loop_factory, "http": Shape, "ws": sys.stdout})
     assert packed == (named, [], [])
 

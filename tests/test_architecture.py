@@ -54,17 +54,17 @@ TOOLS = tuple(
     ]
 )
 CONFIG = ("uvicorn.config",)
-EMBEDDING = ("uvicorn.reloading", "uvicorn._subprocess")
+EMBEDDING = ("uvicorn.launch.reloading", "uvicorn._subprocess")
 TOP = (
     "uvicorn.main",
     "uvicorn.__main__",
-    "uvicorn.cli",
-    "uvicorn.apart",
-    "uvicorn.embedding",
-    "uvicorn.portable",
-    "uvicorn.spawned",
+    "uvicorn.launch.command",
+    "uvicorn.launch.own_interpreter",
+    "uvicorn.launch.embedding",
+    "uvicorn.launch.portable",
+    "uvicorn.launch.spawned",
     "uvicorn.units",
-    "uvicorn.versions",
+    "uvicorn.launch.versions",
 )
 DOORS = (
     "uvicorn.server",
@@ -77,7 +77,7 @@ DOORS = (
     "uvicorn.workers",
 )
 PURE = (
-    "uvicorn.interrupts",
+    "uvicorn.process.interrupts",
     *(
         f"uvicorn.supervisor.{name}"
         for name in [
@@ -205,7 +205,7 @@ def test_only_the_kernel_touches_processes_and_the_clock(module: str) -> None:
 def test_codecs_know_neither_loop_nor_asgi_nor_time(module: str) -> None:
     found = set(imports(module))
     assert not {"asyncio", "time", "socket"} & {name.split(".")[0] for name in found}
-    assert not {"uvicorn.worker.http.stream", "uvicorn.worker.http.scope", "uvicorn._types"} & found
+    assert not {"uvicorn.worker.http.exchange", "uvicorn.worker.http.scope", "uvicorn._types"} & found
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_an_optional_package_has_one_user(package: str, user: str) -> None:
     assert [module for module in MODULES if package in {name.split(".")[0] for name in imports(module)}] == [user]
 
 
-@pytest.mark.parametrize("module", ["uvicorn.proxies", "uvicorn.forwarded", "uvicorn.worker.proxy_protocol"])
+@pytest.mark.parametrize("module", ["uvicorn.net.proxies", "uvicorn.net.forwarded", "uvicorn.net.proxy_protocol"])
 def test_what_proxies_say_is_pure(module: str) -> None:
     banned = {"asyncio", "time", "socket", "logging", "os"}
     assert not banned & {name.split(".")[0] for name in imports(module)}
@@ -226,7 +226,7 @@ def test_stream_and_scope_know_no_codec(name: str) -> None:
     assert not [found for found in imports(f"uvicorn.worker.http.{name}") if "codec" in found]
 
 
-@pytest.mark.parametrize("module", ["uvicorn.worker.drain", "uvicorn.worker.http.fields", "uvicorn.supervisor.policy"])
+@pytest.mark.parametrize("module", ["uvicorn.worker.drain", "uvicorn.worker.http.request", "uvicorn.supervisor.policy"])
 def test_time_is_an_argument(module: str) -> None:
     assert not [call for call in calls(module) if call.startswith("time.")]
 
@@ -239,7 +239,7 @@ def test_a_worker_has_one_timer() -> None:
         m for m in modules_of("uvicorn.worker") if any(call.endswith(("call_later", "call_at")) for call in calls(m))
     ]
     users += [m for m in modules_of("uvicorn.worker") if "_loop.call_later" in MODULES[m].read_text()]
-    assert sorted(set(users)) == ["uvicorn.worker.acceptor", "uvicorn.worker.pulse"]
+    assert sorted(set(users)) == ["uvicorn.worker.front.acceptor", "uvicorn.worker.loop.pulse"]
 
 
 @pytest.mark.parametrize("module", list(MODULES))

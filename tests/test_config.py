@@ -11,11 +11,11 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-from uvicorn.application import is_double_callable
 from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError, StartupError
 from uvicorn.main import main, run
-from uvicorn.options import Option
+from uvicorn.settings.application import is_double_callable
+from uvicorn.settings.options import Option
 
 
 def plain(annotation: Any) -> Any:

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from uvicorn import configfile
-from uvicorn.cli import Settings
 from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError
+from uvicorn.launch.command import Settings
 from uvicorn.logging import LOGGING_CONFIG
 from uvicorn.main import main
+from uvicorn.settings import file as configfile
 
 if sys.version_info < (3, 11):
     pytest.importorskip("tomli")
@@ -128,7 +128,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
         configs.append(config)
         return 0
 
-    monkeypatch.setattr("uvicorn.cli.serve", serve)
+    monkeypatch.setattr("uvicorn.launch.command.serve", serve)
 
     def call(*arguments: str) -> Config:
         result = CliRunner().invoke(main, arguments)
@@ -331,7 +331,7 @@ def test_all_settings_survive_a_reload(
     files = {"ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "env_file", "log_file", "access_log_file", "pid"}
     (tmp_path / "empty").write_text("")
     seen: list[tuple[Config, Config]] = []
-    monkeypatch.setattr("uvicorn.cli.serve", lambda config, reread: seen.append((config, reread())) or 0)
+    monkeypatch.setattr("uvicorn.launch.command.serve", lambda config, reread: seen.append((config, reread())) or 0)
     arguments, lines = [], []
     for name, option in options().items():
         if name in UNUSABLE or way == "defaults":

@@ -293,7 +293,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Any:
     def serve(config: Config, reread: object = None) -> int:
         raise Taken(config)
 
-    monkeypatch.setattr("uvicorn.cli.serve", serve)
+    monkeypatch.setattr("uvicorn.launch.command.serve", serve)
 
     def call(*arguments: str) -> Config:
         with pytest.raises(Taken) as raised:

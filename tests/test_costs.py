@@ -17,17 +17,18 @@ from typing import Any
 
 import pytest
 
-from uvicorn import accesslog, forwarded
 from uvicorn.config import Config
 from uvicorn.errors import BadRequest
+from uvicorn.logs import formats as accesslog
 from uvicorn.middleware.proxy_headers import _TrustedHosts
-from uvicorn.proxies import FIELDS, TrustedProxies, believe
-from uvicorn.worker.access import shown
-from uvicorn.worker.http.fields import Request, request_line
-from uvicorn.worker.http.framing import header_block
+from uvicorn.net import forwarded
+from uvicorn.net.proxies import FIELDS, TrustedProxies, believe
+from uvicorn.worker.access.log import shown
 from uvicorn.worker.http.limits import NO_LIMIT, Limits
-from uvicorn.worker.http.reader import Part, RequestReader, Shared
-from uvicorn.worker.state import ServerState
+from uvicorn.worker.http.request import Request, request_line
+from uvicorn.worker.http.state import ServerState
+from uvicorn.worker.http1.framing import header_block
+from uvicorn.worker.http1.reader import Part, RequestReader, Shared
 from uvicorn.worker.websockets.deflate import Agreed, Deflate, negotiate
 from uvicorn.worker.websockets.handshake import Refused, offer_of, wants_websocket
 from uvicorn.worker.websockets.session import OPEN

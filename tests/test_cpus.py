@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from programs import PACKAGE
-from uvicorn import cpus
 from uvicorn.config import Config
+from uvicorn.settings import cpus
 
 V1 = "5:cpu,cpuacct:/docker/abc\n3:cpuset:/\n"
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
-from uvicorn.forwarded import elements
-from uvicorn.proxies import FIELDS, FORWARDED, TrustedProxies, believe
+from uvicorn.net.forwarded import elements
+from uvicorn.net.proxies import FIELDS, FORWARDED, TrustedProxies, believe
 
 TRUSTED = "10.0.0.0/8,unix:"
 CLIENT = ("203.0.113.7", 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from uvicorn import leaving
+from uvicorn.process import exiting as leaving
 
 
 def test_an_idle_pool_holds_nobody_up_and_stays_usable() -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from programs import Start
-from uvicorn import logconfig, naming
 from uvicorn.config import LOGGING_CONFIG
+from uvicorn.logs import setup as logconfig
+from uvicorn.surface import naming
 
 
 class Filter(logging.Filter):

@@ -21,10 +21,11 @@ from typing import Any
 import pytest
 
 from programs import Start
-from uvicorn import channel, logfiles
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
 from uvicorn.logging import LOGGING_CONFIG
+from uvicorn.logs import files as logfiles
+from uvicorn.process import channel
 
 if sys.platform == "win32":
     pytest.skip("files are not moved away while they are open", allow_module_level=True)

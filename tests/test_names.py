@@ -224,8 +224,8 @@ async def test_a_wrapper_that_a_program_replaces_is_used(
 def test_a_function_that_a_program_replaces_in_vain_is_warned_of_once(
     wraps: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from uvicorn import overridden
     from uvicorn.protocols.http import h11_impl
+    from uvicorn.surface import overridden
 
     def hidden(scope: Any) -> str:
         return "/"

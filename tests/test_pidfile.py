@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from uvicorn import pidfile
 from uvicorn.errors import ExitCode, StartupError
+from uvicorn.process import pidfile
 
 if sys.platform == "win32":
     pytest.skip("nobody can be asked whether it lives", allow_module_level=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from programs import Program, Start
-from uvicorn import portable
+from uvicorn.launch import portable
 
 APP = """
 import helper

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware, _TrustedHosts
-from uvicorn.proxies import TrustedProxies, scheme
+from uvicorn.net.proxies import TrustedProxies, scheme
 
 LIST = "127.0.0.1, 10.0.0.0/8 ,2001:db8::/32,192.0.2.1,::1,/run/nginx.sock"
 

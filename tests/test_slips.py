@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from programs import Start
-from uvicorn import cli, foreign
 from uvicorn.config import Config
 from uvicorn.importer import ImportFromStringError, import_from_string
+from uvicorn.launch import command as cli
 from uvicorn.main import main
+from uvicorn.surface import foreign
 
 MOVING = (Path(__file__).resolve().parents[1] / "docs" / "moving.md").read_text(encoding="utf-8")
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from uvicorn import sockets
 from uvicorn.config import Config
 from uvicorn.errors import BindError
-from uvicorn.sockets import Listener, adopt, bind_tcp, bind_unix, close_all, describe
+from uvicorn.net import sockets
+from uvicorn.net.sockets import Listener, adopt, bind_tcp, bind_unix, close_all, describe
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ if sys.platform == "win32":
     pytest.skip("its signals are others", allow_module_level=True)
 
 from programs import Start
-from uvicorn.interrupts import AGAIN_SECONDS
+from uvicorn.process.interrupts import AGAIN_SECONDS
 
 APP = """
 import asyncio, os

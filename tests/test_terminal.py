@@ -16,7 +16,7 @@ if sys.platform == "win32":
     pytest.skip("its terminals have no signals", allow_module_level=True)
 
 from programs import Program, Start
-from uvicorn.terminal import GRACE, Terminal
+from uvicorn.process.terminal import GRACE, Terminal
 
 APP = """
 async def app(scope, receive, send):

@@ -17,8 +17,8 @@ import pytest
 import uvicorn.config
 from uvicorn.config import Config, create_ssl_context
 from uvicorn.errors import StartupError
-from uvicorn.tls import CertificateFiles, not_after
-from uvicorn.worker.tls import distinguished_name
+from uvicorn.net.tls import CertificateFiles, not_after
+from uvicorn.worker.transport.tls import distinguished_name
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None: ...

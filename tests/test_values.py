@@ -22,9 +22,9 @@ import pytest
 from click.testing import CliRunner
 
 from programs import PATIENCE, Program, Start
-from uvicorn import cli
 from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError, StartupError
+from uvicorn.launch import command as cli
 from uvicorn.main import main
 from uvicorn.worker.server import Server
 

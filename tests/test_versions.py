@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import uvicorn
-from uvicorn import versions
+from uvicorn.launch import versions
 
 
 class Own(asyncio.Protocol):

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from uvicorn.application import is_wsgi
 from uvicorn.config import Config
 from uvicorn.errors import StartupError
 from uvicorn.main import main
+from uvicorn.settings.application import is_wsgi
 
 pytest.importorskip("a2wsgi")
 

@@ -25,7 +25,7 @@ _HOMES = {"Config": "uvicorn.config", "Server": "uvicorn.worker.server", "run": 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        from uvicorn._later import submodule
+        from uvicorn.surface.later import submodule
 
         return submodule(__name__, name)
     value = getattr(importlib.import_module(home), name)
@@ -34,7 +34,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from uvicorn._later import names_in
+    from uvicorn.surface.later import names_in
 
     return names_in(__name__)
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from uvicorn.worker.loops import asyncio_run
+from uvicorn.worker.loop.kinds import asyncio_run
 
 __all__ = ["asyncio_run"]

@@ -1,8 +1,7 @@
 """Names for what ASGI passes around (ASGI specification 3.0; HTTP and WebSocket message format 2.5).
 
 `Scope` and `Message` are mappings, not exact shapes: applications build and mutate them, and extensions add to them.
-The exact shapes, for annotations in applications, are in `_shapes` and imported when one is asked for: nobody else
-needs to wait for them.
+The exact shapes, for annotations in applications, are in `surface.shapes` and are imported when one is asked for.
 """
 
 from __future__ import annotations
@@ -11,96 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from uvicorn._shapes import (
-        ASGIReceiveEvent as ASGIReceiveEvent,
-    )
-    from uvicorn._shapes import (
-        ASGISendEvent as ASGISendEvent,
-    )
-    from uvicorn._shapes import (
-        ASGIVersions as ASGIVersions,
-    )
-    from uvicorn._shapes import (
-        HTTPDisconnectEvent as HTTPDisconnectEvent,
-    )
-    from uvicorn._shapes import (
-        HTTPRequestEvent as HTTPRequestEvent,
-    )
-    from uvicorn._shapes import (
-        HTTPResponseBodyEvent as HTTPResponseBodyEvent,
-    )
-    from uvicorn._shapes import (
-        HTTPResponseDebugEvent as HTTPResponseDebugEvent,
-    )
-    from uvicorn._shapes import (
-        HTTPResponseEarlyHintEvent as HTTPResponseEarlyHintEvent,
-    )
-    from uvicorn._shapes import (
-        HTTPResponseStartEvent as HTTPResponseStartEvent,
-    )
-    from uvicorn._shapes import (
-        HTTPResponseTrailersEvent as HTTPResponseTrailersEvent,
-    )
-    from uvicorn._shapes import (
-        HTTPScope as HTTPScope,
-    )
-    from uvicorn._shapes import (
-        HTTPServerPushEvent as HTTPServerPushEvent,
-    )
-    from uvicorn._shapes import (
-        LifespanScope as LifespanScope,
-    )
-    from uvicorn._shapes import (
-        LifespanShutdownCompleteEvent as LifespanShutdownCompleteEvent,
-    )
-    from uvicorn._shapes import (
-        LifespanShutdownEvent as LifespanShutdownEvent,
-    )
-    from uvicorn._shapes import (
-        LifespanShutdownFailedEvent as LifespanShutdownFailedEvent,
-    )
-    from uvicorn._shapes import (
-        LifespanStartupCompleteEvent as LifespanStartupCompleteEvent,
-    )
-    from uvicorn._shapes import (
-        LifespanStartupEvent as LifespanStartupEvent,
-    )
-    from uvicorn._shapes import (
-        LifespanStartupFailedEvent as LifespanStartupFailedEvent,
-    )
-    from uvicorn._shapes import (
-        WebSocketAcceptEvent as WebSocketAcceptEvent,
-    )
-    from uvicorn._shapes import (
-        WebSocketCloseEvent as WebSocketCloseEvent,
-    )
-    from uvicorn._shapes import (
-        WebSocketConnectEvent as WebSocketConnectEvent,
-    )
-    from uvicorn._shapes import (
-        WebSocketDisconnectEvent as WebSocketDisconnectEvent,
-    )
-    from uvicorn._shapes import (
-        WebSocketEvent as WebSocketEvent,
-    )
-    from uvicorn._shapes import (
-        WebSocketReceiveEvent as WebSocketReceiveEvent,
-    )
-    from uvicorn._shapes import (
-        WebSocketResponseBodyEvent as WebSocketResponseBodyEvent,
-    )
-    from uvicorn._shapes import (
-        WebSocketResponseStartEvent as WebSocketResponseStartEvent,
-    )
-    from uvicorn._shapes import (
-        WebSocketScope as WebSocketScope,
-    )
-    from uvicorn._shapes import (
-        WebSocketSendEvent as WebSocketSendEvent,
-    )
-    from uvicorn._shapes import (
-        WWWScope as WWWScope,
-    )
+    from uvicorn.surface.shapes import *  # noqa: F403
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -135,7 +45,7 @@ WSGIApp = Callable[[Environ, StartResponse], Iterable[bytes] | BaseException]
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):  # the import system asks for __path__
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from uvicorn import _shapes
+    from uvicorn.surface import shapes as _shapes
 
     if name not in _shapes.__all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

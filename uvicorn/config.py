@@ -20,25 +20,29 @@ from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from uvicorn import application, logconfig, logfiles, overridden, sockets, tls, values
-from uvicorn import headers as fields
-from uvicorn._later import imported_when_asked
-from uvicorn._replaceable import replaceable
 from uvicorn._types import ASGI3Application, ASGIApplication, SSLContextFactory
-from uvicorn.application import InterfaceType as InterfaceType
-from uvicorn.environment import EnvironmentFile
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.importer import ImportFromStringError, import_from_string
 from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL
-from uvicorn.options import Declared, Option, declarations
-from uvicorn.tls import create_ssl_context as create_ssl_context  # programs import it from here
-from uvicorn.watched import Watched, is_dir, resolve_reload_patterns, watched
+from uvicorn.logs import files as logfiles
+from uvicorn.logs import setup as logconfig
+from uvicorn.net import sockets, tls
+from uvicorn.net.tls import create_ssl_context as create_ssl_context  # programs import it from here
+from uvicorn.settings import application, values
+from uvicorn.settings import headers as fields
+from uvicorn.settings.application import InterfaceType as InterfaceType
+from uvicorn.settings.environment import EnvironmentFile
+from uvicorn.settings.options import Declared, Option, declarations
+from uvicorn.settings.watched import Watched, is_dir, resolve_reload_patterns, watched
+from uvicorn.surface import overridden
+from uvicorn.surface.later import imported_when_asked
+from uvicorn.surface.replaceable import replaceable
 
 if TYPE_CHECKING:
     import asyncio
     import ssl
 
-    from uvicorn import proxies
+    from uvicorn.net import proxies
 
 __all__ = ["Config", "is_dir", "options", "resolve_reload_patterns"]
 
@@ -710,14 +714,14 @@ class Config:
                     f" or an import string <module>:<attribute>, not {value!r}."
                 )
         if self.access_log_format != "uvicorn":
-            from uvicorn import accesslog
+            from uvicorn.logs import formats as accesslog
 
             accesslog.compiled(self.access_log_format)
         if self.limit_worker_memory is not None:
-            from uvicorn import sizes
+            from uvicorn.settings import sizes
 
             sizes.parse(self.limit_worker_memory)
-        from uvicorn import proxies
+        from uvicorn.net import proxies
 
         wrong = proxies.misnamed(_comma_separated(self.forwarded_headers))
         if wrong:
@@ -780,7 +784,7 @@ class Config:
         """Bytes above which a worker is to be replaced; 0 for no limit."""
         if self.limit_worker_memory is None:
             return 0
-        from uvicorn import sizes
+        from uvicorn.settings import sizes
 
         return sizes.per_worker(self.limit_worker_memory, self.workers)
 
@@ -867,7 +871,7 @@ class Config:
 
     def _format_access_log(self, access: logging.Logger) -> None:
         """The format asked for wins over the formatters of this logger's own handlers; it gets one if it has none."""
-        from uvicorn import accesslog
+        from uvicorn.logs import formats as accesslog
 
         formatter = accesslog.RequestFormatter(self.access_log_format)
         if not access.handlers:
@@ -918,7 +922,7 @@ class Config:
             if importlib.util.find_spec("a2wsgi") is None:
                 raise StartupError("--interface wsgi: the package a2wsgi is not installed. Run: pip install a2wsgi")
         if self.proxy_headers:
-            from uvicorn import proxies
+            from uvicorn.net import proxies
 
             fields = frozenset(name.lower().encode() for name in _comma_separated(self.forwarded_headers))
             self._proxies = proxies.TrustedProxies(self.forwarded_allow_ips, fields)
@@ -1137,14 +1141,14 @@ def _worker_count(workers: int | str | None) -> int:
         text = os.environ.get("WEB_CONCURRENCY", "").strip()
         workers = values.settled(options()["workers"], text, "WEB_CONCURRENCY") if text else 1
     if workers == "auto":
-        from uvicorn import cpus
+        from uvicorn.settings import cpus
 
         return cpus.available()
     return int(workers)
 
 
 def _trusted_list(hosts: list[str] | str | None) -> list[str] | str:
-    from uvicorn import proxies
+    from uvicorn.net import proxies
 
     name, value = "--forwarded-allow-ips", hosts
     if value is None:

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from uvicorn import foreign
 from uvicorn.errors import StartupError
-from uvicorn.options import nearest
+from uvicorn.settings.options import nearest
+from uvicorn.surface import foreign
 
 _thread = threading.local()
 

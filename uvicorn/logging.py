@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from uvicorn._later import Later
+from uvicorn.surface.later import Later
 
 if TYPE_CHECKING:
     import http

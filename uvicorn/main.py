@@ -1,7 +1,7 @@
 """The composition root: `run()`, and from a Config to an exit code. The only module that imports both halves.
 
 Owns: the choice between a master and one process, and the process's exit code. `main`, the command line, is made in
-`cli` and imported when it is first asked for, as is whatever else programs look for here: who embeds us needs no click.
+`launch.command` and imported when it is first asked for, as is whatever else programs look for here.
 Must not: hold a rule that a program which embeds us would miss; those are in `Config`, `Server` and the master.
 Fails by: one sentence on standard error and an exit code from `errors.ExitCode`.
 """
@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from uvicorn import config as config_module
-from uvicorn import naming, overridden, pidfile, sockets, tls, versions
-from uvicorn._later import imported_when_asked
 from uvicorn._types import ASGIApplication, SSLContextFactory
 from uvicorn.config import (
     INTERFACES,
@@ -34,14 +32,19 @@ from uvicorn.config import (
 )
 from uvicorn.errors import ConfigError, ExitCode, StartupError, describe_failure
 from uvicorn.importer import importing
+from uvicorn.launch import versions
 from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG
+from uvicorn.net import sockets, tls
+from uvicorn.process import pidfile
+from uvicorn.surface import naming, overridden
+from uvicorn.surface.later import imported_when_asked
+from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.server import Server
-from uvicorn.worker.state import ServerState
 
 if TYPE_CHECKING:
-    from uvicorn.cli import INTERFACE_CHOICES, LEVEL_CHOICES, LIFESPAN_CHOICES, main, print_version
-    from uvicorn.embedding import Multiprocess
-    from uvicorn.reloading import ChangeReload
+    from uvicorn.launch.command import INTERFACE_CHOICES, LEVEL_CHOICES, LIFESPAN_CHOICES, main, print_version
+    from uvicorn.launch.embedding import Multiprocess
+    from uvicorn.launch.reloading import ChangeReload
     from uvicorn.supervisor.master import KernelLike, RunWorker
     from uvicorn.watcher.main import Watch
 
@@ -67,8 +70,8 @@ __all__ = [
 ]
 
 _CLI = ("INTERFACE_CHOICES", "LEVEL_CHOICES", "LIFESPAN_CHOICES", "main", "print_version")
-_HOMES = dict.fromkeys(_CLI, "uvicorn.cli")
-_HOMES |= {"ChangeReload": "uvicorn.reloading", "Multiprocess": "uvicorn.embedding"}
+_HOMES = dict.fromkeys(_CLI, "uvicorn.launch.command")
+_HOMES |= {"ChangeReload": "uvicorn.launch.reloading", "Multiprocess": "uvicorn.launch.embedding"}
 
 __getattr__ = imported_when_asked(__name__, _HOMES)
 
@@ -115,7 +118,7 @@ def introduce(config: Config) -> None:
 
 def work(config: Config, listeners: list[sockets.Listener]) -> int:
     """Serve on `listeners` in this process, a worker or the only one; the exit code. Programs replace `Server` here."""
-    from uvicorn.worker import main as worker_main
+    from uvicorn.worker import process as worker_main
 
     server = Server(config)
     return worker_main.serve(server, listeners, server.run)
@@ -251,7 +254,8 @@ def run(
 
     With one process a SIGINT or SIGTERM that ended it is raised again afterwards, for the program around it (a
     KeyboardInterrupt is swallowed). Several workers of an application given as an import string have their master in
-    an interpreter of its own (`apart`), and so has a reloader; workers of an object are forked from this process.
+    an interpreter of its own (`launch.own_interpreter`), and so has a reloader; workers of an object are forked from
+    this process.
     Leaves by SystemExit with a code of `errors.ExitCode` when serving failed. Raises ConfigError for a value that
     cannot work.
     """
@@ -274,7 +278,7 @@ def reload_without_fork(config: Config, settings: dict[str, Any]) -> int | None:
     """Serve with `--reload` where there is no fork; the exit code. None where it is not wanted, or there is."""
     if not config.should_reload:
         return None
-    from uvicorn import portable
+    from uvicorn.launch import portable
 
     if not portable.is_needed():
         return None
@@ -295,7 +299,7 @@ def _run_master(config: Config, settings: dict[str, Any]) -> int:
     _require_a_place_for_a_master()
     warn_of_replaced_methods(config)
     if isinstance(config.app, str):
-        from uvicorn import apart
+        from uvicorn.launch import own_interpreter as apart
 
         # What the settings come to, so that what was said of them is not said again there.
         packed = apart.pack({**settings, "env_file": config.env_file, "fd": config.fd, "headers": config.headers})
@@ -335,7 +339,7 @@ def _run_with_fresh_code(config: Config, listeners: list[sockets.Listener]) -> i
 
 def _serve_here(config: Config) -> int:
     """Serve in the process of the program that called us, whose signals come back to it after everything else."""
-    from uvicorn.worker import main as worker_main
+    from uvicorn.worker import process as worker_main
 
     server = Server(config)
     server.reraise_signals = False
@@ -370,7 +374,7 @@ def _run_with_pid_file(server: Server, config: Config) -> None:
 def warn_of_replaced_methods(config: Config) -> None:
     """A program that changes how it is asked whether a worker lives means to change when one is replaced."""
     overridden.warn_of_functions()
-    spawned = sys.modules.get("uvicorn.spawned")
+    spawned = sys.modules.get("uvicorn.launch.spawned")
     for name in () if spawned is None else spawned.replaced():
         logger.warning(
             "uvicorn.supervisors.multiprocess.Process.%s was replaced, and the master does not call it: a worker hangs"

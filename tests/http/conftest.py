@@ -13,19 +13,19 @@ import pytest
 
 from uvicorn.config import Config
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http.codec_h11 import H11Codec
-from uvicorn.worker.http.fields import Request
-from uvicorn.worker.http.h11_connection import H11Protocol
 from uvicorn.worker.http.limits import Limits
-from uvicorn.worker.http.reader import Part, RequestReader, Shared
-from uvicorn.worker.state import ServerState
+from uvicorn.worker.http.request import Request
+from uvicorn.worker.http.state import ServerState
+from uvicorn.worker.http1.codec_h11 import H11Codec
+from uvicorn.worker.http1.h11_connection import H11Protocol
+from uvicorn.worker.http1.reader import Part, RequestReader, Shared
 
 CODECS: dict[str, Any] = {"h11": H11Codec}
 CONNECTIONS: dict[str, Any] = {"h11": H11Protocol}
 
 try:
-    from uvicorn.worker.http.codec_httptools import HttptoolsCodec
-    from uvicorn.worker.http.httptools_connection import HttpToolsProtocol
+    from uvicorn.worker.http1.codec_httptools import HttptoolsCodec
+    from uvicorn.worker.http1.httptools_connection import HttpToolsProtocol
 except ImportError:  # the extra is not installed
     pass
 else:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import ClientDisconnected
-from uvicorn.worker.http.connection import DISCARD_LIMIT, SPARED, TURN
+from uvicorn.worker.http.exchange import HIGH_WATER
 from uvicorn.worker.http.limits import LINGER, Limits
-from uvicorn.worker.http.stream import HIGH_WATER
-from uvicorn.worker.state import ServerState
+from uvicorn.worker.http.state import ServerState
+from uvicorn.worker.http1.connection import DISCARD_LIMIT, SPARED, TURN
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.http.stream import Stream
+from uvicorn.worker.http.exchange import Stream
 
 PARSERS = ["h11", *(["httptools"] if importlib.util.find_spec("httptools") else [])]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from uvicorn.accesslog import RequestFormatter
 from uvicorn.errors import ClientDisconnected
-from uvicorn.worker.departure import is_departure
+from uvicorn.logs.formats import RequestFormatter
+from uvicorn.worker.http.departure import is_departure
 
 GET = b"GET /left?a=b HTTP/1.1\r\nHost: a\r\n\r\n"
 START = {"type": "http.response.start", "status": 200, "headers": []}

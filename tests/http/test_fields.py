@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http import fields as module
-from uvicorn.worker.http.fields import Request, field_name, refusal, request_line
+from uvicorn.worker.http import request as module
+from uvicorn.worker.http.request import Request, field_name, refusal, request_line
 
 
 def request(*fields: tuple[bytes, bytes], line: bytes = b"GET / HTTP/1.1", host: bool = True) -> Request:

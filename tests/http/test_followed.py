@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from uvicorn import logfiles
-from uvicorn.accesslog import RequestFormatter
 from uvicorn.config import Config
-from uvicorn.worker.access import AccessLog
-from uvicorn.worker.state import ServerState
+from uvicorn.logs import files as logfiles
+from uvicorn.logs.formats import RequestFormatter
+from uvicorn.worker.access.log import AccessLog
+from uvicorn.worker.http.state import ServerState
 
 GET = b"GET /x?y HTTP/1.1\r\nHost: a\r\n\r\n"
 HEAD = GET.replace(b"GET", b"HEAD")

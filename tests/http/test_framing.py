@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.http import framing
 from uvicorn.worker.http.defaults import DefaultFields
-from uvicorn.worker.http.fields import Request, request_line
-from uvicorn.worker.http.framing import (
+from uvicorn.worker.http.request import Request, request_line
+from uvicorn.worker.http1 import framing
+from uvicorn.worker.http1.framing import (
     BODILESS,
     CHUNKED,
     LENGTH,

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from uvicorn.worker.http.limits import Limits
-from uvicorn.worker.http.reader import Shared
+from uvicorn.worker.http1.reader import Shared
 
 WANTED = os.environ.get("FUZZ_EXAMPLES", "")
 

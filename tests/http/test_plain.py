@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http import plain
-from uvicorn.worker.http.plain import plain_fields
+from uvicorn.worker.http1 import plain
+from uvicorn.worker.http1.plain import plain_fields
 
 LINE = b"GET / HTTP/1.1\r\n"
 

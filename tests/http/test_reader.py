@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http.fields import METHODS, request_line
 from uvicorn.worker.http.limits import HEAD_BYTES, HEAD_FIELDS, Limits
-from uvicorn.worker.http.reader import (
+from uvicorn.worker.http.request import METHODS, request_line
+from uvicorn.worker.http1.reader import (
     MAX_CHUNK_LINE,
     MAX_TRAILERS,
     NOTHING,

@@ -10,9 +10,9 @@ import pytest
 
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.defaults import DefaultFields
-from uvicorn.worker.http.fields import Request, request_line
-from uvicorn.worker.http.stream import COMPLETE, HIGH_WATER, SENDING, STARTED, TURN, WAITING, Stream
-from uvicorn.worker.outbox import JOIN_LIMIT
+from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, SENDING, STARTED, TURN, WAITING, Stream
+from uvicorn.worker.http.request import Request, request_line
+from uvicorn.worker.transport.outbox import JOIN_LIMIT
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 

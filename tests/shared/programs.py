@@ -24,7 +24,7 @@ from typing import IO, Any, TypeVar
 import pytest
 
 import uvicorn
-from uvicorn.interrupts import AGAIN_SECONDS
+from uvicorn.process.interrupts import AGAIN_SECONDS
 
 PATIENCE = 60.0
 """Seconds after which a test that waits is ended: a net, no test is meant to come near it."""

@@ -20,9 +20,10 @@ import sys
 import time
 from pathlib import Path
 
-from uvicorn import channel, sockets
 from uvicorn.config import Config
 from uvicorn.errors import StartupError
+from uvicorn.net import sockets
+from uvicorn.process import channel
 from uvicorn.supervisor.master import Master
 
 plan, workers, drain, hang = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])

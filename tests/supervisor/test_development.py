@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from uvicorn.interrupts import AGAIN_SECONDS
+from uvicorn.process.interrupts import AGAIN_SECONDS
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.development import TABLE, Cue, Development, Stage

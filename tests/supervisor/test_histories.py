@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from uvicorn.interrupts import AGAIN_SECONDS
+from uvicorn.process.interrupts import AGAIN_SECONDS
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.effects import Service

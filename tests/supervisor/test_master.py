@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from uvicorn import channel, sockets
 from uvicorn.config import Config
+from uvicorn.net import sockets
+from uvicorn.process import channel
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.actions import Mode, Status
 from uvicorn.supervisor.events import Event, Signal

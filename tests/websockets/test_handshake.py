@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.http.fields import Request, request_line
+from uvicorn.worker.http.request import Request, request_line
 from uvicorn.worker.websockets.handshake import Refused, accept_fields, offer_of, wants_websocket
 
 

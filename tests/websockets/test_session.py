@@ -12,7 +12,7 @@ import pytest
 import websockets
 
 from uvicorn.errors import ClientDisconnected
-from uvicorn.worker.http.stream import TURN
+from uvicorn.worker.http.exchange import TURN
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]

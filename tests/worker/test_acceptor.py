@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.acceptor import UNSENT, Acceptor
+from uvicorn.worker.front.acceptor import UNSENT, Acceptor
 
 CROWD = 40
 
@@ -184,7 +184,7 @@ class Scarce(socket.socket):
 async def test_without_descriptors_the_queue_waits(
     queue: socket.socket, fault: int, caplog: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uvicorn.worker.acceptor.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("uvicorn.worker.front.acceptor.RETRY_SECONDS", 0.0)
     made = Made()
     sock = Scarce(queue.family, fileno=queue.dup().detach())
     sock.faults = [fault, fault]

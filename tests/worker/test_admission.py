@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from uvicorn.worker.admission import Admission
+from uvicorn.worker.http.admission import Admission
 
 
 class Waiter:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from programs import Start
-from uvicorn.worker import descriptors as module
-from uvicorn.worker.descriptors import BATCH, FAR, Descriptors, highest_of_next, spare
+from uvicorn.worker.front import descriptors as module
+from uvicorn.worker.front.descriptors import BATCH, FAR, Descriptors, highest_of_next, spare
 
 LIMIT = 200
 

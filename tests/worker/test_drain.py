@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from uvicorn import channel
-from uvicorn.channel import Drain, Drained, DrainMode, Failed, Ready
-from uvicorn.sockets import Listener, bind_unix
+from uvicorn.net.sockets import Listener, bind_unix
+from uvicorn.process import channel
+from uvicorn.process.channel import Drain, Drained, DrainMode, Failed, Ready
 from uvicorn.worker.drain import IDLE_GRACE, MOMENT, NOTICE, RESERVE, timetable
 
 RETIRE, STOP, INTERRUPT, CUT = DrainMode

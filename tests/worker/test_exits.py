@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from programs import Start
-from uvicorn.worker.tasks import from_signal
+from uvicorn.worker.loop.tasks import from_signal
 
 ASGI = """
 import asyncio, sys

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from uvicorn import channel
-from uvicorn.channel import Drain, DrainMode
+from uvicorn.process import channel
+from uvicorn.process.channel import Drain, DrainMode
 
 pytestmark = pytest.mark.usefixtures("loop_factory")
 
@@ -242,7 +242,7 @@ async def test_plain_http_on_the_tls_port(
 async def test_a_client_that_says_nothing_is_dropped(
     serving: Any, loop_factory: Any, pair: Any, caplog: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uvicorn.worker.acceptor.HANDSHAKE_DEADLINE", 0.1)
+    monkeypatch.setattr("uvicorn.worker.front.acceptor.HANDSHAKE_DEADLINE", 0.1)
     caplog.set_level(logging.DEBUG, "uvicorn.error")
     async with serving(App(), lifespan="off", **pair) as server, plain(server) as (reader, _):
         assert await reader.read() == b""

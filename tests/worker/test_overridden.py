@@ -12,7 +12,7 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
-from uvicorn.worker.http.connection import Connection
+from uvicorn.worker.http1.connection import Connection
 from uvicorn.worker.websockets.session import Session
 
 Base: Any = AutoHTTPProtocol

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.proxy_protocol import SIGNATURE
+from uvicorn.net.proxy_protocol import SIGNATURE
 
 V1 = b"PROXY TCP4 203.0.113.1 192.0.2.1 4711 443\r\n"
 UNKNOWN = b"PROXY UNKNOWN\r\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from uvicorn.worker.proxy_protocol import LONGEST, LONGEST_LINE, SIGNATURE, Header, HeaderReader, Malformed
+from uvicorn.net.proxy_protocol import LONGEST, LONGEST_LINE, SIGNATURE, Header, HeaderReader, Malformed
 
 V4 = bytes([203, 0, 113, 1, 192, 0, 2, 1]) + struct.pack("!HH", 4711, 443)
 V6 = (

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from uvicorn import interrupts
 from uvicorn.config import Config
 from uvicorn.errors import BindError, ExitCode
-from uvicorn.sockets import bind_unix
+from uvicorn.net.sockets import bind_unix
+from uvicorn.process import interrupts
 from uvicorn.worker.server import SWEEP_TICKS, Server
 
 

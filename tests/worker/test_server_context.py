@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.http.connection import Connection
-from uvicorn.worker.outbox import Outbox
+from uvicorn.worker.http1.connection import Connection
+from uvicorn.worker.transport.outbox import Outbox
 from uvicorn.worker.websockets.session import Session
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")

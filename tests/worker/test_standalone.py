@@ -18,7 +18,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 from uvicorn.server import ServerState
-from uvicorn.worker.http.h11_connection import H11Protocol
+from uvicorn.worker.http1.h11_connection import H11Protocol
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HANDSHAKE = (
@@ -96,7 +96,7 @@ def made(request: pytest.FixtureRequest) -> Any:
     if request.param == "h11":
         return H11Protocol
     pytest.importorskip("httptools")
-    from uvicorn.worker.http.httptools_connection import HttpToolsProtocol
+    from uvicorn.worker.http1.httptools_connection import HttpToolsProtocol
 
     return HttpToolsProtocol
 

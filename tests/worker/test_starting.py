@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from uvicorn import channel
-from uvicorn.channel import Failed
 from uvicorn.config import Config
 from uvicorn.errors import StartupError
 from uvicorn.lifespan.on import LifespanOn
+from uvicorn.process import channel
+from uvicorn.process.channel import Failed
 from uvicorn.supervisor import wording
 from uvicorn.worker.server import Server
 

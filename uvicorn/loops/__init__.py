@@ -1,7 +1,7 @@
-"""Doors: loops are chosen in `uvicorn.worker.loops`."""
+"""Doors: loops are chosen in `uvicorn.worker.loop.kinds`."""
 
 from __future__ import annotations
 
-from uvicorn._later import submodules
+from uvicorn.surface.later import submodules
 
 __getattr__, __dir__ = submodules(__name__)

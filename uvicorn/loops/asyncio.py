@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from uvicorn.worker.loops import asyncio_loop_factory
+from uvicorn.worker.loop.kinds import asyncio_loop_factory
 
 __all__ = ["asyncio_loop_factory"]

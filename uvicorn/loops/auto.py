@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from uvicorn.worker.loops import auto_loop_factory
+from uvicorn.worker.loop.kinds import auto_loop_factory
 
 __all__ = ["auto_loop_factory"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from uvicorn.worker.loops import uvloop_loop_factory
+from uvicorn.worker.loop.kinds import uvloop_loop_factory
 
 __all__ = ["uvloop_loop_factory"]

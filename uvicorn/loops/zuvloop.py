@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from uvicorn.worker.loops import zuvloop_loop_factory
+from uvicorn.worker.loop.kinds import zuvloop_loop_factory
 
 __all__ = ["zuvloop_loop_factory"]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from uvicorn._later import submodules
+from uvicorn.surface.later import submodules
 
 __getattr__, __dir__ = submodules(__name__)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from uvicorn import proxies
-from uvicorn._replaceable import replaceable
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
+from uvicorn.net import proxies
+from uvicorn.surface.replaceable import replaceable
 
 
 class ProxyHeadersMiddleware:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from uvicorn.addresses import get_client_addr, get_local_addr, get_path_with_query_string, get_remote_addr, is_ssl
 from uvicorn.errors import ClientDisconnected
+from uvicorn.net.addresses import get_client_addr, get_local_addr, get_path_with_query_string, get_remote_addr, is_ssl
 
 __all__ = [
     "ClientDisconnected",

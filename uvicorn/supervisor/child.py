@@ -24,10 +24,10 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
-from uvicorn import channel
 from uvicorn.errors import ExitCode, UvicornError, describe_failure, say
-from uvicorn.leaving import leave
-from uvicorn.lifeline import Lifeline
+from uvicorn.process import channel
+from uvicorn.process.exiting import leave
+from uvicorn.process.lifeline import Lifeline
 
 Run = Callable[[], int]
 

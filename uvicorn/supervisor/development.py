@@ -35,7 +35,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from uvicorn.interrupts import AGAIN_SECONDS, Interrupts
+from uvicorn.process.interrupts import AGAIN_SECONDS, Interrupts
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor import wording

@@ -31,13 +31,14 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from uvicorn import channel, leaving
+from uvicorn.process import channel
+from uvicorn.process import exiting as leaving
+from uvicorn.process.terminal import Terminal
+from uvicorn.process.ttysettings import TTYSettings
 from uvicorn.supervisor import child, inspection
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.caller import Caller, Pairs
 from uvicorn.supervisor.events import Event
-from uvicorn.terminal import Terminal
-from uvicorn.ttysettings import TTYSettings
 
 logger = logging.getLogger("uvicorn.error")
 

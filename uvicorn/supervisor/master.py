@@ -15,9 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from uvicorn import channel, logfiles, pidfile, sockets
 from uvicorn.config import Config, announce
 from uvicorn.errors import BindError, ConfigError, ExitCode, StartupError, describe_failure
+from uvicorn.logs import files as logfiles
+from uvicorn.net import sockets
+from uvicorn.process import channel, pidfile
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.actions import Action

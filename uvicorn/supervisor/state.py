@@ -12,7 +12,7 @@ a worker that is gone, a message that does not fit its state) is ignored with a 
 
 from __future__ import annotations
 
-from uvicorn.interrupts import Interrupts
+from uvicorn.process.interrupts import Interrupts
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor import wording

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from uvicorn._later import submodules
-from uvicorn.embedding import Multiprocess
-from uvicorn.reloading import BaseReload, ChangeReload, StatReload, WatchFilesReload
+from uvicorn.launch.embedding import Multiprocess
+from uvicorn.launch.reloading import BaseReload, ChangeReload, StatReload, WatchFilesReload
+from uvicorn.surface.later import submodules
 
 __all__ = ["BaseReload", "ChangeReload", "Multiprocess", "StatReload", "WatchFilesReload"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from uvicorn._subprocess import get_subprocess
 from uvicorn.config import STARTUP_FAILURE, Config, logger
-from uvicorn.embedding import Multiprocess
-from uvicorn.spawned import Process
+from uvicorn.launch.embedding import Multiprocess
+from uvicorn.launch.spawned import Process
 from uvicorn.worker.server import Server
 
 __all__ = ["STARTUP_FAILURE", "Config", "Multiprocess", "Process", "Server", "get_subprocess", "logger"]

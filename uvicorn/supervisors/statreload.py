@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from uvicorn.config import Config, logger
-from uvicorn.reloading import BaseReload, StatReload
+from uvicorn.launch.reloading import BaseReload, StatReload
 
 __all__ = ["BaseReload", "Config", "StatReload", "logger"]

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from uvicorn.config import Config
-from uvicorn.reloading import BaseReload, FileFilter, WatchFilesReload
+from uvicorn.launch.reloading import BaseReload, FileFilter, WatchFilesReload
 
 __all__ = ["BaseReload", "Config", "FileFilter", "WatchFilesReload"]

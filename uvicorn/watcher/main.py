@@ -25,9 +25,10 @@ from contextlib import closing
 from functools import partial
 from typing import Any
 
-from uvicorn import channel, logfiles
-from uvicorn.channel import Changed, ChannelClosed
 from uvicorn.config import Config
+from uvicorn.logs import files as logfiles
+from uvicorn.process import channel
+from uvicorn.process.channel import Changed, ChannelClosed
 from uvicorn.watcher.files import Snapshot, counts, differences, enters, files, snapshot, walk
 from uvicorn.watcher.patterns import Selection
 from uvicorn.watcher.selection import select

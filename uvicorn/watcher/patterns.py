@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from pathlib import PurePath
 
-from uvicorn.watched import LEFT_OUT
+from uvicorn.settings.watched import LEFT_OUT
 
 DEFAULT_INCLUDES = ("*.py",)
 DEFAULT_EXCLUDES = (".*", ".py[cod]", ".sw.*", "~*", "*.py[cod]", "__pycache__")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from uvicorn.channel import Drain, DrainMode
+from uvicorn.process.channel import Drain, DrainMode
 
 RESERVE = 5.0
 NOTICE = 2.0

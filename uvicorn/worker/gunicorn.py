@@ -30,14 +30,14 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
-from uvicorn.application import is_wsgi
-from uvicorn.channel import Drain, DrainMode
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
-from uvicorn.sockets import Listener
+from uvicorn.net.sockets import Listener
+from uvicorn.process.channel import Drain, DrainMode
+from uvicorn.settings.application import is_wsgi
 from uvicorn.worker.drain import RESERVE
-from uvicorn.worker.forks import shedding
-from uvicorn.worker.main import settle_memory
+from uvicorn.worker.loop.forks import shedding
+from uvicorn.worker.process import settle_memory
 from uvicorn.worker.server import Server
 
 LOOK_SECONDS = 0.5

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn._types import Message
 from uvicorn.errors import LifespanError, shown
-from uvicorn.worker.tasks import from_signal
+from uvicorn.worker.loop.tasks import from_signal
 
 if TYPE_CHECKING:
     from uvicorn.config import Config

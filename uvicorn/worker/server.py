@@ -21,31 +21,32 @@ from functools import cached_property, partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from uvicorn import channel, logfiles
-from uvicorn._later import Later
-from uvicorn._replaceable import replaceable
-from uvicorn.channel import ChannelClosed, Drain, Drained, DrainMode, Failed, Phase, Ready, Spent, WorkerLink
 from uvicorn.config import Config, announce
 from uvicorn.errors import ExitCode, StartupError, describe_failure
-from uvicorn.interrupts import Interrupts
-from uvicorn.proxies import TrustedProxies
-from uvicorn.sockets import Listener, describe_for_clients, listen_all
+from uvicorn.logs import files as logfiles
+from uvicorn.net.proxies import TrustedProxies
+from uvicorn.net.sockets import Listener, describe_for_clients, listen_all
+from uvicorn.process import channel
+from uvicorn.process.channel import ChannelClosed, Drain, Drained, DrainMode, Failed, Phase, Ready, Spent, WorkerLink
+from uvicorn.process.interrupts import Interrupts
+from uvicorn.surface.later import Later
+from uvicorn.surface.replaceable import replaceable
 from uvicorn.worker import debugging, faults
-from uvicorn.worker.acceptor import Acceptor
 from uvicorn.worker.drain import IDLE_GRACE, timetable
+from uvicorn.worker.front.acceptor import Acceptor
 from uvicorn.worker.hanging import in_flight, listed
 from uvicorn.worker.http.defaults import http_date
-from uvicorn.worker.loops import is_uvloop, refuse_nested, run_in_loop
-from uvicorn.worker.outbox import Outbox
-from uvicorn.worker.pulse import INTERVAL, Pulse
+from uvicorn.worker.http.state import ServerState
+from uvicorn.worker.loop.kinds import is_uvloop, refuse_nested, run_in_loop
+from uvicorn.worker.loop.pulse import INTERVAL, Pulse
 from uvicorn.worker.signals import SignalHearing
-from uvicorn.worker.state import ServerState
+from uvicorn.worker.transport.outbox import Outbox
 
 if TYPE_CHECKING:
     import asyncio
     import contextvars
 
-    from uvicorn.terminal import Terminal
+    from uvicorn.process.terminal import Terminal
 else:
     asyncio = Later("asyncio", globals())
     contextvars = Later("contextvars", globals())
@@ -354,7 +355,7 @@ class Server(SignalHearing):
         factory = partial(protocol, config=config, server_state=state, app_state=lifespan_state, _loop=loop)
         introduced = None
         if config.proxy_protocol:
-            from uvicorn.worker.proxied import Introductions
+            from uvicorn.worker.front.proxy_header import Introductions
 
             introduced = Introductions(loop, factory, state, TrustedProxies(config.forwarded_allow_ips))
         return [
@@ -640,7 +641,7 @@ class Server(SignalHearing):
 
     async def _abort(self) -> None:
         """End what is left: the time is over."""
-        from uvicorn.worker.tasks import request_of
+        from uvicorn.worker.loop.tasks import request_of
 
         state = self.server_state
         tasks = set(state.tasks)

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from uvicorn._replaceable import replaceable
 from uvicorn.config import Config
 from uvicorn.errors import ExitCode
-from uvicorn.interrupts import Interrupts
-from uvicorn.leaving import leave
+from uvicorn.process.exiting import leave
+from uvicorn.process.interrupts import Interrupts
+from uvicorn.surface.replaceable import replaceable
 
 PAUSE = 1.0
 """Seconds between two attempts to lead out of an import."""

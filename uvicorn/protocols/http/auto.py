@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from uvicorn.worker.http.auto import AutoConnection as AutoHTTPProtocol
+from uvicorn.worker.http1.auto import AutoConnection as AutoHTTPProtocol
 
 __all__ = ["AutoHTTPProtocol"]

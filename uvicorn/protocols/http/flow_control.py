@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from uvicorn.worker.http.flow import CLOSE_HEADER, HIGH_WATER_LIMIT, FlowControl, service_unavailable
+from uvicorn.worker.familiar.flow import CLOSE_HEADER, HIGH_WATER_LIMIT, FlowControl, service_unavailable
 
 __all__ = ["CLOSE_HEADER", "HIGH_WATER_LIMIT", "FlowControl", "service_unavailable"]

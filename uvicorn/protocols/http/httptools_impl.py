@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from uvicorn.addresses import get_client_addr, get_local_addr, get_path_with_query_string, get_remote_addr, is_ssl
 from uvicorn.config import Config
 from uvicorn.logging import TRACE_LOG_LEVEL
-from uvicorn.worker.http.cycle import HttptoolsCycle as RequestResponseCycle
-from uvicorn.worker.http.flow import CLOSE_HEADER, HIGH_WATER_LIMIT, FlowControl, service_unavailable
-from uvicorn.worker.http.httptools_connection import HttpToolsProtocol
-from uvicorn.worker.state import ServerState
+from uvicorn.net.addresses import get_client_addr, get_local_addr, get_path_with_query_string, get_remote_addr, is_ssl
+from uvicorn.worker.familiar.cycle import HttptoolsCycle as RequestResponseCycle
+from uvicorn.worker.familiar.flow import CLOSE_HEADER, HIGH_WATER_LIMIT, FlowControl, service_unavailable
+from uvicorn.worker.http.state import ServerState
+from uvicorn.worker.http1.httptools_connection import HttpToolsProtocol
 
 __all__ = [
     "CLOSE_HEADER",

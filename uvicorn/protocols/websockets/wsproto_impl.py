@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from uvicorn.addresses import get_client_addr, get_local_addr, get_path_with_query_string, get_remote_addr, is_ssl
 from uvicorn.config import Config
 from uvicorn.errors import ClientDisconnected
 from uvicorn.logging import TRACE_LOG_LEVEL
-from uvicorn.worker.state import ServerState
+from uvicorn.net.addresses import get_client_addr, get_local_addr, get_path_with_query_string, get_remote_addr, is_ssl
+from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.websockets.wsproto_session import WSProtocol
 
 __all__ = [

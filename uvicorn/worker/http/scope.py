@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from uvicorn import proxies
-from uvicorn.worker.http.fields import Request
+from uvicorn.net import proxies
+from uvicorn.worker.http.request import Request
 
 SPEC_VERSION = "2.4"
 """2.4 and later mean: `send` raises OSError once the peer has left."""

@@ -14,7 +14,7 @@ import re
 import zlib
 from typing import NamedTuple
 
-from uvicorn.grammar import TOKEN_TEXT
+from uvicorn.net.grammar import TOKEN_TEXT
 
 NAME = "permessage-deflate"
 WINDOW_BITS = 12

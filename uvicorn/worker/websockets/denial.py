@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from uvicorn.worker.http.defaults import DefaultFields
-from uvicorn.worker.http.fields import Request
-from uvicorn.worker.http.framing import CHUNKED, LENGTH, chunk, response_head
+from uvicorn.worker.http.request import Request
+from uvicorn.worker.http1.framing import CHUNKED, LENGTH, chunk, response_head
 
 
 class Denial:

@@ -11,8 +11,8 @@ import binascii
 import hashlib
 from typing import NamedTuple
 
-from uvicorn.grammar import is_token
-from uvicorn.worker.http.fields import Request
+from uvicorn.net.grammar import is_token
+from uvicorn.worker.http.request import Request
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 

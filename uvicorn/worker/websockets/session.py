@@ -30,17 +30,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uvicorn._types import Message
 from uvicorn.errors import BadRequest, ClientDisconnected
 from uvicorn.logging import TRACE_LOG_LEVEL
-from uvicorn.worker import standalone
-from uvicorn.worker.access import CLIENT_LEFT, named, shown, shown_target
-from uvicorn.worker.carrier import Carrier, meet
-from uvicorn.worker.departure import is_departure
-from uvicorn.worker.familiar import FamiliarSession
-from uvicorn.worker.http.fields import Request, request_line
-from uvicorn.worker.http.framing import as_bytes, plain_response, switching_head
+from uvicorn.worker.access.log import CLIENT_LEFT, named, shown, shown_target
+from uvicorn.worker.familiar import standalone
+from uvicorn.worker.familiar.names import FamiliarSession
+from uvicorn.worker.http.departure import is_departure
+from uvicorn.worker.http.exchange import TURN
+from uvicorn.worker.http.request import Request, request_line
 from uvicorn.worker.http.scope import Endpoints, http_scope
-from uvicorn.worker.http.stream import TURN
-from uvicorn.worker.state import ServerState
-from uvicorn.worker.tasks import begin, raised
+from uvicorn.worker.http.state import ServerState
+from uvicorn.worker.http1.framing import as_bytes, plain_response, switching_head
+from uvicorn.worker.loop.tasks import begin, raised
+from uvicorn.worker.transport.carrier import Carrier, meet
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
 from uvicorn.worker.websockets.denial import Denial
 from uvicorn.worker.websockets.handshake import OURS, Offer, Refused, accept_fields
@@ -48,7 +48,7 @@ from uvicorn.worker.websockets.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
-    from uvicorn.worker.http.followed import Entry
+    from uvicorn.worker.access.followed import Entry
 
 READING, CONNECTING, OPEN, CLOSING, DENYING, CLOSED = range(6)
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.worker.http.fields import Request
-from uvicorn.worker.http.reader import RequestReader, Shared
+from uvicorn.worker.http.request import Request
 from uvicorn.worker.http.scope import Endpoints
-from uvicorn.worker.state import ServerState
+from uvicorn.worker.http.state import ServerState
+from uvicorn.worker.http1.reader import RequestReader, Shared
 from uvicorn.worker.websockets.handshake import Offer, Refused, offer_of, wants_websocket
 from uvicorn.worker.websockets.session import Session
 
@@ -51,7 +51,7 @@ def opening(data: bytes, state: ServerState) -> tuple[Request, Offer, bytes] | N
 
     Raises BadRequest for what is no request, Refused for one that asks for something else.
     """
-    from uvicorn.worker.http.auto import AutoConnection
+    from uvicorn.worker.http1.auto import AutoConnection
 
     reader = RequestReader(Shared(AutoConnection.codec_class(), state.limits))
     reader.pending = data

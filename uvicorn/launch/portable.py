@@ -1,0 +1,152 @@
+"""`--reload` where there is no fork: this process watches files, and a child interpreter serves.
+
+The child is started with `subprocess` and told its settings by a file, packed by `own_interpreter`. It inherits the
+listening sockets, which stay open here, so that clients wait while it is replaced, and one end of a socket pair: end of
+file means stop, because elsewhere than on Unix no signal does. Where there is fork, the master does all this better;
+a switch in the environment chooses this way all the same, so that it can be tested there.
+
+States of the child: started → gone by itself (waits for a change) or stopped (`drain_as`: what is open ends after a
+moment, the lifespan's shutdown has its time). Who does not leave is killed. Owns: both ends of that. Must not: be
+chosen for workers. Fails by: the exit code; ConfigError for settings that cannot travel.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import marshal
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, NoReturn
+
+from uvicorn.config import Config, logger
+from uvicorn.errors import ConfigError, ExitCode, StartupError, say
+from uvicorn.launch import own_interpreter as apart
+from uvicorn.launch.reloading import KILL_GRACE, LEAVE_SECONDS, BaseReload, interrupts_held
+from uvicorn.net import sockets
+from uvicorn.net.sockets import Listener
+from uvicorn.process.channel import DrainMode
+from uvicorn.watcher.main import Watch, forget_compiled
+
+SWITCH = "_UVICORN_PORTABLE_RELOAD"
+
+_BOOT = "import sys; sys.path[:] = sys.argv[4:]; from uvicorn.launch.portable import main; main(*sys.argv[1:4])"
+_NOT_THE_CHILDS = ("reload_dirs", "reload_includes", "reload_excludes", "workers", "pid")
+
+
+def is_needed() -> bool:
+    return not hasattr(os, "fork") or SWITCH in os.environ
+
+
+def run(config: Config, settings: dict[str, Any], watch: Watch) -> int:
+    """Serve `config`, whose settings those are, until asked to stop; the exit code. Raises ConfigError."""
+    packed = apart.pack(settings)
+    if packed.obstacles:
+        raise ConfigError(f"--reload starts another interpreter here, and {'; '.join(packed.obstacles)}.")
+    for sentence in packed.left_out:
+        logger.warning("%s", sentence)
+    try:
+        with config.raising():
+            listeners = config.bind()
+    except StartupError as exc:
+        logger.error("%s", exc)
+        return int(exc.exit_code)
+    try:
+        Reloader(config, packed.settings, watch, [listener.sock for listener in listeners]).run()
+    finally:
+        sockets.close_all(listeners)
+    return ExitCode.OK
+
+
+class Reloader(BaseReload):
+    """The watching process."""
+
+    def __init__(self, config: Config, settings: dict[str, Any], watch: Watch, socks: list[socket.socket]) -> None:
+        super().__init__(config, main, socks)
+        kept = {name: value for name, value in settings.items() if name not in _NOT_THE_CHILDS}
+        self._data = marshal.dumps((sys.argv, {**kept, "reload": False, "supervise": False}))
+        self.reloader_name = watch.name
+        self._batches = watch.batches(self.should_exit)
+        self._child: subprocess.Popen[bytes]
+        self._lifeline: socket.socket
+        self._file = ""
+        self._told = False
+
+    def should_restart(self) -> list[Path] | None:
+        if self._child.poll() is not None and not self._told and not self.should_exit.is_set():
+            self._told = True
+            logger.error("The server left with status %d. Nothing is served until a file changes.", self._child.poll())
+        _, paths = next(self._batches, ("", []))
+        for path in paths:
+            forget_compiled(path)
+        return [Path(path) for path in paths] or None
+
+    def _start(self) -> None:
+        self._told = False
+        self._lifeline, theirs = socket.socketpair()
+        descriptor, self._file = tempfile.mkstemp()
+        with open(descriptor, "wb") as file:
+            file.write(self._data)
+        passed = [theirs, *self.sockets]
+        for sock in passed:
+            sock.set_inheritable(True)
+        numbers = [sock.fileno() for sock in passed]
+        unix: dict[str, Any] = {"pass_fds": numbers} if os.name == "posix" else {"close_fds": False}
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+        arguments = [self._file, str(numbers[0]), ",".join(map(str, numbers[1:])), *path]
+        with theirs, interrupts_held():
+            self._child = subprocess.Popen([sys.executable, *flags, "-c", _BOOT, *arguments], **unix)
+
+    def _stop(self) -> None:
+        self._lifeline.close()
+        try:
+            self._child.wait(LEAVE_SECONDS + KILL_GRACE)
+        except subprocess.TimeoutExpired:
+            logger.warning("Killing the server [%d]: its time to leave is over.", self._child.pid)
+            self._child.kill()
+            self._child.wait()
+        self._tty.restore()
+        with contextlib.suppress(OSError):  # the child has removed it
+            os.unlink(self._file)
+
+
+# -- the child -------------------------------------------------------------------------------------------------
+
+
+def main(file: str, lifeline: str, listeners: str) -> NoReturn:
+    """Serve as that file says, on these descriptors, until the other end of `lifeline` is closed."""
+    from uvicorn.worker import process as worker_main
+    from uvicorn.worker.server import Server
+
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        with open(file, "rb") as data:
+            sys.argv[:], settings = marshal.load(data)
+        os.unlink(file)
+        server = Server(Config(**settings))
+        server.drain_as = (DrainMode.CUT, min(server.config.drain_seconds, LEAVE_SECONDS))
+        threading.Thread(target=_heed, args=(socket.socket(fileno=int(lifeline)), server), daemon=True).start()
+        given = [Listener(socket.socket(fileno=int(number))) for number in listeners.split(",")]
+        code = worker_main.serve(server, given, server.run)
+    except KeyboardInterrupt:
+        code = ExitCode.OK
+    except ConfigError as exc:
+        say(f"Error: {exc}")
+        code = ExitCode.USAGE
+    sys.exit(code)
+
+
+def _heed(lifeline: socket.socket, server: Any) -> None:
+    with contextlib.suppress(OSError):
+        lifeline.recv(1)
+    server.should_exit = True
+    if not server.config.loaded:  # an import looks at no flag
+        _thread.interrupt_main()

@@ -1,0 +1,1 @@
+"""Log lines: how they are set up, what they look like, and where they go."""

@@ -1,0 +1,1 @@
+"""What comes from the network: sockets, addresses, TLS contexts, and what proxies say."""

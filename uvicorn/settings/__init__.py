@@ -1,0 +1,1 @@
+"""The options: how one is declared, read, checked, and turned into what it names."""

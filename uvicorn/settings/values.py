@@ -1,0 +1,140 @@
+"""What a setting's value may be: from what a program passes to the plain value that the rest of the package relies on.
+
+A program has its values from environment variables, other configuration, enumerations and arithmetic: a port as text,
+a level in capitals, a path as a Path, a limit of 0. What has one clear meaning is taken and made plain here, once;
+anything else is refused. Afterwards nothing has to ask for a type again.
+
+Owns: that step, for any option; what is special about one is in its `Option`. Must not: know an option by name, import
+what a value names, or look at files. Fails by: `ConfigError`, one sentence that names the option.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import sys
+from typing import Any
+
+from uvicorn.errors import ConfigError
+from uvicorn.settings.options import Declared, shown
+
+LONGEST = 10**9
+"""Seconds that stand for any longer time (31 years): the system's own clocks and timers can still add some of them."""
+MOST = sys.maxsize // 2
+"""What stands for any larger number of bytes or other things: C can still add to it."""
+
+_TRUE = frozenset(("1", "true", "t", "yes", "y", "on"))
+_FALSE = frozenset(("0", "false", "f", "no", "n", "off", ""))
+
+
+def settled(option: Declared, value: Any, name: str = "") -> Any:
+    """`value` as this option has it; `name` is what a person set, if that is not the flag. Raises ConfigError."""
+    name, spec = name or option.flag, option.spec
+    if value is None:
+        return None if option.optional else option.default if spec.unset is None else spec.unset
+    if spec.read is not None:
+        return spec.read(name, value)
+    if isinstance(value, os.PathLike) and str in option.types:
+        value = os.fsdecode(value)
+    if isinstance(value, str):
+        return _text(option, name, str.__str__(value))  # of an enumeration: what it stands for
+    if isinstance(value, bool) or option.types == (bool,):
+        if bool in option.types and isinstance(value, int):
+            return bool(value)
+        raise _refused(option, name, value)
+    if int in option.types or float in option.types:
+        number = _number(value)
+        if number is not None:
+            return _bounded(option, name, number)
+    if list in option.types and isinstance(value, (list, tuple, set, frozenset)):
+        return [_member(option, name, one) for one in value]
+    if dict in option.types and isinstance(value, dict):
+        return value
+    if spec.also is not None and spec.also[1](value):
+        return value
+    raise _refused(option, name, value)
+
+
+def function(name: str, value: Any) -> Any:
+    """Something to call, or None."""
+    if value is not None and not callable(value):
+        raise ConfigError(f"{name} must be a function, not {shown(value)}.")
+    return value
+
+
+def seconds(name: str, value: Any, default: float) -> int | float:
+    """A time."""
+    number = default if value is None else None if isinstance(value, bool) else _number(value)
+    if number is None or not number >= 0:
+        raise ConfigError(f"{name} must be a number of seconds, not {shown(value)}.")
+    return min(number, LONGEST)
+
+
+def _text(option: Declared, name: str, text: str) -> Any:
+    if not text and option.spec.blank:
+        return None
+    if not _can_be_passed_on(text):
+        raise ConfigError(f"{name} must not hold a NUL character or half a surrogate pair: {shown(text)}.")
+    word = text.lower() if option.spec.any_case else text
+    if option.any_text or word in option.choices:
+        return word
+    if bool in option.types and text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    if option.spec.other_text:
+        return None
+    for kind in (int, float):
+        if kind in option.types:
+            try:
+                return _bounded(option, name, kind(text))
+            except (ValueError, OverflowError) as exc:
+                if isinstance(exc, ConfigError):
+                    raise
+    raise _refused(option, name, text)
+
+
+def _can_be_passed_on(text: str) -> bool:
+    """Whether the system, a log and another process can be told it: a NUL ends text there, and half a pair of
+    surrogates has no bytes. (What Python makes of other bytes, in an argument or a variable, can be turned back.)
+    """
+    try:
+        return b"\0" not in text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+
+
+def _number(value: Any) -> int | float | None:
+    """A number of any type, as one of ours; None for what is none, or is too large to be one."""
+    if isinstance(value, float):
+        return float(value)
+    for kind in (operator.index, float):
+        try:
+            number: int | float = kind(value)
+        except (TypeError, ValueError, OverflowError):
+            continue
+        return number
+    return None
+
+
+def _bounded(option: Declared, name: str, number: int | float) -> int | float:
+    number = option.spec.bounded(name, number)
+    if float in option.types:
+        return min(number, LONGEST)
+    if number != int(number):
+        raise _refused(option, name, number)
+    return min(int(number), MOST)
+
+
+def _member(option: Declared, name: str, value: Any) -> str:
+    if isinstance(value, (str, os.PathLike)) and _can_be_passed_on(text := os.fsdecode(value)):
+        return str.__str__(text)
+    raise ConfigError(f"{name} must be text or a list of text, not a list with {shown(value)}.")
+
+
+def _refused(option: Declared, name: str, value: Any) -> ConfigError:
+    wanted = option.kinds()
+    if option.spec.also is not None:
+        wanted += f" or {option.spec.also[0]}"
+    if isinstance(value, str) and len(option.choices) > 1 and not option.any_text:
+        wanted = f"one of {', '.join(option.choices)}"
+    secret = "password" in option.name
+    return ConfigError(f"{name} must be {wanted}, not {type(value).__name__ if secret else shown(value)}.")

@@ -1,0 +1,1 @@
+"""What programs and subclasses know of the other package's protocols, by its names."""

@@ -1,0 +1,1 @@
+"""From a listening socket to a connection."""

@@ -1,0 +1,103 @@
+"""What the connections of one server share: counters, sets, the coarse clock, the default header fields.
+
+Owns: plain data, changed by the server's one timer and by the connections. Must not: decide anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.logging import TRACE_LOG_LEVEL
+from uvicorn.worker.access.log import AccessLog
+from uvicorn.worker.http.admission import Admission
+from uvicorn.worker.http.defaults import DefaultFields
+from uvicorn.worker.http.limits import Limits
+from uvicorn.worker.transport.outbox import Outbox
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from uvicorn.config import Config
+    from uvicorn.worker.http1.reader import Shared
+    from uvicorn.worker.loop.pulse import Pulse
+
+
+class ServerState:
+    """Shared by a server and its connections, and read by programs that watch them.
+
+    `connections` holds protocols (each has `shutdown()`), `tasks` the applications' unfinished tasks,
+    `total_requests` counts requests begun, `in_flight` those whose application has not returned.
+    `now` is the worker's coarse clock: seconds of `time.monotonic()`, renewed at every tick. `admission` is None while
+    any number of requests may be in flight. `context`: the server's, in which its callbacks run and of which every call
+    of the application gets a copy. `closes`: each answer is the last of its connection. `shared`: what the connections'
+    readers have in common, made by the first. `alone`: no server has prepared it, as when a program makes a protocol
+    itself (`standalone`), which has a pulse of its own then. `gave_up`: the server cancels what is in work.
+    `traces`: the beginning and the end of connections are logged.
+    """
+
+    def __init__(self) -> None:
+        self.total_requests = 0
+        self.in_flight = 0
+        self.connections: set[Any] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.default = DefaultFields([])
+        self.now = 0.0
+        self.outbox = Outbox()
+        self.on_uvloop = False
+        self.draining = self.gave_up = False
+        self.closes = False
+        self.logs_access = False
+        self.access = AccessLog()
+        self.context = copy_context()
+        self.limits = Limits()
+        self.admission: Admission | None = None
+        self.told_no_upgrade = False
+        self.shared: Shared | None = None
+        self.alone = True
+        self.traces = False
+        self.pulse: Pulse | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A server is pickled for the process of a reloader; a context cannot be, and is that process's own."""
+        return {**vars(self), "context": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, context=copy_context())
+
+    def configure(self, config: Config) -> None:
+        """Take over the limits that the options set. What follows is a server's business."""
+        self.alone = False
+        self.traces = logging.getLogger("uvicorn.error").isEnabledFor(TRACE_LOG_LEVEL)
+        self.limits = Limits.of(config)
+        self.closes = config.closes
+        self.shared = None
+        limit, places = config.limit_concurrency, config.limit_queue
+        self.admission = None
+        if limit:
+            self.admission = Admission(limit, limit if places is None else places, config.timeout_queue)
+
+    def left(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        """A request is in flight no more: its application has returned, or its handshake was answered. The place is not
+        given away here: the next application would be nested in this one.
+        """
+        self.in_flight -= 1
+        if self.admission is not None and self.admission.waiting:
+            soon(self.admit_next)
+
+    def admit_next(self) -> None:
+        """A request has left: its place is for the first that waits."""
+        waiter = self.admission.next(self.in_flight) if self.admission is not None else None
+        if waiter is not None:
+            waiter.admit()
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """The fields every response gets, as byte pairs."""
+        return self.default.pairs
+
+    @default_headers.setter
+    def default_headers(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        self.default.pairs = pairs

@@ -1,0 +1,689 @@
+"""One HTTP connection: the ONE asyncio.Protocol for every codec.
+
+States: READING (no request in work; bytes of a head may be there) → SERVING (one stream) → READING …, and at the end
+LINGERING (a last response was written while the peer still sends: its bytes are dropped for a moment, because closing
+now would reset the connection under the response) → closed.
+
+Owns: the transport, order (the next request is parsed when the one before was answered), flow control both ways, when
+to close, and the task of the application. Time is not kept here: `active_at` is a reading of the worker's coarse clock,
+the worker's one timer calls `sweep`, and `limits` judges. Must not: build an ASGI message, know a header's wire form.
+Fails by: answering the peer's fault with its status, the application's with 500, both logged; never by an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from uvicorn.errors import BadRequest
+from uvicorn.logging import TRACE_LOG_LEVEL
+from uvicorn.worker.access.log import CLIENT_LEFT, named, shown, shown_target
+from uvicorn.worker.familiar import cycle, standalone
+from uvicorn.worker.familiar.names import FamiliarConnection
+from uvicorn.worker.familiar.overridden import Heeding, heed
+from uvicorn.worker.http.departure import is_departure
+from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, STARTED, WAITING, Stream
+from uvicorn.worker.http.limits import Verdict, Wait, Watch
+from uvicorn.worker.http.request import Request, request_line
+from uvicorn.worker.http.scope import Endpoints, http_scope
+from uvicorn.worker.http.state import ServerState
+from uvicorn.worker.http1.framing import plain_response
+from uvicorn.worker.http1.reader import Part, RequestReader, Shared
+from uvicorn.worker.loop.tasks import begin, raised
+from uvicorn.worker.transport.carrier import Carrier, meet
+from uvicorn.worker.transport.tls import all_sent
+from uvicorn.worker.websockets.handshake import Refused, wants_websocket
+from uvicorn.worker.websockets.upgrade import take_over
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+
+STALLED_HEAD = 1.0
+"""Seconds after which a drain takes a head that is not complete for nothing."""
+PARTING = 600.0
+"""Seconds for the last response over TLS where the system cannot say whether it was sent."""
+TURN = 16
+"""Pipelined requests that are begun in one turn of the loop."""
+SPARED = 100
+"""Pipelined requests that were there already which a connection that shall end still answers before it says so: what is
+sent behind an announced end is lost."""
+DISCARD_LIMIT = 1 << 20
+"""Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
+
+NO_WEBSOCKETS = "No supported WebSocket library detected. Run: pip install websockets"
+
+_UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
+"""Stands for a request whose head could not be read."""
+
+_HEAD = Part.HEAD
+
+_log = logging.getLogger("uvicorn.error")
+
+
+class Connection(FamiliarConnection, Heeding, Carrier):
+    """Serves the requests of one connection, one after the other. Subclasses name a codec."""
+
+    codec_class: ClassVar[type[Any]]
+    library: ClassVar[str] = ""
+    """The package that its codec is made of, as a log names it."""
+    never_called = frozenset(
+        (
+            *(
+                "_get_upgrade",
+                "_should_upgrade",
+                "_should_upgrade_to_ws",
+                "_start_asgi_task",
+                "handle_websocket_upgrade",
+            ),
+            *("_unset_keepalive_if_required", "_unsupported_upgrade_warning", "handle_events", "on_body", "on_header"),
+            *("on_message_begin", "on_message_complete", "on_url"),
+        )
+    )
+    """Of the other package's class: steps that are done otherwise here."""
+    lone_class: ClassVar[type[Any]] = standalone.LoneConnection
+    door: ClassVar[str] = ""
+    """The module in which programs know this class, and change what serves its requests."""
+
+    __slots__ = (
+        "_advancing",
+        "_app",
+        "_discarded",
+        "_ends",
+        "_eof",
+        "_fresh",
+        "_late",
+        "_lingering",
+        "_new_stream",
+        "_refused",
+        "_sent",
+        "_spared",
+        "_stream",
+        "_watch",
+        "active_at",
+        "closing",
+        "config",
+        "logs_access",
+        "reader",
+    )
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        cls.heed()
+
+    @classmethod
+    def heed(cls) -> None:
+        """Call what is overridden of the other package's methods (`overridden`)."""
+        heed(cls)
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if server_state.alone:
+            _loop = standalone.join(self, config, server_state, _loop)
+        self.config = config
+        super().__init__(server_state, _loop or asyncio.get_running_loop())
+        self._app = config.loaded_app
+        self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
+        self._stream: Stream | None = None
+        self._late: Stream | None = None  # whose head waited for its body in the last sweep
+        self._fresh = True
+        self._advancing = self._eof = self._lingering = self._refused = self._sent = False
+        self._discarded = 0
+        self._spared = SPARED
+        self._watch: Watch | None = None
+        shared = server_state.shared
+        if shared is None or type(shared.codec) is not self.codec_class:
+            shared = server_state.shared = Shared(self.codec_class(), server_state.limits)
+        self.reader = RequestReader(shared)
+        self.closing = server_state.draining or server_state.closes
+        self.logs_access = server_state.logs_access
+        self._new_stream = server_state.access.new_stream or Stream
+        made = cycle.replaced(self.door)
+        if made is not None:
+            self._new_stream, self._app = cycle.maker(made, server_state.access), cycle.by_run_asgi(self._app)
+        self.active_at = server_state.now
+
+    # -- the transport's calls ---------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # a stream transport: we listen on stream sockets
+        self._state.connections.add(self)
+        tls = meet(self._ends, transport, self.config)
+        if self._state.traces:
+            _log.log(TRACE_LOG_LEVEL, "%s - HTTP connection made", shown(self._ends.client))
+        if tls is not None:
+            self.closing = (
+                self._state.draining or self._state.closes
+            )  # it was made before a handshake, perhaps a long one
+            self.active_at = self._state.now
+
+    def introduce(self, client: tuple[str, Any] | None, server: tuple[str, Any] | None, tls: bool) -> None:
+        """A trusted proxy names the ends of the connection that it passes on. A client without an address is not
+        believed, whatever the proxy's own is.
+        """
+        ends = self._ends
+        if client is None or client[1] is None:
+            ends.trusted = ends.proxies is not None and ends.proxies.everybody
+        if client is not None or server is not None:
+            ends.client, ends.server = client, server
+        if tls:
+            ends.scheme = "https"
+
+    def data_received(self, data: bytes) -> None:
+        reader = self.reader
+        if self._lingering:
+            return
+        if reader.pending:  # the rest of something that began earlier: its time goes on
+            reader.pending += data
+        else:
+            reader.pending = data
+            self.active_at = self._state.now
+        stream = self._stream
+        if stream is None:
+            self._next()
+        elif not stream.body_complete:
+            self._body(stream)
+        elif len(reader.pending) > HIGH_WATER:  # pipelined requests wait as bytes, and not without bound
+            self._pause()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more. A request in work is still answered: the peer may only have closed its half."""
+        stream = self._stream
+        over = stream.phase == COMPLETE if stream is not None else not self.reader.pending
+        if self._lingering or over or self._ends.tls is not None:
+            self.flush()
+            return False
+        self._eof = True
+        if stream is not None:
+            stream.hang_up()
+        else:  # between two pipelined requests, or in the middle of a head: `_next` tells
+            self.soon(self._next)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._state.connections.discard(self)
+        if self._state.traces:
+            _log.log(TRACE_LOG_LEVEL, "%s - HTTP connection lost", shown(self._ends.client))
+        if self._state.admission is not None:
+            self._state.admission.leave(self)
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            if self.logs_access and stream.phase in (WAITING, STARTED) and not self._state.gave_up:
+                self.log_access(stream, CLIENT_LEFT)
+            stream.lost()
+        self.reader.forget()
+        self.reader.pending = b""
+        self.drop()
+        if self._ends.tls is not None:
+            self.transport.close()  # asyncio 3.10 warns of a TLS transport that only its peer has closed
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self._stream is not None:
+            self._stream.resume_writing()
+        elif self.reader.pending:
+            self.soon(self._next)
+
+    # -- requests ----------------------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        """Serve what is there, until a stream is in work, a head is not complete, or the peer takes no more answers."""
+        reader = self.reader
+        self._advancing = True
+        try:
+            served = 0
+            while self._stream is None and reader.pending and self.writable and not self.transport.is_closing():
+                if served == TURN:  # one client's pipeline must not hold up the others
+                    self.soon(self._next)
+                    return
+                request = reader.head()
+                if request is None:
+                    break
+                self._serve(request)
+                served += 1
+        except BadRequest as exc:
+            self._refuse(exc)
+        finally:
+            self._advancing = False
+        if self._stream is None:
+            if reader.pending and not self.writable:
+                self._pause()  # `resume_writing` goes on
+            elif self._eof:
+                self.close()
+            elif not self._reading:
+                self._resume()
+
+    def _serve(self, request: Request) -> None:
+        state = self._state
+        state.total_requests += 1
+        complete = self.reader.part is _HEAD
+        if request.upgrade is not None and self._upgrade(request):
+            return
+        scope = http_scope(request, self._ends)
+        stream = self._new_stream(self, request, scope, state.default, complete)
+        self._stream = stream
+        self._fresh = False
+        if self._eof:  # it stood behind another request when the client closed its half
+            stream.hang_up()
+        if not complete:
+            if self._watch is not None:
+                self._watch.new_body()
+            self._resume()  # it paused, perhaps, while this request waited behind others
+            if self.reader.pending:
+                self._body(stream)
+                if self._stream is not stream:
+                    return
+        admission = state.admission
+        if admission is not None and not admission.has_room(state.in_flight):
+            if not admission.wait(self, state.now):
+                self._unavailable(stream)
+            return
+        state.in_flight += 1
+        self._start(stream)
+
+    def admit(self) -> None:
+        """The request that waited may be served."""
+        if self._stream is not None:
+            self._state.in_flight += 1
+            self._start(self._stream)
+
+    def _upgrade(self, request: Request) -> bool:
+        """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
+        state, made = self._state, self.ws_protocol_class
+        if made is None or not wants_websocket(request):
+            if not state.told_no_upgrade and self.config.interface != "wsgi":
+                state.told_no_upgrade = True
+                _log.warning("Unsupported upgrade request.")
+                if made is None:
+                    _log.warning(NO_WEBSOCKETS)
+            return False
+        self.flush()
+        self._resume()  # it paused, perhaps, while this request waited behind others
+        early, self.reader.pending = self.reader.pending, b""
+        try:
+            if state.admission is not None and not state.admission.has_room(state.in_flight):
+                _log.warning("Exceeded concurrency limit.")
+                raise Refused(503, "Service Unavailable", [(b"retry-after", b"1")])
+            if state.traces:
+                _log.log(TRACE_LOG_LEVEL, "%s - Upgrading to WebSocket", shown(self._ends.client))
+            take_over(made, self.transport, request, early, self.config, state, self._ends, self.loop)
+        except Refused as exc:
+            _log.info("connection rejected (%d %s)", exc.status, exc.reason)
+            entry = state.access.follow(request, http_scope(request, self._ends), self.trusted)
+            if entry is not None:
+                entry.answered(exc.status, len(exc.reason))
+            self.write(plain_response(request, exc.status, exc.reason, state.default, exc.headers))
+            self._linger()
+        else:
+            state.connections.discard(self)
+            if self._eof and not self.transport.get_protocol().eof_received():  # type: ignore[attr-defined]
+                self.transport.close()
+        return True
+
+    def _start(self, stream: Stream) -> None:
+        """Call the application. Where the loop allows it runs at once, and most are done when this returns."""
+        state = self._state
+        task = begin(self._app, stream.scope, stream.receive, stream.send, self.loop, state.context)
+        if task.done():
+            self._app_done(stream, task)
+            del task  # as there: this frame is below the application's
+            return
+        tasks = state.tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(partial(self._app_done, stream))
+
+    def _body(self, stream: Stream) -> None:
+        """Hand on what has arrived of the request's body."""
+        reader = self.reader
+        try:
+            data = reader.body()
+        except BadRequest as exc:
+            self._refuse(exc)
+            return
+        if stream.phase == COMPLETE:
+            self._discard(len(data))
+        elif data:
+            self.active_at = self._state.now
+            if not stream.feed(data):
+                self._pause()
+        if reader.part is _HEAD:
+            stream.feed_end()
+            if stream.phase == COMPLETE and self._stream is stream:
+                self._release(stream)
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > DISCARD_LIMIT:
+            self._linger()
+
+    # -- the stream's calls ------------------------------------------------------------------------------------
+
+    def body_wanted(self) -> None:
+        self.active_at = self._state.now  # until now the peer was not to blame
+        if not self._reading:
+            self._resume()
+
+    @property
+    def trusted(self) -> bool:
+        return self._ends.believed()
+
+    def log_access(self, stream: Stream, status: int) -> None:
+        request = stream.request
+        path = shown_target(self._ends.root_path, request.line.target)
+        self._state.access.line(_peer(stream), request.method, path, request.http_version, status)
+
+    def named(self, stream: Stream) -> str:
+        """The request of a stream, as a line about a fault names it."""
+        request, target = stream.request, shown_target(self._ends.root_path, stream.request.line.target)
+        line = f"{request.method} {target} HTTP/{request.http_version}"
+        return named(stream, request, _peer(stream), line, self.trusted)
+
+    def response_complete(self, stream: Stream) -> None:
+        """The last byte of the response was handed to the transport."""
+        if stream.left:
+            _log.error("Response content shorter than Content-Length: closing the connection.")
+            self._end_behind(stream)
+        elif not stream.keep_alive:
+            self._end_behind(stream)
+        elif stream.body_complete:
+            self._release(stream)
+        elif self._eof:
+            self.close()  # the rest of the body will never come
+        else:  # the rest of the body is dropped, so that the next request can be read; `sweep` waits for it
+            self.active_at = self._state.now
+            self._resume()
+
+    def ends_here(self) -> bool:
+        """Whether the response that begins now is the last one, since the connection shall end."""
+        if self.reader.pending and self._spared and not self._state.closes:
+            self._spared -= 1
+            return False
+        return True
+
+    def _end_behind(self, stream: Stream) -> None:
+        """The last response was written. A client that did not ask for the end may have sent more meanwhile."""
+        self.closing = True
+        unread = bool(self.reader.pending) or not self._reading
+        if not stream.body_complete or unread or (stream.request.keep_alive and self._ends.tls is None):
+            self._linger()
+        else:
+            self._stream = None
+            self.close()
+
+    def _release(self, stream: Stream) -> None:
+        """The exchange is over: the next request may be parsed."""
+        self._stream = None
+        self._discarded = 0
+        self.active_at = self._state.now
+        if self._advancing:  # `_next` is on the stack and goes on by itself
+            return
+        if self.reader.pending or self._eof:
+            # Not from here: this runs inside the application's `send`, and a chain of pipelined requests would
+            # nest one application in the other.
+            self.soon(self._next)
+        elif not self._reading:
+            self._resume()
+
+    # -- the application's end ---------------------------------------------------------------------------------
+
+    def _app_done(self, stream: Stream, task: asyncio.Task[Any]) -> None:
+        state = self._state
+        state.left(self.soon)
+        try:
+            result = task.result()
+        except asyncio.CancelledError as exc:
+            del task  # as below
+            if not (stream.is_lost or stream.heard_end or state.gave_up):
+                _log.error("ASGI callable was cancelled.\n%s", stream.named(), exc_info=exc)
+            self._app_failed(stream, None)
+        except BaseException as exc:
+            # This frame is in the traceback now. If it held the task, the exception and the task would keep each other,
+            # and what the application had open with them: a generator's `finally` would wait for the garbage collector.
+            del task
+            self._app_failed(stream, raised(exc))
+        else:
+            if stream.phase != COMPLETE:
+                if not (stream.is_lost or stream.heard_end):
+                    what = "starting" if stream.phase == WAITING else "completing"
+                    _log.error("ASGI callable returned without %s response.", what)
+                self._app_failed(stream, None)
+            elif result is not None:
+                _log.error("ASGI callable should return None, but returned '%s'.", result)
+
+    def _app_failed(self, stream: Stream, exc: BaseException | None) -> None:
+        """Answer 500 while nothing was sent, else close: a second head is never sent. An application that was told that
+        its client has left owes it no answer."""
+        departed = (stream.is_lost or stream.heard_end) and (exc is None or is_departure(exc))
+        if departed:
+            _log.debug("The client left before the response was complete.")
+        elif exc is not None:
+            _log.error("Exception in ASGI application\n%s", stream.named(), exc_info=exc)
+        if stream.is_lost or stream.phase == COMPLETE:
+            return
+        self.closing = True
+        if departed and stream.phase in (WAITING, STARTED):
+            if self._eof:
+                self.close()
+            else:  # the server said so, because its time is over
+                self._answer(stream, 503, "Service Unavailable", [])
+            return
+        if stream.phase in (WAITING, STARTED):
+            self._answer(stream, 500, "Internal Server Error", [])
+        elif stream.unbounded:
+            self.abort()
+        else:
+            self._end_behind(stream)
+
+    # -- our own answers ---------------------------------------------------------------------------------------
+
+    def _answer(self, stream: Stream, status: int, text: str, extra: list[tuple[bytes, bytes]]) -> None:
+        """A response of ours in the application's place, the last one of this connection."""
+        self.closing = True
+        if self.logs_access:
+            self.log_access(stream, status)
+        self.write(plain_response(stream.request, status, text, self._state.default, extra))
+        stream.answered(status, len(text))
+        self.response_complete(stream)
+
+    def _unavailable(self, stream: Stream) -> None:
+        _log.warning("Exceeded concurrency limit.")
+        self._answer(stream, 503, "Service Unavailable", [(b"retry-after", b"1")])
+
+    def _refuse(self, fault: BadRequest) -> None:
+        """Answer what is no acceptable request, once, and close. The application does not hear of it."""
+        if self._refused:
+            return
+        self._refused = self.closing = True
+        cause, begin = fault.__cause__ or fault.reason, self.reader.pending[:64]
+        _log.info(
+            "Invalid HTTP request received. %s - %r (%d): %r",
+            shown(self._ends.client),
+            str(cause),
+            fault.status,
+            begin,
+        )
+        if self._state.admission is not None:
+            self._state.admission.leave(self)
+        stream = self._stream
+        if stream is None or stream.phase in (WAITING, STARTED):
+            self._write_refusal(fault, fault.body)
+            if stream is not None:
+                stream.answered(fault.status, len(fault.body))
+            else:
+                self._state.access.refused(self._ends.client, self.reader.pending, fault.status, len(fault.body))
+        if stream is not None:
+            stream.lost()
+            if stream.unbounded:
+                self.abort()
+                return
+        self._linger()
+
+    def _write_refusal(self, fault: BadRequest, body: str) -> None:
+        request = self._stream.request if self._stream is not None else _UNREAD
+        self.write(plain_response(request, fault.status, body, self._state.default, fault.fields))
+
+    # -- closing -----------------------------------------------------------------------------------------------
+
+    def _linger(self) -> None:
+        """Close our half and drop what still comes: a reset would take the response from the peer."""
+        self._stream = None
+        self._lingering = self.closing = True
+        self.reader.pending = b""
+        self.active_at = self._state.now
+        if self.transport.is_closing():
+            return
+        if self.transport.can_write_eof() and not self._eof:
+            self._flush_now()
+            try:
+                self.transport.write_eof()
+            except OSError:
+                self.as_server(self.transport.abort)  # the peer is gone, and the loop has not heard of it yet
+            self._resume()
+        elif self._ends.tls is not None:  # it has no half to close: `sweep` closes the whole
+            self._flush_now()
+            self._resume()
+        else:
+            self.close()
+
+    def shutdown(self) -> None:
+        """Close now if idle, else after the response in work, whatever that has said."""
+        self.closing = True
+        if self._stream is not None:
+            self._stream.keep_alive = False
+        self.close_idle(self._state.now)
+
+    def retire(self) -> None:
+        """The next response is the last one. Until it was sent the connection is left open: whoever was not told of its
+        end may be about to ask again.
+        """
+        self.closing = True
+
+    def close_idle(self, since: float) -> None:
+        """Close if idle since then (seconds of the coarse clock). A head that stands still for long is no request."""
+        stream = self._stream
+        if stream is not None:
+            if stream.phase == COMPLETE:
+                self._linger()
+        elif self.reader.pending:
+            if self._state.now - self.active_at > STALLED_HEAD:
+                self.close()
+        elif self.active_at <= since and not self._lingering:
+            self.close()
+
+    def disconnect(self) -> None:
+        """Tell the application that its peer is gone: the drain deadline is near."""
+        self._spared = 0
+        if self._stream is not None:
+            self._stream.hang_up()
+
+    def abort(self) -> None:
+        """Close without waiting for anything. A part of a response must not look like the whole: where only the end of
+        the connection says which it is, the peer gets a reset.
+        """
+        self.closing = True
+        if self._stream is not None and self._stream.unbounded:
+            _reset_at_close(self.transport)
+        self.as_server(self.transport.abort)
+
+    def sweep(self, now: float, keep_alive: float) -> None:
+        """End what was idle or slow for too long. Called by the worker's one timer; `now` and limits in seconds."""
+        if self._ends.tls is not None and self.transport.is_closing():
+            self._part(now - self.active_at)
+            return
+        state, stream, reader = self._state, self._stream, self.reader
+        if state.admission is not None and stream is not None and state.admission.overdue(self, now):
+            self._unavailable(stream)
+            return
+        late = stream if stream is not None and stream.phase == STARTED else None
+        if late is not None and late is self._late:
+            late.announce()
+        self._late = late
+        watch = self._watch
+        if watch is None:
+            idle = stream is None and self.writable and not (reader.pending or self._lingering)
+            if idle and now - self.active_at <= min(keep_alive, state.limits.header_time):
+                reader.forget()
+                return  # as most are, in most sweeps
+            watch = self._watch = Watch(now)
+        unsent = self.transport.get_write_buffer_size()
+        verdict = watch.judge(now, state.limits, keep_alive, self._waits_for(), self.active_at, unsent, reader.received)
+        if verdict:
+            self._end(verdict)
+
+    def _waits_for(self) -> Wait:
+        stream = self._stream
+        if stream is not None:
+            if stream.body_complete:
+                return Wait.NOBODY
+            if stream.phase == COMPLETE:
+                return Wait.REST
+            return Wait.BODY if self._reading and not stream.continue_due else Wait.NOBODY
+        if self._lingering:
+            return Wait.END
+        if self.transport.is_closing() or not self.writable:
+            return Wait.NOBODY
+        if self.reader.pending and self.reader.pending != b"\r\n":  # an empty line behind a request begins none
+            return Wait.HEAD
+        return Wait.FIRST if self._fresh else Wait.NEXT
+
+    def _end(self, verdict: Verdict) -> None:
+        if verdict is Verdict.CLOSE and not self._fresh:
+            self.timeout_keep_alive_handler()
+            self.active_at = self._state.now  # if it goes on, for as long again
+        elif verdict is Verdict.CLOSE or (verdict is Verdict.ABORT and self._ends.tls is not None):
+            self.close()
+        elif verdict is Verdict.LINGER:
+            self._linger()
+        elif verdict is Verdict.SLOW_HEAD:
+            self._refuse(BadRequest(408, "Request header not complete in time"))
+        elif verdict is Verdict.SLOW_BODY:
+            self._refuse(BadRequest(408, "Request body too slow"))
+        else:
+            if verdict is Verdict.STALLED:
+                _log.info("Closed a connection that takes nothing of its response: %s", shown(self._ends.client))
+                _reset_at_close(self.transport)
+            self.abort()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """The peer was idle for `timeout_keep_alive` seconds. A subclass may do otherwise."""
+        self.close()
+
+    def in_work(self, now: float) -> str:
+        """The request that is in work, in a line for a person; "" when there is none."""
+        stream = self._stream
+        if stream is None or stream.phase == COMPLETE:
+            return ""
+        target = shown_target(self._ends.root_path, stream.request.line.target)
+        return f"{stream.request.method} {target} from {_peer(stream)}, {now - self.active_at:.1f} s"
+
+    def _part(self, quiet: float) -> None:
+        """Closing TLS waits for the peer's word, which many never say: go once everything was sent, seen twice."""
+        if all_sent(self.transport) or quiet > PARTING:
+            if self._sent:
+                self.as_server(self.transport.abort)
+            self._sent = True
+        else:
+            self._sent = False
+
+
+def _reset_at_close(transport: asyncio.Transport) -> None:
+    """Closing resets the connection, and drops what the kernel holds: it would keep that for minutes, for a peer that
+    takes nothing.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def _peer(stream: Stream) -> str:
+    """Who asks, as a trusted proxy says it."""
+    return shown(stream.scope.get("client"))

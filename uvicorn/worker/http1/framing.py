@@ -1,0 +1,293 @@
+"""An ASGI response → bytes (RFC 9112, 6 and 9; RFC 9110, 8.6 and 15).
+
+Owns: the head's wire form, the checks of names and values, and how the body is delimited. Must not: write, know asyncio
+or a request's scope. Fails by: `RuntimeError` or `ValueError` in the application's `send`, because what is wrong is
+what the application sent.
+"""
+
+from __future__ import annotations
+
+import http
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from uvicorn.net.grammar import is_token
+from uvicorn.worker.http.defaults import DefaultFields
+from uvicorn.worker.http.request import Request
+
+Headers = Iterable[Sequence[bytes]]
+
+_PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus}
+_STATUS_200 = b"HTTP/1.1 200 OK\r\n"
+_STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"")) for status in range(100, 600)}
+
+_ILLEGAL = re.compile(rb"[\r\n\x00]")
+
+_CACHE_ENTRIES = 512
+_CACHED_BYTES = 1024
+
+
+class HeaderBlock:
+    """Header fields in wire form, and what they say about the response.
+
+    `codings` are the transfer codings that the application has applied, without `chunked`, which is ours. `chunked`: it
+    named one and a Content-Length, as frameworks make of the fields that a proxy passes on. A message has one of them,
+    and the length may be of another body: it is dropped, and the body goes in chunks (RFC 9112, 6.2).
+    `plain`: a Content-Length, and nothing else that concerns the server. `usual` has then whole heads with status 200,
+    on a connection that goes on and on one that ends, and first the default fields in them, which change every second.
+    """
+
+    __slots__ = (
+        "chunked",
+        "close",
+        "codings",
+        "content_length",
+        "data",
+        "has_connection",
+        "has_date",
+        "has_server",
+        "plain",
+        "usual",
+    )
+
+    def __init__(self, headers: Headers) -> None:
+        """Raises ValueError for a name that is no token, a value with CR, LF or NUL, contradicting lengths, or transfer
+        codings that cannot be."""
+        length: int | None = None
+        self.close = self.has_connection = self.has_date = self.has_server = False
+        lines: list[bytes] = []
+        codings: list[bytes] | None = None
+        length_at = 0
+        for name, value in headers:
+            lowered = _names.get(name)
+            if lowered is None:
+                lowered = _check_name(name)
+            if lowered in _SPECIAL:
+                if lowered == b"content-length":
+                    again, length = length is not None, _same_length(value, length)
+                    if again:
+                        continue
+                    length_at, value = len(lines), b"%d" % length
+                elif lowered == b"transfer-encoding":
+                    codings = [*(codings or ()), *value.lower().split(b",")]
+                    continue  # how the body is delimited is our business
+                elif lowered == b"date":
+                    self.has_date = True
+                elif lowered == b"server":
+                    self.has_server = True
+                else:
+                    self.has_connection = True
+                    self.close = self.close or b"close" in [one.strip() for one in value.lower().split(b",")]
+            lines.append(b"%b: %b\r\n" % (name, value))
+        data = b"".join(lines)
+        if data.count(b"\n") != len(lines) or data.count(b"\r") != len(lines) or b"\x00" in data:
+            _blame_value(headers)
+        self.codings = _applied(codings) if codings else []
+        self.chunked = codings is not None and length is not None
+        if self.chunked:
+            length = None
+            del lines[length_at]
+            data = b"".join(lines)
+        self.data = data
+        self.usual: tuple[bytes | None, bytes, bytes] = (None, b"", b"")
+        self.content_length = length
+        self.plain = length is not None and not (self.has_connection or self.has_date or self.has_server)
+
+
+def _applied(codings: list[bytes]) -> list[bytes]:
+    """What a Transfer-Encoding of the application's says beside `chunked`, which may stand at its end."""
+    found = [coding.strip(b" \t") for coding in codings]
+    found = [coding for coding in found if coding not in (b"", b"identity")]
+    if found[-1:] == [b"chunked"]:
+        del found[-1]
+    for coding in found:
+        if coding == b"chunked" or not is_token(coding):
+            raise ValueError(f"Invalid Transfer-Encoding in the response: {b', '.join(codings)!r}")
+    return found
+
+
+def _check_taken(request: Request, codings: list[bytes]) -> None:
+    """Raises ValueError unless the client takes these transfer codings (RFC 9110, 10.1.4; RFC 9112, 7.4)."""
+    taken = set()
+    for name, value in request.fields:
+        if name == b"te":
+            for one in value.lower().split(b","):
+                coding, *parameters = [part.strip(b" \t") for part in one.split(b";")]
+                if not any(re.fullmatch(rb"q=0(?:\.0*)?", part) for part in parameters):
+                    taken.add(coding.removeprefix(b"x-"))
+    for coding in codings:
+        if request.http_version != "1.1" or coding.removeprefix(b"x-") not in taken:
+            raise ValueError(
+                f"The client does not take the transfer coding {coding.decode('latin-1')!r} (TE)."
+                " Compressed content has a Content-Encoding, and no Transfer-Encoding."
+            )
+
+
+def _same_length(value: bytes, so_far: int | None) -> int:
+    """The length that `value` says; several equal ones are one, in a field or in several (RFC 9110, 8.6)."""
+    for one in value.split(b","):
+        one = one.strip(b" \t")
+        if not one.isdigit():
+            raise ValueError(f"Invalid Content-Length in the response: {value!r}")
+        length = int(one)
+        if so_far not in (None, length):
+            raise ValueError("Two different Content-Length values in the response.")
+        so_far = length
+    return length
+
+
+_SPECIAL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"date", b"server"))
+_names: dict[bytes, bytes] = {}
+_blocks: dict[tuple[Sequence[bytes], ...], HeaderBlock] = {}
+
+
+def _check_name(name: bytes) -> bytes:
+    if not isinstance(name, bytes):
+        raise TypeError(f"A header name must be bytes, not {type(name).__name__}: {name!r}")
+    if not is_token(name):
+        raise ValueError(f"Invalid header name in the response: {name!r}")
+    if len(_names) >= _CACHE_ENTRIES:
+        _names.clear()
+    return _names.setdefault(bytes(name), name.lower())
+
+
+def _blame_value(headers: Headers) -> None:
+    for name, value in headers:
+        if _ILLEGAL.search(value):
+            raise ValueError(f"Invalid value of header {name!r} in the response: CR, LF or NUL in {value!r}")
+    raise ValueError("Invalid headers in the response.")
+
+
+def as_bytes(headers: Iterable[Sequence[Any]]) -> tuple[tuple[bytes, ...], ...]:
+    """Text of ASCII becomes bytes. ASGI knows only bytes, but h11 takes text as well, and applications have come to
+    rely on it; here both parsers do. Raises ValueError for other text.
+    """
+    return tuple([tuple([part.encode("ascii") if isinstance(part, str) else part for part in one]) for one in headers])
+
+
+def header_block(key: tuple[Sequence[bytes], ...]) -> HeaderBlock:
+    """A checked block. Equal headers come from a bounded cache: most responses of an application look alike."""
+    block, keep = None, True
+    try:
+        block = _blocks.get(key)
+    except TypeError:  # fields given as lists
+        keep = False
+    if block is None:  # not while an exception is handled: what is wrong with the headers has nothing to do with it
+        block = HeaderBlock(key)
+        if keep and len(block.data) <= _CACHED_BYTES:
+            if len(_blocks) >= _CACHE_ENTRIES:
+                _blocks.clear()
+            _blocks[key] = block
+    return block
+
+
+def _new_block(fields: tuple[Sequence[bytes], ...]) -> tuple[tuple[Sequence[bytes], ...], HeaderBlock]:
+    """The same, also for fields of text: the fields in bytes, and their block."""
+    try:
+        return fields, header_block(fields)
+    except TypeError:
+        pass
+    fields = as_bytes(fields)
+    return fields, header_block(fields)
+
+
+# How a body ends on the wire (RFC 9112, 6.3).
+BODILESS, LENGTH, CHUNKED, UNTIL_CLOSE = range(4)
+
+
+def response_head(
+    request: Request, status: int, headers: Headers, default: DefaultFields, keep_alive: bool, size: int, more: bool
+) -> tuple[bytes, int, int, bool]:
+    """The head of a response: (bytes, how the body ends, for LENGTH its size, whether the connection may go on).
+
+    `size` is the length of the first body part, `more` whether others follow. Raises ValueError or TypeError for what
+    cannot be put on the wire.
+    """
+    fields = tuple(headers)
+    try:
+        block = _blocks[fields]
+    except (KeyError, TypeError):
+        block = None
+    if block is None:
+        fields, block = _new_block(fields)
+    # The usual response, on the shortest way: everything below agrees with it.
+    if block.plain and status == 200 and request.usual:
+        usual = block.usual  # one tuple: servers in other threads, with other default fields, use the same block
+        if usual[0] is not default.block:
+            head = _STATUS_200 + default.block + block.data
+            usual = block.usual = (default.block, head + b"\r\n", head + b"connection: close\r\n\r\n")
+        return usual[1] if keep_alive else usual[2], LENGTH, block.content_length or 0, keep_alive
+    length = block.content_length
+    status_line = _STATUS_LINES.get(status)
+    if status_line is None or status < 200:
+        raise ValueError(f"Invalid status of a response: {status!r}")
+    bodiless = request.method == "HEAD" or status in (204, 205, 304)
+    coded = block.codings and not bodiless
+    if coded:
+        _check_taken(request, block.codings)
+    # An HTTP/1.0 client knows no other end of a body of unknown length.
+    unbounded = not bodiless and more and length is None and request.http_version != "1.1"
+    keep_alive = keep_alive and not block.close and not unbounded
+    dropped = []
+    if status in (204, 205) and length is not None:  # RFC 9110, 8.6: no Content-Length in a 204; 15.3.6: 0 in a 205
+        dropped.append(b"content-length")
+    if block.has_connection and not (keep_alive or block.close):  # ours says the contrary
+        dropped.append(b"connection")
+    data = HeaderBlock([field for field in fields if field[0].lower() not in dropped]).data if dropped else block.data
+    ending = LENGTH
+    if bodiless:
+        ending = BODILESS
+        if status == 205:
+            data += b"content-length: 0\r\n"
+        elif length is None and size and not more and status != 204:
+            data += b"content-length: %d\r\n" % size
+    elif unbounded:
+        ending = UNTIL_CLOSE
+    elif coded or (length is None and (more or (block.chunked and request.http_version == "1.1"))):
+        ending = CHUNKED
+        data += b"transfer-encoding: %b\r\n" % b", ".join([*block.codings, b"chunked"])
+    elif length is None:
+        length = size
+        data += b"content-length: %d\r\n" % size
+    if not keep_alive and not block.close:
+        data += b"connection: close\r\n"
+    elif keep_alive and request.http_version == "1.0" and not block.has_connection:
+        data += b"connection: keep-alive\r\n"
+    defaults = default.without(block.has_date, block.has_server)
+    left = length if ending == LENGTH and length else 0
+    return status_line + defaults + data + b"\r\n", ending, left, keep_alive
+
+
+def early_hints(links: Iterable[bytes]) -> bytes:
+    """A 103 (RFC 8297) with these Link values. Raises ValueError or TypeError for what cannot be put on the wire."""
+    fields = [(b"link", bytes(memoryview(link))) for link in links]
+    return b"HTTP/1.1 103 Early Hints\r\n" + HeaderBlock(fields).data + b"\r\n"
+
+
+def switching_head(headers: Headers, default: DefaultFields) -> bytes:
+    """The head of a 101: there is no body, and the connection is no longer HTTP's (RFC 9110, 15.2.2)."""
+    block = header_block(tuple(headers))
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\n"
+        + default.without(block.has_date, block.has_server)
+        + block.data
+        + b"\r\n"
+    )
+
+
+def chunk(data: bytes, more: bool) -> bytes:
+    """One part of a chunked body, and its end with the last one (RFC 9112, 7.1)."""
+    if more:
+        return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+
+
+def plain_response(
+    request: Request, status: int, text: str, default: DefaultFields, extra: Iterable[tuple[bytes, bytes]]
+) -> bytes:
+    """A whole response of our own, a refusal or an error, and the last one of its connection."""
+    body = text.encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), *extra]
+    head, ending, _, _ = response_head(request, status, headers, default, False, len(body), more=False)
+    return head if ending == BODILESS else head + body

@@ -1,0 +1,340 @@
+"""Bytes → request heads and body parts. One for every codec.
+
+States of `RequestReader`:
+
+    HEAD ──whole head──▶ HEAD (no body) │ LENGTH (n bytes) │ CHUNK_SIZE
+    LENGTH ──n bytes──▶ HEAD            CHUNK_SIZE ⇄ CHUNK_DATA, CHUNK_SIZE ──0──▶ TRAILERS ──empty line──▶ HEAD
+
+It cuts the stream at message boundaries itself. A head that is like the last one, or plain (`plain`), needs no parser;
+any other one is given to a codec, whole, and nothing else ever is. That is why pipelining needs no queue of parsed
+requests (the next head is looked at when the one before was answered; until then it is plain bytes), why an `Upgrade`
+that nobody serves does no harm, and why bodies, chunk sizes and trailers are judged alike whatever parses the heads.
+Rejected: feeding the parsers everything. httptools cannot pause, hides chunk extensions, and ends a message at the head
+when it sees `Upgrade`; h11 differs in each of these.
+
+Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest`; after it the reader must not be used again.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import NoReturn, Protocol
+
+from uvicorn.errors import BadRequest
+from uvicorn.net.grammar import TOKEN
+from uvicorn.worker.http.limits import Limits
+from uvicorn.worker.http.request import Fields, Request, known_lines, request_line
+from uvicorn.worker.http1.plain import plain_fields
+
+MAX_CHUNK_LINE = 256
+"""Bytes of a chunk's size and extensions."""
+MAX_TRAILERS = 8192
+
+
+class Codec(Protocol):
+    """What a codec is: one head in, its fields out, whatever came before.
+
+    `reuse`: the head just parsed was accepted, has no body, and is not the last of its connection.
+    """
+
+    def parse(self, head: bytes) -> Fields: ...
+
+    def reuse(self) -> None: ...
+
+
+class Part(enum.IntEnum):
+    """Which part of a message comes next."""
+
+    HEAD = 0
+    LENGTH = 1
+    CHUNK_SIZE = 2
+    CHUNK_DATA = 3
+    CHUNK_END = 4
+    TRAILERS = 5
+
+
+REMEMBERED = 4096
+"""Bytes of the largest head that is kept for comparison with the next one, and that may be usual."""
+
+_HEAD = Part.HEAD
+_END = b"\r\n\r\n"
+
+Last = tuple[bytes, bytes, Request]
+"""A head that was accepted, the part of it behind the request line (b"" where that cannot stand behind another line as
+well), and what it means."""
+NOTHING: Last = (b"", b"", Request(request_line(b"GET / HTTP/1.0"), []))
+
+
+class Shared:
+    """What the readers of a thread share. `last` is for one that has seen no head yet: clients resemble each other."""
+
+    __slots__ = ("codec", "last", "limits")
+
+    def __init__(self, codec: Codec, limits: Limits | None = None) -> None:
+        self.codec = codec
+        self.limits = limits or Limits()
+        self.last = NOTHING
+
+
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t !-~\x80-\xff]*)?")
+_TRAILER = re.compile(TOKEN + rb":[\t !-~\x80-\xff]*")
+_NO_TRAILER = frozenset((b"content-length", b"host", b"transfer-encoding"))
+"""What a trailer must not be, because it says how the message ends or whom it is for (RFC 9110, 6.5.1): somebody in
+between may have believed it."""
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+_FIRST_LINE = re.compile(TOKEN + rb"(?: [^\r\n]*\r?)?")
+_REST_OF_LINE = re.compile(rb"[^\r\n]*\r?")
+
+
+class RequestReader:
+    """Holds what was received and not consumed yet in `pending`: the connection adds, `head` and `body` take."""
+
+    __slots__ = (
+        "_announced",
+        "_last",
+        "_left",
+        "_limits",
+        "_scanned",
+        "_shared",
+        "part",
+        "pending",
+    )
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._limits = shared.limits
+        self._last = shared.last
+        self._announced = self._left = 0
+        self._scanned = 0
+        self.pending = b""
+        self.part = _HEAD
+
+    @property
+    def received(self) -> int:
+        """Bytes of the body so far, decoded."""
+        return self._announced if self.part is Part.TRAILERS else self._announced - self._left
+
+    def head(self) -> Request | None:
+        """The next request, once its head is there; None until then. Raises BadRequest, and leaves what is refused.
+
+        Call it when `part` is HEAD. Afterwards `part` says whether a body follows.
+        """
+        data = self.pending
+        last, _, request = self._last
+        if last and data.startswith(last):
+            self.pending = data[len(last) :] if len(data) != len(last) else b""
+            self._scanned = 0
+            if request.content_length != 0:
+                self._expect_body(request.content_length)
+            return request
+        if data[:1] == b"\r":
+            data = self._skip_empty_line(data)
+        rest = b""
+        found = self._usual(data) if data.endswith(_END) else None
+        if found is None:
+            end = data.find(_END, self._scanned) + 4
+            if end < 4:
+                self._check_partial(data)
+                return None
+            if end != len(data):
+                rest = data[end:]
+                data = data[:end]
+                found = self._usual(data)
+            if found is None:
+                found = self._judged(data)
+        if found.content_length != 0:
+            self._expect_body(found.content_length)
+        self._scanned = 0
+        self.pending = rest
+        return found
+
+    def _usual(self, data: bytes) -> Request | None:
+        """What `data` means if it is one head, the whole of it, and every codec would say the same."""
+        limits, size, at = self._limits, len(data), data.find(b"\r\n")
+        if size > REMEMBERED or size > limits.head or at > limits.line:
+            return None
+        _, last_fields, last = self._last
+        first = data[:at]
+        line = known_lines.get(first) or request_line(first)
+        if size == at + len(last_fields) and data.endswith(last_fields) and last.fits(line):
+            request = last.with_line(line)
+        else:
+            fields = plain_fields(data, at + 2)
+            if fields is None or len(fields) > limits.fields:
+                return None
+            request = Request(line, fields)
+        self._remember(data, at, request)
+        return request
+
+    def _judged(self, head: bytes) -> Request:
+        """What a head means that a codec has to see."""
+        limits, size, at = self._limits, len(head), head.find(b"\r\n")
+        if size > limits.head or at > limits.line:
+            self._refuse_whole(head)
+        first = head[:at]
+        line = known_lines.get(first) or request_line(first)
+        if size > limits.small and head.count(b"\r\n") > limits.fields + 2:
+            self._refuse_whole(head)
+        codec = self._shared.codec
+        # A parser knows no HTTP/1.2 to 1.9, which are served as 1.1.
+        parsed = head if first.endswith((b"1.1", b"1.0")) else first[:-1] + b"1" + head[at:]
+        request = Request(line, codec.parse(parsed))
+        if request.content_length == 0 and request.keep_alive:
+            codec.reuse()
+        if len(head) <= REMEMBERED:
+            self._remember(head, at, request)
+        return request
+
+    def _remember(self, head: bytes, at: int, request: Request) -> None:
+        fields = head[at:] if request.upgrade is None and request.line.authority is None else b""
+        self._last = self._shared.last = head, fields, request
+
+    def forget(self) -> None:
+        """Hold nothing of a head that was served: the client is idle, or gone."""
+        self._last = NOTHING
+
+    def _expect_body(self, length: int | None) -> None:
+        if length is None:
+            self.part = Part.CHUNK_SIZE
+            self._announced = self._left = 0
+            return
+        if length > self._limits.body:
+            raise BadRequest(413, "Request body too large")
+        self.part = Part.LENGTH
+        self._announced = self._left = length
+
+    def body(self) -> bytes:
+        """What has arrived of the body, decoded, b"" for nothing. `part` is HEAD once it is complete.
+
+        Raises BadRequest for broken chunked framing (RFC 9112, 7.1).
+        """
+        if self.part is Part.LENGTH:
+            data = self.pending
+            if len(data) <= self._left:
+                self.pending = b""
+            else:
+                self.pending = data[self._left :]
+                data = data[: self._left]
+            self._left -= len(data)
+            if not self._left:
+                self.part = _HEAD
+            return data
+        return self._chunked()
+
+    def _chunked(self) -> bytes:
+        data, position, parts = self.pending, 0, []
+        while self.part is not _HEAD:
+            if self.part is Part.CHUNK_DATA:
+                piece = data[position : position + self._left]
+                if not piece:
+                    break
+                parts.append(piece)
+                position += len(piece)
+                self._left -= len(piece)
+                if not self._left:
+                    self.part = Part.CHUNK_END
+            elif self.part is Part.CHUNK_END:
+                if len(data) - position < 2:
+                    if data[position : position + 1] not in (b"", b"\r"):
+                        raise BadRequest(400, "Missing CRLF after a chunk")
+                    break
+                if data[position : position + 2] != b"\r\n":
+                    raise BadRequest(400, "Missing CRLF after a chunk")
+                position += 2
+                self.part = Part.CHUNK_SIZE
+            else:
+                line = self._line(data, position)
+                if line is None:
+                    break
+                position += len(line) + 2
+                self._chunk_line(line)
+        self.pending = data[position:]
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _line(self, data: bytes, position: int) -> bytes | None:
+        limit = MAX_CHUNK_LINE if self.part is Part.CHUNK_SIZE else MAX_TRAILERS
+        end = data.find(b"\n", position, position + limit + 2)
+        if end < 0:
+            if len(data) - position >= limit + 2:
+                raise BadRequest(400, "Chunk extension or trailer too large")
+            return None
+        if end == position or data[end - 1] != 13:
+            raise BadRequest(400, "Bare LF in chunked framing")
+        return data[position : end - 1]
+
+    def _chunk_line(self, line: bytes) -> None:
+        if self.part is Part.CHUNK_SIZE:
+            match = _CHUNK_SIZE.fullmatch(line)
+            if match is None:
+                raise BadRequest(400, "Invalid chunk size")
+            self._left = int(match[1], 16)
+            if self._left:
+                self.part = Part.CHUNK_DATA
+                self._announced += self._left
+                if self._announced > self._limits.body:
+                    raise BadRequest(413, "Request body too large")
+            else:
+                self.part = Part.TRAILERS
+                self._left = MAX_TRAILERS
+        elif not line:
+            self.part = _HEAD
+        else:  # trailers are checked and dropped: merged into the headers they would forge what a proxy vouches for
+            self._left -= len(line) + 2
+            if self._left < 0:
+                raise BadRequest(400, "Trailers too large")
+            if not _TRAILER.fullmatch(line):
+                raise BadRequest(400, "Invalid trailer")
+            if line.partition(b":")[0].lower() in _NO_TRAILER:
+                raise BadRequest(400, "A field that no trailer can be")
+
+    def _skip_empty_line(self, data: bytes) -> bytes:
+        """One CRLF before a request line is forgiven (RFC 9112, 2.2), once it is seen that no second one follows."""
+        if data[:2] == b"\r\n" and data[2:3] not in (b"", b"\r"):
+            self.pending = data = data[2:]
+            self._scanned = 0
+        return data
+
+    def _check_partial(self, data: bytes) -> None:
+        """Refuse early what can no longer become a head, so that nobody waits for the rest of it.
+
+        The first fault in the order of the bytes is told, however they were cut. What was looked at before is not
+        looked at again, or a head that comes byte by byte would cost its square.
+        """
+        limits = self._limits
+        whole, data = data, data[: limits.head]
+        start = max(0, self._scanned - 1)
+        if data.find(b"\n", 0, start) < 0:
+            self._check_first_line(data, start)
+        if data.find(b"\n", start) >= 0 and _BARE_LF.search(data, start):
+            line = data[: data.find(b"\n")]
+            if line[-1:] == b"\r":
+                request_line(line[:-1])  # a fault in the first line is told first
+            raise BadRequest(400, "Bare LF in the header")
+        if len(whole) > limits.head:
+            self._refuse_size(data)
+        self._scanned = max(0, len(data) - 3)
+
+    def _check_first_line(self, data: bytes, start: int) -> None:
+        """`data` up to `start` was found to be the beginning of one before."""
+        if data in (b"", b"\r", b"\r\n"):  # perhaps the empty line before a request
+            return
+        limit = self._limits.line
+        end = data.find(b"\n")
+        line = data if end < 0 else data[:end]
+        form = _REST_OF_LINE if start and data.find(b" ", 0, start + 1) > 0 else _FIRST_LINE
+        if not form.fullmatch(line, start, min(len(line), limit + 1)):
+            raise BadRequest(400, "Invalid request line")
+        if len(line) > limit and not (len(line) == limit + 1 and line[-1] == 13):
+            raise BadRequest(414, "Request line too long")
+
+    def _refuse_whole(self, head: bytes) -> NoReturn:
+        """For its size, but for what would have been refused before it was whole, if it was."""
+        self._scanned = 0
+        self._check_partial(head)
+        self._refuse_size(head[: self._limits.head])
+
+    def _refuse_size(self, data: bytes) -> NoReturn:
+        if data.find(b"\n") < 0:
+            raise BadRequest(414, "Request line too long")
+        raise BadRequest(431, "Header too large, or too many fields")

@@ -1,0 +1,1 @@
+"""The event loop of a worker: which one, how tasks begin, and its one timer."""

@@ -1,0 +1,1 @@
+"""What lies between a protocol and its socket."""

@@ -1,0 +1,187 @@
+"""What a protocol of ours has of its transport: bytes that are held back, whether it has room, whether it reads.
+
+Answers leave with those of other connections at the end of the loop's turn (`outbox`). Owns: the transport, and what
+was not given to it yet. Must not: know HTTP, a frame, ASGI, or why a connection ends. Fails by: nothing. Once the
+transport closes nobody finds room any more, until the connection is lost.
+
+An application writes and reads on in its own context, and asyncio keeps the context of whoever asks it to call back:
+what comes later, which may be another client's request, would be served in it. So whatever is asked of the loop or of a
+transport is asked for in the server's context. uvloop's transports keep the one in which they were made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.net.addresses import address
+from uvicorn.worker.http.state import ServerState
+from uvicorn.worker.transport.outbox import JOIN_LIMIT
+from uvicorn.worker.transport.tls import extension
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.worker.http.scope import Endpoints
+
+
+class Carrier(asyncio.Protocol):
+    """The base of a connection and of a WebSocket session. `writable`: the transport is below its high-water mark.
+
+    It has a dictionary and can be weakly referenced, for what programs put there or keep of it.
+    """
+
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_held",
+        "_more",
+        "_out",
+        "_reading",
+        "_state",
+        "loop",
+        "transport",
+        "writable",
+    )
+
+    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # until there is one
+        self.loop = loop
+        self._state = state
+        self._reading = self.writable = True
+        self._out = b""
+        self._more: list[bytes] | None = None
+        self._held = 0
+
+    def soon(self, callback: Callable[..., object], *arguments: Any) -> None:
+        """Call it in the next turn of the loop, in the server's context."""
+        self.loop.call_soon(callback, *arguments, context=self._state.context.copy())
+
+    def as_server(self, call: Callable[..., object], *arguments: Any) -> None:
+        """Call it now, in the server's context."""
+        self._state.context.copy().run(call, *arguments)
+
+    # -- out ---------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
+        if self._out:
+            self._append(data)
+        elif len(data) <= JOIN_LIMIT and self._state.outbox.takes(self):
+            self._out = data
+        else:
+            self._write(data)
+
+    def write_large(self, head: bytes, body: bytes, more: bool) -> None:
+        """The same without a copy of `body`, which is large. A part that others follow is written now: whoever sends
+        them has to see whether the transport is full.
+        """
+        parts = (head, body) if head else (body,)
+        if more:
+            self._flush_now()
+            self._write_all(parts)
+        elif self._out:
+            self._more = [*(self._more or ()), *parts]
+            self._flush_now()
+        elif not self._state.outbox.takes(self):
+            self._write_all(parts)
+        elif head:
+            self._out, self._more, self._held = head, [body], len(body)
+        else:
+            self._out = body
+
+    def _append(self, data: bytes) -> None:
+        if self._more is None:
+            self._more = []
+        self._more.append(data)
+        self._held += len(data)
+        if self._held > JOIN_LIMIT:
+            self._flush_now()
+
+    def flush(self) -> None:
+        """Write what was held back. In the server's context already, as its callbacks are."""
+        data, more = self._out, self._more
+        if not data:
+            return
+        self._out = b""
+        if more is None:
+            self._put(data)
+            return
+        self._more, self._held = None, 0
+        if len(more[-1]) >= JOIN_LIMIT:
+            self._put_all((data, *more))
+        else:
+            self._put(b"".join((data, *more)))
+
+    def _flush_now(self) -> None:
+        """The same from an application, perhaps."""
+        if self._out:
+            self._by_transport(self.flush)
+
+    def _write(self, data: bytes) -> None:
+        self._by_transport(self._put, data)
+
+    def _write_all(self, parts: tuple[bytes, ...]) -> None:
+        self._by_transport(self._put_all, parts)
+
+    def _by_transport(self, call: Callable[..., object], *arguments: Any) -> None:
+        if self._state.on_uvloop:
+            call(*arguments)
+        else:
+            self.as_server(call, *arguments)
+
+    def _put(self, data: bytes) -> None:
+        """A transport that closes takes everything and tells nobody before a turn of the loop, for which who sends as
+        long as there is room would never wait: so there is none.
+        """
+        if self.transport.is_closing():
+            self.writable = False
+        else:
+            self.transport.write(data)
+
+    def _put_all(self, parts: tuple[bytes, ...]) -> None:
+        if self.transport.is_closing():
+            self.writable = False
+            return
+        self.transport.writelines(parts)
+        if not self._state.on_uvloop:  # asyncio forgets to pause its protocol there (3.12, 3.13): this makes it look
+            self.transport.set_write_buffer_limits()
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def drop(self) -> None:
+        """Nobody is there to write to."""
+        self._out = b""
+        self._more, self._held = None, 0
+
+    def close(self) -> None:
+        """Close once everything is written."""
+        self._flush_now()
+        if not self.transport.is_closing():  # asyncio's TLS transport could not be aborted after a second `close`
+            self.as_server(self.transport.close)
+
+    # -- in ----------------------------------------------------------------------------------------------------
+
+    def _pause(self) -> None:
+        if self._reading and not self.transport.is_closing():
+            self._reading = False
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self._reading:
+            self._reading = True
+            if not self.transport.is_closing():
+                self.as_server(self.transport.resume_reading)
+
+
+def meet(ends: Endpoints, transport: asyncio.BaseTransport, config: Config) -> Any:
+    """What a connection knows of its ends once it has a transport. The TLS object, None without TLS."""
+    ends.client = address(transport.get_extra_info("peername"))
+    ends.server = address(transport.get_extra_info("sockname"))
+    ends.proxies = config._proxies
+    tls = transport.get_extra_info("ssl_object")
+    if tls is not None:
+        ends.scheme = "https"
+        ends.tls = extension(tls, config.server_cert)
+    return tls
