@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from uvicorn.errors import StartupError
-from uvicorn.settings.options import nearest
 from uvicorn.surface import foreign
+from uvicorn.surface.phrases import nearest
 
 _thread = threading.local()
 

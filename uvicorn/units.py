@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from uvicorn.settings.options import nearest
+from uvicorn.surface.phrases import nearest
 
 
 def folder() -> Path:

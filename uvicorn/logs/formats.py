@@ -21,7 +21,7 @@ from json.encoder import encode_basestring_ascii as _json_text
 from typing import Any, NamedTuple
 
 from uvicorn.errors import ConfigError
-from uvicorn.settings.options import nearest
+from uvicorn.surface.phrases import nearest
 
 UVICORN = "uvicorn"
 """The default: a line of `uvicorn.logging.AccessFormatter`, made when a response begins."""

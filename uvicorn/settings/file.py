@@ -16,7 +16,8 @@ from typing import Any
 
 from uvicorn.errors import ConfigError
 from uvicorn.settings import headers
-from uvicorn.settings.options import Declared, nearest
+from uvicorn.settings.options import Declared
+from uvicorn.surface.phrases import nearest
 
 Declarations = Mapping[str, Declared]
 

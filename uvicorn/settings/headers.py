@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from uvicorn.errors import ConfigError
 from uvicorn.net import grammar
-from uvicorn.settings.options import shown
+from uvicorn.surface.phrases import shown
 
 Pair = tuple[str, str]
 

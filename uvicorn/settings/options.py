@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from uvicorn.errors import ConfigError
+from uvicorn.surface.phrases import shown
 
 
 class Option(NamedTuple):
@@ -115,23 +116,6 @@ _KINDS: dict[type, str] = {
     list: "a list",
     dict: "a table",
 }
-
-
-def shown(value: Any) -> str:
-    """A value in a sentence, whatever it is."""
-    try:
-        text = repr(value)
-    except Exception:  # an integer of thousands of digits, an object that cannot be shown
-        text = f"a value of type {type(value).__name__}"
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` when `word` looks like one of those, else nothing."""
-    import difflib
-
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def declarations(function: Callable[..., Any]) -> dict[str, Declared]:

@@ -16,7 +16,8 @@ import sys
 from typing import Any
 
 from uvicorn.errors import ConfigError
-from uvicorn.settings.options import Declared, shown
+from uvicorn.settings.options import Declared
+from uvicorn.surface.phrases import shown
 
 LONGEST = 10**9
 """Seconds that stand for any longer time (31 years): the system's own clocks and timers can still add some of them."""

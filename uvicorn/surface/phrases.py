@@ -1,0 +1,26 @@
+"""Parts of the sentences that tell a person of a wrong value.
+
+Owns: how a value is quoted, and the guess at what was meant. Must not: raise. Fails by: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def shown(value: Any) -> str:
+    """A value in a sentence, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # an integer of thousands of digits, an object that cannot be shown
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` when `word` looks like one of those, else nothing."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""
