@@ -84,7 +84,7 @@ def check(reader: Reader, ends: tuple[tuple[bytes, bytes], ...] = ENDS) -> None:
 @pytest.fixture(params=["h11", "httptools"])
 def codec(request: pytest.FixtureRequest) -> Any:
     pytest.importorskip(request.param)
-    module = importlib.import_module(f"uvicorn.worker.http.codec_{request.param}")
+    module = importlib.import_module(f"uvicorn.worker.http1.codec_{request.param}")
     return getattr(module, f"{request.param.capitalize()}Codec")
 
 
