@@ -88,9 +88,9 @@ class World:
             ev.WorkerReady(worker),
             ev.WorkerFailed(worker, 3, "broken"),
             ev.WorkerDrained(worker),
-            ev.Heartbeat(worker, self.now),
-            ev.Heartbeat(worker, self.now, held=True),
-            ev.Heartbeat(worker, self.now, asking=True),
+            ev.Heartbeats((ev.Heartbeat(worker, self.now),)),
+            ev.Heartbeats((ev.Heartbeat(worker, self.now, held=True),)),
+            ev.Heartbeats((ev.Heartbeat(worker, self.now, asking=True),)),
             ev.WorkerReady(99),
         ]
         chance = self.random.random()
@@ -111,7 +111,7 @@ def test_any_history_recovers_and_ends(seed: int) -> None:
     before = world.spawned
     world.feed(ev.FilesChanged("StatReload", ("a.py",), 1))
     for worker in world.alive - {WATCHER}:
-        world.feed(ev.Heartbeat(worker, world.now))  # a debugger lets go
+        world.feed(ev.Heartbeats((ev.Heartbeat(worker, world.now),)))  # a debugger lets go
     for _ in range(30):
         world.step()
     fork_failed = not world.alive - {WATCHER} and world.machine.stage is Stage.WAITING

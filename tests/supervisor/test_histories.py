@@ -111,8 +111,8 @@ class World:
         else:
             late = self.rng.random() * 50 if self.rng.random() < self.temper.late_master * 0.05 else 0.0
             self.now = max(self.now, due) + late
-            for fake in list(self.alive.values()):
-                self.feed(ev.Heartbeat(fake.serial, fake.beat(self.now), 1))
+            beats = tuple(ev.Heartbeat(fake.serial, fake.beat(self.now), 1) for fake in self.alive.values())
+            self.feed(ev.Heartbeats(beats))
             self.feed(ev.Tick())
             due = self.machine.deadline()
             assert due is None or due > self.now, "a Tick left a deadline in the past"

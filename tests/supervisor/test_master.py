@@ -292,7 +292,7 @@ def test_the_watchdog_is_asked_for_and_answered(listener: sockets.Listener, tmp_
     }
     script: Script = [
         (1.0, [ev.WorkerReady(1)]),
-        (10.0, [ev.Heartbeat(1, 9.9, 0, 3), ev.Tick()]),
+        (10.0, [ev.Heartbeats((ev.Heartbeat(1, 9.9, 0, 3),)), ev.Tick()]),
         (11.0, [ev.SignalReceived(Signal.QUIT), ev.WorkerExited(1, 0)]),
     ]
     kernel = ScriptedKernel(script)

@@ -42,6 +42,12 @@ def pairwise(words: list[str]) -> Iterator[tuple[str, str]]:
     return zip(words[::2], words[1::2], strict=True)
 
 
+def beat(
+    serial: str, at: str, in_flight: int = 0, requests: int = 0, held: bool = False, asking: bool = False
+) -> ev.Event:
+    return ev.Heartbeats((ev.Heartbeat(int(serial), float(at), in_flight, requests, held, asking),))
+
+
 def parse_event(words: list[str]) -> ev.Event:
     match words:
         case ["start"]:
@@ -66,9 +72,9 @@ def parse_event(words: list[str]) -> ev.Event:
         case ["exit", serial, "signal", name]:
             return ev.WorkerExited(int(serial), 137, name)
         case ["beat", serial, "at", at]:
-            return ev.Heartbeat(int(serial), float(at))
+            return beat(serial, at)
         case ["beat", serial, "at", at, "flight", count]:
-            return ev.Heartbeat(int(serial), float(at), int(count))
+            return beat(serial, at, int(count))
         case ["broken", serial, *text]:
             return ev.WorkerSpent(int(serial), " ".join(text), fault=True)
         case ["spent", serial, *text]:
@@ -86,13 +92,13 @@ def parse_event(words: list[str]) -> ev.Event:
         case ["settings", "limits", *pairs]:
             return ev.SettingsRead(limits=Limits(**{k: float(v) for k, v in pairwise(pairs)}))
         case ["beat", serial, "held", "at", at]:
-            return ev.Heartbeat(int(serial), float(at), held=True)
+            return beat(serial, at, held=True)
         case ["beat", serial, "asking", "at", at]:
-            return ev.Heartbeat(int(serial), float(at), asking=True)
+            return beat(serial, at, asking=True)
         case ["changed", *paths]:
             return ev.FilesChanged("WatchFiles", tuple(paths), len(paths))
         case ["beat", serial, "at", at, "flight", count, "requests", requests]:
-            return ev.Heartbeat(int(serial), float(at), int(count), int(requests))
+            return beat(serial, at, int(count), int(requests))
         case ["listening"]:
             return ev.Listened()
         case ["cannot", "listen", *text]:

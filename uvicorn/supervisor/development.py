@@ -241,6 +241,10 @@ class Development:
                 pass  # a worker is replaced by a change, and by nothing else
             case ev.Listened() | ev.ListenFailed():
                 pass  # nobody asked: under --reload the listeners listen from the beginning
+            case ev.Heartbeats(beats):
+                for beat in beats:
+                    if beat.serial != WATCHER:
+                        self._about_worker(beat, now)
             case _ if event.serial == WATCHER:
                 self._about_watcher(event, now)
             case _:

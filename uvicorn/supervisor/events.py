@@ -112,8 +112,8 @@ class WorkerExited(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
-    """The worker's loop last turned at `at`. `held`: a debugger holds the worker, which counts as a turn just now.
-    `asking`: the loop turns, and a debugger has stopped another thread.
+    """One worker in `Heartbeats`: its loop last turned at `at`. `held`: a debugger holds the worker, which counts as a
+    turn just now. `asking`: the loop turns, and a debugger has stopped another thread.
 
     `requests` is how many it has begun, those `in_flight` among them.
     """
@@ -124,6 +124,12 @@ class Heartbeat(NamedTuple):
     requests: int = 0
     held: bool = False
     asking: bool = False
+
+
+class Heartbeats(NamedTuple):
+    """What one reading of the heartbeats brought: those that are new, and all of them before a Tick."""
+
+    beats: tuple[Heartbeat, ...]
 
 
 class SettingsRead(NamedTuple):
@@ -157,6 +163,6 @@ Event = (
     | WorkerSpent
     | MemoryMeasured
     | WorkerExited
-    | Heartbeat
+    | Heartbeats
     | FilesChanged
 )

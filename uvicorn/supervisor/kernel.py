@@ -2,9 +2,9 @@
 clock.
 
 Owns: the processes behind the serials, their channel ends, heartbeats and dump files, the signal handlers
-(each only writes its number to the wake-up socket) and the one blocking wait. Facts go out as events, in an
-order that loses nothing: every heartbeat that is new (whether a loop turns matters to whatever follows), then signals
-(a stop explains the deaths that come with it), then what a worker said, then its exit, and last, when the deadline has
+(each only writes its number to the wake-up socket) and the one blocking wait. Facts go out as events, in an order that
+loses nothing: every heartbeat that is new, as one event (whether a loop turns matters to what follows), then signals (a
+stop explains the deaths that come with it), then what a worker said, then its exit, and last, when the deadline has
 come, the Tick.
 
 Invariants: a pid is signalled only while it is not reaped, so it cannot be somebody else's; only own pids
@@ -43,6 +43,9 @@ from uvicorn.supervisor.events import Event
 logger = logging.getLogger("uvicorn.error")
 
 RunWorker = Callable[[], int]
+
+READ_SECONDS = 0.05
+"""Between two readings of the heartbeats, unless a deadline has come."""
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +133,7 @@ class Kernel:
         if self._terminal is not None:
             self._watch_terminal(self._terminal)
         self._init = os.getpid() == 1
+        self._read_at = 0.0
         self._dump_signal, self._report_signal = _free_signals()
 
     def now(self) -> float:
@@ -159,7 +163,8 @@ class Kernel:
         ready = {fd for fd, _ in self._poll.poll(timeout)}
         due = deadline is not None and time.monotonic() >= deadline
         events = self._read_heartbeats(due)
-        if self._signals.reader.fileno() in ready:
+        signalled = self._signals.reader.fileno() in ready
+        if signalled:
             events += self._heard(self._signals.read(), passed_on=False)
         if self._caller is not None and self._caller.fileno() in ready:
             events += self._read_caller(self._caller)
@@ -168,7 +173,8 @@ class Kernel:
         for process in list(self._processes.values()):
             if process.endpoint is not None and process.endpoint.fileno() in ready:
                 events += self._read_channel(process)
-        events += self._reap()
+        if signalled or due:  # an exit is a signal: of those that come at once one at least can be read
+            events += self._reap()
         if due:
             events.append(ev.Tick())
         return events
@@ -236,11 +242,10 @@ class Kernel:
             process.endpoint = None
 
     def _reap(self) -> list[Event]:
+        exits = _reap_everybody() if self._init else _reap_own({p.pid for p in self._processes.values()})
         events: list[Event] = []
-        if self._init:
-            exits = _reap_everybody()
-        else:
-            exits = {p.pid: s for p in self._processes.values() if (s := _reap_one(p.pid)) is not None}
+        if not exits:
+            return events
         for process in list(self._processes.values()):
             if process.pid in exits:
                 if os.WIFSIGNALED(exits[process.pid]):
@@ -253,20 +258,26 @@ class Kernel:
         return events
 
     def _read_heartbeats(self, judged: bool) -> list[Event]:
-        """Only before a judgement does it matter that somebody at a terminal explains a silence. A loop that turns says
+        """One event for the whole fleet. Without a judgement they are not read again within `READ_SECONDS`: a worker
+        beats less often, and in a reload each message and each exit is a wake-up.
+
+        Only before a judgement does it matter that somebody at a terminal explains a silence. A loop that turns says
         itself that a debugger holds one of its threads."""
-        events: list[Event] = []
         now = time.monotonic()
+        if not judged and now - self._read_at < READ_SECONDS:
+            return []
+        self._read_at = now
+        beats: list[ev.Heartbeat] = []
         for process in self._processes.values():
             beat = process.heartbeat.read()
             fresh = beat.at != process.last_beat
             process.last_beat = beat.at
             held, asking = beat.phase is channel.Phase.HELD, beat.phase is channel.Phase.ASKING
             if judged and not fresh and (held or inspection.is_held(process.pid, now - beat.at)):
-                events.append(ev.Heartbeat(process.serial, now, beat.in_flight, beat.requests, held=True))
+                beats.append(ev.Heartbeat(process.serial, now, beat.in_flight, beat.requests, held=True))
             elif fresh or judged:
-                events.append(ev.Heartbeat(process.serial, beat.at, beat.in_flight, beat.requests, asking=asking))
-        return events
+                beats.append(ev.Heartbeat(process.serial, beat.at, beat.in_flight, beat.requests, asking=asking))
+        return [ev.Heartbeats(tuple(beats))] if beats else []
 
     def measure_memory(self) -> list[Event]:
         """The memory of every worker that can be measured."""
@@ -380,6 +391,24 @@ def _event(serial: int, message: channel.Message) -> Event | None:
             return ev.FilesChanged(by, tuple(paths), total)
         case _:
             return None  # the others are for us to say
+
+
+def _reap_own(pids: set[int]) -> dict[int, int]:
+    """The wait statuses of those that have exited. Where the system tells who has, a call for each of these is enough;
+    else, or if the next one is another's child that nobody has waited for, each is asked."""
+    exits: dict[int, int] = {}
+    if hasattr(os, "waitid"):
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if found is None:
+                return exits
+            if found.si_pid not in pids or found.si_pid in exits:
+                break
+            exits[found.si_pid] = os.waitpid(found.si_pid, 0)[1]
+    return exits | {pid: status for pid in pids - exits.keys() if (status := _reap_one(pid)) is not None}
 
 
 def _reap_one(pid: int) -> int | None:

@@ -105,6 +105,9 @@ class Supervisor(Effects):
             case ev.ListenFailed(reason):
                 if self.service is Service.RUNNING:
                     self.give_up(Code.STARTUP, reason)
+            case ev.Heartbeats(beats):
+                for beat in beats:
+                    self._report(beat, now)
             case ev.FilesChanged():
                 pass  # only `Development` has a watcher
             case _:
