@@ -19,7 +19,7 @@ from programs import PACKAGE, PATIENCE, Program, Start
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
 
-from uvicorn.launch import own_interpreter as apart
+from uvicorn.launch import packing
 from uvicorn.worker.loop.kinds import asyncio_loop_factory
 
 APP = """
@@ -70,13 +70,13 @@ class Shape:
 
 def test_plain_data_travels_as_it_is() -> None:
     plain = {"a": None, "b": [("x", b"y")], "d": {1: {"l": 1.5}}, "f": True, "s": {1}}
-    assert apart.pack(plain) == (plain, [], [])
-    assert apart.pack({"c": Path("/x"), "e": signal.SIGTERM}).settings == {"c": "/x", "e": 15}
+    assert packing.pack(plain) == (plain, [], [])
+    assert packing.pack({"c": Path("/x"), "e": signal.SIGTERM}).settings == {"c": "/x", "e": 15}
 
 
 def test_what_has_a_name_travels_by_it() -> None:
     named = {"loop": "uvicorn.worker.loop.kinds:asyncio_loop_factory", "http": f"{__name__}:Shape", "ws": "sys:stdout"}
-    packed = apart.pack({"loop": asyncio_loop_factory, "http": Shape, "ws": sys.stdout})
+    packed = packing.pack({"loop": asyncio_loop_factory, "http": Shape, "ws": sys.stdout})
     assert packed == (named, [], [])
 
 
@@ -84,7 +84,7 @@ def test_what_has_no_name_is_said() -> None:
     circle: list[Any] = []
     circle.append(circle)
     nameless = {"loop": Shape().make, "http": lambda: None, "ws": object(), "headers": circle, "port": 1}
-    packed = apart.pack(nameless)
+    packed = packing.pack(nameless)
     assert packed.settings == {"port": 1}
     assert [text.partition(",")[0] for text in packed.obstacles[:3]] == [
         "loop is the method Shape.make",
@@ -96,7 +96,7 @@ def test_what_has_no_name_is_said() -> None:
 
 def test_a_frozen_program_has_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert apart.pack({}).obstacles == ["there is no interpreter beside this program"]
+    assert packing.pack({}).obstacles == ["there is no interpreter beside this program"]
 
 
 # -- the master in an interpreter of its own -------------------------------------------------------------------

@@ -44,9 +44,6 @@ folder, and what is flat beside the folders is its own room; the longest name co
 APART = ("supervisor", "watcher", "worker")
 """Three processes: none of them imports another's files."""
 TOLERATED: set[tuple[str, str]] = {
-    ("launch.command", "main"),
-    ("launch.embedding", "main"),
-    ("launch.own_interpreter", "main"),
     ("worker.access.followed", "worker.http.defaults"),
     ("worker.access.followed", "worker.http.exchange"),
     ("worker.access.followed", "worker.http.request"),

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError
-from uvicorn.launch.command import Settings
+from uvicorn.launch.sources import Sources
 from uvicorn.logging import LOGGING_CONFIG
 from uvicorn.main import main
 from uvicorn.settings import file as configfile
@@ -253,7 +253,7 @@ def test_what_needs_a_restart() -> None:
 
 def test_a_reload_takes_the_file_as_it_is_now(write: Write, caplog: pytest.LogCaptureFixture) -> None:
     path = write("timeout_keep_alive = 1\nlimit_concurrency = 1")
-    settings = Settings({"app": "a:b", "backlog": 7, "log_config": None}, {}, path)
+    settings = Sources({"app": "a:b", "backlog": 7, "log_config": None}, {}, path)
     first = settings.config
     assert (first.timeout_keep_alive, first.limit_concurrency, first.backlog) == (1, 1, 7)
     write("timeout_keep_alive = 2\nport = 1\nbacklog = 9")
@@ -267,7 +267,7 @@ def test_a_reload_takes_the_file_as_it_is_now(write: Write, caplog: pytest.LogCa
 @pytest.mark.parametrize("text", ["prot = 1", "port =", "[log_config]\nversion = 2"])
 def test_a_reload_with_a_bad_file_changes_nothing(write: Write, text: str) -> None:
     path = write("timeout_keep_alive = 1")
-    settings = Settings({"app": "a:b"}, {}, path)
+    settings = Sources({"app": "a:b"}, {}, path)
     first = settings.config
     handlers = list(logging.getLogger("uvicorn").handlers)
     assert handlers
@@ -281,7 +281,7 @@ def test_a_reload_with_a_bad_file_changes_nothing(write: Write, text: str) -> No
 
 
 def test_a_reload_without_a_file() -> None:
-    settings = Settings({"app": "a:b"}, {}, None)
+    settings = Sources({"app": "a:b"}, {}, None)
     assert settings.reread() is settings.config
     assert settings.config.log_config is LOGGING_CONFIG
 
@@ -372,7 +372,7 @@ def test_a_variable_of_the_environment_file_stands_for_a_setting_at_each_reload(
         monkeypatch.delenv(name)
     env_file = write("WEB_CONCURRENCY=2", "app.env")
     path = write("") if with_file else None
-    settings = Settings({"app": "a:b", "log_config": None, "env_file": env_file}, {}, path)
+    settings = Sources({"app": "a:b", "log_config": None, "env_file": env_file}, {}, path)
     first = settings.config
     assert first.workers == 2
     write("WEB_CONCURRENCY=3\nFORWARDED_ALLOW_IPS=10.0.0.1", "app.env")

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from programs import Start
 from uvicorn.config import Config
 from uvicorn.importer import ImportFromStringError, import_from_string
-from uvicorn.launch import command as cli
+from uvicorn.launch.sources import misspelt_variables
 from uvicorn.main import main
 from uvicorn.surface import foreign
 
@@ -88,7 +88,7 @@ def test_what_kubernetes_sets_for_a_service_of_our_name(monkeypatch: pytest.Monk
     ],
 )
 def test_a_variable_that_is_nearly_an_option(name: str, meant: str) -> None:
-    assert cli._misspelt_variables({name: "1"}) == [f"The variable {name} has no effect: did you mean {meant}?"]
+    assert misspelt_variables({name: "1"}) == [f"The variable {name} has no effect: did you mean {meant}?"]
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_a_variable_that_is_nearly_an_option(name: str, meant: str) -> None:
     ],
 )
 def test_a_variable_of_somebody_else(name: str) -> None:
-    assert cli._misspelt_variables({name: "80"}) == []
+    assert misspelt_variables({name: "80"}) == []
 
 
 def test_a_service_link_is_no_slip() -> None:
-    assert cli._misspelt_variables({"UVICORN_HOSTS": "tcp://10.0.0.1:80"}) == []
+    assert misspelt_variables({"UVICORN_HOSTS": "tcp://10.0.0.1:80"}) == []
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -21,7 +21,7 @@ from programs import Start
 from uvicorn import _subprocess
 from uvicorn.config import Config
 from uvicorn.launch import spawned
-from uvicorn.main import warn_of_replaced_methods
+from uvicorn.launch.replaced import warn_of_replaced_methods
 from uvicorn.supervisors.basereload import BaseReload, _display_path, get_subprocess
 from uvicorn.supervisors.multiprocess import Process
 from uvicorn.supervisors.statreload import StatReload

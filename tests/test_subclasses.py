@@ -173,6 +173,24 @@ def test_a_replaced_server_serves_in_workers_too(start_program: Start, named: st
     assert program.text.count("mine starts") == 2, program.text
 
 
+WAYS = {
+    "run": "uvicorn.run(app, port=0)",
+    "multiprocess": "Multiprocess(uvicorn.Config(app, port=0, workers=2)).run()",
+    "command": "uvicorn.main(['caller:app', '--port', '0'])",
+}
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=posix if way == "multiprocess" else ()) for way in WAYS])
+def test_a_replaced_server_serves_whoever_starts_it(start_program: Start, way: str) -> None:
+    """The launching modules do not import `uvicorn.main`, and look the name up in it all the same."""
+    program = start_program(PROGRAM + MINE.replace("uvicorn.run({}, port=0, workers=2)", WAYS[way]))
+    program.listens()
+    assert program.get() == "ok"
+    status = program.end(15)
+    assert status == (-15 if way == "run" else 0)
+    assert "mine starts" in program.text, program.text
+
+
 @posix
 def test_a_master_that_cannot_be_one_keeps_no_socket() -> None:
     """In another thread than the main one, for example."""

@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from programs import PATIENCE, Program, Start
 from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError, StartupError
-from uvicorn.launch import command as cli
+from uvicorn.launch.sources import Sources
 from uvicorn.main import main
 from uvicorn.worker.server import Server
 
@@ -171,7 +171,7 @@ def test_a_level_in_capitals_by_each_way(monkeypatch: pytest.MonkeyPatch, folder
         shown = CliRunner().invoke(main, ["good:app", "--print-config", *arguments])
         assert f'log_level = "{level}"' in shown.output, shown.output
     (folder / "uvicorn.toml").write_text('log-level = "ERROR"\n')
-    assert Config(**cli.Settings({"app": "good:app"}, {}, "uvicorn.toml").values).log_level == "error"
+    assert Config(**Sources({"app": "good:app"}, {}, "uvicorn.toml").values).log_level == "error"
 
 
 @pytest.mark.parametrize(("text", "count"), [("0", 1), (" 2 ", 2), ("", 1), ("-1", 1)])

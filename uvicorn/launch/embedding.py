@@ -13,15 +13,16 @@ the service ended for another reason than being asked to; ConfigError where ther
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.errors import ExitCode, StartupError
-from uvicorn.main import serve_under_master, warn_of_replaced_methods, warn_of_stale_code, work
+from uvicorn.errors import ExitCode
+from uvicorn.launch.inherited import warn_of_stale_code
+from uvicorn.launch.replaced import warn_of_replaced_methods
+from uvicorn.launch.serving import log_startup_failure, serve_under_master, work
 from uvicorn.net.sockets import Listener, close_all
 from uvicorn.worker import process as worker_main
 from uvicorn.worker.server import Server
@@ -50,21 +51,21 @@ class Multiprocess:
         """Serve until asked to stop. To be called in the main thread."""
         warn_of_replaced_methods(self.config)
         warn_of_stale_code(self.config)
-        listeners = self._listeners()
-        try:
-            code = serve_under_master(self.config, listeners, self._work)
-        finally:
-            close_all(listeners)
+        code = self._serve()
         if code != ExitCode.OK:
             sys.exit(code)
 
+    @log_startup_failure
+    def _serve(self) -> int:
+        listeners = self._listeners()
+        try:
+            return serve_under_master(self.config, listeners, self._work)
+        finally:
+            close_all(listeners)
+
     def _listeners(self) -> list[Listener]:
         if not self.sockets:
-            try:
-                return self.config.bind()
-            except StartupError as exc:
-                logging.getLogger("uvicorn.error").error("%s", exc)
-                sys.exit(exc.exit_code)
+            return self.config.bind()
         for sock in self.sockets:
             sock.setblocking(False)
         return [Listener(sock, backlog=self.config.backlog) for sock in self.sockets]

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from uvicorn.config import Config, logger
-from uvicorn.errors import ConfigError, ExitCode, StartupError, say
-from uvicorn.launch import own_interpreter as apart
+from uvicorn.errors import ConfigError, ExitCode, say
+from uvicorn.launch import packing
 from uvicorn.launch.reloading import KILL_GRACE, LEAVE_SECONDS, BaseReload, interrupts_held
 from uvicorn.net import sockets
 from uvicorn.net.sockets import Listener
@@ -45,18 +45,15 @@ def is_needed() -> bool:
 
 
 def run(config: Config, settings: dict[str, Any], watch: Watch) -> int:
-    """Serve `config`, whose settings those are, until asked to stop; the exit code. Raises ConfigError."""
-    packed = apart.pack(settings)
+    """Serve until asked to stop. Returns the exit code. `settings` are the arguments of `config`.
+
+    Raises ConfigError, StartupError.
+    """
+    packed = packing.pack(settings)
     if packed.obstacles:
         raise ConfigError(f"--reload starts another interpreter here, and {'; '.join(packed.obstacles)}.")
-    for sentence in packed.left_out:
-        logger.warning("%s", sentence)
-    try:
-        with config.raising():
-            listeners = config.bind()
-    except StartupError as exc:
-        logger.error("%s", exc)
-        return int(exc.exit_code)
+    packing.warn_of_left_out(packed)
+    listeners = config.bind()
     try:
         Reloader(config, packed.settings, watch, [listener.sock for listener in listeners]).run()
     finally:

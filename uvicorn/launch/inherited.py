@@ -1,0 +1,33 @@
+"""What forked workers inherit from the program that calls us, as warnings: old code, and threads that do not run.
+
+Owns: these warnings. Must not: decide anything. Fails by: nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from uvicorn.config import Config, logger
+
+
+def warn_of_stale_code(config: Config) -> None:
+    """Warn that a reload will not bring new code, where this process holds the application already."""
+    if not isinstance(config.app, str):
+        logger.warning(
+            "The application is an object of this process: a reload (SIGHUP) starts new workers with the same code."
+            ' Pass it as "module:attribute" to have it imported anew.'
+        )
+    elif config.app.partition(":")[0] in sys.modules:
+        logger.warning(
+            "The module of the application is imported in this process already: a reload (SIGHUP) starts new workers"
+            " with the same code. Start with the command uvicorn to have it imported anew."
+        )
+    warn_of_threads()
+
+
+def warn_of_threads() -> None:
+    """Warn of the threads of this process: a fork copies the calling thread only."""
+    others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if others:
+        logger.warning("Threads that run now will not run in the workers: %s.", ", ".join(others))
