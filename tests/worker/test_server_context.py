@@ -14,14 +14,18 @@ from typing import Any
 
 import pytest
 
+from uvicorn.worker.http import call
+from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.connection import Connection
 from uvicorn.worker.transport.outbox import Outbox
 from uvicorn.worker.websockets.session import Session
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 LARGE = 300_000
-CALLBACKS: dict[type[Any], tuple[str, ...]] = {
-    Connection: ("data_received", "eof_received", "connection_lost", "resume_writing", "_next", "admit", "_app_done"),
+CALLBACKS: dict[Any, tuple[str, ...]] = {
+    Connection: ("data_received", "eof_received", "connection_lost", "resume_writing", "_next"),
+    ServerState: ("admit_next",),
+    call: ("finish",),
     Session: ("data_received", "eof_received", "connection_lost", "resume_writing", "_app_done"),
     Outbox: ("flush",),
 }
@@ -88,7 +92,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
     for owner, names in CALLBACKS.items():
         for name in names:
-            monkeypatch.setattr(owner, name, watched(f"{owner.__name__}.{name}", vars(owner)[name]))
+            monkeypatch.setattr(owner, name, watched(f"{owner.__name__.rpartition('.')[2]}.{name}", vars(owner)[name]))
     return watch
 
 
@@ -161,7 +165,7 @@ async def test_a_place_in_the_queue(serve: Any, connect: Any, watch: Watch) -> N
             watch.gate(f"/{number}/gate").set()
         for client in clients:
             assert (await client.answer()).status == 200
-    assert ("Connection.admit", "server") in watch.ran
+    assert ("ServerState.admit_next", "server") in watch.ran
 
 
 async def test_a_client_that_leaves(serve: Any, connect: Any, watch: Watch) -> None:

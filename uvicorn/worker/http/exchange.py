@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
 
 from uvicorn._types import ASGI3Application, Message
 from uvicorn.errors import ClientDisconnected
@@ -46,6 +47,9 @@ HIGH_WATER = 65536
 """Bytes of unread body above which reading from the socket pauses."""
 
 
+_log = logging.getLogger("uvicorn.error")
+
+
 class Outlet(Protocol):
     """What a stream needs of its connection."""
 
@@ -69,6 +73,15 @@ class Outlet(Protocol):
     def ends_here(self) -> bool: ...
 
     def log_access(self, stream: Stream, status: int) -> None: ...
+
+    def answer(self, stream: Stream, status: int, text: str, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Answer in the application's place, which has not begun to."""
+
+    def cut(self, stream: Stream) -> None:
+        """End a response of which the rest will never come."""
+
+    def unanswered(self, stream: Stream) -> None:
+        """The application has ended without a response, because its client left or because it was told so."""
 
     def response_complete(self, stream: Stream) -> None: ...
 
@@ -98,6 +111,7 @@ class Stream:
         "default",
         "heard_end",
         "hung_up",
+        "in_flight",
         "is_lost",
         "keep_alive",
         "left",
@@ -120,6 +134,7 @@ class Stream:
         self.default = default
         self.keep_alive = request.keep_alive
         self._ending = self._parts = self.left = 0
+        self.in_flight = False
         self.phase = WAITING
         self.body_complete = body_complete
         self.continue_due = request.expect_continue
@@ -299,6 +314,39 @@ class Stream:
             self.phase = WAITING  # nothing is on the wire yet: the application, or a 500, may start again
             raise
         return head
+
+    # -- the application's end (see `call`) --------------------------------------------------------------------
+
+    SETTLED: ClassVar[int] = COMPLETE
+
+    @property
+    def client_gone(self) -> bool:
+        return self.is_lost or self.heard_end
+
+    def unavailable(self) -> None:
+        self._outlet.answer(self, 503, "Service Unavailable", [(b"retry-after", b"1")])
+
+    def returned(self) -> bool:
+        gone = self.client_gone
+        if not gone:
+            what = "starting" if self.phase == WAITING else "completing"
+            _log.error("ASGI callable returned without %s response.", what)
+        else:
+            _log.debug("The client left before the response was complete.")
+        self.failed(gone)
+        return True
+
+    def failed(self, departed: bool) -> None:
+        """Answer 500 while nothing was sent, else cut: a second head is never sent. An application that was told that
+        its client has left owes it no answer."""
+        if self.is_lost or self.phase == COMPLETE:
+            return
+        if self.phase == SENDING:
+            self._outlet.cut(self)
+        elif departed:
+            self._outlet.unanswered(self)
+        else:
+            self._outlet.answer(self, 500, "Internal Server Error")
 
     # -- what programs know of a request, by the names that they know ------------------------------------------
 

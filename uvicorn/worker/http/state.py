@@ -89,9 +89,9 @@ class ServerState:
 
     def admit_next(self) -> None:
         """A request has left: its place is for the first that waits."""
-        waiter = self.admission.next(self.in_flight) if self.admission is not None else None
-        if waiter is not None:
-            waiter.admit()
+        admit = self.admission.next(self.in_flight) if self.admission is not None else None
+        if admit is not None:
+            admit()
 
     @property
     def default_headers(self) -> list[tuple[bytes, bytes]]:

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import socket
 import struct
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.errors import BadRequest
@@ -25,7 +25,7 @@ from uvicorn.worker.access.log import CLIENT_LEFT, named, shown, shown_target
 from uvicorn.worker.familiar import cycle, standalone
 from uvicorn.worker.familiar.names import FamiliarConnection
 from uvicorn.worker.familiar.overridden import Heeding, heed
-from uvicorn.worker.http.departure import is_departure
+from uvicorn.worker.http import call
 from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, STARTED, WAITING, Stream
 from uvicorn.worker.http.limits import Verdict, Wait, Watch
 from uvicorn.worker.http.request import Request, request_line
@@ -33,7 +33,6 @@ from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.framing import plain_response
 from uvicorn.worker.http1.reader import Part, RequestReader, Shared
-from uvicorn.worker.loop.tasks import begin, raised
 from uvicorn.worker.transport.carrier import Carrier, meet
 from uvicorn.worker.transport.tls import all_sent
 from uvicorn.worker.websockets.handshake import Refused, wants_websocket
@@ -212,10 +211,9 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         self._state.connections.discard(self)
         if self._state.traces:
             _log.log(TRACE_LOG_LEVEL, "%s - HTTP connection lost", shown(self._ends.client))
-        if self._state.admission is not None:
-            self._state.admission.leave(self)
         stream, self._stream = self._stream, None
         if stream is not None:
+            call.forget(self, stream)
             if self.logs_access and stream.phase in (WAITING, STARTED) and not self._state.gave_up:
                 self.log_access(stream, CLIENT_LEFT)
             stream.lost()
@@ -281,19 +279,9 @@ class Connection(FamiliarConnection, Heeding, Carrier):
                 self._body(stream)
                 if self._stream is not stream:
                     return
-        admission = state.admission
-        if admission is not None and not admission.has_room(state.in_flight):
-            if not admission.wait(self, state.now):
-                self._unavailable(stream)
-            return
-        state.in_flight += 1
         self._start(stream)
 
-    def admit(self) -> None:
-        """The request that waited may be served."""
-        if self._stream is not None:
-            self._state.in_flight += 1
-            self._start(self._stream)
+    _start = call.serve
 
     def _upgrade(self, request: Request) -> bool:
         """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
@@ -327,19 +315,6 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             if self._eof and not self.transport.get_protocol().eof_received():  # type: ignore[attr-defined]
                 self.transport.close()
         return True
-
-    def _start(self, stream: Stream) -> None:
-        """Call the application. Where the loop allows it runs at once, and most are done when this returns."""
-        state = self._state
-        task = begin(self._app, stream.scope, stream.receive, stream.send, self.loop, state.context)
-        if task.done():
-            self._app_done(stream, task)
-            del task  # as there: this frame is below the application's
-            return
-        tasks = state.tasks
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        task.add_done_callback(partial(self._app_done, stream))
 
     def _body(self, stream: Stream) -> None:
         """Hand on what has arrived of the request's body."""
@@ -433,59 +408,9 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         elif not self._reading:
             self._resume()
 
-    # -- the application's end ---------------------------------------------------------------------------------
-
-    def _app_done(self, stream: Stream, task: asyncio.Task[Any]) -> None:
-        state = self._state
-        state.left(self.soon)
-        try:
-            result = task.result()
-        except asyncio.CancelledError as exc:
-            del task  # as below
-            if not (stream.is_lost or stream.heard_end or state.gave_up):
-                _log.error("ASGI callable was cancelled.\n%s", stream.named(), exc_info=exc)
-            self._app_failed(stream, None)
-        except BaseException as exc:
-            # This frame is in the traceback now. If it held the task, the exception and the task would keep each other,
-            # and what the application had open with them: a generator's `finally` would wait for the garbage collector.
-            del task
-            self._app_failed(stream, raised(exc))
-        else:
-            if stream.phase != COMPLETE:
-                if not (stream.is_lost or stream.heard_end):
-                    what = "starting" if stream.phase == WAITING else "completing"
-                    _log.error("ASGI callable returned without %s response.", what)
-                self._app_failed(stream, None)
-            elif result is not None:
-                _log.error("ASGI callable should return None, but returned '%s'.", result)
-
-    def _app_failed(self, stream: Stream, exc: BaseException | None) -> None:
-        """Answer 500 while nothing was sent, else close: a second head is never sent. An application that was told that
-        its client has left owes it no answer."""
-        departed = (stream.is_lost or stream.heard_end) and (exc is None or is_departure(exc))
-        if departed:
-            _log.debug("The client left before the response was complete.")
-        elif exc is not None:
-            _log.error("Exception in ASGI application\n%s", stream.named(), exc_info=exc)
-        if stream.is_lost or stream.phase == COMPLETE:
-            return
-        self.closing = True
-        if departed and stream.phase in (WAITING, STARTED):
-            if self._eof:
-                self.close()
-            else:  # the server said so, because its time is over
-                self._answer(stream, 503, "Service Unavailable", [])
-            return
-        if stream.phase in (WAITING, STARTED):
-            self._answer(stream, 500, "Internal Server Error", [])
-        elif stream.unbounded:
-            self.abort()
-        else:
-            self._end_behind(stream)
-
     # -- our own answers ---------------------------------------------------------------------------------------
 
-    def _answer(self, stream: Stream, status: int, text: str, extra: list[tuple[bytes, bytes]]) -> None:
+    def answer(self, stream: Stream, status: int, text: str, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """A response of ours in the application's place, the last one of this connection."""
         self.closing = True
         if self.logs_access:
@@ -494,9 +419,21 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         stream.answered(status, len(text))
         self.response_complete(stream)
 
-    def _unavailable(self, stream: Stream) -> None:
-        _log.warning("Exceeded concurrency limit.")
-        self._answer(stream, 503, "Service Unavailable", [(b"retry-after", b"1")])
+    def cut(self, stream: Stream) -> None:
+        """The rest of a response will never come: its client must not take what it has for the whole."""
+        self.closing = True
+        if stream.unbounded:
+            self.abort()
+        else:
+            self._end_behind(stream)
+
+    def unanswered(self, stream: Stream) -> None:
+        """The application has ended without a response, because its client left or because it was told so."""
+        self.closing = True
+        if self._eof:
+            self.close()
+        else:  # the server said so, because its time is over
+            self.answer(stream, 503, "Service Unavailable")
 
     def _refuse(self, fault: BadRequest) -> None:
         """Answer what is no acceptable request, once, and close. The application does not hear of it."""
@@ -511,9 +448,9 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             fault.status,
             begin,
         )
-        if self._state.admission is not None:
-            self._state.admission.leave(self)
         stream = self._stream
+        if stream is not None:
+            call.forget(self, stream)
         if stream is None or stream.phase in (WAITING, STARTED):
             self._write_refusal(fault, fault.body)
             if stream is not None:
@@ -600,8 +537,8 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             self._part(now - self.active_at)
             return
         state, stream, reader = self._state, self._stream, self.reader
-        if state.admission is not None and stream is not None and state.admission.overdue(self, now):
-            self._unavailable(stream)
+        if state.admission is not None and stream is not None and state.admission.overdue(stream, now):
+            call.refuse(stream)
             return
         late = stream if stream is not None and stream.phase == STARTED else None
         if late is not None and late is self._late:
