@@ -15,7 +15,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -931,8 +931,32 @@ class Config:
 
     def _load_certificate(self) -> None:
         if self._certificate is None or not self._certificate.is_current:  # what a master has read may be old by now
-            self._certificate = tls.CertificateFiles(self, _make_context)
+            self._certificate = self._certificate_files()
         self.ssl = self._certificate.context
+
+    def _certificate_files(self) -> tls.CertificateFiles:
+        """Read the files of the `ssl_*` settings. Raises StartupError."""
+        options = tls.ContextOptions(
+            certfile=self.ssl_certfile,
+            keyfile=self.ssl_keyfile,
+            password=self.ssl_keyfile_password,
+            ssl_version=self.ssl_version,
+            cert_reqs=self.ssl_cert_reqs,
+            ca_certs=self.ssl_ca_certs,
+            ciphers=self.ssl_ciphers,
+        )
+        return tls.CertificateFiles(options, self._alpn_protocols, _make_context)
+
+    @property
+    def _alpn_protocols(self) -> Sequence[str]:
+        """What clients are offered by ALPN (RFC 7301): a connection class may name other protocols than HTTP/1.1."""
+        protocols: Sequence[str] = getattr(self.__dict__.get("http_protocol_class"), "alpn_protocols", ["http/1.1"])
+        return protocols
+
+    def _context_from_factory(self) -> ssl.SSLContext:
+        """What `ssl_context_factory(config, make_default)` makes. Raises StartupError."""
+        factory: Any = import_from_string(self.ssl_context_factory)  # a name, if another interpreter passed it
+        return tls.context_from_factory(lambda: factory(self, lambda: self._certificate_files().context))
 
     @contextmanager
     def raising(self) -> Iterator[None]:
@@ -968,9 +992,9 @@ class Config:
                 self.ws_protocol_class = import_from_string(self.ws)
             self._heed_protocols()
             if self.ssl is not None:
-                tls.offer(self, self.ssl)
+                self.ssl.set_alpn_protocols(self._alpn_protocols)  # a class of the application's is known only now
             elif self.is_ssl:
-                self.ssl = tls.context_from_factory(self, _make_context)
+                self.ssl = self._context_from_factory()
         except StartupError as exc:
             self._give_up(exc)
         self.encoded_headers, self.closes, _ = fields.encode(self.headers)

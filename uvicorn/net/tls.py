@@ -1,14 +1,15 @@
-"""Certificates and keys → an SSLContext, and a live one when its files change.
+"""Certificates and keys → an SSLContext, which is kept up to date when its files change.
 
-The context is made before the first fork: a file that is missing or a key that does not fit is told by the master, and
-workers that share a context resume each other's sessions, because the ticket keys are in it. A worker that starts
-later and finds other files makes its own. While it serves, its one timer looks at the files every few seconds
-(`CertificateFiles.refresh`): what changed, and then stood still for one look, is tried in a fresh context and loaded
-into the live one, so that new handshakes use it and no connection hears of it. Rejected: inotify (a descriptor and a
+A master makes the context before it forks its workers, so it reports a missing file or a key that does not fit. Workers
+that share a context can resume each other's TLS sessions, because the ticket keys are in it. A worker that starts later
+and finds other files makes a context of its own. While a worker serves, it looks at the files every few seconds
+(`CertificateFiles.refresh`). Changed files that stay the same between two looks are tried in a new context, then loaded
+into the one in use: new handshakes use them, and open connections go on. Rejected: inotify (a descriptor and a
 dependency for something that happens every sixty days).
 
-Owns: the `--ssl-*` options' meaning. Must not: import the module ssl before it is needed, or touch a connection.
-Fails by: `StartupError`, one sentence, when it starts; later by one line in the log, and what was loaded stays.
+Owns: what the `--ssl-*` options mean. Must not: read a Config, choose the ALPN protocols, import the module ssl before
+TLS is used, or touch a connection.
+Fails by: `StartupError` at the start. Later by one error in the log; the certificate that was loaded stays in use.
 """
 
 from __future__ import annotations
@@ -16,21 +17,16 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from uvicorn.errors import StartupError
-from uvicorn.importer import import_from_string
 
 if TYPE_CHECKING:
     import ssl
     from datetime import datetime
 
-    from uvicorn.config import Config
-
 Path = str | os.PathLike[str]
-
-ALPN = ["http/1.1"]
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _ANY_CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
@@ -52,9 +48,11 @@ def create_ssl_context(
     ciphers: str | None = None,
     alpn_protocols: list[str] | None = None,
 ) -> ssl.SSLContext:
-    """A server's context. TLS 1.2 at least, unless `ssl_version` names one older protocol. Raises StartupError.
+    """Make a server's context. Its minimum is TLS 1.2, unless `ssl_version` names one older protocol.
 
-    Programs that harden it replace `uvicorn.config.create_ssl_context`, and call this one from there.
+    `alpn_protocols` are offered to clients (RFC 7301), the preferred one first; the default is http/1.1. Raises
+    StartupError. A program that wants stricter settings replaces `uvicorn.config.create_ssl_context` by a function that
+    calls this one.
     """
     import ssl
 
@@ -78,7 +76,7 @@ def create_ssl_context(
             context.set_ciphers(ciphers)
         except ssl.SSLError:
             raise StartupError(f"--ssl-ciphers {ciphers!r} names no cipher that OpenSSL has.") from None
-    context.set_alpn_protocols(alpn_protocols or ALPN)
+    context.set_alpn_protocols(alpn_protocols or ["http/1.1"])
     return context
 
 
@@ -93,7 +91,7 @@ def _load_pair(context: ssl.SSLContext, certfile: Path, keyfile: Path | None, pa
         raise StartupError(f"--ssl-certfile {certfile} holds no private key: name its file with --ssl-keyfile.")
     asked = []
 
-    def tell_password() -> str:  # without it OpenSSL would ask at the terminal
+    def tell_password() -> str:  # without such a function, OpenSSL would ask at the terminal
         asked.append(True)
         if password is None:
             raise StartupError(f"The private key in {keyfile or certfile} needs --ssl-keyfile-password.")
@@ -130,21 +128,15 @@ def _read(option: str, path: Path) -> bytes:
         raise StartupError(f"Cannot read {option} {path}: {exc.strerror or exc}.") from None
 
 
-def offer(config: Config, context: ssl.SSLContext) -> None:
-    """ALPN: a connection class of the user's may speak something else."""
-    context.set_alpn_protocols(getattr(config.__dict__.get("http_protocol_class"), "alpn_protocols", ALPN))
+def context_from_factory(factory: Callable[[], object]) -> ssl.SSLContext:
+    """The context that a program's own function makes. Its files are not read again here.
 
-
-def context_from_factory(config: Config, make: Make) -> ssl.SSLContext:
-    """What `ssl_context_factory(config, make_default)` makes: the program's, nothing of it is read again by us.
-
-    Raises StartupError, with the factory's own exception as the cause.
+    Raises StartupError, with the function's exception as the cause.
     """
     import ssl
 
-    factory: Any = import_from_string(config.ssl_context_factory)  # its name, where it came from another interpreter
     try:
-        context = factory(config, lambda: CertificateFiles(config, make).context)
+        context = factory()
     except StartupError:
         raise
     except Exception as exc:
@@ -156,55 +148,63 @@ def context_from_factory(config: Config, make: Make) -> ssl.SSLContext:
 
 # -- its files -------------------------------------------------------------------------------------------------
 
-Seen = list[tuple[int, int, int, int] | None]
-Make = Callable[..., "ssl.SSLContext"]
+
+class ContextOptions(NamedTuple):
+    """What a context is made of, by the names of `create_ssl_context`'s parameters."""
+
+    certfile: Path | None
+    keyfile: Path | None
+    password: str | None
+    ssl_version: int
+    cert_reqs: int
+    ca_certs: Path | None
+    ciphers: str | None
+
+
+FileStates = list[tuple[int, int, int, int] | None]
+"""For each file its time, inode, device and size; None where there is no such file."""
 
 
 class CertificateFiles:
-    """The files of a configuration, and the live context that was made of them. `pem` is the server's certificate."""
+    """A context, and the files that it was made of. `pem` is the server's certificate; None where it was not found."""
 
-    def __init__(self, config: Config, make: Make) -> None:
-        """`make` is `create_ssl_context`, or what stands in its place. Raises StartupError."""
-        self._config = config
-        self._create = make
-        self._certfile = _absolute(config.ssl_certfile)
-        self._keyfile = _absolute(config.ssl_keyfile)
-        self._authorities = _absolute(config.ssl_ca_certs)
+    def __init__(
+        self, options: ContextOptions, alpn_protocols: Sequence[str], make: Callable[..., ssl.SSLContext]
+    ) -> None:
+        """`make` is `create_ssl_context`, or what a program has put in its place. Raises StartupError."""
+        self._options = options._replace(  # absolute: the application may change the current folder later
+            certfile=_absolute(options.certfile),
+            keyfile=_absolute(options.keyfile),
+            ca_certs=_absolute(options.ca_certs),
+        )
+        self._alpn_protocols = alpn_protocols
+        self._make_context = make
         self._loaded = self._last = self._look()
         self.context = self._make()
         self.pem = self._leaf()
-        if config.ssl_cert_reqs and config.ssl_ca_certs is None:
+        if options.cert_reqs and options.ca_certs is None:
             _log.warning("--ssl-cert-reqs without --ssl-ca-certs: no client's certificate will be accepted.")
 
     def _make(self) -> ssl.SSLContext:
-        config = self._config
         try:
-            context = self._create(
-                certfile=self._certfile,
-                keyfile=self._keyfile,
-                password=config.ssl_keyfile_password,
-                ssl_version=config.ssl_version,
-                cert_reqs=config.ssl_cert_reqs,
-                ca_certs=self._authorities,
-                ciphers=config.ssl_ciphers,
-            )
+            context = self._make_context(**self._options._asdict())
         except StartupError:
             raise
-        except Exception as exc:  # whatever a program's own raises
+        except Exception as exc:  # a program's own function may raise anything
             raise StartupError(f"create_ssl_context failed: {exc}") from exc
-        offer(config, context)
+        context.set_alpn_protocols(self._alpn_protocols)
         return context
 
-    def _look(self) -> Seen:
-        seen: Seen = []
-        for path in (self._certfile, self._keyfile, self._authorities):
+    def _look(self) -> FileStates:
+        states: FileStates = []
+        for path in (self._options.certfile, self._options.keyfile, self._options.ca_certs):
             try:
                 found = os.stat(path or "")
             except OSError:
-                seen.append(None)
+                states.append(None)
             else:
-                seen.append((found.st_mtime_ns, found.st_ino, found.st_dev, found.st_size))
-        return seen
+                states.append((found.st_mtime_ns, found.st_ino, found.st_dev, found.st_size))
+        return states
 
     @property
     def is_current(self) -> bool:
@@ -212,18 +212,22 @@ class CertificateFiles:
         return self._look() == self._loaded
 
     def refresh(self) -> None:
-        """Load what changed into the live context. Whoever replaces files one by one is given until the next look."""
-        seen = self._look()
-        if seen == self._loaded or seen != self._last:
-            self._last = seen
+        """Load changed files into the context in use, once two looks have found them the same.
+
+        So a certificate and its key that are replaced one after the other are loaded together.
+        """
+        states = self._look()
+        if states == self._loaded or states != self._last:
+            self._last = states
             return
-        self._loaded = seen
+        self._loaded = states
+        options = self._options
         try:
-            self._make()  # a context that was half loaded could serve nobody
-            assert self._certfile is not None
-            _load_pair(self.context, self._certfile, self._keyfile, self._config.ssl_keyfile_password)
-            if self._authorities is not None:
-                _load_authorities(self.context, self._authorities)
+            self._make()  # tried first in a new one: a context with half of them loaded could serve nobody
+            assert options.certfile is not None
+            _load_pair(self.context, options.certfile, options.keyfile, options.password)
+            if options.ca_certs is not None:
+                _load_authorities(self.context, options.ca_certs)
             self.pem = self._leaf()
         except StartupError as exc:
             _log.error("%s The certificate that was loaded before is kept.", exc)
@@ -231,8 +235,8 @@ class CertificateFiles:
         _log.info("The certificate was loaded again: its files have changed.")
 
     def _leaf(self) -> str | None:
-        """The first certificate of the chain, and a warning if no client will accept it."""
-        certfile = self._certfile
+        """The first certificate of the chain, in PEM form. Logs a warning if it has expired."""
+        certfile = self._options.certfile
         assert certfile is not None
         found = _CERTIFICATE.search(_read("--ssl-certfile", certfile))
         if found is None:
@@ -248,7 +252,6 @@ class CertificateFiles:
 
 
 def _absolute(path: Path | None) -> str | None:
-    """The application may change the folder while the files are watched."""
     return None if path is None else os.path.abspath(path)
 
 
