@@ -13,9 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -51,12 +51,18 @@ os.execv(sys.executable, [sys.executable, "-m", "uvicorn", *command])
 """
 
 
+class Launch(Protocol):
+    def __call__(
+        self, sockets: Sequence[socket.socket], *options: str, pid: str = "ours", names: str = ""
+    ) -> Program: ...
+
+
 @pytest.fixture
-def start(tmp_path: Path, start_python: Start) -> Start:
+def start(tmp_path: Path, start_python: Start) -> Launch:
     """start(sockets, *options): the command with sockets passed to it."""
     (tmp_path / "good.py").write_text(APP)
 
-    def begin(sockets: list[Any], *options: str, pid: str = "ours", names: str = "") -> Program:
+    def begin(sockets: Sequence[socket.socket], *options: str, pid: str = "ours", names: str = "") -> Program:
         fds = [sock.fileno() for sock in sockets]
         arguments = (",".join(map(str, fds)), pid, names, "good:app", *options)
         return start_python("-c", LAUNCHER, *arguments, pass_fds=fds)
@@ -116,7 +122,7 @@ def test_a_count_that_is_none(count: str) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_all_of_them_serve(start: Start, listener: socket.socket, unix: socket.socket, workers: str) -> None:
+def test_all_of_them_serve(start: Launch, listener: socket.socket, unix: socket.socket, workers: str) -> None:
     service = start([listener, unix], "--workers", workers, "--port", "1", names="web:local")
     port = listener.getsockname()[1]
     line = service.wait_for("service manager passed.*")[0]
@@ -130,19 +136,19 @@ def test_all_of_them_serve(start: Start, listener: socket.socket, unix: socket.s
     assert Path(unix.getsockname()).exists(), "the file is the service manager's"
 
 
-def test_names_may_be_missing(start: Start, listener: socket.socket) -> None:
+def test_names_may_be_missing(start: Launch, listener: socket.socket) -> None:
     service = start([listener])
     service.wait_for(r"--uds: unknown \(http")
 
 
-def test_a_pid_that_is_not_ours(start: Start, listener: socket.socket) -> None:
+def test_a_pid_that_is_not_ours(start: Launch, listener: socket.socket) -> None:
     service = start([listener], "--port", "0", pid="1")
     port = service.listens()
     assert port != listener.getsockname()[1]
     assert ask(("127.0.0.1", port)).startswith(b"[[]")
 
 
-def test_an_explicit_descriptor_wins(start: Start, listener: socket.socket, unix: socket.socket) -> None:
+def test_an_explicit_descriptor_wins(start: Launch, listener: socket.socket, unix: socket.socket) -> None:
     service = start([listener, unix], "--fd", "4")
     service.wait_for(rf"running on unix:{unix.getsockname()}")
     assert ask(unix.getsockname()) == b"[[], []]"
@@ -156,7 +162,7 @@ def test_an_explicit_descriptor_wins(start: Start, listener: socket.socket, unix
     ("kind", "words"),
     [("datagram", "it is no stream socket"), ("connection", "it is a connection already"), ("file", "non-socket")],
 )
-def test_what_is_no_listening_socket(start: Start, tmp_path: Path, listener: Any, kind: str, words: str) -> None:
+def test_what_is_no_listening_socket(start: Launch, tmp_path: Path, listener: Any, kind: str, words: str) -> None:
     with socket.create_connection(listener.getsockname()) as connection:
         things: dict[str, Any] = {
             "datagram": socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
@@ -186,7 +192,7 @@ def test_more_are_promised_than_there_are(listener: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_who_comes_between_two_runs_waits_and_is_answered(start: Start, listener: socket.socket, workers: str) -> None:
+def test_who_comes_between_two_runs_waits_and_is_answered(start: Launch, listener: socket.socket, workers: str) -> None:
     address = listener.getsockname()
     first = start([listener], "--workers", workers)
     assert ask(address)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from programs import Program, Start
+from programs import Begin, Program, Start
 
 APP = """
 import os, tempfile, time
@@ -47,7 +47,7 @@ exec setpriv --reuid 54321 --regid 54321 --clear-groups --inh-caps +dac_read_sea
 
 
 @pytest.fixture
-def run(tmp_path: Path, start_command: Start) -> Start:
+def run(tmp_path: Path, start_command: Start) -> Begin[Program]:
     for tool in ("unshare", "setpriv", "mount"):
         if not shutil.which(tool):
             pytest.skip(f"{tool} is not installed")
@@ -65,7 +65,7 @@ def init(container: Program) -> int:
 
 
 @pytest.mark.parametrize("workers", ["1", "2", "auto"])
-def test_it_works_and_is_silent(run: Start, workers: str) -> None:
+def test_it_works_and_is_silent(run: Begin[Program], workers: str) -> None:
     container = run("--workers", workers)
     container.wait_for(r"Started parent process \[1\]")
     container.listens()
@@ -77,5 +77,5 @@ def test_it_works_and_is_silent(run: Start, workers: str) -> None:
     assert [line for line in container.text.splitlines() if not line.startswith("INFO: ")] == []
 
 
-def test_what_cannot_start_ends_the_container(run: Start) -> None:
+def test_what_cannot_start_ends_the_container(run: Begin[Program]) -> None:
     assert run("--fd", "77").end() == 3

@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pytest
 
-from programs import Program, Start
+from programs import Begin, Keep, Program
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
@@ -60,21 +60,22 @@ async def app(scope, receive, send):
 class AtTerminal(Program):
     """The command with a terminal of its own, which has what everybody writes."""
 
-    def __init__(self, folder: Path, *arguments: str, **options: Any) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         self.terminal, theirs = pty.openpty()
         self.before = termios.tcgetattr(theirs)
         try:
             super().__init__(
                 folder,
                 *arguments,
-                **dict.fromkeys(("stdin", "stdout", "stderr"), theirs),
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
                 preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
                 env={"TERM": "dumb", "PYTHON_COLORS": "0"},
-                **options,
             )
         finally:
             self._theirs = theirs  # open, so that the settings can be looked at when all others have left
-        self._open: list[Any] = [os.fdopen(self.terminal, "rb", 0)]
+        self._open = [os.fdopen(self.terminal, "rb", 0)]
         self._reader = self._open[0]
 
     def _read(self, pipe: IO[bytes]) -> None:
@@ -103,9 +104,10 @@ class AtTerminal(Program):
 
 
 @pytest.fixture
-def start(start_command: Start, tmp_path: Path) -> Start:
+def start(keep_program: Keep, tmp_path: Path) -> Begin[AtTerminal]:
     (tmp_path / "app.py").write_text(APP)
-    return lambda *more: start_command("app:app", "--port", "0", "--no-use-colors", *more, kind=AtTerminal)
+    command = ("-m", "uvicorn", "app:app", "--port", "0", "--no-use-colors")
+    return lambda *arguments: keep_program(AtTerminal(tmp_path, *command, *arguments))
 
 
 def change(program: AtTerminal) -> None:
@@ -121,7 +123,9 @@ def change(program: AtTerminal) -> None:
         pytest.param("/ask", b"name? ", "you\n", marks=ON_LINUX),
     ],
 )
-def test_a_change_waits_until_the_worker_is_let_go(start: Start, path: str, prompt: bytes, answer: str) -> None:
+def test_a_change_waits_until_the_worker_is_let_go(
+    start: Begin[AtTerminal], path: str, prompt: bytes, answer: str
+) -> None:
     program = start("--reload")
     program.wait_for("Application startup complete")
     client = program.ask(path)
@@ -138,7 +142,7 @@ def test_a_change_waits_until_the_worker_is_let_go(start: Start, path: str, prom
     assert "Killing" not in program.text and program.text.count("shut down in order") == 2
 
 
-def test_an_interrupt_is_the_debuggers_first(start: Start) -> None:
+def test_an_interrupt_is_the_debuggers_first(start: Begin[AtTerminal]) -> None:
     program = start("--reload")
     program.wait_for("Application startup complete")
     client = program.ask("/debug")
@@ -159,7 +163,7 @@ def test_an_interrupt_is_the_debuggers_first(start: Start) -> None:
 
 
 @pytest.mark.parametrize("path", ["/debug", "/thread"])
-def test_a_second_interrupt_ends_everything_and_the_terminal_is_as_before(start: Start, path: str) -> None:
+def test_a_second_interrupt_ends_everything_and_the_terminal_is_as_before(start: Begin[AtTerminal], path: str) -> None:
     program = start("--reload")
     program.wait_for("Application startup complete")
     client = program.ask(path)
@@ -174,7 +178,7 @@ def test_a_second_interrupt_ends_everything_and_the_terminal_is_as_before(start:
 
 
 @pytest.mark.parametrize(("path", "prompt"), [("/debug", b"(Pdb) "), pytest.param("/ask", b"name? ", marks=ON_LINUX)])
-def test_a_term_ends_a_held_worker_at_its_deadline(start: Start, path: str, prompt: bytes) -> None:
+def test_a_term_ends_a_held_worker_at_its_deadline(start: Begin[AtTerminal], path: str, prompt: bytes) -> None:
     program = start("--reload", "--timeout-graceful-shutdown", "3")
     program.wait_for("Application startup complete")
     client = program.ask(path)
@@ -190,7 +194,7 @@ def test_a_term_ends_a_held_worker_at_its_deadline(start: Start, path: str, prom
     ("path", "prompt", "answer"),
     [("/mourn", b"(Pdb) ", "q\n"), pytest.param("/ask", b"name? ", "you\n", marks=ON_LINUX)],
 )
-def test_with_workers_it_is_no_hang_either(start: Start, path: str, prompt: bytes, answer: str) -> None:
+def test_with_workers_it_is_no_hang_either(start: Begin[AtTerminal], path: str, prompt: bytes, answer: str) -> None:
     program = start("--workers", "2", "--timeout-worker-healthcheck", "1")
     program.serves()
     client = program.ask(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -38,7 +39,7 @@ class Own(uvicorn.Server):
 
 
 @pytest.fixture
-def start(start_program: Start) -> Start:
+def start(start_program: Start) -> Callable[[str], Program]:
     return lambda source: start_program(PROGRAM + source)
 
 
@@ -59,7 +60,7 @@ print("run() has returned", sock.fileno(), flush=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
-def test_nicegui_runs_multiprocess_with_its_socket(start: Start, number: signal.Signals) -> None:
+def test_nicegui_runs_multiprocess_with_its_socket(start: Callable[[str], Program], number: signal.Signals) -> None:
     program = start(NICEGUI)
     serves(program)
     assert program.get() == str(program.process.pid), "a worker serves, not the program"
@@ -69,7 +70,7 @@ def test_nicegui_runs_multiprocess_with_its_socket(start: Start, number: signal.
         program.get()
 
 
-def test_a_worker_that_dies_is_replaced_and_term_is_no_crash(start: Start) -> None:
+def test_a_worker_that_dies_is_replaced_and_term_is_no_crash(start: Callable[[str], Program]) -> None:
     program = start(NICEGUI)
     serves(program)
     worker = int(program.text.rpartition("Started server process [")[2].partition("]")[0])
@@ -79,7 +80,7 @@ def test_a_worker_that_dies_is_replaced_and_term_is_no_crash(start: Start) -> No
     assert program.text.count("SIGKILL") == 1 and "Traceback" not in program.text
 
 
-def test_an_overridden_run_is_what_the_workers_call(start: Start) -> None:
+def test_an_overridden_run_is_what_the_workers_call(start: Callable[[str], Program]) -> None:
     program = start(
         "config = uvicorn.Config(app, port=0, workers=2, log_level='debug')\n"
         "Multiprocess(config, target=Own(config).run, sockets=[]).run()"
@@ -89,7 +90,7 @@ def test_an_overridden_run_is_what_the_workers_call(start: Start) -> None:
     assert program.text.count("own run") == 2
 
 
-def test_a_target_that_is_a_function(start: Start) -> None:
+def test_a_target_that_is_a_function(start: Callable[[str], Program]) -> None:
     """The server that it makes finds the channel: it says that it is ready, and its drain is waited for."""
     program = start(
         "config = uvicorn.Config(app, port=0, workers=2, log_level='debug')\n"
@@ -107,7 +108,7 @@ def test_a_target_that_is_a_function(start: Start) -> None:
 @pytest.mark.parametrize(
     "target", ["uvicorn.Server(config).run", "lambda sockets: uvicorn.Server(config).run(sockets)"]
 )
-def test_an_application_that_cannot_start_is_exit_code_3(start: Start, target: str) -> None:
+def test_an_application_that_cannot_start_is_exit_code_3(start: Callable[[str], Program], target: str) -> None:
     program = start(
         f"config = uvicorn.Config(fails, port=0, workers=2, lifespan='on')\nMultiprocess(config, {target}, []).run()"
     )
@@ -115,7 +116,7 @@ def test_an_application_that_cannot_start_is_exit_code_3(start: Start, target: s
     assert program.text.count("RuntimeError: no database") == 1, program.text
 
 
-def test_another_thread_is_refused_with_a_sentence(start: Start) -> None:
+def test_another_thread_is_refused_with_a_sentence(start: Callable[[str], Program]) -> None:
     program = start(
         "config = uvicorn.Config(app, port=0, workers=2, log_level='debug')\n"
         "master = Multiprocess(config, uvicorn.Server(config).run, [])\n"
@@ -125,7 +126,7 @@ def test_another_thread_is_refused_with_a_sentence(start: Start) -> None:
     assert "need the main thread, where signals arrive" in program.text
 
 
-def test_what_is_inherited_is_said(start: Start) -> None:
+def test_what_is_inherited_is_said(start: Callable[[str], Program]) -> None:
     program = start("stop = threading.Event()\nthreading.Thread(target=stop.wait, name='poller').start()\n" + NICEGUI)
     serves(program)
     program.tell(signal.SIGTERM)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -84,8 +85,12 @@ async def app(scope, receive, send):
 '''
 
 
+class Run(Protocol):
+    def __call__(self, *arguments: str, code: str = "", **environment: str) -> Program: ...
+
+
 @pytest.fixture
-def run(tmp_path: Path, start_python: Start) -> Start:
+def run(tmp_path: Path, start_python: Start) -> Run:
     """run(*arguments, code="", **environment): standard output is apart, and buffered as it is for a user."""
     for name, source in {
         "simple": SIMPLE,
@@ -123,7 +128,7 @@ def numbers(text: str, kind: str, size: int) -> dict[int, list[int]]:
     return found
 
 
-def write_and_rotate(run: Start, folder: Path, kind: str, count: int) -> None:
+def write_and_rotate(run: Run, folder: Path, kind: str, count: int) -> None:
     """logrotate's sequence while four workers write: rename, then USR1."""
     size = 8192
     option = "--log-file" if kind == "log" else "--access-log-file"
@@ -150,17 +155,17 @@ def write_and_rotate(run: Start, folder: Path, kind: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["access", "log"])
-def test_rotation_loses_no_line_and_tears_none(run: Start, tmp_path: Path, kind: str) -> None:
+def test_rotation_loses_no_line_and_tears_none(run: Run, tmp_path: Path, kind: str) -> None:
     write_and_rotate(run, tmp_path, kind, 500)
 
 
 @pytest.mark.system
 @pytest.mark.parametrize("kind", ["access", "log"])
-def test_rotation_at_full_size(run: Start, tmp_path: Path, kind: str) -> None:
+def test_rotation_at_full_size(run: Run, tmp_path: Path, kind: str) -> None:
     write_and_rotate(run, tmp_path, kind, 10_000)
 
 
-def test_lines_on_a_pipe_are_whole(run: Start) -> None:
+def test_lines_on_a_pipe_are_whole(run: Run) -> None:
     """Batches of several writers would mix above 4096 bytes."""
     command = run("writer:app", "--workers", "4", KIND="access", COUNT="1000", SIZE="700")
     for worker in [int(command.wait_for(r"= half (\d+)")[1]) for _ in range(4)]:
@@ -180,7 +185,7 @@ PROCESSES = pytest.mark.parametrize("processes", [(), ("--workers", "2")], ids=[
 @pytest.mark.parametrize("module", ["simple", "configures"])
 @pytest.mark.parametrize("to_file", [True, False])
 def test_no_line_is_lost_at_a_stop(
-    run: Start, tmp_path: Path, processes: tuple[str, ...], module: str, to_file: bool
+    run: Run, tmp_path: Path, processes: tuple[str, ...], module: str, to_file: bool
 ) -> None:
     command = run(f"{module}:app", *processes, *(["--access-log-file", "a.log"] if to_file else []))
     for number in range(50):
@@ -191,7 +196,7 @@ def test_no_line_is_lost_at_a_stop(
 
 
 @PROCESSES
-def test_usr1_after_a_move(run: Start, tmp_path: Path, processes: tuple[str, ...]) -> None:
+def test_usr1_after_a_move(run: Run, tmp_path: Path, processes: tuple[str, ...]) -> None:
     """Relative paths mean the folder of the start, wherever the application has gone since."""
     command = run("moves:app", *processes, "--access-log-file", "a.log")
     assert command.get("/old") == "here"
@@ -204,7 +209,7 @@ def test_usr1_after_a_move(run: Start, tmp_path: Path, processes: tuple[str, ...
 
 
 @PROCESSES
-def test_usr1_without_a_file_is_a_sentence(run: Start, processes: tuple[str, ...]) -> None:
+def test_usr1_without_a_file_is_a_sentence(run: Run, processes: tuple[str, ...]) -> None:
     command = run("simple:app", *processes)
     assert command.get() == "here"
     command.tell(signal.SIGUSR1)
@@ -213,13 +218,13 @@ def test_usr1_without_a_file_is_a_sentence(run: Start, processes: tuple[str, ...
     assert command.end(signal.SIGTERM) == 0
 
 
-def test_a_log_file_that_cannot_be_opened_is_exit_code_2(run: Start, tmp_path: Path) -> None:
+def test_a_log_file_that_cannot_be_opened_is_exit_code_2(run: Run, tmp_path: Path) -> None:
     command = run("simple:app", "--log-file", "missing/x.log")
     assert command.end() == 2
     assert f"Cannot open --log-file {tmp_path}/missing/x.log: there is no folder {tmp_path}/missing." in command.text
 
 
-def test_a_program_rotates_as_well(run: Start, tmp_path: Path) -> None:
+def test_a_program_rotates_as_well(run: Run, tmp_path: Path) -> None:
     code = "import simple, uvicorn\nuvicorn.run(simple.app, '127.0.0.1', 0, access_log_file='a.log', pid='p')"
     command = run(code=code)
     assert command.get() == "here"
@@ -236,7 +241,7 @@ def test_a_program_rotates_as_well(run: Start, tmp_path: Path) -> None:
 
 
 @PROCESSES
-def test_the_pid_file(run: Start, tmp_path: Path, processes: tuple[str, ...]) -> None:
+def test_the_pid_file(run: Run, tmp_path: Path, processes: tuple[str, ...]) -> None:
     path = tmp_path / "p"
     path.write_text("garbage")
     command = run("moves:app", *processes, "--pid", "p")
@@ -250,7 +255,7 @@ def test_the_pid_file(run: Start, tmp_path: Path, processes: tuple[str, ...]) ->
     assert not path.exists()
 
 
-def test_a_worker_that_dies_leaves_the_masters_file(run: Start, tmp_path: Path) -> None:
+def test_a_worker_that_dies_leaves_the_masters_file(run: Run, tmp_path: Path) -> None:
     command = run("simple:app", "--workers", "2", "--pid", "p")
     for _ in range(2):  # one that has not started yet would be replaced without a word
         command.wait_for("Application startup complete")
@@ -264,9 +269,7 @@ def test_a_worker_that_dies_leaves_the_masters_file(run: Start, tmp_path: Path) 
 
 
 @PROCESSES
-def test_an_application_that_cannot_start_leaves_no_file(
-    run: Start, tmp_path: Path, processes: tuple[str, ...]
-) -> None:
+def test_an_application_that_cannot_start_leaves_no_file(run: Run, tmp_path: Path, processes: tuple[str, ...]) -> None:
     command = run("missing:app", *processes, "--pid", "p")
     assert command.end() == 3
     assert not (tmp_path / "p").exists()

@@ -12,14 +12,14 @@ import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from certificates import Authority
 
 if sys.platform == "win32":
     pytest.skip("there is no fork", allow_module_level=True)
 
-from programs import PATIENCE, Program, Start
+from programs import PATIENCE, Begin, Program, Start
 
 APP = """
 import asyncio, concurrent.futures, multiprocessing, os, signal, sys, time
@@ -90,7 +90,7 @@ EVERY_WAY = pytest.mark.parametrize("arguments", [(), ("--supervise",)], ids=["a
 
 
 @pytest.fixture
-def start(start_command: Start, tmp_path: Path) -> Start:
+def start(start_command: Start, tmp_path: Path) -> Begin[Program]:
     (tmp_path / "app.py").write_text(APP)
     settings = ("--lifespan", "off", "--port", "0", "--timeout-graceful-shutdown", "2")
     return lambda *arguments: start_command("app:app", *settings, *arguments)
@@ -125,7 +125,7 @@ def has_ended(sock: socket.socket) -> bool:
 @EVERY_WAY
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("path", [b"/fork", b"/process", b"/pool"])
-def test_a_child_is_no_server(start: Start, arguments: tuple[str, ...], loop: str, path: bytes) -> None:
+def test_a_child_is_no_server(start: Begin[Program], arguments: tuple[str, ...], loop: str, path: bytes) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     server = start("--loop", loop, *arguments)
@@ -150,7 +150,7 @@ def test_a_child_is_no_server(start: Start, arguments: tuple[str, ...], loop: st
 
 
 @EVERY_WAY
-def test_a_child_holds_no_socket_of_the_server(start: Start, arguments: tuple[str, ...]) -> None:
+def test_a_child_holds_no_socket_of_the_server(start: Begin[Program], arguments: tuple[str, ...]) -> None:
     if not Path("/proc/self/fd").exists():
         pytest.skip("its descriptors are looked up in /proc")
     server = start("--loop", "asyncio", *arguments)
@@ -166,7 +166,7 @@ def test_a_child_holds_no_socket_of_the_server(start: Start, arguments: tuple[st
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_https_and_its_handshakes_are_left_behind_too(
-    start: Start, authority: Any, pair: dict[str, str], loop: str
+    start: Begin[Program], authority: Authority, pair: dict[str, str], loop: str
 ) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
@@ -196,7 +196,7 @@ def test_https_and_its_handshakes_are_left_behind_too(
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize(("path", "code"), [(b"/exit", 7), (b"/return", 1)])
 def test_a_child_that_comes_back_is_no_second_server(
-    start: Start, arguments: tuple[str, ...], loop: str, path: bytes, code: int
+    start: Begin[Program], arguments: tuple[str, ...], loop: str, path: bytes, code: int
 ) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import Authority
 
-from programs import PATIENCE, Start
+from programs import PATIENCE, Begin, Program, Start
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
@@ -29,7 +30,7 @@ async def app(scope, receive, send):
 
 
 @pytest.fixture
-def run(tmp_path: Path, start_command: Start) -> Start:
+def run(tmp_path: Path, start_command: Start) -> Begin[Program]:
     (tmp_path / "app.py").write_text(APP)
     return lambda *arguments: start_command("app:app", "--lifespan", "off", "--port", "0", *arguments)
 
@@ -60,7 +61,7 @@ def ask(sock: ssl.SSLSocket) -> int:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_cannot_be_served_is_exit_code_3(
-    run: Start, pair: Any, authority: Any, tmp_path: Path, workers: str
+    run: Begin[Program], pair: dict[str, str], authority: Authority, tmp_path: Path, workers: str
 ) -> None:
     authority.issue(tmp_path / "other.pem")
     command = run("--workers", workers, *flags({**pair, "ssl_keyfile": str(tmp_path / "other.pem")}))
@@ -73,7 +74,9 @@ def test_what_cannot_be_served_is_exit_code_3(
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_reload_shows_the_new_certificate_and_drops_nobody(run: Start, pair: Any, authority: Any, loop: str) -> None:
+def test_a_reload_shows_the_new_certificate_and_drops_nobody(
+    run: Begin[Program], pair: dict[str, str], authority: Authority, loop: str
+) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     command = run("--workers", "2", "--loop", loop, "--log-level", "debug", *flags(pair))
@@ -94,7 +97,9 @@ def test_a_reload_shows_the_new_certificate_and_drops_nobody(run: Start, pair: A
     assert command.end(signal.SIGTERM) == 0
 
 
-def test_a_reload_with_a_broken_pair_leaves_the_old_workers(run: Start, pair: Any, authority: Any) -> None:
+def test_a_reload_with_a_broken_pair_leaves_the_old_workers(
+    run: Begin[Program], pair: dict[str, str], authority: Authority
+) -> None:
     command = run("--workers", "2", "--log-level", "debug", *flags(pair))
     port = command.listens()
     for _ in range(2):
@@ -108,7 +113,9 @@ def test_a_reload_with_a_broken_pair_leaves_the_old_workers(run: Start, pair: An
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_session_is_resumed_at_another_worker(run: Start, pair: Any, authority: Any, version: ssl.TLSVersion) -> None:
+def test_a_session_is_resumed_at_another_worker(
+    run: Begin[Program], pair: dict[str, str], authority: Authority, version: ssl.TLSVersion
+) -> None:
     command = run("--workers", "2", "--log-level", "debug", *flags(pair))
     port = command.listens()
     for _ in range(2):

@@ -44,7 +44,7 @@ def start(tmp_path: Path, start_python: Start) -> Start:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "caller.py").write_text(CALLER)
     write(tmp_path, "WORDS = b'one'\n")
-    return lambda *arguments, **options: start_python(*arguments, **options)
+    return start_python
 
 
 COMMAND = ("-m", "uvicorn", "app:app", "--reload", "--port", "0")

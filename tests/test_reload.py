@@ -10,11 +10,12 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 import uvicorn
-from programs import PACKAGE, RUNNING, Program, Start
+from programs import PACKAGE, RUNNING, Keep, Program
 
 if sys.platform == "win32":
     pytest.skip("reloading needs fork", allow_module_level=True)
@@ -93,6 +94,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+class Start(Protocol):
+    def __call__(self, *arguments: str, watcher: str = WATCHERS[-1]) -> Run: ...
+
+
 class Run(Program):
     """One run in a folder whose files are edited."""
 
@@ -105,7 +110,7 @@ class Run(Program):
 
 
 @pytest.fixture
-def start(folder: Path, start_python: Start) -> Start:
+def start(folder: Path, keep_program: Keep) -> Start:
     """start(*arguments, watcher=…): the other watcher is hidden."""
     hidden = folder / "hidden"
     hidden.mkdir()
@@ -113,7 +118,7 @@ def start(folder: Path, start_python: Start) -> Start:
 
     def begin(*arguments: str, watcher: str = WATCHERS[-1]) -> Run:
         path = [str(hidden), PACKAGE] if watcher == "StatReload" else [PACKAGE]
-        return start_python(*arguments, kind=Run, env={"PYTHONPATH": os.pathsep.join(path)})
+        return keep_program(Run(folder, *arguments, env={"PYTHONPATH": os.pathsep.join(path)}))
 
     return begin
 

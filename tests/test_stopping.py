@@ -8,13 +8,14 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 if sys.platform == "win32":
     pytest.skip("its signals are others", allow_module_level=True)
 
-from programs import Start
+from programs import Begin, Program, Start
 from uvicorn.process.interrupts import AGAIN_SECONDS
 
 APP = """
@@ -40,7 +41,7 @@ EVERY_WAY = pytest.mark.parametrize("arguments", [(), ("--supervise",)], ids=["a
 
 
 @pytest.fixture
-def start(start_command: Start, tmp_path: Path) -> Start:
+def start(start_command: Start, tmp_path: Path) -> Begin[Program]:
     (tmp_path / "app.py").write_text(APP)
     return lambda *arguments: start_command("app:app", "--port", "0", *arguments)
 
@@ -51,7 +52,7 @@ def start(start_command: Start, tmp_path: Path) -> Start:
 @EVERY_WAY
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
 def test_signals_that_are_passed_on_are_no_wish_for_haste(
-    start: Start, tmp_path: Path, arguments: tuple[str, ...], first: signal.Signals
+    start: Begin[Program], tmp_path: Path, arguments: tuple[str, ...], first: signal.Signals
 ) -> None:
     """A launcher repeats what the process group has had already."""
     server = start(*arguments)
@@ -70,7 +71,7 @@ def test_signals_that_are_passed_on_are_no_wish_for_haste(
 @EVERY_WAY
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_copies_that_come_while_it_ends_change_nothing(
-    start: Start, arguments: tuple[str, ...], number: signal.Signals
+    start: Begin[Program], arguments: tuple[str, ...], number: signal.Signals
 ) -> None:
     """From the first signal to the last instant of the process."""
     server = start(*arguments)
@@ -84,7 +85,7 @@ def test_copies_that_come_while_it_ends_change_nothing(
 
 
 @EVERY_WAY
-def test_an_interrupt_ends_a_delay_that_a_term_began(start: Start, arguments: tuple[str, ...]) -> None:
+def test_an_interrupt_ends_a_delay_that_a_term_began(start: Begin[Program], arguments: tuple[str, ...]) -> None:
     server = start("--shutdown-delay", "1000", *arguments)
     assert server.get() == "answered"
     server.tell(signal.SIGTERM)
@@ -96,7 +97,7 @@ def test_an_interrupt_ends_a_delay_that_a_term_began(start: Start, arguments: tu
 
 
 @EVERY_WAY
-def test_a_second_interrupt_a_second_later_is_urgent(start: Start, arguments: tuple[str, ...]) -> None:
+def test_a_second_interrupt_a_second_later_is_urgent(start: Begin[Program], arguments: tuple[str, ...]) -> None:
     server = start(*arguments)
     client = server.ask("/slow")
     server.expect("= begun")
@@ -144,7 +145,7 @@ async def app(scope, receive, send):
 
 
 @pytest.fixture
-def start_with_children(start_command: Start, tmp_path: Path) -> Start:
+def start_with_children(start_command: Start, tmp_path: Path) -> Begin[Program]:
     (tmp_path / "starts.py").write_text(STARTS)
     return lambda *arguments: start_command("starts:app", "--port", "0", "--timeout-graceful-shutdown", "2", *arguments)
 
@@ -160,7 +161,7 @@ def can_listen(port: int) -> bool:
 @pytest.mark.parametrize("path", ["/pool", "/process", "/daemon", "/queue"])
 @pytest.mark.parametrize("arguments", [(), ("--supervise",), ("--reload",)], ids=["alone", "master", "reload"])
 def test_what_multiprocessing_has_started_is_gone_in_time(
-    start_with_children: Start, arguments: tuple[str, ...], path: str
+    start_with_children: Begin[Program], arguments: tuple[str, ...], path: str
 ) -> None:
     """Whoever is left holds the output open, so that it has no end."""
     server = start_with_children(*arguments)
@@ -171,7 +172,7 @@ def test_what_multiprocessing_has_started_is_gone_in_time(
     assert ("Ending the processes" in server.text) == (path == "/process")
 
 
-def test_a_worker_that_is_replaced_takes_its_children_with_it(start_with_children: Start) -> None:
+def test_a_worker_that_is_replaced_takes_its_children_with_it(start_with_children: Begin[Program]) -> None:
     server = start_with_children("--supervise")
     for path in ("/pool", "/process", "/daemon"):
         server.get(path)
@@ -182,7 +183,7 @@ def test_a_worker_that_is_replaced_takes_its_children_with_it(start_with_childre
     assert "Killing" not in server.text
 
 
-def test_what_subprocess_has_started_is_left_alone(start_with_children: Start) -> None:
+def test_what_subprocess_has_started_is_left_alone(start_with_children: Begin[Program]) -> None:
     server = start_with_children()
     child = int(server.get("/subprocess"))
     assert server.end(signal.SIGTERM) == 0
@@ -264,19 +265,26 @@ WAYS = pytest.mark.parametrize("arguments", [(), ("--supervise",), ("--reload",)
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
 
+class StartUnended(Protocol):
+    def __call__(self, seconds: str, loop: str, *arguments: str, name: str = "app") -> Program: ...
+
+
 @pytest.fixture
-def start_unended(start_command: Start, tmp_path: Path) -> Start:
+def start_unended(start_command: Start, tmp_path: Path) -> StartUnended:
     (tmp_path / "unended.py").write_text(UNENDED)
-    return lambda seconds, loop, *arguments, name="app": start_command(
-        *(f"unended:{name}", "--port", "0", "--loop", loop, "--timeout-graceful-shutdown", seconds, *arguments)
-    )
+
+    def begin(seconds: str, loop: str, *arguments: str, name: str = "app") -> Program:
+        settings = ("--port", "0", "--loop", loop, "--timeout-graceful-shutdown", seconds)
+        return start_command(f"unended:{name}", *settings, *arguments)
+
+    return begin
 
 
 @WAYS
 @LOOPS
 @pytest.mark.parametrize("what", ["generator", "task"])
 def test_what_waits_in_its_finally_has_the_time_of_the_stop(
-    start_unended: Start, arguments: tuple[str, ...], loop: str, what: str
+    start_unended: StartUnended, arguments: tuple[str, ...], loop: str, what: str
 ) -> None:
     server = start_unended("2", loop, "--lifespan", "off", *arguments)
     server.get(f"/{what}")
@@ -292,7 +300,7 @@ def test_what_waits_in_its_finally_has_the_time_of_the_stop(
 @LOOPS
 @pytest.mark.parametrize("what", ["generator", "task"])
 def test_what_ends_in_time_is_waited_for(
-    start_unended: Start, arguments: tuple[str, ...], loop: str, what: str
+    start_unended: StartUnended, arguments: tuple[str, ...], loop: str, what: str
 ) -> None:
     server = start_unended("1000", loop, "--lifespan", "off", *arguments)
     server.get(f"/{what}/1.2")
@@ -303,7 +311,7 @@ def test_what_ends_in_time_is_waited_for(
     assert "= ended" in server.text and "Leaving without" not in server.text
 
 
-def test_a_second_interrupt_waits_for_no_generator(start_unended: Start) -> None:
+def test_a_second_interrupt_waits_for_no_generator(start_unended: StartUnended) -> None:
     server = start_unended("1000", "asyncio", "--lifespan", "off")
     server.get("/generator")
     server.tell(signal.SIGINT)
@@ -314,7 +322,7 @@ def test_a_second_interrupt_waits_for_no_generator(start_unended: Start) -> None
 
 
 @LOOPS
-def test_a_startup_that_hears_no_cancellation_has_the_time_of_the_stop(start_unended: Start, loop: str) -> None:
+def test_a_startup_that_hears_no_cancellation_has_the_time_of_the_stop(start_unended: StartUnended, loop: str) -> None:
     server = start_unended("1", loop, name="starts_for_ever")
     server.expect("= deaf")
     server.tell(signal.SIGTERM)

@@ -6,16 +6,19 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from programs import Start
+
 if sys.platform == "win32":
     pytest.skip("its terminals have no signals", allow_module_level=True)
 
-from programs import Program, Start
+from programs import Begin, Keep, Program
 from uvicorn.process.terminal import GRACE, Terminal
 
 APP = """
@@ -80,15 +83,10 @@ class Window(Program):
 
 
 @pytest.fixture
-def open_window(start_python: Start, tmp_path: Path) -> Start:
+def open_window(keep_program: Keep, tmp_path: Path) -> Begin[Window]:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "program.py").write_text(PROGRAM)
-
-    def begin(*command: str) -> Window:
-        window: Window = start_python("-c", EMULATOR, *command, kind=Window, stdin=-1)
-        return window
-
-    return begin
+    return lambda *command: keep_program(Window(tmp_path, "-c", EMULATOR, *command, stdin=subprocess.PIPE))
 
 
 def server(*arguments: str) -> list[str]:
@@ -100,7 +98,7 @@ def shell() -> list[str]:
 
 
 @KINDS
-def test_a_server_that_is_all_there_is_in_a_window(open_window: Start, arguments: tuple[str, ...]) -> None:
+def test_a_server_that_is_all_there_is_in_a_window(open_window: Begin[Window], arguments: tuple[str, ...]) -> None:
     window = open_window("sh", "-c", 'exec "$@" >&9 2>&1', "sh", *server(*arguments))
     assert window.get() == "answered"
     window.shut()
@@ -110,7 +108,7 @@ def test_a_server_that_is_all_there_is_in_a_window(open_window: Start, arguments
 
 @pytest.mark.parametrize("end", ["", " &"], ids=["foreground", "background"])
 @KINDS
-def test_a_server_that_was_started_in_a_shell(open_window: Start, arguments: tuple[str, ...], end: str) -> None:
+def test_a_server_that_was_started_in_a_shell(open_window: Begin[Window], arguments: tuple[str, ...], end: str) -> None:
     window = open_window(*shell())
     window.type(f"{' '.join(server(*arguments))} >&9 2>&1{end}")
     assert window.get() == "answered"
@@ -119,7 +117,7 @@ def test_a_server_that_was_started_in_a_shell(open_window: Start, arguments: tup
     assert "The terminal is gone: stopping" in window.text and "= shut down" in window.text
 
 
-def test_a_program_whose_master_is_another_interpreter(open_window: Start) -> None:
+def test_a_program_whose_master_is_another_interpreter(open_window: Begin[Window]) -> None:
     window = open_window(*shell())
     window.type(f"{sys.executable} program.py >&9 2>&1")
     assert window.get() == "answered"
@@ -130,7 +128,9 @@ def test_a_program_whose_master_is_another_interpreter(open_window: Start) -> No
 
 @KINDS
 @pytest.mark.parametrize("line", ["{} & disown", "nohup {} &", "setsid {}"], ids=["disown", "nohup", "setsid"])
-def test_a_server_that_outlives_its_terminal_obeys(open_window: Start, arguments: tuple[str, ...], line: str) -> None:
+def test_a_server_that_outlives_its_terminal_obeys(
+    open_window: Begin[Window], arguments: tuple[str, ...], line: str
+) -> None:
     window = open_window(*shell())
     window.type(line.replace("{}", f"{' '.join(server(*arguments))} >&9 2>&1"))
     window.wait_for("Uvicorn running")
@@ -150,7 +150,7 @@ def test_a_server_that_outlives_its_terminal_obeys(open_window: Start, arguments
     window.end()
 
 
-def test_such_a_program_below_nohup_outlives_its_terminal(open_window: Start) -> None:
+def test_such_a_program_below_nohup_outlives_its_terminal(open_window: Begin[Window]) -> None:
     window = open_window(*shell())
     window.type(f"nohup {sys.executable} program.py >&9 2>&1 &")
     master = int(window.wait_for(r"Started parent process \[(\d+)\]")[1])

@@ -17,9 +17,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 import pytest
 
@@ -34,6 +34,8 @@ PACKAGE = str(Path(uvicorn.__file__).parents[1])
 
 RUNNING = r"Uvicorn running on https?://127\.0\.0\.1:(\d+) \(Press CTRL\+C to quit\)"
 
+NOTHING: Mapping[str, str] = {}
+
 T = TypeVar("T")
 
 
@@ -44,7 +46,18 @@ class Program:
     standard output and standard error; with `stderr=subprocess.PIPE` it is standard error, and `out` the other.
     """
 
-    def __init__(self, folder: Path, *arguments: str, **options: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        env: Mapping[str, str] = NOTHING,
+        prefix: Sequence[str] = (),
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.STDOUT,
+        pass_fds: Collection[int] = (),
+        preexec_fn: Callable[[], object] | None = None,
+    ) -> None:
         self.folder = folder
         self.text, self.out = "", b""
         self.unmatched: list[str] = []
@@ -52,15 +65,18 @@ class Program:
         self._asked: list[http.client.HTTPConnection] = []
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("UVICORN_", "NOTIFY_SOCKET"))}
         ours = {"PYTHONPATH": PACKAGE, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         self.process = subprocess.Popen(
-            [*options.pop("prefix", ()), sys.executable, *arguments],
+            [*prefix, sys.executable, *arguments],
             cwd=folder,
-            env={**kept, **ours, **options.pop("env", {})},
+            env={**kept, **ours, **env},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            preexec_fn=preexec_fn,
             start_new_session=True,
-            **{**pipes, **options},
         )
-        self._open = [pipe for pipe in (self.process.stdout, self.process.stderr) if pipe is not None]
+        self._open: list[IO[bytes]] = [pipe for pipe in (self.process.stdout, self.process.stderr) if pipe is not None]
 
     # -- what it writes ----------------------------------------------------------------------------------------
 
@@ -152,7 +168,7 @@ class Program:
 
     # -- its end -----------------------------------------------------------------------------------------------
 
-    def tell(self, number: signal.Signals, pid: int | None = None) -> None:
+    def tell(self, number: int, pid: int | None = None) -> None:
         """To the program, or to a process of its own."""
         if pid is None:
             self.process.send_signal(number)
@@ -164,7 +180,7 @@ class Program:
         time.sleep(AGAIN_SECONDS)
         self.tell(signal.SIGINT)
 
-    def end(self, number: signal.Signals | None = None) -> int:
+    def end(self, number: int | None = None) -> int:
         """The exit code, once everybody has left: after a signal, or by itself."""
         if number is not None:
             self.tell(number)
@@ -183,33 +199,76 @@ class Program:
                 thing.close()
 
 
-Start = Callable[..., Any]
-"""What makes a `Program`, or one of a subclass."""
+P = TypeVar("P", bound=Program)
+P_co = TypeVar("P_co", bound=Program, covariant=True)
+
+
+class Start(Protocol):
+    """Starts a `Program` that ends with the test: in the test's folder, or in `folder`; with the options of Program."""
+
+    def __call__(
+        self,
+        *arguments: str,
+        folder: Path | None = None,
+        env: Mapping[str, str] = NOTHING,
+        prefix: Sequence[str] = (),
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.STDOUT,
+        pass_fds: Collection[int] = (),
+    ) -> Program: ...
+
+
+class Keep(Protocol):
+    """Ends a program, of whatever class, with the test."""
+
+    def __call__(self, program: P) -> P: ...
+
+
+class Begin(Protocol[P_co]):
+    """Starts what a fixture has prepared, with further arguments."""
+
+    def __call__(self, *arguments: str) -> P_co: ...
 
 
 @pytest.fixture
-def start_python(tmp_path: Path) -> Iterator[Start]:
-    """start_python(*arguments, **options of Program): in the test's folder, or in `folder`; `kind` is a subclass."""
+def keep_program() -> Iterator[Keep]:
     with contextlib.ExitStack() as stack:
 
-        def begin(*arguments: Any, folder: Path = tmp_path, kind: type[Program] = Program, **options: Any) -> Program:
-            return stack.enter_context(contextlib.closing(kind(folder, *arguments, **options)))
+        def keep(program: P) -> P:
+            stack.callback(program.close)
+            return program
 
-        yield begin
+        yield keep
+
+
+@pytest.fixture
+def start_python(keep_program: Keep, tmp_path: Path) -> Start:
+    """start_python(*arguments): `python …arguments`."""
+
+    def begin(*arguments: str, folder: Path | None = None, **options: Any) -> Program:
+        return keep_program(Program(folder or tmp_path, *arguments, **options))
+
+    return begin
 
 
 @pytest.fixture
 def start_command(start_python: Start) -> Start:
-    """start_command(*arguments, **options): `python -m uvicorn …arguments`."""
-    return lambda *arguments, **options: start_python("-m", "uvicorn", *arguments, **options)
+    """start_command(*arguments): `python -m uvicorn …arguments`."""
+
+    def begin(*arguments: str, **options: Any) -> Program:
+        return start_python("-m", "uvicorn", *arguments, **options)
+
+    return begin
 
 
 @pytest.fixture
 def start_program(start_python: Start, tmp_path: Path) -> Start:
-    """start_program(source, *arguments, **options): somebody's program, saved as caller.py."""
+    """start_program(source, *arguments): somebody's program, saved as caller.py."""
 
-    def begin(source: str, *arguments: str, **options: Any) -> Any:
+    def begin(*arguments: str, **options: Any) -> Program:
+        source, *more = arguments
         (tmp_path / "caller.py").write_text(source)
-        return start_python("caller.py", *arguments, **options)
+        return start_python("caller.py", *more, **options)
 
     return begin

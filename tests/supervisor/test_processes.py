@@ -15,12 +15,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 from unittest import mock
 
 import pytest
 
-from programs import PATIENCE, Program, Start
+from programs import PATIENCE, Keep, Program
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor import kernel as kernel_module
 from uvicorn.supervisor.kernel import Kernel
@@ -34,14 +34,14 @@ PROGRAM = Path(__file__).with_name("program.py")
 class Running(Program):
     """A master with its plan, and the socket of its service manager."""
 
-    def __init__(self, folder: Path, plan: str, *limits: str, env: dict[str, str], **options: Any) -> None:
+    def __init__(self, folder: Path, plan: str, *limits: str, env: dict[str, str], prefix: tuple[str, ...]) -> None:
         self.plan = folder / "plan"
         self.plan.write_text(plan)
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.manager.bind(str(folder / "notify"))
         self.manager.setblocking(False)
         env = {"NOTIFY_SOCKET": str(folder / "notify"), **env}
-        super().__init__(folder, str(PROGRAM), str(self.plan), *limits, env=env, **options)
+        super().__init__(folder, str(PROGRAM), str(self.plan), *limits, env=env, prefix=prefix)
 
     def ready(self, count: int, generation: int = 1) -> list[int]:
         """The pids of the next workers that say they are ready."""
@@ -68,8 +68,20 @@ class Running(Program):
         self.manager.close()
 
 
+class Start(Protocol):
+    def __call__(
+        self,
+        plan: str = "serve",
+        workers: int = 2,
+        drain: float = 10,
+        hang: float = 0,
+        prefix: tuple[str, ...] = (),
+        **environment: str,
+    ) -> Running: ...
+
+
 @pytest.fixture
-def start(tmp_path: Path, start_python: Start) -> Start:
+def start(tmp_path: Path, keep_program: Keep) -> Start:
     """start(plan, workers, drain, hang, prefix, **environment): each master in a folder of its own."""
     folders = (tmp_path / str(number) for number in itertools.count())
 
@@ -84,8 +96,7 @@ def start(tmp_path: Path, start_python: Start) -> Start:
         folder = next(folders)
         folder.mkdir()
         limits = (str(workers), str(drain), str(hang))
-        master: Running = start_python(plan, *limits, folder=folder, kind=Running, prefix=prefix, env=environment)
-        return master
+        return keep_program(Running(folder, plan, *limits, prefix=prefix, env=environment))
 
     return begin
 

@@ -1,0 +1,34 @@
+"""The names that the tests' applications are annotated with, and the applications that many of them serve."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Environ, Message, Scope
+
+__all__ = ["App", "Environ", "Headers", "Message", "Receive", "Scope", "Send", "idle", "respond", "responding"]
+
+Receive = ASGIReceiveCallable
+Send = ASGISendCallable
+Headers = Sequence[tuple[bytes, bytes]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+async def idle(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that answers nothing: for tests that serve none of its requests."""
+
+
+async def respond(send: Send, body: bytes = b"", status: int = 200, headers: Headers = ()) -> None:
+    """Send a whole response."""
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": body})
+
+
+def responding(body: bytes = b"", status: int = 200, headers: Headers = ()) -> App:
+    """An application without lifespan that answers every request with this response."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await respond(send, body, status, headers)
+
+    return app
