@@ -718,9 +718,9 @@ class Config:
 
             accesslog.compiled(self.access_log_format)
         if self.limit_worker_memory is not None:
-            from uvicorn.settings import sizes
+            from uvicorn.settings import container
 
-            sizes.parse(self.limit_worker_memory)
+            container.parse_size(self.limit_worker_memory)
         from uvicorn.net import proxies
 
         wrong = proxies.misnamed(_comma_separated(self.forwarded_headers))
@@ -784,9 +784,9 @@ class Config:
         """Bytes above which a worker is to be replaced; 0 for no limit."""
         if self.limit_worker_memory is None:
             return 0
-        from uvicorn.settings import sizes
+        from uvicorn.settings import container
 
-        return sizes.per_worker(self.limit_worker_memory, self.workers)
+        return container.memory_per_worker(self.limit_worker_memory, self.workers)
 
     @property
     def for_a_master(self) -> list[str]:
@@ -1165,9 +1165,9 @@ def _worker_count(workers: int | str | None) -> int:
         text = os.environ.get("WEB_CONCURRENCY", "").strip()
         workers = values.settled(options()["workers"], text, "WEB_CONCURRENCY") if text else 1
     if workers == "auto":
-        from uvicorn.settings import cpus
+        from uvicorn.settings import container
 
-        return cpus.available()
+        return container.cpus()
     return int(workers)
 
 
