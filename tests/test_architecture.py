@@ -198,7 +198,6 @@ def test_few_files_are_beside_the_rooms() -> None:
 LONGEST = 450
 TABLES = {"uvicorn.settings.declared", "uvicorn.main"}
 UNFINISHED = {
-    "uvicorn.config",
     "uvicorn.supervisor.development",
     "uvicorn.supervisor.kernel",
     "uvicorn.worker.http1.connection",

@@ -83,7 +83,7 @@ def test_help_has_headings() -> None:
         (["good:app", "--port", "http"], "'http' is not a valid integer"),
         (["good:app", "--limit-concurrency", "-1"], "--limit-concurrency must be at least 0, not -1."),
         (["good:app", "--http", "spdy"], "--http must be one of auto, h11, httptools, or an import string"),
-        (["good:app", "--no-supervise", "--workers", "2"], "--no-supervise serves with one process"),
+        (["good:app", "--no-supervise", "--workers", "2"], "--no-supervise runs one process"),
         (["good:app", "--prot", "80"], "No such option"),
         ([], "Missing argument 'APP'"),
     ],

@@ -97,7 +97,7 @@ def test_when_a_master_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Config("app:app", workers=2).needs_master
     assert Config("app:app", supervise=True).needs_master
     assert not Config("app:app", supervise=False).needs_master
-    with pytest.raises(ConfigError, match="--no-supervise serves with one process"):
+    with pytest.raises(ConfigError, match="--no-supervise runs one process"):
         _ = Config("app:app", workers=2, supervise=False).needs_master
     monkeypatch.setenv("NOTIFY_SOCKET", "@there")
     assert Config("app:app").needs_master

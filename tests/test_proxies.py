@@ -187,7 +187,7 @@ def test_where_the_list_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", ["10.0.0.300", "10.0.0.0/33", "2001:db8::/200", "1.2.3", "::1::", "10/999"])
 def test_a_misspelt_address_is_told(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no address and no network"):
+    with pytest.raises(ConfigError, match="is not an address or a network"):
         Config("app:app", forwarded_allow_ips=f"127.0.0.1, {text}")
 
 

@@ -100,6 +100,14 @@ def test_options_table() -> None:
     assert marked[0] == script["table"](), "run: .venv/bin/python scripts/readme-options"
 
 
+def test_the_parameters_of_run_are_the_declarations() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "readme-options"))
+    source = (ROOT / "uvicorn" / "main.py").read_text(encoding="utf-8")
+    signature = script["SIGNATURE"].search(source)
+    assert signature, "uvicorn/main.py has no function run() -> None"
+    assert signature[0] == script["parameters"](), "run: .venv/bin/python scripts/readme-options"
+
+
 def test_the_configuration_file_serves_and_is_not_mute(folder: Path, start_command: Start) -> None:
     (block,) = (block for block in BLOCKS if block.language == "toml" and "[log-config]" in block.text)
     if sys.version_info < (3, 11):

@@ -42,7 +42,7 @@ def refused(*arguments: str) -> str:
         ("UVICORN_SSL_KEYFILE", "key.pem", "UVICORN_SSL_KEYFILE needs --ssl-certfile."),
         ("UVICORN_LIMIT_WORKER_MEMORY", "much", "UVICORN_LIMIT_WORKER_MEMORY must be a size"),
         ("WEB_CONCURRENCY", "many", "WEB_CONCURRENCY must be a whole number or auto, not 'many'."),
-        ("FORWARDED_ALLOW_IPS", "1.2.3", "FORWARDED_ALLOW_IPS: '1.2.3' is no address and no network."),
+        ("FORWARDED_ALLOW_IPS", "1.2.3", "FORWARDED_ALLOW_IPS: '1.2.3' is not an address or a network."),
         ("UVICORN_CONFIG", "nowhere.toml", "Cannot read the configuration file nowhere.toml"),
     ],
 )

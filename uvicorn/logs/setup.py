@@ -1,15 +1,15 @@
-"""`log_config` for the module logging.config, and which parts of it a process can set up.
+"""Setting up logging: `log_config` first, then the level, the log files and the access log's format on top of it.
 
-A part is a formatter, a filter or a handler. Two kinds have to be left out somewhere, and the default one takes the
-place of a formatter or a handler then, so that every line still goes somewhere:
+A part of a configuration is a formatter, a filter or a handler. Two kinds have to be left out somewhere, and the
+default takes the place of a formatter or a handler then, so that every line still goes somewhere:
 
 * a master imports no module of the application, so the parts that name one are set up in its workers only (`apply`);
 * settings that travel to another interpreter hold nothing but plain data: what has a name in a module is written as
   `logging.config` reads it ("module.attribute", "ext://module.attribute"), and a part with anything else is left out,
   with a sentence (`spelled`).
 
-Owns: those rewritings. Must not: change the dictionary that was given. Fails by: whatever `logging.config`, a parser or
-a class of the user's raises.
+Owns: the order of these steps, and those rewritings. Must not: change the dictionary that was given, or know a Config.
+Fails by: `ConfigError` (`configure`); the other functions by what `logging.config`, a parser or a user's class raises.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import logging.config
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any, NamedTuple
 
+from uvicorn.errors import ConfigError
 from uvicorn.importer import importing_for_us
-from uvicorn.logging import LOGGING_CONFIG, with_colors
+from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG, TRACE_LOG_LEVEL, with_colors
+from uvicorn.logs import files
 from uvicorn.surface import naming
 
 _SECTIONS = ("formatters", "filters", "handlers")
@@ -30,6 +32,102 @@ _NAMES = ("()", "class", "queue", "listener")
 
 Parts = dict[str, set[str]]
 """Names of formatters, filters and handlers, by section."""
+
+
+class Wanted(NamedTuple):
+    """The options under "Logging", by their names."""
+
+    log_config: Any
+    log_level: str | int | None
+    use_colors: bool | None
+    access_log: bool
+    access_log_file: str | os.PathLike[str] | None
+    access_log_format: str
+    log_file: str | os.PathLike[str] | None
+
+
+def configure(wanted: Wanted, open_file: Callable[..., IO[Any]] = open, without: str | None = None) -> bool:
+    """Set up the loggers of this process; True when parts that name a module of the application `without` were left
+    out. Raises ConfigError.
+    """
+    logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
+    left_out = False
+    if wanted.log_config is not None:
+        try:
+            config = wanted.log_config if isinstance(wanted.log_config, dict) else read(wanted.log_config, open_file)
+            left_out = apply(config, wanted.use_colors, without)
+        except Exception as exc:  # whatever a parser, a handler's class or a formatter raises
+            raise _unusable(wanted.log_config, exc) from exc
+    if wanted.log_level is not None:
+        level = LOG_LEVELS[wanted.log_level] if isinstance(wanted.log_level, str) else wanted.log_level
+        for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
+            logging.getLogger(name).setLevel(level)
+    _set_up_access_log(wanted)
+    if wanted.log_file is not None:
+        files.to_file(["uvicorn", "uvicorn.error", "uvicorn.asgi"], "--log-file", wanted.log_file)
+    elif wanted.log_config is not None:
+        for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
+            files.take(name)
+    return left_out
+
+
+def _unusable(log_config: Any, exc: Exception) -> ConfigError:
+    source = log_config if isinstance(log_config, str) else type(log_config).__name__
+    reason = f"there is no {exc}" if isinstance(exc, KeyError) else str(exc.__cause__ or exc)
+    where = f": {exc}" if exc.__cause__ is not None else ""
+    return ConfigError(f"--log-config {source} cannot be used{where}: {reason.removesuffix('.')}.")
+
+
+def _set_up_access_log(wanted: Wanted) -> None:
+    access = logging.getLogger("uvicorn.access")
+    if not wanted.access_log:
+        access.handlers = []
+        access.propagate = False
+        return
+    if wanted.access_log_file is not None:
+        files.to_file(["uvicorn.access"], "--access-log-file", wanted.access_log_file, batched=True)
+        access.propagate = False  # the file replaces every other destination, also those of parent loggers
+    elif wanted.log_config is not None:
+        files.take("uvicorn.access", batched=True)
+    if wanted.access_log_format != "uvicorn":
+        _format_access_log(access, wanted.access_log_format)
+
+
+def _format_access_log(access: logging.Logger, text: str) -> None:
+    """Give every handler of this logger a formatter of ours; a logger without handlers gets one to standard output."""
+    from uvicorn.logs import formats
+
+    formatter = formats.RequestFormatter(text)
+    if not access.handlers:
+        access.addHandler(logging.StreamHandler(sys.stdout))
+        access.propagate = False
+        files.take(access.name, batched=True)
+    for handler in access.handlers:
+        handler.setFormatter(formatter)
+
+
+def read(source: Any, open_file: Callable[..., IO[Any]] = open) -> Any:
+    """The dictionary in a .json or .yaml file. Anything else is returned as it is: the path of a file in the .ini form
+    of `logging.config`, or what has such a file open. Raises ValueError, ImportError, and what a parser raises.
+    """
+    suffix = os.path.splitext(source)[1].lower() if isinstance(source, (str, os.PathLike)) else ""
+    if suffix == ".json":
+        import json
+
+        with open_file(source) as file:
+            loaded = json.load(file)
+    elif suffix in (".yaml", ".yml"):
+        try:
+            import yaml
+        except ImportError:
+            raise ImportError("YAML needs the package PyYAML. Run: pip install PyYAML") from None
+        with open_file(source) as file:
+            loaded = yaml.safe_load(file)
+    else:
+        return source
+    if not isinstance(loaded, dict):
+        raise ValueError("it holds no dictionary for logging.config.dictConfig")
+    return loaded
 
 
 def apply(wanted: Any, use_colors: bool | None, without: str | None = None) -> bool:

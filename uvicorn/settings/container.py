@@ -25,8 +25,8 @@ from pathlib import Path, PurePosixPath
 
 from uvicorn.errors import ConfigError
 
-_V2_MOUNTS = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
-_V1_MOUNTS = {
+_V2_MOUNTS: tuple[str, ...] = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
+_V1_MOUNTS: dict[str, tuple[str, ...]] = {
     "cpu": ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct"),
     "memory": ("sys/fs/cgroup/memory",),
 }

@@ -46,8 +46,10 @@ def _pairs(where: str, value: Any) -> Iterator[Pair]:
         raise ConfigError(f'{where} must be a list of "Name: value" or a table, not {shown(one)}.')
 
 
-def encode(given: Iterable[Pair]) -> Fields:
-    """Sort out what is sent. Raises ConfigError for what cannot be."""
+def encode(given: Iterable[Pair], server_header: bool = False) -> Fields:
+    """What of `given` is sent, after `Server: uvicorn` if that is wanted and not given. Raises ConfigError for a field
+    that cannot be sent.
+    """
     found = Fields([], False, [])
     for name, value in given:
         pair = _encoded(name, value)
@@ -59,6 +61,8 @@ def encode(given: Iterable[Pair]) -> Fields:
             found.dropped.append((name, value))
         else:
             found.encoded.append(pair)
+    if server_header and b"server" not in dict(found.encoded):
+        found.encoded.insert(0, (b"server", b"uvicorn"))
     return found
 
 

@@ -1,7 +1,7 @@
 """How an option is declared, and how the declarations are read back.
 
-An option is one parameter of a signature, annotated with its type and an `Option`. The command line, the environment
-variables, the keys of a configuration file and the README's table are derived from what `declarations` finds.
+An option is one field of a dataclass, annotated with its type and an `Option`. The command line, the environment
+variables, the keys of a configuration file and the README's tables are derived from what `declarations` finds.
 
 Owns: that derivation, and whether a value fits its declaration. Must not: know any option by name. Fails by:
 `ConfigError`, one sentence that names the option.
@@ -9,13 +9,17 @@ Owns: that derivation, and whether a value fits its declaration. Must not: know 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from uvicorn.errors import ConfigError
 from uvicorn.surface.phrases import shown
+
+CONFIG_ONLY = "a parameter of Config, and not of run()"
+"""Annotates a field that is neither an option nor a parameter of `run()`."""
 
 
 class Option(NamedTuple):
@@ -24,7 +28,9 @@ class Option(NamedTuple):
     `help` is one sentence; `flags` replaces the flag derived from the name; `metavar` names the value; `minimum` and
     `maximum` bound a number. `group` is the heading in `--help` and in the README. `exists`: a path that must be there.
     `restart`: a reload cannot change it, because the master read it when it started. `valued`: not a pair of flags
-    but one that takes true or false.
+    but one that takes true or false. `numbers`: the command line takes a whole number beside the words of the Literal.
+    `command_default` is the default on the command line, where it is not the one of `Config`. While an option is None,
+    the environment variable `variable` sets it, or `fallback` where that is unset, too.
 
     What a program may pass besides (`values`): a number below `floor` or above `ceiling` means that; `unset` is what
     None means where it is not the default; `blank`: empty text is None; `any_case`: of its words; `other_text`: text
@@ -41,6 +47,10 @@ class Option(NamedTuple):
     exists: bool = False
     restart: bool = False
     valued: bool = False
+    numbers: bool = False
+    command_default: Any = None
+    variable: str = ""
+    fallback: Any = None
     floor: int | None = None
     ceiling: int | None = None
     unset: Any = None
@@ -118,28 +128,21 @@ _KINDS: dict[type, str] = {
 }
 
 
-def declarations(function: Callable[..., Any]) -> dict[str, Declared]:
-    """Every parameter of `function` that is annotated with an `Option`, in the order of the signature."""
-    import inspect  # not for those who only name us
-
+def declarations(settings: type[Any]) -> dict[str, Declared]:
+    """Every field of a dataclass that is annotated with an `Option`, in order."""
     found: dict[str, Declared] = {}
-    hints = get_type_hints(function, include_extras=True)
-    for name, parameter in inspect.signature(function).parameters.items():
-        annotation, spec = _annotation(hints.get(name))
-        if isinstance(spec, Option):
-            default = None if parameter.default is parameter.empty else parameter.default
-            found[name] = _declare(name, spec, annotation, default)
+    for field in dataclasses.fields(settings):
+        if get_origin(field.type) is Annotated:
+            annotation, spec = get_args(field.type)[:2]
+            if isinstance(spec, Option):
+                found[field.name] = _declare(field.name, spec, annotation, _default(field))
     return found
 
 
-def _annotation(hint: Any) -> tuple[Any, Any]:
-    """(type, metadata) of an `Annotated`. Python 3.10 wraps it in an Optional of its own when the default is None."""
-    if get_origin(hint) is Annotated:
-        return get_args(hint)[:2]
-    for member in get_args(hint):
-        if get_origin(member) is Annotated:
-            return get_args(member)[:2]
-    return hint, None
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
 
 
 def _declare(name: str, spec: Option, annotation: Any, default: Any) -> Declared:

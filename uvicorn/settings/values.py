@@ -28,8 +28,8 @@ _TRUE = frozenset(("1", "true", "t", "yes", "y", "on"))
 _FALSE = frozenset(("0", "false", "f", "no", "n", "off", ""))
 
 
-def settled(option: Declared, value: Any, name: str = "") -> Any:
-    """`value` as this option has it; `name` is what a person set, if that is not the flag. Raises ConfigError."""
+def normalized(option: Declared, value: Any, name: str = "") -> Any:
+    """The plain value of an option; `name` is what set it, unless that is the flag. Raises ConfigError."""
     name, spec = name or option.flag, option.spec
     if value is None:
         return None if option.optional else option.default if spec.unset is None else spec.unset

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
-from uvicorn.settings.watched import is_environment
+from uvicorn.settings.reload_paths import is_environment
 from uvicorn.watcher.patterns import Selection
 
 Snapshot = Mapping[str, float]

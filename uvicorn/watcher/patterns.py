@@ -1,6 +1,6 @@
 """Which files count: folders, patterns to include, patterns and folders to exclude. Pure: no file is looked at.
 
-Some folders are left out before they are entered (`watched.LEFT_OUT`), unless a pattern to include has their name.
+Some folders are not entered (`reload_paths.IGNORED_FOLDERS`), unless a pattern to include has their name.
 
 A pattern without a leading slash fits the end of a path (`*.py`, `templates/*.html`); `**` stands for any number of
 folders. An exclude that fits a folder excludes everything below it, so that the default `.*` keeps `.venv` and `.git`
@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from pathlib import PurePath
 
-from uvicorn.settings.watched import LEFT_OUT
+from uvicorn.settings.reload_paths import IGNORED_FOLDERS
 
 DEFAULT_INCLUDES = ("*.py",)
 DEFAULT_EXCLUDES = (".*", ".py[cod]", ".sw.*", "~*", "*.py[cod]", "__pycache__")
@@ -58,7 +58,7 @@ class Selection:
 
     @cached_property
     def _left_out(self) -> frozenset[str]:
-        return LEFT_OUT - self.named
+        return IGNORED_FOLDERS - self.named
 
     def _reaches(self, parts: tuple[str, ...], root: tuple[str, ...], hidden: bool) -> bool:
         depth, whole = len(root), len(parts)

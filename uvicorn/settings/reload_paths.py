@@ -1,9 +1,9 @@
-"""Which folders and patterns a development reload looks at.
+"""Which folders and patterns a development reload watches.
 
-Owns: the meaning of `--reload-dir`, `--reload-include` and `--reload-exclude`: a pattern that names folders adds or
-takes away whole folders, and stays a pattern for the names of files. And what is left out unless a setting names it:
-folders of tens of thousands of files that nobody edits. They are not even entered. Must not: watch anything.
-Fails by: nothing; a folder that is not there is left out, and said.
+Owns: the meaning of `--reload-dir`, `--reload-include` and `--reload-exclude`. A pattern that matches folders adds or
+removes whole folders, and also applies to the names of files. Folders that hold thousands of files which nobody edits
+(`IGNORED_FOLDERS`, virtual environments) are not entered unless an option names them. Must not: watch anything.
+Fails by: nothing; a folder that does not exist is skipped with a warning.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
 else:
     pathlib = Later("pathlib", globals())
 
-LEFT_OUT = frozenset(("node_modules", ".git", "__pycache__"))
+IGNORED_FOLDERS = frozenset(("node_modules", ".git", "__pycache__"))
 _ENVIRONMENT = ("pyvenv.cfg", "conda-meta")
-"""What a virtual environment has, whatever its name is."""
+"""Files that only a virtual environment has, whatever its name."""
 
 _log = logging.getLogger("uvicorn.error")
 
 
-class Watched(NamedTuple):
-    """Folders, absolute and none below another (but for one below a folder that is left out), and the patterns for file
-    names as they were given."""
+class ReloadPaths(NamedTuple):
+    """What to watch: absolute folders, none inside another (unless an ignored folder lies between them), and the
+    patterns for file names as they were given.
+    """
 
     dirs: list[Path]
     dirs_excludes: list[Path]
@@ -39,8 +40,8 @@ class Watched(NamedTuple):
     excludes: list[str]
 
 
-def watched(dirs: list[str], includes: list[str], excludes: list[str], app_dir: str | None = None) -> Watched:
-    """What those settings come to; the current folder and the application's when they name none."""
+def reload_paths(dirs: list[str], includes: list[str], excludes: list[str], app_dir: str | None = None) -> ReloadPaths:
+    """Resolve the options; without a folder, watch the current one and the application's."""
     include_patterns, wanted = resolve_reload_patterns(includes, dirs)
     exclude_patterns, unwanted = resolve_reload_patterns(excludes, [])
     missing = [name for name in dirs if not is_dir(pathlib.Path(name))]
@@ -57,11 +58,11 @@ def watched(dirs: list[str], includes: list[str], excludes: list[str], app_dir: 
         extra = pathlib.Path(app_dir or ".").resolve()
         if is_dir(extra) and wanted[0] not in (extra, *extra.parents):
             wanted.append(extra)
-    return Watched(wanted, unwanted, include_patterns, exclude_patterns)
+    return ReloadPaths(wanted, unwanted, include_patterns, exclude_patterns)
 
 
 def resolve_reload_patterns(patterns_list: list[str], directories_list: list[str]) -> tuple[list[str], list[Path]]:
-    """The patterns without repetitions, and every folder that they or `directories_list` name, sorted."""
+    """The patterns without duplicates, and the folders that they or `directories_list` name, sorted."""
     patterns = list(dict.fromkeys(patterns_list))
     found = {pathlib.Path(name).resolve() for name in directories_list if is_dir(pathlib.Path(name))}
     for pattern in patterns:
@@ -73,7 +74,7 @@ def resolve_reload_patterns(patterns_list: list[str], directories_list: list[str
 
 
 def _folders(base: Path, parts: tuple[str, ...]) -> Iterator[Path]:
-    """The folders below `base` that fit; what is left out is not entered, unless a part is its name."""
+    """The folders below `base` that match `parts`. An ignored folder is entered only if a part is its name."""
     if not parts:
         yield base
     elif not any(letter in parts[0] for letter in "*?["):
@@ -95,18 +96,18 @@ def _children(base: Path) -> Iterator[Path]:
             names = [entry.name for entry in entries if entry.is_dir()]
     except OSError:
         return
-    yield from (base / name for name in names if not is_left_out(os.path.join(base, name)))
+    yield from (base / name for name in names if not is_ignored(os.path.join(base, name)))
 
 
 def _reaches(outer: Path, inner: Path) -> bool:
-    """Whether `inner` is watched because `outer` is."""
+    """Whether watching `outer` covers `inner`."""
     between = [inner, *inner.parents][: len(inner.parts) - len(outer.parts)]
-    return outer in inner.parents and not any(is_left_out(folder) for folder in between)
+    return outer in inner.parents and not any(is_ignored(folder) for folder in between)
 
 
-def is_left_out(folder: str | Path) -> bool:
-    """Whether nobody edits what is below this folder: it has one of the names, or is a virtual environment."""
-    return os.path.basename(folder) in LEFT_OUT or is_environment(folder)
+def is_ignored(folder: str | Path) -> bool:
+    """Whether it is one of `IGNORED_FOLDERS`, or a virtual environment."""
+    return os.path.basename(folder) in IGNORED_FOLDERS or is_environment(folder)
 
 
 def is_environment(folder: str | Path) -> bool:
@@ -114,8 +115,15 @@ def is_environment(folder: str | Path) -> bool:
 
 
 def is_dir(path: Path) -> bool:
-    """Whether `path` leads to a folder; what cannot be looked at is none."""
+    """Whether `path` is a folder that can be accessed."""
     try:
         return path.resolve().is_dir()
     except OSError:
         return False
+
+
+def normalize_dirs(value: list[str] | str | None) -> list[str]:
+    """A path, several or none, as a list of text."""
+    if isinstance(value, (str, os.PathLike)):
+        value = [os.fspath(value)]
+    return [os.fspath(one) for one in value or ()]
