@@ -12,7 +12,6 @@ anything. Fails by: `ConfigError` for a value that cannot work; `raising` says h
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -144,7 +143,10 @@ class Config(Settings):
         self._logs_in_part = False
         """Whether `load` has to set up parts of the logging configuration that a master must not import."""
         checks.normalize(self)
-        warnings = self._read_environment_file()
+        warnings = checks.drop_missing_file(self)
+        self._environment = None if self.env_file is None else EnvironmentFile(self.env_file)
+        if self._environment is not None:
+            self._environment.apply()
         self._from_environment = checks.fill_in(self)
         """Options that were unset, and what their variables, or the fallback, made of them."""
         warnings += checks.warnings_about(self)
@@ -153,18 +155,6 @@ class Config(Settings):
         for warning in warnings:
             logger.warning("%s", warning)
         self._resolve_reload_paths()
-
-    def _read_environment_file(self) -> list[str]:
-        """Apply `env_file`, which may set variables that options are read from."""
-        self._environment: EnvironmentFile | None = None
-        if self.env_file is None:
-            return []
-        if not os.path.exists(self.env_file):
-            name, self.env_file = os.fspath(self.env_file), None
-            return [f"There is no environment file {name!r}: going on without it."]
-        self._environment = EnvironmentFile(self.env_file)
-        self._environment.apply()
-        return []
 
     def _settle_again(self) -> None:
         """Normalize and check the attributes again: a program may have changed them. Raises ConfigError."""

@@ -1,7 +1,8 @@
 """From what a program or a person gave to settings that a server can start with.
 
-Steps, in this order: `normalize` (each value by its declaration), `fill_in` (options that a variable sets while they
-are unset), `warnings_about` (what has no effect), `check` (values that need more than their type, and combinations).
+Steps, in this order: `normalize` (each value by its declaration), `drop_missing_file`, `fill_in` (options that a
+variable sets while they are unset), `warnings_about` (what has no effect), `check` (values that need more than their
+type, and combinations).
 
 Owns: these steps. Must not: import what a setting names, look at sockets or certificates, or log.
 Fails by: `ConfigError`, one sentence that opens with the option.
@@ -36,6 +37,14 @@ def normalize(settings: Settings) -> None:
     settings.timeout_notify = values.seconds("timeout_notify", settings.timeout_notify, 30)
     settings.callback_notify = values.function("callback_notify", settings.callback_notify)
     settings.ssl_context_factory = values.function("ssl_context_factory", settings.ssl_context_factory)
+
+
+def drop_missing_file(settings: Settings) -> list[str]:
+    """Unset `env_file` if there is no such file; a sentence that says so."""
+    if settings.env_file is None or os.path.exists(settings.env_file):
+        return []
+    name, settings.env_file = os.fspath(settings.env_file), None
+    return [f"There is no environment file {name!r}: going on without it."]
 
 
 def fill_in(settings: Settings) -> dict[str, Any]:
