@@ -46,8 +46,10 @@ APART = ("supervisor", "watcher", "worker")
 TOLERATED: set[tuple[str, str]] = {
     ("worker.access.followed", "worker.http.defaults"),
     ("worker.access.followed", "worker.http.exchange"),
-    ("worker.access.followed", "worker.http.request"),
     ("worker.access.followed", "worker.http1.framing"),
+    ("worker.access.followed", "worker.http1.request_head"),
+    ("worker.access.followed", "worker.http1.request_line"),
+    ("worker.familiar.cycle", "worker.http1.request_head"),
     ("worker.familiar.overridden", "worker.http1.connection"),
     ("worker.http.exchange", "worker.http1.framing"),
     ("worker.http1.connection", "worker.websockets.handshake"),
@@ -250,7 +252,12 @@ def test_only_the_kernel_touches_processes_and_the_clock(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [m for m in MODULES if ".codec_" in m or m.rpartition(".")[2] in ("reader", "request")]
+    "module",
+    [
+        m
+        for m in MODULES
+        if ".codec_" in m or m.rpartition(".")[2] in ("reader", "request", "request_head", "request_line")
+    ],
 )
 def test_codecs_know_neither_loop_nor_asgi_nor_time(module: str) -> None:
     found = set(imports(module))
@@ -276,7 +283,9 @@ def test_exchange_and_scope_know_no_codec(name: str) -> None:
     assert not [found for found in imports(f"uvicorn.worker.http.{name}") if "codec" in found]
 
 
-@pytest.mark.parametrize("module", ["uvicorn.worker.drain", "uvicorn.worker.http.request", "uvicorn.supervisor.policy"])
+@pytest.mark.parametrize(
+    "module", ["uvicorn.worker.drain", "uvicorn.worker.http1.request_head", "uvicorn.supervisor.policy"]
+)
 def test_time_is_an_argument(module: str) -> None:
     assert not [call for call in calls(module) if call.startswith("time.")]
 

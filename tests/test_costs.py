@@ -25,10 +25,11 @@ from uvicorn.net import forwarded
 from uvicorn.net.proxies import FIELDS, TrustedProxies, believe
 from uvicorn.worker.access.log import shown
 from uvicorn.worker.http.limits import NO_LIMIT, Limits
-from uvicorn.worker.http.request import Request, request_line
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.framing import header_block
 from uvicorn.worker.http1.reader import Part, RequestReader, Shared
+from uvicorn.worker.http1.request_head import RequestHead
+from uvicorn.worker.http1.request_line import request_line
 from uvicorn.worker.websockets.deflate import Agreed, Deflate, negotiate
 from uvicorn.worker.websockets.handshake import Refused, offer_of, wants_websocket
 from uvicorn.worker.websockets.session import OPEN
@@ -171,7 +172,7 @@ def test_a_host_in_the_middleware_of_others() -> None:
 
 def _offer(name: bytes, value: bytes) -> None:
     usual = [(b"host", b"a"), (b"sec-websocket-version", b"13"), (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA==")]
-    request = Request(request_line(b"GET / HTTP/1.1"), [*usual, (b"connection", b"upgrade"), (name, value)])
+    request = RequestHead(request_line(b"GET / HTTP/1.1"), [*usual, (b"connection", b"upgrade"), (name, value)])
     wants_websocket(request)
     with contextlib.suppress(Refused):
         negotiate(offer_of(request).extensions)

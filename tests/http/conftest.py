@@ -19,6 +19,7 @@ from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.codec_h11 import H11Codec
 from uvicorn.worker.http1.h11_connection import H11Protocol
 from uvicorn.worker.http1.reader import Part, RequestReader, Shared
+from uvicorn.worker.http1.request_head import RequestHead
 
 CODECS: dict[str, Any] = {"h11": H11Codec}
 CONNECTIONS: dict[str, Any] = {"h11": H11Protocol}
@@ -59,7 +60,7 @@ Call = tuple[Any, ...]
 class Thorough(RequestReader):
     """Has a codec parse every head, the usual ones and those that were seen before as well."""
 
-    def _usual(self, data: bytes) -> Request | None:
+    def _usual(self, data: bytes) -> RequestHead | None:
         return None
 
 
@@ -88,8 +89,8 @@ def _calls(
                     request = reader.head()
                     if request is None:
                         break
-                    told = {name: getattr(request, name) for name in Request.__slots__ if name != "line"}
-                    calls.append(("request", *request.line, told))
+                    told = {name: getattr(request, name) for name in (*Request.__slots__, *RequestHead.__slots__)}
+                    calls.append(("request", told))
                     body = b""
                 else:
                     body += reader.body()

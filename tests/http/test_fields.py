@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http import request as module
-from uvicorn.worker.http.request import Request, field_name, refusal, request_line
+from uvicorn.worker.http import headers
+from uvicorn.worker.http.headers import field_name
+from uvicorn.worker.http1 import request_line as module
+from uvicorn.worker.http1.request_head import RequestHead, refusal
+from uvicorn.worker.http1.request_line import request_line
 
 
-def request(*fields: tuple[bytes, bytes], line: bytes = b"GET / HTTP/1.1", host: bool = True) -> Request:
+def request(*fields: tuple[bytes, bytes], line: bytes = b"GET / HTTP/1.1", host: bool = True) -> RequestHead:
     given = [(b"host", b"a"), *fields] if host else list(fields)
-    return Request(request_line(line), given)
+    return RequestHead(request_line(line), given)
 
 
 def status_of(*fields: tuple[bytes, bytes], **options: Any) -> int:
@@ -29,7 +32,7 @@ def test_a_request_line_is_split_and_decoded() -> None:
 
 def test_an_absolute_target_is_turned_into_its_path_and_replaces_host() -> None:
     made = request((b"x", b"1"), line=b"GET http://b:8/p?q HTTP/1.1")
-    assert (made.line.target, made.line.authority) == (b"/p?q", b"b:8")
+    assert (made.target, request_line(b"GET http://b:8/p?q HTTP/1.1").authority) == (b"/p?q", b"b:8")
     assert made.fields == [(b"host", b"b:8"), (b"x", b"1")]
 
 
@@ -55,17 +58,17 @@ def test_the_cache_of_names_is_bounded_and_gives_one_object() -> None:
     assert field_name(b"X-Some-Name") is field_name(b"X-Some-Name")
     for number in range(module._BOUND * 2 + 1):
         assert field_name(b"X-%d" % number) == b"x-%d" % number
-        assert len(module.known_names) <= module._BOUND
+        assert len(headers.known_names) <= module._BOUND
     assert field_name(b"L" * 500) == b"l" * 500
-    assert b"L" * 500 not in module.known_names
+    assert b"L" * 500 not in headers.known_names
 
 
 def test_the_cache_of_hosts_is_bounded() -> None:
     for number in range(module._BOUND * 2 + 1):
         request((b"host", b"h%d" % number), host=False)
-        assert len(module._hosts) <= module._BOUND
+        assert len(headers.known_hosts) <= module._BOUND
     request((b"host", b"h" * 300), host=False)
-    assert b"h" * 300 not in module._hosts
+    assert b"h" * 300 not in headers.known_hosts
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from uvicorn.worker.http.defaults import DefaultFields
-from uvicorn.worker.http.request import Request, request_line
 from uvicorn.worker.http1 import framing
 from uvicorn.worker.http1.framing import (
     BODILESS,
@@ -18,14 +17,16 @@ from uvicorn.worker.http1.framing import (
     plain_response,
     response_head,
 )
+from uvicorn.worker.http1.request_head import RequestHead
+from uvicorn.worker.http1.request_line import request_line
 
 DEFAULT = DefaultFields([(b"date", b"now"), (b"server", b"uvicorn")])
 BLOCK = b"date: now\r\nserver: uvicorn\r\n"
 NOTHING = DefaultFields([])
 
 
-def asked(line: bytes = b"GET / HTTP/1.1") -> Request:
-    return Request(request_line(line), [(b"host", b"a")])
+def asked(line: bytes = b"GET / HTTP/1.1") -> RequestHead:
+    return RequestHead(request_line(line), [(b"host", b"a")])
 
 
 def head(
@@ -255,7 +256,7 @@ def test_two_equal_lengths_leave_as_one() -> None:
 )
 @pytest.mark.parametrize("more", [True, False])
 def test_a_coding_that_the_client_takes(te: bytes, value: bytes, wire: bytes, more: bool) -> None:
-    request = Request(request_line(b"GET / HTTP/1.1"), [(b"host", b"a"), (b"te", te)])
+    request = RequestHead(request_line(b"GET / HTTP/1.1"), [(b"host", b"a"), (b"te", te)])
     fields = [(b"content-length", b"9"), (b"transfer-encoding", value)]
     data, ending, length, keep_alive = response_head(request, 200, fields, NOTHING, True, 5, more)
     assert data == b"HTTP/1.1 200 OK\r\ntransfer-encoding: " + wire + b"\r\n\r\n"
@@ -276,7 +277,7 @@ def test_a_coding_that_the_client_takes(te: bytes, value: bytes, wire: bytes, mo
     ],
 )
 def test_a_coding_that_cannot_be_sent(line: bytes, te: bytes, value: bytes) -> None:
-    request = Request(request_line(line), [(b"host", b"a"), (b"te", te)])
+    request = RequestHead(request_line(line), [(b"host", b"a"), (b"te", te)])
     with pytest.raises(ValueError, match=r"transfer coding|Transfer-Encoding"):
         response_head(request, 200, [(b"transfer-encoding", value)], NOTHING, True, 5, True)
 

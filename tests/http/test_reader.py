@@ -8,7 +8,6 @@ import pytest
 
 from uvicorn.errors import BadRequest
 from uvicorn.worker.http.limits import HEAD_BYTES, HEAD_FIELDS, Limits
-from uvicorn.worker.http.request import METHODS, request_line
 from uvicorn.worker.http1.reader import (
     MAX_CHUNK_LINE,
     MAX_TRAILERS,
@@ -18,6 +17,7 @@ from uvicorn.worker.http1.reader import (
     RequestReader,
     Shared,
 )
+from uvicorn.worker.http1.request_line import METHODS, request_line
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -281,7 +281,7 @@ def test_a_head_that_comes_again_is_not_parsed_again(codec_class: Any) -> None:
     reader.pending = ODD + ODD + ODD.replace(b"GET /", b"HEAD /other?q")
     first, second, third = reader.head(), reader.head(), reader.head()
     assert first is second is not None and third is not None
-    assert (third.method, third.line.path, third.line.query_string, third.usual) == ("HEAD", "/other", b"q", False)
+    assert (third.method, third.path, third.query_string, third.simple) == ("HEAD", "/other", b"q", False)
     assert third.fields == [(b"host", b"a"), (b"x", b"y")] and codec.heads == 1
     another = RequestReader(shared)
     another.pending = ODD.replace(b"GET /", b"HEAD /other?q")

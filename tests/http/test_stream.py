@@ -11,7 +11,8 @@ import pytest
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, SENDING, STARTED, TURN, WAITING, Stream
-from uvicorn.worker.http.request import Request, request_line
+from uvicorn.worker.http1.request_head import RequestHead
+from uvicorn.worker.http1.request_line import request_line
 from uvicorn.worker.transport.outbox import JOIN_LIMIT
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -65,7 +66,7 @@ def make(outlet: FakeOutlet) -> Make:
     """make(*fields, line=…, complete=…) → a stream; `complete`: the request has no body, or it is there."""
 
     def made(*fields: tuple[bytes, bytes], line: bytes = b"POST / HTTP/1.1", complete: bool = False) -> Stream:
-        request = Request(request_line(line), [(b"host", b"a"), *fields])
+        request = RequestHead(request_line(line), [(b"host", b"a"), *fields])
         return Stream(outlet, request, {"type": "http"}, DefaultFields([]), complete)
 
     return made

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.http.request import Request, request_line
+from uvicorn.worker.http1.request_head import RequestHead
+from uvicorn.worker.http1.request_line import request_line
 from uvicorn.worker.websockets.handshake import Refused, accept_fields, offer_of, wants_websocket
 
 
 @pytest.fixture
-def request_of(wire: Any) -> Callable[..., Request]:
-    def make(*lines: str, first: str | None = None) -> Request:
+def request_of(wire: Any) -> Callable[..., RequestHead]:
+    def make(*lines: str, first: str | None = None) -> RequestHead:
         head = wire.handshake("/chat?a=b", *lines).split(b"\r\n\r\n")[0].split(b"\r\n")
         line = head[0] if first is None else first.encode()
         fields = [(n.lower(), v) for n, v in (field.split(b": ", 1) for field in head[1:])]
-        return Request(request_line(line), fields)
+        return RequestHead(request_line(line), fields)
 
     return make
 

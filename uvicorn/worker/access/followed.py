@@ -16,8 +16,9 @@ from uvicorn.logs.formats import Exchange
 from uvicorn.worker.access.log import CLIENT_LEFT, AccessLog
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.exchange import STARTED, Outlet, Stream
-from uvicorn.worker.http.request import Request, request_line
 from uvicorn.worker.http1.framing import BODILESS
+from uvicorn.worker.http1.request_head import RequestHead
+from uvicorn.worker.http1.request_line import request_line
 
 REQUEST_ID = "uvicorn.request_id"
 """The extension of a scope that tells an application what its request is called in the log."""
@@ -28,12 +29,12 @@ class Entry:
 
     __slots__ = ("_access", "_began", "_request", "_scope", "_target", "head", "request_id", "sent", "status")
 
-    def __init__(self, access: AccessLog, request: Request, scope: dict[str, Any], trusted: bool) -> None:
+    def __init__(self, access: AccessLog, request: RequestHead, scope: dict[str, Any], trusted: bool) -> None:
         self._began = monotonic()
         self._access: AccessLog | None = access
         self._request = request
         self._scope = scope
-        self._target: str = scope["root_path"] + request.line.target.decode("ascii")
+        self._target: str = scope["root_path"] + request.target.decode("ascii")
         self.status = self.sent = 0
         self.head = b""
         self.request_id = ""
@@ -79,7 +80,7 @@ class FollowedStream(Stream):
         self,
         access: AccessLog,
         outlet: Outlet,
-        request: Request,
+        request: RequestHead,
         scope: dict[str, Any],
         default: DefaultFields,
         body_complete: bool,

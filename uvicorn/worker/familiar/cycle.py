@@ -20,7 +20,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.worker.access.log import AccessLog
 from uvicorn.worker.http.defaults import DefaultFields
 from uvicorn.worker.http.exchange import Outlet, Stream
-from uvicorn.worker.http.request import Request
+from uvicorn.worker.http1.request_head import RequestHead
 
 _NAME = "RequestResponseCycle"
 _log = logging.getLogger("uvicorn.error")
@@ -113,7 +113,7 @@ def maker(made: type[_Cycle], access: AccessLog) -> Callable[..., Stream]:
         kind = type(made.__name__, (followed.FollowedStream, made), {})
 
     def new_stream(
-        outlet: Outlet, request: Request, scope: dict[str, Any], default: DefaultFields, body_complete: bool
+        outlet: Outlet, request: RequestHead, scope: dict[str, Any], default: DefaultFields, body_complete: bool
     ) -> Stream:
         stream: Any = kind.__new__(kind)
         Stream.__init__(stream, outlet, request, scope, default, body_complete)

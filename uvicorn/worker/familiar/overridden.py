@@ -73,7 +73,7 @@ def _response_complete(self: Any, stream: Stream) -> None:
 def _serve(self: Any, request: Request) -> None:
     own = vars(self)
     scope = http_scope(request, self._ends)
-    own.update(scope=scope, headers=scope["headers"], url=request.line.target, _due=request, _held_back=[])
+    own.update(scope=scope, headers=scope["headers"], url=request.target, _due=request, _held_back=[])
     if "_streams" not in own:
         own["_streams"] = self._new_stream
         self._new_stream = _new_stream

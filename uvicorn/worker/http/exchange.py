@@ -18,13 +18,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from uvicorn._types import ASGI3Application, Message
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.access.log import CLIENT_LEFT
 from uvicorn.worker.http.defaults import DefaultFields
-from uvicorn.worker.http.request import Request
 from uvicorn.worker.http.scope import EARLY_HINT
 from uvicorn.worker.http1.framing import (
     BODILESS,
@@ -46,6 +45,9 @@ takes everything at once, or a response of which nothing is written (to HEAD), m
 HIGH_WATER = 65536
 """Bytes of unread body above which reading from the socket pauses."""
 
+
+if TYPE_CHECKING:
+    from uvicorn.worker.http1.request_head import RequestHead
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -123,7 +125,7 @@ class Stream:
     def __init__(
         self,
         outlet: Outlet,
-        request: Request,
+        request: RequestHead,
         scope: dict[str, Any],
         default: DefaultFields,
         body_complete: bool,

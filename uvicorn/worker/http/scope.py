@@ -66,7 +66,7 @@ class Endpoints:
 
 def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
     """The scope of one request. `root_path` is part of `path` and `raw_path` (ASGI specification, HTTP scope)."""
-    _, _, _, path, raw_path, query_string, _ = request.line
+    path, raw_path = request.path, request.raw_path
     if ends.root_path:
         path = ends.root_path + path
         raw_path = ends.root_path_bytes + raw_path
@@ -81,7 +81,7 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
         "root_path": ends.root_path,
         "path": path,
         "raw_path": raw_path,
-        "query_string": query_string,
+        "query_string": request.query_string,
         "headers": request.fields[:],
         "extensions": {EARLY_HINT: {}} if request.http_version == "1.1" else {},
         "state": ends.state.copy(),

@@ -14,7 +14,8 @@ import re
 import h11
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http.request import Fields, field_name, refusal
+from uvicorn.worker.http.headers import Fields, field_name
+from uvicorn.worker.http1.request_head import refusal
 
 _CONTROL = re.compile(rb"(?<!\r)\n|\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLD = re.compile(rb"\r\n[ \t]")

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import httptools
 
-from uvicorn.worker.http.request import Fields, field_name, known_names, refusal
+from uvicorn.worker.http.headers import Fields, field_name, known_names
+from uvicorn.worker.http1.request_head import refusal
 
 
 class HttptoolsCodec:

@@ -28,11 +28,11 @@ from uvicorn.worker.familiar.overridden import Heeding, heed
 from uvicorn.worker.http import call
 from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, STARTED, WAITING, Stream
 from uvicorn.worker.http.limits import Verdict, Wait, Watch
-from uvicorn.worker.http.request import Request, request_line
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.framing import plain_response
 from uvicorn.worker.http1.reader import Part, RequestReader, Shared
+from uvicorn.worker.http1.request_head import UNREAD, RequestHead
 from uvicorn.worker.transport.carrier import Carrier, meet
 from uvicorn.worker.transport.tls import all_sent
 from uvicorn.worker.websockets.handshake import Refused, wants_websocket
@@ -54,9 +54,6 @@ DISCARD_LIMIT = 1 << 20
 """Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
 
 NO_WEBSOCKETS = "No supported WebSocket library detected. Run: pip install websockets"
-
-_UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
-"""Stands for a request whose head could not be read."""
 
 _HEAD = Part.HEAD
 
@@ -259,7 +256,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             elif not self._reading:
                 self._resume()
 
-    def _serve(self, request: Request) -> None:
+    def _serve(self, request: RequestHead) -> None:
         state = self._state
         state.total_requests += 1
         complete = self.reader.part is _HEAD
@@ -283,7 +280,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
 
     _start = call.serve
 
-    def _upgrade(self, request: Request) -> bool:
+    def _upgrade(self, request: RequestHead) -> bool:
         """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
         state, made = self._state, self.ws_protocol_class
         if made is None or not wants_websocket(request):
@@ -353,12 +350,12 @@ class Connection(FamiliarConnection, Heeding, Carrier):
 
     def log_access(self, stream: Stream, status: int) -> None:
         request = stream.request
-        path = shown_target(self._ends.root_path, request.line.target)
+        path = shown_target(self._ends.root_path, request.target)
         self._state.access.line(_peer(stream), request.method, path, request.http_version, status)
 
     def named(self, stream: Stream) -> str:
         """The request of a stream, as a line about a fault names it."""
-        request, target = stream.request, shown_target(self._ends.root_path, stream.request.line.target)
+        request, target = stream.request, shown_target(self._ends.root_path, stream.request.target)
         line = f"{request.method} {target} HTTP/{request.http_version}"
         return named(stream, request, _peer(stream), line, self.trusted)
 
@@ -465,7 +462,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         self._linger()
 
     def _write_refusal(self, fault: BadRequest, body: str) -> None:
-        request = self._stream.request if self._stream is not None else _UNREAD
+        request = self._stream.request if self._stream is not None else UNREAD
         self.write(plain_response(request, fault.status, body, self._state.default, fault.fields))
 
     # -- closing -----------------------------------------------------------------------------------------------
@@ -599,7 +596,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         stream = self._stream
         if stream is None or stream.phase == COMPLETE:
             return ""
-        target = shown_target(self._ends.root_path, stream.request.line.target)
+        target = shown_target(self._ends.root_path, stream.request.target)
         return f"{stream.request.method} {target} from {_peer(stream)}, {now - self.active_at:.1f} s"
 
     def _part(self, quiet: float) -> None:

@@ -10,19 +10,15 @@ from __future__ import annotations
 import http
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from uvicorn.net.grammar import is_token
 from uvicorn.worker.http.defaults import DefaultFields
-from uvicorn.worker.http.request import Request
-
-Headers = Iterable[Sequence[bytes]]
+from uvicorn.worker.http.headers import Headers, blame_value, check_name, encoded, known_response_names, same_length
+from uvicorn.worker.http1.request_head import RequestHead
 
 _PHRASES = {status.value: status.phrase.encode() for status in http.HTTPStatus}
 _STATUS_200 = b"HTTP/1.1 200 OK\r\n"
 _STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"")) for status in range(100, 600)}
-
-_ILLEGAL = re.compile(rb"[\r\n\x00]")
 
 _CACHE_ENTRIES = 512
 _CACHED_BYTES = 1024
@@ -60,12 +56,12 @@ class HeaderBlock:
         codings: list[bytes] | None = None
         length_at = 0
         for name, value in headers:
-            lowered = _names.get(name)
+            lowered = known_response_names.get(name)
             if lowered is None:
-                lowered = _check_name(name)
+                lowered = check_name(name)
             if lowered in _SPECIAL:
                 if lowered == b"content-length":
-                    again, length = length is not None, _same_length(value, length)
+                    again, length = length is not None, same_length(value, length)
                     if again:
                         continue
                     length_at, value = len(lines), b"%d" % length
@@ -82,7 +78,7 @@ class HeaderBlock:
             lines.append(b"%b: %b\r\n" % (name, value))
         data = b"".join(lines)
         if data.count(b"\n") != len(lines) or data.count(b"\r") != len(lines) or b"\x00" in data:
-            _blame_value(headers)
+            blame_value(headers)
         self.codings = _applied(codings) if codings else []
         self.chunked = codings is not None and length is not None
         if self.chunked:
@@ -107,7 +103,7 @@ def _applied(codings: list[bytes]) -> list[bytes]:
     return found
 
 
-def _check_taken(request: Request, codings: list[bytes]) -> None:
+def _check_taken(request: RequestHead, codings: list[bytes]) -> None:
     """Raises ValueError unless the client takes these transfer codings (RFC 9110, 10.1.4; RFC 9112, 7.4)."""
     taken = set()
     for name, value in request.fields:
@@ -124,46 +120,8 @@ def _check_taken(request: Request, codings: list[bytes]) -> None:
             )
 
 
-def _same_length(value: bytes, so_far: int | None) -> int:
-    """The length that `value` says; several equal ones are one, in a field or in several (RFC 9110, 8.6)."""
-    for one in value.split(b","):
-        one = one.strip(b" \t")
-        if not one.isdigit():
-            raise ValueError(f"Invalid Content-Length in the response: {value!r}")
-        length = int(one)
-        if so_far not in (None, length):
-            raise ValueError("Two different Content-Length values in the response.")
-        so_far = length
-    return length
-
-
 _SPECIAL = frozenset((b"content-length", b"transfer-encoding", b"connection", b"date", b"server"))
-_names: dict[bytes, bytes] = {}
 _blocks: dict[tuple[Sequence[bytes], ...], HeaderBlock] = {}
-
-
-def _check_name(name: bytes) -> bytes:
-    if not isinstance(name, bytes):
-        raise TypeError(f"A header name must be bytes, not {type(name).__name__}: {name!r}")
-    if not is_token(name):
-        raise ValueError(f"Invalid header name in the response: {name!r}")
-    if len(_names) >= _CACHE_ENTRIES:
-        _names.clear()
-    return _names.setdefault(bytes(name), name.lower())
-
-
-def _blame_value(headers: Headers) -> None:
-    for name, value in headers:
-        if _ILLEGAL.search(value):
-            raise ValueError(f"Invalid value of header {name!r} in the response: CR, LF or NUL in {value!r}")
-    raise ValueError("Invalid headers in the response.")
-
-
-def as_bytes(headers: Iterable[Sequence[Any]]) -> tuple[tuple[bytes, ...], ...]:
-    """Text of ASCII becomes bytes. ASGI knows only bytes, but h11 takes text as well, and applications have come to
-    rely on it; here both parsers do. Raises ValueError for other text.
-    """
-    return tuple([tuple([part.encode("ascii") if isinstance(part, str) else part for part in one]) for one in headers])
 
 
 def header_block(key: tuple[Sequence[bytes], ...]) -> HeaderBlock:
@@ -188,7 +146,7 @@ def _new_block(fields: tuple[Sequence[bytes], ...]) -> tuple[tuple[Sequence[byte
         return fields, header_block(fields)
     except TypeError:
         pass
-    fields = as_bytes(fields)
+    fields = encoded(fields)
     return fields, header_block(fields)
 
 
@@ -197,7 +155,7 @@ BODILESS, LENGTH, CHUNKED, UNTIL_CLOSE = range(4)
 
 
 def response_head(
-    request: Request, status: int, headers: Headers, default: DefaultFields, keep_alive: bool, size: int, more: bool
+    request: RequestHead, status: int, headers: Headers, default: DefaultFields, keep_alive: bool, size: int, more: bool
 ) -> tuple[bytes, int, int, bool]:
     """The head of a response: (bytes, how the body ends, for LENGTH its size, whether the connection may go on).
 
@@ -212,7 +170,7 @@ def response_head(
     if block is None:
         fields, block = _new_block(fields)
     # The usual response, on the shortest way: everything below agrees with it.
-    if block.plain and status == 200 and request.usual:
+    if block.plain and status == 200 and request.simple:
         usual = block.usual  # one tuple: servers in other threads, with other default fields, use the same block
         if usual[0] is not default.block:
             head = _STATUS_200 + default.block + block.data
@@ -284,7 +242,7 @@ def chunk(data: bytes, more: bool) -> bytes:
 
 
 def plain_response(
-    request: Request, status: int, text: str, default: DefaultFields, extra: Iterable[tuple[bytes, bytes]]
+    request: RequestHead, status: int, text: str, default: DefaultFields, extra: Iterable[tuple[bytes, bytes]]
 ) -> bytes:
     """A whole response of our own, a refusal or an error, and the last one of its connection."""
     body = text.encode()

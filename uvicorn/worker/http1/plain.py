@@ -2,7 +2,7 @@
 
 A line is plain when every codec makes the same of it: a token, a colon, at most one space, visible ASCII with spaces
 inside. A head with any other line (white space elsewhere, tabs, bytes from 0x80 on, folding, no field at all) or with a
-Transfer-Encoding is a codec's to judge. What the fields mean is judged after both (`fields.Request`).
+Transfer-Encoding is a codec's to judge. What the fields mean is judged after both (`request_head`).
 
 It is quicker than llhttp, which calls back for each field: most lines of a head have been seen before, in another head
 or on another connection, and a known line is one look into a dictionary. What tells users apart is parsed each time and
@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 
 from uvicorn.net.grammar import TOKEN
-from uvicorn.worker.http.request import Fields, field_name
+from uvicorn.worker.http.headers import Fields, field_name
 
 _PLAIN = re.compile(rb"(%b): ?((?:[!-~](?:[ -~]*[!-~])?)?)" % TOKEN).fullmatch
 _NOT_KEPT = frozenset((b"authorization", b"content-length", b"cookie", b"proxy-authorization"))

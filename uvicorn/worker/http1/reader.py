@@ -23,9 +23,11 @@ from typing import NoReturn, Protocol
 
 from uvicorn.errors import BadRequest
 from uvicorn.net.grammar import TOKEN
+from uvicorn.worker.http.headers import Fields
 from uvicorn.worker.http.limits import Limits
-from uvicorn.worker.http.request import Fields, Request, known_lines, request_line
 from uvicorn.worker.http1.plain import plain_fields
+from uvicorn.worker.http1.request_head import UNREAD, RequestHead
+from uvicorn.worker.http1.request_line import known_lines, request_line
 
 MAX_CHUNK_LINE = 256
 """Bytes of a chunk's size and extensions."""
@@ -60,10 +62,10 @@ REMEMBERED = 4096
 _HEAD = Part.HEAD
 _END = b"\r\n\r\n"
 
-Last = tuple[bytes, bytes, Request]
+Last = tuple[bytes, bytes, RequestHead]
 """A head that was accepted, the part of it behind the request line (b"" where that cannot stand behind another line as
 well), and what it means."""
-NOTHING: Last = (b"", b"", Request(request_line(b"GET / HTTP/1.0"), []))
+NOTHING: Last = (b"", b"", UNREAD)
 
 
 class Shared:
@@ -115,7 +117,7 @@ class RequestReader:
         """Bytes of the body so far, decoded."""
         return self._announced if self.part is Part.TRAILERS else self._announced - self._left
 
-    def head(self) -> Request | None:
+    def head(self) -> RequestHead | None:
         """The next request, once its head is there; None until then. Raises BadRequest, and leaves what is refused.
 
         Call it when `part` is HEAD. Afterwards `part` says whether a body follows.
@@ -149,7 +151,7 @@ class RequestReader:
         self.pending = rest
         return found
 
-    def _usual(self, data: bytes) -> Request | None:
+    def _usual(self, data: bytes) -> RequestHead | None:
         """What `data` means if it is one head, the whole of it, and every codec would say the same."""
         limits, size, at = self._limits, len(data), data.find(b"\r\n")
         if size > REMEMBERED or size > limits.head or at > limits.line:
@@ -163,11 +165,11 @@ class RequestReader:
             fields = plain_fields(data, at + 2)
             if fields is None or len(fields) > limits.fields:
                 return None
-            request = Request(line, fields)
-        self._remember(data, at, request)
+            request = RequestHead(line, fields)
+        self._remember(data, at, request, line.authority is None)
         return request
 
-    def _judged(self, head: bytes) -> Request:
+    def _judged(self, head: bytes) -> RequestHead:
         """What a head means that a codec has to see."""
         limits, size, at = self._limits, len(head), head.find(b"\r\n")
         if size > limits.head or at > limits.line:
@@ -179,15 +181,15 @@ class RequestReader:
         codec = self._shared.codec
         # A parser knows no HTTP/1.2 to 1.9, which are served as 1.1.
         parsed = head if first.endswith((b"1.1", b"1.0")) else first[:-1] + b"1" + head[at:]
-        request = Request(line, codec.parse(parsed))
+        request = RequestHead(line, codec.parse(parsed))
         if request.content_length == 0 and request.keep_alive:
             codec.reuse()
         if len(head) <= REMEMBERED:
-            self._remember(head, at, request)
+            self._remember(head, at, request, line.authority is None)
         return request
 
-    def _remember(self, head: bytes, at: int, request: Request) -> None:
-        fields = head[at:] if request.upgrade is None and request.line.authority is None else b""
+    def _remember(self, head: bytes, at: int, request: RequestHead, has_path: bool) -> None:
+        fields = head[at:] if request.upgrade is None and has_path else b""
         self._last = self._shared.last = head, fields, request
 
     def forget(self) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from uvicorn.worker.http.defaults import DefaultFields
-from uvicorn.worker.http.request import Request
 from uvicorn.worker.http1.framing import CHUNKED, LENGTH, chunk, response_head
+from uvicorn.worker.http1.request_head import RequestHead
 
 
 class Denial:
@@ -18,7 +18,7 @@ class Denial:
 
     __slots__ = ("_default", "_ending", "_left", "_request", "_start", "status")
 
-    def __init__(self, request: Request, start: Any, default: DefaultFields) -> None:
+    def __init__(self, request: RequestHead, start: Any, default: DefaultFields) -> None:
         self._request = request
         self._start: Any = start
         self._default = default

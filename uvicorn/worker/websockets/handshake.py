@@ -12,7 +12,7 @@ import hashlib
 from typing import NamedTuple
 
 from uvicorn.net.grammar import is_token
-from uvicorn.worker.http.request import Request
+from uvicorn.worker.http1.request_head import RequestHead
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -41,14 +41,14 @@ class Offer(NamedTuple):
     extensions: str
 
 
-def wants_websocket(request: Request) -> bool:
+def wants_websocket(request: RequestHead) -> bool:
     """Whether the request asks for an upgrade to a WebSocket at all. HTTP/1.0 knows no Upgrade (RFC 9110, 7.8)."""
     if request.upgrade is None or request.http_version != "1.1":
         return False
     return b"websocket" in [word.strip().lower() for word in request.upgrade.split(b",")]
 
 
-def offer_of(request: Request) -> Offer:
+def offer_of(request: RequestHead) -> Offer:
     """Check the handshake request. Raises Refused."""
     if request.method != "GET":
         raise Refused(400, "A WebSocket handshake is a GET request")

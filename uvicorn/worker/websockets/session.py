@@ -35,10 +35,11 @@ from uvicorn.worker.familiar import standalone
 from uvicorn.worker.familiar.names import FamiliarSession
 from uvicorn.worker.http.departure import is_departure
 from uvicorn.worker.http.exchange import TURN
-from uvicorn.worker.http.request import Request, request_line
+from uvicorn.worker.http.headers import encoded
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.state import ServerState
-from uvicorn.worker.http1.framing import as_bytes, plain_response, switching_head
+from uvicorn.worker.http1.framing import plain_response, switching_head
+from uvicorn.worker.http1.request_head import UNREAD, RequestHead
 from uvicorn.worker.loop.tasks import begin, raised
 from uvicorn.worker.transport.carrier import Carrier, meet
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
@@ -60,9 +61,6 @@ QUEUED_BYTES = 1 << 20
 """Bytes of messages that wait for the application, above which the queue is full."""
 UNREAD_BYTES = 1 << 16
 """Bytes that wait behind a full queue, above which reading pauses."""
-
-_UNREAD = Request(request_line(b"GET / HTTP/1.0"), [])
-"""Stands for the request that was not read yet."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -144,7 +142,7 @@ class Session(FamiliarSession, Carrier):
         self._write_waiter: asyncio.Future[None] | None = None
         self.full = False
         self._app = config.loaded_app
-        self._request = _UNREAD
+        self._request = UNREAD
         self._offer: Offer | None = None
         self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
         self._met = False
@@ -171,7 +169,7 @@ class Session(FamiliarSession, Carrier):
         """Whose transport this will be was found out before."""
         self._ends, self._met = ends, True
 
-    def begin(self, request: Request, offer: Offer, early: bytes) -> None:
+    def begin(self, request: RequestHead, offer: Offer, early: bytes) -> None:
         """Call the application; `early` is what the peer sent behind its request already."""
         state = self._state
         self._request, self._offer, self._early = request, offer, early
@@ -477,7 +475,7 @@ class Session(FamiliarSession, Carrier):
         config, offer = self.config, self._offer
         assert offer is not None
         answer, agreed = negotiate(offer.extensions) if config.ws_per_message_deflate else (None, None)
-        fields = as_bytes(headers)
+        fields = encoded(headers)
         subprotocol = _subprotocol(fields, subprotocol, offer)
         own = accept_fields(offer, subprotocol, answer)
         extra = [(name, value) for name, value in fields if name.lower() not in OURS]
@@ -657,7 +655,7 @@ class Session(FamiliarSession, Carrier):
         return shown(self._ends.client)
 
     def _path(self) -> str:
-        return shown_target(self._ends.root_path, self._request.line.target)
+        return shown_target(self._ends.root_path, self._request.target)
 
 
 def _subprotocol(fields: Sequence[tuple[bytes, ...]], given: str | None, offer: Offer) -> str | None:

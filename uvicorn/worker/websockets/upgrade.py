@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.worker.http.request import Request
 from uvicorn.worker.http.scope import Endpoints
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.reader import RequestReader, Shared
+from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.websockets.handshake import Offer, Refused, offer_of, wants_websocket
 from uvicorn.worker.websockets.session import Session
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def take_over(
     made: type[Any],
     transport: asyncio.Transport,
-    request: Request,
+    request: RequestHead,
     early: bytes,
     config: Config,
     state: ServerState,
@@ -46,7 +46,7 @@ def take_over(
         protocol.data_received(_bytes_of(request) + early)
 
 
-def opening(data: bytes, state: ServerState) -> tuple[Request, Offer, bytes] | None:
+def opening(data: bytes, state: ServerState) -> tuple[RequestHead, Offer, bytes] | None:
     """The request that `data` begins with, what it offers, and what came behind it; None while it is not whole.
 
     Raises BadRequest for what is no request, Refused for one that asks for something else.
@@ -63,6 +63,6 @@ def opening(data: bytes, state: ServerState) -> tuple[Request, Offer, bytes] | N
     return request, offer_of(request), reader.pending
 
 
-def _bytes_of(request: Request) -> bytes:
-    line = b"%b %b HTTP/1.1\r\n" % (request.method.encode(), request.line.target)
+def _bytes_of(request: RequestHead) -> bytes:
+    line = b"%b %b HTTP/1.1\r\n" % (request.method.encode(), request.target)
     return line + b"".join(b"%b: %b\r\n" % field for field in request.fields) + b"\r\n"
