@@ -16,8 +16,8 @@ from click.core import ParameterSource
 from uvicorn.config import INTERFACES, LIFESPAN, options
 from uvicorn.errors import ConfigError
 from uvicorn.launch import versions
-from uvicorn.launch.sources import FILLED_IN, is_service_link
-from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG
+from uvicorn.launch.sources import is_service_link
+from uvicorn.logging import LOG_LEVELS
 from uvicorn.settings.options import Declared
 from uvicorn.surface import foreign
 
@@ -82,19 +82,19 @@ class EnvironmentOption(click.Option):
 def of_option(declared: Declared) -> click.Option:
     """The parameter of one option."""
     flag, spec = declared.flag, declared.spec
-    default = FILLED_IN.get(declared.name, declared.default)
+    default = declared.command_default
     common: dict[str, Any] = {"help": spec.help, "default": default, "show_envvar": False}
     if declared.kind is bool and spec.valued:
         return EnvironmentOption([declared.name, flag], type=click.BOOL, show_default=True, **common)
     if declared.kind is bool:
         # A flag that is off by default and has no unset state needs no way to switch it off.
-        both = declared.optional or default or declared.name == "supervise"
+        both = declared.optional or default
         return EnvironmentOption([declared.name, f"{flag}/--no-{flag[2:]}" if both else flag], is_flag=True, **common)
     kind: Any = {int: click.INT, float: click.FLOAT, str: click.STRING}[declared.kind]
     words = tuple(word for word in declared.choices if word != "none")
     if declared.many:
         common["multiple"] = True
-    if declared.name == "workers":
+    if spec.numbers:
         kind = WordOrNumber(words)
     elif words and declared.any_text:
         kind = WordOrImport(words)
@@ -160,13 +160,15 @@ def given_values(ctx: click.Context | None, given: Mapping[str, Any]) -> tuple[d
         declared = options()[name]
         where = declared.flag if source is ParameterSource.COMMANDLINE else declared.env
         if declared.many:
-            value = [_split_header(where, one) if name == "headers" else one for one in value or ()] or None
-        values[name] = LOGGING_CONFIG if name == "log_config" and value is None else value
+            value = [_split_pair(where, one) if declared.spec.pairs else one for one in value or ()] or None
+        if value is None and isinstance(declared.default, dict):  # which click is not told
+            value = declared.default
+        values[name] = value
         origins[name] = "command line" if source is ParameterSource.COMMANDLINE else where
     return values, origins
 
 
-def _split_header(where: str, text: str) -> list[str]:
+def _split_pair(where: str, text: str) -> list[str]:
     name, colon, value = text.partition(":")
     if not colon:
         raise ConfigError(f"{where} must be Name:Value, not {text!r}.")

@@ -16,14 +16,9 @@ from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError
 from uvicorn.logging import LOGGING_CONFIG
 from uvicorn.settings import file as configfile
+from uvicorn.settings.checks import variables
 
 _log = logging.getLogger("uvicorn.error")
-
-FILLED_IN = {"app_dir": ""}
-"""Defaults of the command that are not those of `Config`: it imports from the current folder."""
-
-_STAND_INS = {"workers": "WEB_CONCURRENCY", "forwarded_allow_ips": "FORWARDED_ALLOW_IPS"}
-"""Variables that `Config` reads where the option is unset. They are environment, so they win over a file."""
 
 
 class Sources:
@@ -36,7 +31,7 @@ class Sources:
     def __init__(self, explicit: Mapping[str, Any], origins: Mapping[str, str], path: str | None) -> None:
         self.explicit = dict(explicit)
         self.path = path
-        for name, variable in _STAND_INS.items():
+        for name, variable in variables().items():  # they are environment, so they win over the file
             if os.environ.get(variable) and name not in self.explicit:
                 self.explicit[name] = None
         from_file = self._read_file()
@@ -49,8 +44,8 @@ class Sources:
 
     def _merged(self, from_file: Mapping[str, Any]) -> dict[str, Any]:
         """All values, by precedence; the same at the start and at each reload."""
-        defaults = {name: declared.default for name, declared in options().items()}
-        return {**defaults, **FILLED_IN, **from_file, **self.explicit}
+        defaults = {name: declared.command_default for name, declared in options().items()}
+        return {**defaults, **from_file, **self.explicit}
 
     @property
     def config(self) -> Config:
@@ -82,7 +77,7 @@ class Sources:
         """The values in force, as a configuration file."""
         shown = {name: value for name, value in self.values.items() if value is not LOGGING_CONFIG and value != ""}
         origins = dict(self.origins)
-        for name, variable in _STAND_INS.items():
+        for name, variable in variables().items():
             if shown[name] is None and os.environ.get(variable):
                 shown[name], origins[name] = getattr(self.config, name), variable
         return configfile.dump(shown, origins)

@@ -307,6 +307,7 @@ class Settings:
             "Header sent with every response, as Name:Value. May be given more than once.",
             _IMPL,
             flags=("--header",),
+            pairs=True,
             read=header_fields.pairs,
         ),
     ] = None

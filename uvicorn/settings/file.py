@@ -2,7 +2,7 @@
 
 Keys are the names of the options, with hyphens or underscores; what an option may hold is read from its declaration.
 Owns: from a file to checked values, from values to a file, and what a reload may change. Must not: build a Config, look
-at the command line or the environment, or know an option by name (but headers, which are pairs).
+at the command line or the environment, or know an option by name.
 Fails by: `ConfigError`, one sentence with the file and the key.
 """
 
@@ -66,7 +66,7 @@ def _section(path: str, document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked(where: str, declared: Declared, value: Any) -> Any:
-    if declared.name == "headers":
+    if declared.spec.pairs:
         return [[name, text.strip(" \t")] for name, text in headers.pairs(where, value)]
     declared.check_type(where, value)
     if isinstance(value, list) and not all(isinstance(one, str) for one in value):

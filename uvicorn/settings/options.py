@@ -29,6 +29,7 @@ class Option(NamedTuple):
     `maximum` bound a number. `group` is the heading in `--help` and in the README. `exists`: a path that must be there.
     `restart`: a reload cannot change it, because the master read it when it started. `valued`: not a pair of flags
     but one that takes true or false. `numbers`: the command line takes a whole number beside the words of the Literal.
+    `pairs`: a list of (name, value), each written as `Name:Value`.
     `command_default` is the default on the command line, where it is not the one of `Config`. While an option is None,
     the environment variable `variable` sets it, or `fallback` where that is unset, too.
 
@@ -48,6 +49,7 @@ class Option(NamedTuple):
     restart: bool = False
     valued: bool = False
     numbers: bool = False
+    pairs: bool = False
     command_default: Any = None
     variable: str = ""
     fallback: Any = None
@@ -97,6 +99,11 @@ class Declared(NamedTuple):
     @property
     def flag(self) -> str:
         return self.spec.flags[0] if self.spec.flags else "--" + self.name.replace("_", "-")
+
+    @property
+    def command_default(self) -> Any:
+        """The default of the command line and of a file."""
+        return self.default if self.spec.command_default is None else self.spec.command_default
 
     @property
     def env(self) -> str:
