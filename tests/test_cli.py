@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import uvicorn
 from programs import PATIENCE, Program, Start
 from uvicorn.main import main
+from uvicorn.settings.declared import GROUPS, options
 
 APP = """
 async def app(scope, receive, send):
@@ -73,7 +74,16 @@ def test_version() -> None:
 
 def test_help_has_headings() -> None:
     output = CliRunner().invoke(main, ["--help"]).output
-    assert all(heading in output for heading in ("Application:", "Binding:", "Processes:", "UVICORN_PORT=80"))
+    assert all(heading in output for heading in ("Application:", "Binding:", "Workers:", "UVICORN_PORT=80"))
+    headings = re.findall(r"^(\w.*):$", output, re.MULTILINE)
+    assert headings == [*GROUPS, "Other", "Environment"]
+    assert {declared.spec.group for declared in options().values()} == set(GROUPS)
+
+
+def test_help_fits_a_terminal_of_80_columns() -> None:
+    output = CliRunner().invoke(main, ["--help"], terminal_width=80).output
+    assert [line for line in output.splitlines() if len(line) > 80] == []
+    assert re.search(r"^  APP +The application, as <module>:<attribute>\.$", output, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -296,6 +306,7 @@ def test_a_program_that_calls_the_command_goes_on_after_the_stop(folder: Path, s
     source = f"""
 import threading
 from uvicorn.main import main
+from uvicorn.settings.declared import GROUPS, options
 
 done = threading.Event()
 own = threading.Thread(target=done.wait)

@@ -18,6 +18,7 @@ from uvicorn.errors import ConfigError
 from uvicorn.launch import versions
 from uvicorn.launch.sources import is_service_link
 from uvicorn.logging import LOG_LEVELS
+from uvicorn.settings.declared import GROUPS
 from uvicorn.settings.options import Declared
 from uvicorn.surface import foreign
 
@@ -122,19 +123,19 @@ def of_command() -> list[click.Parameter]:
             ["config_file", "--config"],
             metavar="FILE",
             envvar="UVICORN_CONFIG",
-            help="Read settings from this TOML file; of a pyproject.toml its section [tool.uvicorn].",
+            help="Read options from this TOML file; of a pyproject.toml, from its section [tool.uvicorn].",
         ),
         click.Option(
             ["--check-config"],
             is_flag=True,
             allow_from_autoenv=False,
-            help="Check the settings, import the application, and exit.",
+            help="Check the configuration, import the application, and exit.",
         ),
         click.Option(
             ["--print-config"],
             is_flag=True,
             allow_from_autoenv=False,
-            help="Show the settings in force, and where each comes from, as a configuration file; and exit.",
+            help="Show the configuration and where each value comes from, as a configuration file, and exit.",
         ),
         click.Option(
             ["--version"],
@@ -142,7 +143,7 @@ def of_command() -> list[click.Parameter]:
             expose_value=False,
             is_eager=True,
             callback=print_version,
-            help="Show the versions of uvicorn and Python, and the system, and exit.",
+            help="Show the version of uvicorn and exit.",
         ),
     ]
 
@@ -189,17 +190,21 @@ class GroupedCommand(click.Command):
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
+        groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*GROUPS, "Other")}
         for parameter in self.get_params(ctx):
+            declared = options().get(parameter.name or "")
             record = parameter.get_help_record(ctx)
+            if declared and isinstance(parameter, click.Argument):
+                record = (parameter.make_metavar(ctx), declared.spec.help)
             if record is not None:
-                declared = options().get(parameter.name or "")
-                groups.setdefault(declared.spec.group if declared else "Other", []).append(record)
+                groups[declared.spec.group if declared else "Other"].append(record)
         for heading, records in groups.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
         with formatter.section("Environment"):
-            formatter.write_text("Every option can be set as UVICORN_<NAME>, for example UVICORN_PORT=80.")
+            formatter.write_text(
+                "Each option can also be set by a variable UVICORN_<NAME>, for example UVICORN_PORT=80."
+            )
 
 
 def _value_of(name: str, args: list[str]) -> str:

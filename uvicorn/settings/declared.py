@@ -53,19 +53,36 @@ def _is_open_configuration(value: Any) -> bool:
     return hasattr(value, "readline") or hasattr(value, "sections")
 
 
-_APP, _BIND, _PROC, _RELOAD, _IMPL, _WS, _TLS, _PROXY, _LOG, _LIMIT = (
+GROUPS = (
+    _APP,
+    _BIND,
+    _WORKERS,
+    _RELOAD,
+    _PROTOCOLS,
+    _WS,
+    _REQUESTS,
+    _TIMEOUTS,
+    _CONNECTIONS,
+    _HEADERS,
+    _PROXIES,
+    _TLS,
+    _LOG,
+) = (
     "Application",
     "Binding",
-    "Processes",
+    "Workers",
     "Reload",
-    "Implementation",
+    "Event loop and protocols",
     "WebSockets",
-    "TLS",
+    "Requests",
+    "Timeouts",
+    "Connections",
+    "Response headers",
     "Proxies",
+    "TLS",
     "Logging",
-    "Limits",
 )
-"""The headings in `--help` and in the README."""
+"""The headings in `--help` and in the README, in this order."""
 
 
 @dataclass(eq=False, repr=False)
@@ -74,16 +91,16 @@ class Settings:
 
     app: Annotated[
         ASGIApplication | Callable[..., Any] | str,
-        Option("The application to serve, as <module>:<attribute>.", _APP, metavar="APP", read=_accept),
+        Option("The application, as <module>:<attribute>.", _APP, metavar="APP", read=_accept),
     ]
     host: Annotated[
         list[str] | str,
-        Option("Address or name to listen on; several are comma-separated.", _BIND, restart=True, unset=""),
+        Option("Address or host name to listen on; separate several with commas.", _BIND, restart=True, unset=""),
     ] = "127.0.0.1"
     port: Annotated[
         int,
         Option(
-            "Port to listen on; 0 lets the system choose one.",
+            "Port to listen on. With 0, the system chooses a free port.",
             _BIND,
             minimum=0,
             maximum=65535,
@@ -93,48 +110,72 @@ class Settings:
     ] = 8000
     uds: Annotated[
         str | None,
-        Option("Listen on this Unix socket instead of an address.", _BIND, metavar="PATH", restart=True, blank=True),
+        Option(
+            "Listen on a Unix socket at this path, not on a host and port.",
+            _BIND,
+            metavar="PATH",
+            restart=True,
+            blank=True,
+        ),
     ] = None
     fd: Annotated[
         int | None,
-        Option("Take over this open socket instead of making one.", _BIND, minimum=0, maximum=_C_INT, restart=True),
+        Option(
+            "Listen on an open socket, given by its file descriptor.", _BIND, minimum=0, maximum=_C_INT, restart=True
+        ),
     ] = None
     loop: Annotated[
         LoopFactoryType | str,
-        Option("Event loop, or <module>:<factory> of one.", _IMPL, unset="none", also=("a function", _is_loop)),
+        Option(
+            "Event loop, or the import string of a loop factory.",
+            _PROTOCOLS,
+            unset="none",
+            also=("a function", _is_loop),
+        ),
     ] = "auto"
     http: Annotated[
         type[Any] | HTTPProtocolType | str,
-        Option("HTTP parser, or <module>:<class> of an asyncio protocol.", _IMPL, also=("a class", callable)),
+        Option(
+            "HTTP parser, or the import string of an asyncio protocol class.", _PROTOCOLS, also=("a class", callable)
+        ),
     ] = "auto"
-    http2: Annotated[bool, Option("Speak HTTP/2 (not available yet).", _IMPL)] = False
+    http2: Annotated[bool, Option("Serve HTTP/2 (not available yet).", _PROTOCOLS)] = False
     ws: Annotated[
         type[Any] | WSProtocolType | str,
         Option(
-            "WebSocket implementation, or <module>:<class> of an asyncio protocol.",
+            "WebSocket library, or the import string of an asyncio protocol class.",
             _WS,
             unset="none",
             also=("a class", callable),
         ),
     ] = "auto"
-    ws_max_size: Annotated[int, Option("Largest WebSocket message that is accepted, in bytes.", _WS, minimum=1)] = (
-        16 * 1024 * 1024
-    )
+    ws_max_size: Annotated[int, Option("Maximum size of a message in bytes.", _WS, minimum=1)] = 16 * 1024 * 1024
     ws_max_queue: Annotated[
-        int, Option("WebSocket messages that wait for the application before reading pauses.", _WS, floor=1)
+        int,
+        Option(
+            "Maximum number of received messages that wait for the application; while the queue is "
+            "full, nothing is read.",
+            _WS,
+            floor=1,
+        ),
     ] = 32
     ws_ping_interval: Annotated[
-        float | None, Option("Seconds between two pings to a WebSocket peer.", _WS, minimum=0)
+        float | None, Option("Send a ping every so many seconds (0: never).", _WS, minimum=0)
     ] = 20.0
     ws_ping_timeout: Annotated[
-        float | None, Option("Seconds within which a WebSocket peer has to answer a ping.", _WS, minimum=0)
+        float | None,
+        Option("Close a connection if a ping is not answered within so many seconds (0: never).", _WS, minimum=0),
     ] = 20.0
-    ws_per_message_deflate: Annotated[bool, Option("Offer compression of WebSocket messages.", _WS, valued=True)] = True
-    lifespan: Annotated[LifespanType, Option("Whether the application takes part in ASGI's lifespan.", _IMPL)] = "auto"
+    ws_per_message_deflate: Annotated[
+        bool, Option("Compress messages if the client supports it (permessage-deflate).", _WS, valued=True)
+    ] = True
+    lifespan: Annotated[
+        LifespanType, Option("Whether to run the application's lifespan (startup and shutdown).", _PROTOCOLS)
+    ] = "auto"
     env_file: Annotated[
         str | os.PathLike[str] | None,
         Option(
-            "Read environment variables from this file; a reload reads it again.",
+            "Read environment variables from this file. A reload reads it again.",
             _APP,
             metavar="FILE",
             exists=True,
@@ -145,29 +186,32 @@ class Settings:
     log_config: Annotated[
         dict[str, Any] | str | os.PathLike[str] | None,
         Option(
-            "Logging configuration: an .ini, .json or .yaml file.",
+            "Logging configuration file (.ini, .json or .yaml).",
             _LOG,
             metavar="FILE",
             exists=True,
             also=("an open file", _is_open_configuration),
         ),
     ] = field(default_factory=lambda: LOGGING_CONFIG)
-    log_level: Annotated[LogLevelType | int | None, Option("Least level that is logged.", _LOG, any_case=True)] = None
-    access_log: Annotated[bool, Option("Log a line for every request.", _LOG)] = True
+    log_level: Annotated[LogLevelType | int | None, Option("Log level (default: info).", _LOG, any_case=True)] = None
+    access_log: Annotated[bool, Option("Log every request.", _LOG)] = True
     use_colors: Annotated[
-        bool | None, Option("Colour the log; by default when it goes to a terminal.", _LOG, other_text=True)
+        bool | None, Option("Use colors in the log (default: only on a terminal).", _LOG, other_text=True)
     ] = None
     interface: Annotated[
         InterfaceType,
-        Option("What the application is: ASGI 3 or 2, or WSGI, in threads (by default ASGI, whichever).", _APP),
+        Option(
+            "Interface of the application. With auto, ASGI 2 and 3 are detected; WSGI applications run in threads.",
+            _APP,
+        ),
     ] = "auto"
     reload: Annotated[
-        bool, Option("Restart when a file of the application changes (for development).", _RELOAD, restart=True)
+        bool, Option("Reload the application when its files change (for development).", _RELOAD, restart=True)
     ] = False
     reload_dirs: Annotated[
         list[str] | str | None,
         Option(
-            "Folder to watch; the current one by default. May be given more than once.",
+            "Directory to watch (default: the current one). Can be repeated.",
             _RELOAD,
             metavar="PATH",
             flags=("--reload-dir",),
@@ -176,12 +220,12 @@ class Settings:
         ),
     ] = None
     reload_delay: Annotated[
-        float, Option("Seconds between two looks at the files.", _RELOAD, minimum=0, restart=True)
+        float, Option("Seconds between two checks for changed files.", _RELOAD, minimum=0, restart=True)
     ] = 0.25
     reload_includes: Annotated[
         list[str] | str | None,
         Option(
-            "Pattern of files to watch; *.py by default. May be given more than once.",
+            "Pattern of files to watch (default: *.py). Can be repeated.",
             _RELOAD,
             metavar="PATTERN",
             flags=("--reload-include",),
@@ -191,7 +235,7 @@ class Settings:
     reload_excludes: Annotated[
         list[str] | str | None,
         Option(
-            "Pattern of files not to watch. May be given more than once.",
+            "Pattern of files and directories to ignore. Can be repeated.",
             _RELOAD,
             metavar="PATTERN",
             flags=("--reload-exclude",),
@@ -201,9 +245,8 @@ class Settings:
     workers: Annotated[
         int | Literal["auto"] | None,
         Option(
-            "Number of worker processes, or auto: what the CPU quota allows; also WEB_CONCURRENCY."
-            " More than one runs under a master.",
-            _PROC,
+            "Number of worker processes (default: 1, or WEB_CONCURRENCY). With auto, as many as the CPU quota allows.",
+            _WORKERS,
             floor=1,
             maximum=10_000,
             numbers=True,
@@ -213,71 +256,80 @@ class Settings:
     ] = None
     proxy_headers: Annotated[
         bool,
-        Option("Take the client's address and scheme from what trusted proxies say.", _PROXY),
+        Option("Take the client's address and the scheme from headers of trusted proxies.", _PROXIES),
     ] = True
-    server_header: Annotated[bool, Option("Send the Server header.", _IMPL)] = True
-    date_header: Annotated[bool, Option("Send the Date header.", _IMPL)] = True
+    server_header: Annotated[bool, Option("Send the Server header.", _HEADERS)] = True
+    date_header: Annotated[bool, Option("Send the Date header.", _HEADERS)] = True
     forwarded_allow_ips: Annotated[
         list[str] | str | None,
         Option(
-            "Proxies to trust: addresses, networks or Unix sockets, comma-separated, or *;"
-            " also FORWARDED_ALLOW_IPS (default 127.0.0.1, ::1).",
-            _PROXY,
+            "Trusted proxies: comma-separated addresses, networks or Unix sockets, or * for all "
+            "(default: 127.0.0.1,::1, or FORWARDED_ALLOW_IPS).",
+            _PROXIES,
             metavar="LIST",
             variable="FORWARDED_ALLOW_IPS",
             fallback="127.0.0.1,::1",
         ),
     ] = None
-    root_path: Annotated[str, Option("Path under which a proxy mounts the application.", _APP, metavar="PATH")] = ""
+    root_path: Annotated[str, Option("URL path under which a proxy serves the application.", _APP, metavar="PATH")] = ""
     limit_concurrency: Annotated[
         int | None,
         Option(
-            "Requests in flight per worker; above it they wait, then the answer is 503 (0: no limit).",
-            _LIMIT,
+            "Maximum number of concurrent requests per worker. Further requests wait, or get a 503 "
+            "response (0: no limit).",
+            _CONNECTIONS,
             minimum=0,
         ),
     ] = None
     limit_max_requests: Annotated[
-        int | None, Option("Requests after which a worker is replaced (0: no limit).", _LIMIT, minimum=0)
+        int | None, Option("Replace a worker after this many requests (0: never).", _WORKERS, minimum=0)
     ] = None
     limit_max_requests_jitter: Annotated[
         int | None,
         Option(
-            "Most that is added at random to --limit-max-requests (default a tenth of it; 0: none).",
-            _LIMIT,
+            "Maximum random number to add to --limit-max-requests (default: a tenth of it; 0: none).",
+            _WORKERS,
             minimum=0,
         ),
     ] = None
     backlog: Annotated[
         int,
-        Option("Connections that wait in the kernel's queue.", _LIMIT, floor=0, ceiling=_C_INT, restart=True),
+        Option(
+            "Maximum number of connections that wait to be accepted.",
+            _CONNECTIONS,
+            floor=0,
+            ceiling=_C_INT,
+            restart=True,
+        ),
     ] = 2048
-    timeout_keep_alive: Annotated[int | float, Option("Seconds an idle connection is kept open.", _LIMIT, floor=0)] = 5
+    timeout_keep_alive: Annotated[
+        int | float, Option("Close an idle connection after this many seconds.", _TIMEOUTS, floor=0)
+    ] = 5
     timeout_notify: Annotated[int | float, CONFIG_ONLY] = 30
     timeout_graceful_shutdown: Annotated[
         int | float | None,
         Option(
-            "Seconds that requests in flight and the lifespan's shutdown get to finish"
-            f" (default {DEFAULT_DRAIN_SECONDS:g}; 0: at once).",
-            _LIMIT,
+            "Maximum seconds for a shutdown; requests that are still running are then cancelled "
+            f"(default: {DEFAULT_DRAIN_SECONDS:g}; 0: at once).",
+            _TIMEOUTS,
             floor=0,
         ),
     ] = None
     timeout_worker_healthcheck: Annotated[
         int | float,
         Option(
-            "Seconds without a turn of its event loop after which a worker is replaced (0: never).",
-            _LIMIT,
+            "Replace a worker whose event loop is blocked for this many seconds (0: never).",
+            _WORKERS,
             minimum=0,
         ),
     ] = 30
     callback_notify: Annotated[Callable[..., Awaitable[None]] | None, CONFIG_ONLY] = None
     ssl_keyfile: Annotated[
-        str | os.PathLike[str] | None, Option("File with the private key.", _TLS, metavar="FILE", blank=True)
+        str | os.PathLike[str] | None, Option("Private key file (PEM).", _TLS, metavar="FILE", blank=True)
     ] = None
     ssl_certfile: Annotated[
         str | os.PathLike[str] | None,
-        Option("File with the certificate chain; serves HTTPS.", _TLS, metavar="FILE", blank=True),
+        Option("Certificate chain file (PEM). Enables HTTPS.", _TLS, metavar="FILE", blank=True),
     ] = None
     ssl_keyfile_password: Annotated[
         str | None, Option("Password of the private key.", _TLS, also=("bytes", _is_bytes))
@@ -285,7 +337,7 @@ class Settings:
     ssl_version: Annotated[
         int,
         Option(
-            "Protocol constant of the ssl module (17: PROTOCOL_TLS_SERVER, TLS 1.2 at least).",
+            "Protocol constant of Python's ssl module (17: PROTOCOL_TLS_SERVER, TLS 1.2 or later).",
             _TLS,
             floor=0,
             ceiling=_C_INT,
@@ -293,57 +345,60 @@ class Settings:
     ] = 17
     ssl_cert_reqs: Annotated[
         int,
-        Option("Whether clients need a certificate (0: none, 1: optional, 2: required).", _TLS, minimum=0, maximum=2),
+        Option("Client certificates: 0 (not requested), 1 (optional) or 2 (required).", _TLS, minimum=0, maximum=2),
     ] = 0
     ssl_ca_certs: Annotated[
         str | os.PathLike[str] | None,
-        Option("File with the authorities that sign client certificates.", _TLS, metavar="FILE", blank=True),
+        Option(
+            "File with the CA certificates for verifying client certificates (PEM).", _TLS, metavar="FILE", blank=True
+        ),
     ] = None
-    ssl_ciphers: Annotated[str | None, Option("Ciphers for TLS 1.2, in OpenSSL's notation.", _TLS, blank=True)] = None
+    ssl_ciphers: Annotated[str | None, Option("Ciphers for TLS 1.2, in OpenSSL's format.", _TLS, blank=True)] = None
     ssl_context_factory: SSLContextFactory | None = None
     headers: Annotated[
         list[tuple[str, str]] | None,
         Option(
-            "Header sent with every response, as Name:Value. May be given more than once.",
-            _IMPL,
+            "Header to add to every response, as Name:Value. Can be repeated.",
+            _HEADERS,
             flags=("--header",),
             pairs=True,
             read=header_fields.pairs,
         ),
     ] = None
-    factory: Annotated[bool, Option("APP is a function that returns the application.", _APP)] = False
+    factory: Annotated[bool, Option("APP is a factory: a function that returns the application.", _APP)] = False
     h11_max_incomplete_event_size: Annotated[
         int | None,
-        Option("The older name of --limit-request-headers.", _LIMIT, minimum=1),
+        Option("Old name of --limit-request-headers.", _REQUESTS, minimum=1),
     ] = None
     reset_contextvars: Annotated[
         bool,
         Option(
-            "Run every request in a fresh copy of the context in which the server started, as is always done.",
-            _IMPL,
+            "No effect: every request runs in a fresh copy of the context in which the server started.",
+            _PROTOCOLS,
         ),
     ] = False
     _: KW_ONLY
     app_dir: Annotated[
         str | None,
-        Option("Folder to import APP from; the current one by default.", _APP, metavar="PATH", command_default=""),
+        Option("Directory to import APP from (default: the current one).", _APP, metavar="PATH", command_default=""),
     ] = None
     supervise: Annotated[
         bool | None,
         Option(
-            "Run under a master: by default with more than one worker, as PID 1, and when NOTIFY_SOCKET is set.",
-            _PROC,
+            "Run the workers under a master process (default: with several workers, as PID 1, or if "
+            "NOTIFY_SOCKET is set).",
+            _WORKERS,
             restart=True,
         ),
     ] = None
     pid: Annotated[
         str | os.PathLike[str] | None,
-        Option("Write the master's process id to this file.", _PROC, metavar="FILE", restart=True, blank=True),
+        Option("Write the server's process ID to this file.", _WORKERS, metavar="FILE", restart=True, blank=True),
     ] = None
     log_file: Annotated[
         str | os.PathLike[str] | None,
         Option(
-            "Write the log to this file instead of standard error; SIGUSR1 reopens it.",
+            "Write the log to this file instead of standard error. SIGUSR1 reopens it.",
             _LOG,
             metavar="FILE",
             restart=True,
@@ -353,7 +408,7 @@ class Settings:
     access_log_file: Annotated[
         str | os.PathLike[str] | None,
         Option(
-            "Write the access log to this file instead of standard output; SIGUSR1 reopens it.",
+            "Write the access log to this file instead of standard output. SIGUSR1 reopens it.",
             _LOG,
             metavar="FILE",
             restart=True,
@@ -363,7 +418,7 @@ class Settings:
     access_log_format: Annotated[
         str,
         Option(
-            "What an access line says: uvicorn, common, combined, json, or a format string with %(atoms)s.",
+            "Access log format: uvicorn, common, combined, json, or a format string with %(atoms)s.",
             _LOG,
             metavar="FORMAT",
         ),
@@ -371,82 +426,103 @@ class Settings:
     limit_worker_lifetime: Annotated[
         int | float | None,
         Option(
-            "Seconds after which a worker is replaced, up to a tenth more at random (0: no limit).",
-            _LIMIT,
+            "Replace a worker after this many seconds, plus up to a tenth (0: never).",
+            _WORKERS,
             minimum=0,
         ),
     ] = None
     limit_worker_memory: Annotated[
         str | int | None,
         Option(
-            "Memory above which a worker is replaced: 512MB, or 80%: of the container's limit,"
-            " shared by the workers (0: no limit).",
-            _LIMIT,
+            "Replace a worker that uses more memory than this: a size (512MB), or a percentage of the "
+            "container's limit, divided by the number of workers (80%). 0: no limit.",
+            _WORKERS,
             metavar="SIZE",
             blank=True,
         ),
     ] = None
     timeout_worker_boot: Annotated[
         int | float | None,
-        Option("Seconds within which a worker has to be ready (0: no limit).", _LIMIT, minimum=0),
+        Option("Replace a worker that is not ready after this many seconds (0: no limit).", _WORKERS, minimum=0),
     ] = None
     shutdown_delay: Annotated[
         int | float,
-        Option("Seconds that a full stop goes on accepting, for endpoints that are withdrawn late.", _LIMIT, minimum=0),
+        Option(
+            "Keep accepting connections for this many seconds when a shutdown begins, so that load "
+            "balancers can react.",
+            _TIMEOUTS,
+            minimum=0,
+        ),
     ] = 0
     limit_request_line: Annotated[
-        int, Option("Bytes of a request line (0: as many as line and headers together).", _LIMIT, minimum=0)
+        int,
+        Option(
+            "Maximum size of a request line in bytes (0: limited only by --limit-request-headers).",
+            _REQUESTS,
+            minimum=0,
+        ),
     ] = 0
     limit_request_headers: Annotated[
         int | None,
-        Option("Bytes of a request's line and headers together (default 65536).", _LIMIT, minimum=512),
+        Option("Maximum size of a request line and headers in bytes (default: 65536).", _REQUESTS, minimum=512),
     ] = None
-    limit_request_fields: Annotated[int, Option("Header fields of a request (0: no limit).", _LIMIT, minimum=0)] = 128
-    limit_request_body: Annotated[int, Option("Bytes of a request's body (0: no limit).", _LIMIT, minimum=0)] = 0
+    limit_request_fields: Annotated[
+        int, Option("Maximum number of header fields (0: no limit).", _REQUESTS, minimum=0)
+    ] = 128
+    limit_request_body: Annotated[
+        int, Option("Maximum size of a request body in bytes (0: no limit).", _REQUESTS, minimum=0)
+    ] = 0
     limit_body_rate: Annotated[
         int | float,
         Option(
-            "Bytes a second below which a request's body is too slow, on average; what the application does not"
-            " read is not held against the client (0: no limit).",
-            _LIMIT,
+            "Minimum average rate of a request body in bytes per second, not counting the time in "
+            "which the application does not read (0: no limit).",
+            _REQUESTS,
             minimum=0,
         ),
     ] = 0
     limit_queue: Annotated[
         int | None,
         Option(
-            "Requests that wait above --limit-concurrency before the answer is 503 (default: as many; 0: none).",
-            _LIMIT,
+            "Maximum number of requests that wait because of --limit-concurrency (default: the same number; 0: none).",
+            _CONNECTIONS,
             minimum=0,
         ),
     ] = None
     timeout_queue: Annotated[
-        int | float, Option("Seconds a request waits above --limit-concurrency.", _LIMIT, minimum=0)
+        int | float,
+        Option("Maximum seconds that a request waits because of --limit-concurrency.", _TIMEOUTS, minimum=0),
     ] = 5
     timeout_request_header: Annotated[
         int | float,
-        Option("Seconds from the first byte of a request to the end of its headers (0: no limit).", _LIMIT, minimum=0),
+        Option(
+            "Maximum seconds from the first byte of a request to the end of its headers (0: no limit).",
+            _TIMEOUTS,
+            minimum=0,
+        ),
     ] = 30
     timeout_request_body: Annotated[
         int | float,
-        Option("Seconds without a byte of a request's body (0: no limit).", _LIMIT, minimum=0),
+        Option("Maximum seconds without data while a request body is received (0: no limit).", _TIMEOUTS, minimum=0),
     ] = 60
     timeout_write: Annotated[
         int | float,
-        Option("Seconds in which a client takes nothing of its response (0: no limit).", _LIMIT, minimum=0),
+        Option(
+            "Maximum seconds without progress while a client receives a response (0: no limit).", _TIMEOUTS, minimum=0
+        ),
     ] = 60
     forwarded_headers: Annotated[
         list[str] | str,
         Option(
-            "Fields of trusted proxies that are believed, comma-separated: x-forwarded-for, -proto, -host, -port"
-            " and -prefix, or forwarded alone.",
-            _PROXY,
+            "Headers of trusted proxies to use, comma-separated: x-forwarded-for, -proto, -host, "
+            "-port and -prefix, or only forwarded.",
+            _PROXIES,
             metavar="LIST",
         ),
     ] = "x-forwarded-for,x-forwarded-proto"
     proxy_protocol: Annotated[
         bool,
-        Option("Expect a PROXY protocol header (v1 or v2) on every connection, from trusted proxies only.", _PROXY),
+        Option("Require a PROXY protocol header (v1 or v2) on every connection, from a trusted proxy.", _PROXIES),
     ] = False
 
     def __post_init__(self) -> None:
