@@ -204,7 +204,6 @@ UNFINISHED = {
     "uvicorn.supervisor.kernel",
     "uvicorn.worker.http1.connection",
     "uvicorn.worker.server",
-    "uvicorn.worker.websockets.session",
 }
 """Long by their nature: one line or more for each option."""
 

@@ -32,7 +32,7 @@ from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.http1.request_line import request_line
 from uvicorn.worker.websockets.deflate import Agreed, Deflate, negotiate
 from uvicorn.worker.websockets.handshake import Refused, offer_of, wants_websocket
-from uvicorn.worker.websockets.session import OPEN
+from uvicorn.worker.websockets.session import Session
 
 SIZE, TIMES = 4200, 16  # more bytes than any cache takes
 FAILS_ABOVE = 64
@@ -170,9 +170,11 @@ def test_a_host_in_the_middleware_of_others() -> None:
 # -- WebSockets ------------------------------------------------------------------------------------------------
 
 
+HANDSHAKE = ((b"host", b"a"), (b"sec-websocket-version", b"13"), (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="))
+
+
 def _offer(name: bytes, value: bytes) -> None:
-    usual = [(b"host", b"a"), (b"sec-websocket-version", b"13"), (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA==")]
-    request = RequestHead(request_line(b"GET / HTTP/1.1"), [*usual, (b"connection", b"upgrade"), (name, value)])
+    request = RequestHead(request_line(b"GET / HTTP/1.1"), [*HANDSHAKE, (b"connection", b"upgrade"), (name, value)])
     wants_websocket(request)
     with contextlib.suppress(Refused):
         negotiate(offer_of(request).extensions)
@@ -192,7 +194,7 @@ class Heard:
 
     full = False
 
-    def message(self, text: str | None, data: bytes | None) -> None: ...
+    def message(self, content: str | bytes) -> None: ...
 
     def pinged(self, payload: bytes) -> None: ...
 
@@ -243,6 +245,8 @@ class Quiet:
     def is_closing(self) -> bool:
         return False
 
+    def write(self, data: bytes) -> None: ...
+
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None: ...
@@ -255,16 +259,18 @@ async def test_messages_that_wait_for_the_application() -> None:
     config = Config(app=lambda: None, log_config=None, ws_max_queue=1 << 20)
     config.loaded_app = lambda: None  # type: ignore[assignment]
     loop = asyncio.get_running_loop()
+    request = RequestHead(request_line(b"GET / HTTP/1.1"), [*HANDSHAKE, (b"connection", b"upgrade")])
 
     def take(data: bytes) -> None:
         state = ServerState()
         state.alone = False
-        session = WebSocketsSansIOProtocol(config, state, {}, loop)
-        session.transport = Quiet()  # type: ignore[assignment]
-        session._codec = session.codec_class(session, 1 << 20, None)
-        session._phase = OPEN
-        session.data_received(data)
-        for _ in range(len(data) // len(frame)):
+        protocol = WebSocketsSansIOProtocol(config, state, {}, loop)
+        protocol.transport = Quiet()  # type: ignore[assignment]
+        session = Session(protocol, request, offer_of(request), protocol._ends, protocol.codec_class, config, loop)
+        with pytest.raises(StopIteration):
+            session.send({"type": "websocket.accept"}).send(None)
+        protocol.data_received(data)
+        for _ in range(1 + len(data) // len(frame)):  # websocket.connect, and the messages
             with pytest.raises(StopIteration):  # it has not to wait
                 session.receive().send(None)
 

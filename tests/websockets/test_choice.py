@@ -74,7 +74,7 @@ def test_auto_takes_what_is_there(without: Any) -> None:
     ],
 )
 def test_doors(module: str, name: str) -> None:
-    from uvicorn.worker.websockets.session import Session
+    from uvicorn.worker.websockets.protocol import SessionProtocol
 
     made = getattr(importlib.import_module(f"uvicorn.protocols.websockets.{module}"), name)
-    assert issubclass(made, Session)
+    assert issubclass(made, SessionProtocol)

@@ -28,8 +28,8 @@ class Ear:
     def full(self) -> bool:
         return self.room <= 0
 
-    def message(self, text: str | None, data: bytes | None) -> None:
-        self.heard.append(text if text is not None else bytes(data or b""))
+    def message(self, content: str | bytes) -> None:
+        self.heard.append(content)
         self.room -= 1
 
     def pinged(self, payload: bytes) -> None:
@@ -48,10 +48,8 @@ def feed(codec: Any, ear: Ear, data: bytes) -> None:
     content = codec.whole(data)
     if content is None:
         codec.receive(data)
-    elif isinstance(content, str):
-        ear.message(content, None)
     else:
-        ear.message(None, content)
+        ear.message(content)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.websockets import session as sessions
+from uvicorn.worker.websockets import protocol
 
 ACCEPT = {"type": "websocket.accept"}
 
@@ -81,7 +81,7 @@ async def test_a_peer_that_does_not_answer_is_cut(serving: Any, peer: Any) -> No
 
 
 async def test_many_are_spread_over_a_moment(serving: Any, peer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "SPREAD_PACE", 20)
+    monkeypatch.setattr(protocol, "SPREAD_PACE", 20)
     app = Collector()
     moments = []
 
@@ -100,7 +100,7 @@ async def test_many_are_spread_over_a_moment(serving: Any, peer: Any, monkeypatc
         server.should_exit = True
         await asyncio.gather(*[wait(client) for client in clients])
         await server.shutdown_over.wait()
-    assert 0.5 < max(moments) - min(moments) < sessions.SPREAD_SECONDS + 1
+    assert 0.5 < max(moments) - min(moments) < protocol.SPREAD_SECONDS + 1
     assert len({int(moment * 10) for moment in moments}) >= 5
     assert app.codes == [1012] * 30
 
@@ -110,7 +110,7 @@ async def test_near_the_deadline_nobody_waits_for_a_turn(serving: Any, peer: Any
     async with serving(app) as server, peer(server) as client:
         await client.shake_hands()
         [session] = server.server_state.connections
-        session._close_at = time.monotonic() + 3600
+        session._retire_at = time.monotonic() + 3600
         session.shutdown()
         session.disconnect()
         assert (await client.frame()).code == 1012

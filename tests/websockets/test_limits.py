@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.websockets.session import Session
+from uvicorn.worker.websockets.protocol import SessionProtocol
 
 ACCEPT = {"type": "websocket.accept"}
 MEBIBYTE = 1 << 20
@@ -84,13 +84,13 @@ def reset(client: Any) -> None:
 def paused(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Set when a session stops reading."""
     event = asyncio.Event()
-    pause = Session._pause
+    pause = SessionProtocol._pause
 
-    def noticed(self: Session) -> None:
+    def noticed(self: SessionProtocol) -> None:
         pause(self)
         event.set()
 
-    monkeypatch.setattr(Session, "_pause", noticed)
+    monkeypatch.setattr(SessionProtocol, "_pause", noticed)
     return event
 
 
@@ -177,7 +177,7 @@ async def test_a_reader_that_takes_nothing(serving: Any, peer: Any, ws: str, mem
         await app.over.wait()  # the missed pong ends it, and `send` raises
         assert memory.get_traced_memory()[0] - before < 2 * MEBIBYTE
         await neighbour(server, peer)
-        [session] = [one for one in server.server_state.connections if one._path() == "/push"]
+        [session] = [one for one in server.server_state.connections if one.session.path() == "/push"]
         session.sweep(session.active_at + 10.1, 5.0)
         assert session.transport.is_closing()
 
@@ -207,7 +207,7 @@ async def test_who_sends_without_end_to_a_transport_that_closes_is_stopped(servi
         if scope["type"] == "websocket":
             await receive()
             await send(ACCEPT)
-            [session] = [one for one in server.server_state.connections if isinstance(one, Session)]
+            [session] = [one for one in server.server_state.connections if isinstance(one, SessionProtocol)]
             session.transport.abort()
             try:
                 for number in range(10_000):

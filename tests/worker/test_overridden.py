@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 from uvicorn.worker.http1.connection import Connection
-from uvicorn.worker.websockets.session import Session
+from uvicorn.worker.websockets.protocol import SessionProtocol
 
 Base: Any = AutoHTTPProtocol
 WebSocket: Any = AutoWebSocketsProtocol or object
@@ -321,7 +321,7 @@ stop_keepalive ws_handler
 """Those of WSProtocol, WebSocketsSansIOProtocol and WebSocketProtocol."""
 
 
-@pytest.mark.parametrize(("made", "theirs"), [(Connection, THEIRS), (Session, THEIRS_WS)])
+@pytest.mark.parametrize(("made", "theirs"), [(Connection, THEIRS), (SessionProtocol, THEIRS_WS)])
 def test_each_method_of_theirs_is_called_or_warned_of(made: Any, theirs: str) -> None:
     called = set(CALLED.split())
     assert set(theirs.split()) == (set(theirs.split()) & called) | made.never_called

@@ -18,7 +18,7 @@ from uvicorn.worker.http import call
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.connection import Connection
 from uvicorn.worker.transport.outbox import Outbox
-from uvicorn.worker.websockets.session import Session
+from uvicorn.worker.websockets.protocol import SessionProtocol
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 LARGE = 300_000
@@ -26,7 +26,7 @@ CALLBACKS: dict[Any, tuple[str, ...]] = {
     Connection: ("data_received", "eof_received", "connection_lost", "resume_writing", "_next"),
     ServerState: ("admit_next",),
     call: ("finish",),
-    Session: ("data_received", "eof_received", "connection_lost", "resume_writing", "_app_done"),
+    SessionProtocol: ("data_received", "eof_received", "connection_lost", "resume_writing"),
     Outbox: ("flush",),
 }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from uvicorn.worker.http.exchange import Stream
     from uvicorn.worker.http.scope import Endpoints
     from uvicorn.worker.http.state import ServerState
+    from uvicorn.worker.websockets.session import Session
 
 
 class Familiar:
@@ -168,6 +169,21 @@ class FamiliarSession(Familiar):
     def default_headers(self) -> list[tuple[bytes, bytes]]:
         """The fields that every response gets."""
         return self._state.default_headers
+
+    if TYPE_CHECKING:
+        session: Session | None
+
+    @replaceable
+    def ping_sent_at(self) -> float:
+        """When the last ping was sent, by the loop's clock; 0.0 before the first one."""
+        frames = self.session.frames if self.session is not None else None
+        return frames.ping_sent_at if frames is not None else 0.0
+
+    @replaceable
+    def last_ping_rtt(self) -> float:
+        """Seconds until the last ping was answered; 0.0 before."""
+        frames = self.session.frames if self.session is not None else None
+        return frames.last_ping_rtt if frames is not None else 0.0
 
     @replaceable
     def ping_interval(self) -> float | None:

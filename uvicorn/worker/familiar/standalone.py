@@ -24,9 +24,9 @@ from uvicorn.worker.transport.outbox import Holder, Outbox
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.worker.http1.connection import Connection
-    from uvicorn.worker.websockets.session import Session
+    from uvicorn.worker.websockets.protocol import SessionProtocol
 else:
-    Connection = Session = object
+    Connection = SessionProtocol = object
 
 SWEEP_TICKS = 5
 """Ticks of the pulse between two looks at idle and slow connections: half a second."""
@@ -92,7 +92,7 @@ class LoneConnection(Connection):
             handle.cancel()
 
 
-class LoneSession(Session):
+class LoneSession(SessionProtocol):
     """A WebSocket session. The peer's answer to a close frame is waited for to the moment."""
 
     __slots__ = ()
@@ -101,8 +101,8 @@ class LoneSession(Session):
         super().connection_made(_fitted(transport))
         _keep_time(self._state)
 
-    def _close(self, code: int, reason: str) -> None:
-        super()._close(code, reason)
+    def expect_close(self) -> None:
+        super().expect_close()
         late, seconds = self._late, self.close_timeout
         self.close_timer = self.loop.call_later(seconds, late) if seconds else self.loop.call_soon(late)
 
@@ -117,9 +117,9 @@ class LoneSession(Session):
         self.close_timer = None
         self.transport.abort()
 
-    def ended(self, code: int, reason: str, answer: bytes, failed: bool) -> None:
+    def end(self, last: bytes, failed: bool) -> None:
         self._in_time()
-        super().ended(code, reason, answer, failed)
+        super().end(last, failed)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()

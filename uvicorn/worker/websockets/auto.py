@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from uvicorn.worker.websockets.session import Session
+from uvicorn.worker.websockets.protocol import SessionProtocol
 
-AutoSession: type[Session] | None = None
+AutoSession: type[SessionProtocol] | None = None
 
 try:
     from uvicorn.worker.websockets.websockets_session import WebSocketsSansIOProtocol

@@ -28,11 +28,11 @@ try:
 except ImportError:  # the package was installed without its C part
     from websockets.utils import apply_mask
 
+from uvicorn.worker.websockets.codec import NO_STATUS, check_close, data_frame
 from uvicorn.worker.websockets.deflate import Deflate, TooBig
-from uvicorn.worker.websockets.sink import NO_STATUS, check_close, data_frame
 
 if TYPE_CHECKING:
-    from uvicorn.worker.websockets.sink import Sink
+    from uvicorn.worker.websockets.codec import Sink
 
 _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x1, 0x2, 0x88, 0x89, 0x8A
 _FIN, _COMPRESSED = 0x80, 0x40
@@ -181,7 +181,7 @@ class Codec:
             if first == _WHOLE_TEXT and not self._kind:
                 self._text(apply_mask(masked, view[body - 4 : body]))
             elif first == _WHOLE_BINARY and not self._kind:
-                sink.message(None, apply_mask(masked, view[body - 4 : body]))
+                sink.message(apply_mask(masked, view[body - 4 : body]))
             elif first & 0xBF in (_WHOLE_TEXT, _WHOLE_BINARY) and not self._kind and self._deflate is not None:
                 self._inflate(first & 0xF, apply_mask(masked, view[body - 4 : body]))
             elif first in (_PING, _PONG) and length <= _CONTROL_SIZE:
@@ -212,7 +212,7 @@ class Codec:
         except UnicodeDecodeError:
             self.fail(1007, "invalid UTF-8")
             return
-        self._sink.message(text, None)
+        self._sink.message(text)
 
     def _inflate(self, kind: int, payload: bytes) -> None:
         assert self._deflate is not None
@@ -226,7 +226,7 @@ class Codec:
             if kind == _TEXT:
                 self._text(data)
             else:
-                self._sink.message(None, data)
+                self._sink.message(data)
 
     def _pass_on(self, frame: bytes) -> None:
         """A frame that needs the whole protocol."""
@@ -264,9 +264,9 @@ class Codec:
         if fin:
             parts, self._parts, kind, self._kind = self._parts, bytearray(), self._kind, 0
             if kind == _TEXT:
-                self._sink.message(parts.decode(), None)
+                self._sink.message(parts.decode())
             else:
-                self._sink.message(None, bytes(parts))
+                self._sink.message(bytes(parts))
 
     # -- out ---------------------------------------------------------------------------------------------------
 

@@ -17,11 +17,11 @@ from wsproto.events import CloseConnection, Event, Message, Ping, Pong, TextMess
 from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, Opcode, RsvBits
 
+from uvicorn.worker.websockets.codec import NO_STATUS, check_close, data_frame
 from uvicorn.worker.websockets.deflate import Deflate, TooBig
-from uvicorn.worker.websockets.sink import NO_STATUS, check_close, data_frame
 
 if TYPE_CHECKING:
-    from uvicorn.worker.websockets.sink import Sink
+    from uvicorn.worker.websockets.codec import Sink
 
 _WHOLE_TEXT, _WHOLE_BINARY, _COMPRESSED = 0x81, 0x82, 0x40
 
@@ -119,7 +119,7 @@ class Codec:
         if isinstance(event, Message):
             if isinstance(event, TextMessage):
                 if event.message_finished and not self._parts:
-                    self._sink.message(event.data, None)
+                    self._sink.message(event.data)
                     return
                 self._parts += event.data.encode()
             else:
@@ -127,9 +127,9 @@ class Codec:
             if event.message_finished:
                 parts, self._parts = self._parts, bytearray()
                 if isinstance(event, TextMessage):
-                    self._sink.message(parts.decode(), None)
+                    self._sink.message(parts.decode())
                 else:
-                    self._sink.message(None, bytes(parts))
+                    self._sink.message(bytes(parts))
         elif isinstance(event, Ping):
             self._sink.pinged(bytes(event.payload))
         elif isinstance(event, Pong):

@@ -1,7 +1,7 @@
 """An HTTP response in place of the handshake (ASGI specification, WebSocket denial response).
 
-Owns: the bytes of that response, one body part after the other. Must not: write, or know asyncio. Fails by: what
-`framing` raises for what cannot be put on the wire.
+Owns: the bytes of that response over HTTP/1.1, one part of its body after the other. Must not: write, or know asyncio.
+Fails by: what `framing` raises for what cannot be put on the wire.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Denial:
         """Whether its head is on the wire."""
         return self._start is None
 
-    def part(self, body: bytes, more: bool) -> bytes:
+    def encode(self, body: bytes, more: bool) -> bytes:
+        """A part of the body, behind the head if it is the first one. Raises RuntimeError above Content-Length."""
         head, ending, left = b"", self._ending, self._left
         if self._start is not None:
             headers = self._start.get("headers", ())

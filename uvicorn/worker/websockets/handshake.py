@@ -1,7 +1,7 @@
-"""The opening handshake, from a request that is parsed already (RFC 6455, 4.2).
+"""The opening handshake, from a request that was parsed before (RFC 6455, 4.2).
 
-Owns: whether a request may become a WebSocket, what it offers, and the head that accepts it. Must not: know asyncio,
-ASGI or a frame. Fails by: `Refused`, which carries the status and the fields that the answer needs.
+Owns: whether a request may become a WebSocket, what it offers, and the fields that accept it. Must not: know asyncio,
+ASGI or a frame. Fails by: `Refused`, which has the status and the fields of the answer.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from uvicorn.net.grammar import is_token
@@ -16,11 +17,10 @@ from uvicorn.worker.http1.request_head import RequestHead
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-
-OURS = frozenset(
+SERVER_FIELDS = frozenset(
     (b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-protocol", b"sec-websocket-extensions")
 )
-"""Fields of a 101 that an application does not set by itself."""
+"""Fields of the answer that are the server's to set, not the application's."""
 
 
 class Refused(Exception):
@@ -34,7 +34,7 @@ class Refused(Exception):
 
 
 class Offer(NamedTuple):
-    """What the client asks for. `extensions` is the joined value of Sec-WebSocket-Extensions, "" for none."""
+    """What the client offers. `extensions` is the joined value of Sec-WebSocket-Extensions, "" for none."""
 
     key: bytes
     subprotocols: list[str]
@@ -87,7 +87,7 @@ def _subprotocols(values: list[bytes]) -> list[str]:
 
 
 def accept_fields(offer: Offer, subprotocol: str | None, extension: str | None) -> list[tuple[bytes, bytes]]:
-    """The fields of a 101 that are ours. Raises ValueError for a subprotocol that is no token."""
+    """The server's fields of a 101. Raises ValueError for a subprotocol that is not a token."""
     digest = hashlib.sha1(offer.key + _GUID, usedforsecurity=False).digest()
     fields = [
         (b"upgrade", b"websocket"),
@@ -102,3 +102,20 @@ def accept_fields(offer: Offer, subprotocol: str | None, extension: str | None) 
     if extension is not None:
         fields.append((b"sec-websocket-extensions", extension.encode("latin-1")))
     return fields
+
+
+def choose_subprotocol(fields: Sequence[tuple[bytes, ...]], chosen: str | None, offer: Offer) -> str | None:
+    """The subprotocol of an acceptance: `chosen` by its message, or named among its header fields.
+
+    Raises ValueError if a field contradicts the message, or names what the client did not offer (RFC 6455, 4.2.2).
+    """
+    for name, value in fields:
+        if name.lower() != b"sec-websocket-protocol":
+            continue
+        named = value.decode("latin-1").strip()
+        if chosen is None and named in offer.subprotocols:
+            chosen = named
+        elif named != chosen:
+            why = "the client did not offer" if chosen is None else f"is not the subprotocol {chosen!r} of the message"
+            raise ValueError(f"The header sec-websocket-protocol of 'websocket.accept' says {named!r}, which {why}.")
+    return chosen

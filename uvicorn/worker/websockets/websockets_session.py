@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from uvicorn.worker.websockets import codec_websockets
-from uvicorn.worker.websockets.session import Session
+from uvicorn.worker.websockets.protocol import SessionProtocol
 
 
-class WebSocketsSansIOProtocol(Session):
+class WebSocketsSansIOProtocol(SessionProtocol):
     __slots__ = ()
     codec_class = codec_websockets.Codec
     library = "websockets"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from uvicorn.worker.websockets import codec_wsproto
-from uvicorn.worker.websockets.session import Session
+from uvicorn.worker.websockets.protocol import SessionProtocol
 
 
-class WSProtocol(Session):
+class WSProtocol(SessionProtocol):
     __slots__ = ()
     codec_class = codec_wsproto.Codec
     library = "wsproto"

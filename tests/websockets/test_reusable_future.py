@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.websockets.wakeup import Wakeup
+from uvicorn.worker.websockets.reusable_future import ReusableFuture
 
 
 class Waiters:
-    """Tasks that wait, each on the first wakeup that nobody has, as `receive` does."""
+    """Tasks that wait, each on the first future that nobody has, as `receive` does."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.first = Wakeup(self.loop)
+        self.first = ReusableFuture(self.loop)
         self.ended: dict[str, str] = {}
 
     async def wait(self, name: str) -> None:
-        wakeup = self.first
-        while wakeup.taken:
-            wakeup = wakeup.following()
+        future = self.first
+        while future.taken:
+            future = future.following()
         try:
-            await wakeup
+            await future
         except asyncio.CancelledError:
             self.ended[name] = "cancelled"
             raise
