@@ -22,7 +22,7 @@ class Sink(Protocol):
 
     @property
     def full(self) -> bool:
-        """Whether the queue of messages is full. Then the codec keeps what follows as bytes until `receive` is called."""
+        """Whether the queue of messages is full. Then the codec keeps what follows as bytes."""
 
     def message(self, content: str | bytes) -> None:
         """A whole message: text or binary."""
