@@ -9,7 +9,7 @@ transport. Fails by: nothing of its own.
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.errors import BadRequest
 from uvicorn.logs.formats import Exchange
@@ -20,6 +20,9 @@ from uvicorn.worker.http1.framing import BODILESS
 from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.http1.request_line import request_line
 
+if TYPE_CHECKING:
+    from uvicorn.worker.http.request import Request
+
 REQUEST_ID = "uvicorn.request_id"
 """The extension of a scope that tells an application what its request is called in the log."""
 
@@ -29,7 +32,7 @@ class Entry:
 
     __slots__ = ("_access", "_began", "_request", "_scope", "_target", "head", "request_id", "sent", "status")
 
-    def __init__(self, access: AccessLog, request: RequestHead, scope: dict[str, Any], trusted: bool) -> None:
+    def __init__(self, access: AccessLog, request: Request, scope: dict[str, Any], trusted: bool) -> None:
         self._began = monotonic()
         self._access: AccessLog | None = access
         self._request = request

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from uvicorn.logs.formats import Exchange, RequestFormatter
     from uvicorn.worker.access.followed import Entry
     from uvicorn.worker.http.exchange import Stream
-    from uvicorn.worker.http1.request_head import RequestHead
+    from uvicorn.worker.http.request import Request
 
 CLIENT_LEFT = 499
 """What stands for a status when the client left before there was one (nginx's number)."""
@@ -105,7 +105,7 @@ class AccessLog:
             and log.isEnabledFor(_INFO)
         )
 
-    def follow(self, request: RequestHead, scope: dict[str, Any], trusted: bool) -> Entry | None:
+    def follow(self, request: Request, scope: dict[str, Any], trusted: bool) -> Entry | None:
         """What becomes the line of a request that is no stream; None when none are followed."""
         if self.new_stream is None:
             return None
@@ -120,12 +120,12 @@ class AccessLog:
 
             self.tell(unread(client, begin, status, sent))
 
-    def request_id(self, request: RequestHead, trusted: bool) -> str:
+    def request_id(self, request: Request, trusted: bool) -> str:
         """What a trusted proxy calls this request, else a name of ours: 32 hexadecimal digits."""
         return (trusted and _given_id(request)) or f"{self._random.getrandbits(128):032x}"
 
 
-def named(owner: object, request: RequestHead, client: str, line: str, trusted: bool) -> str:
+def named(owner: object, request: Request, client: str, line: str, trusted: bool) -> str:
     """A request in a line about a fault. It begins as its access line does, so that one leads to the other, and ends
     with what the access log, or a trusted proxy, calls it. `owner` is its stream or session."""
     entry = getattr(owner, "_entry", None)
@@ -133,7 +133,7 @@ def named(owner: object, request: RequestHead, client: str, line: str, trusted: 
     return f'{client} - "{line}", request {request_id}' if request_id else f'{client} - "{line}"'
 
 
-def _given_id(request: RequestHead) -> str:
+def _given_id(request: Request) -> str:
     for name, value in request.fields:
         if name == b"x-request-id":
             return value.decode("ascii") if _GIVEN_ID.fullmatch(value) else ""
