@@ -356,7 +356,7 @@ def test_workers_of_an_import_string_have_the_middleware_of_the_program(start_pr
 def test_the_command_starts_what_replaces_run(monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
 
-    from uvicorn.launch.command import main
+    from uvicorn.main import main
 
     called: list[Any] = []
     monkeypatch.setattr(sys.modules["uvicorn.main"], "run", lambda app, **settings: called.append((app, settings)))
@@ -375,7 +375,7 @@ def test_a_server_that_never_started_although_nobody_stopped_it_is_a_failed_star
 ) -> None:
     from click.testing import CliRunner
 
-    from uvicorn.launch.command import main
+    from uvicorn.main import main
 
     monkeypatch.setattr(Server, "run", lambda self, sockets=None: None)
     if by == "command":

@@ -17,7 +17,7 @@ import pytest
 import uvicorn.config
 from uvicorn.config import Config, create_ssl_context
 from uvicorn.errors import StartupError
-from uvicorn.net.tls import CertificateFiles, not_after
+from uvicorn.net.tls import CertificateFiles, ContextOptions, not_after
 from uvicorn.worker.transport.tls import distinguished_name
 
 
@@ -95,6 +95,16 @@ def test_alpn(pair: Any, authority: Any) -> None:
     client = authority.client()
     client.set_alpn_protocols(["h2", "http/1.1"])
     assert config.ssl is not None and handshake(config.ssl, client).selected_alpn_protocol() == "http/1.1"
+
+
+def test_alpn_is_what_the_caller_passes(pair: dict[str, str], authority: Any) -> None:
+    """A configuration has HTTP/1.1, or what its connection class names; TLS itself knows no protocol."""
+    options = ContextOptions(pair["ssl_certfile"], pair["ssl_keyfile"], None, 17, 0, None, None)
+    files = CertificateFiles(options, ["h2", "http/1.1"], create_ssl_context)
+    for offered, chosen in ((["http/1.1", "h2"], "h2"), (["http/1.1"], "http/1.1")):
+        client = authority.client()
+        client.set_alpn_protocols(offered)
+        assert handshake(files.context, client).selected_alpn_protocol() == chosen
 
 
 class Talker:
