@@ -96,7 +96,7 @@ def test_what_has_no_name_is_said() -> None:
 
 def test_a_frozen_program_has_no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert packing.pack({}).obstacles == ["there is no interpreter beside this program"]
+    assert packing.pack({}).obstacles == ["this program has no Python interpreter that could be started"]
 
 
 # -- the master in an interpreter of its own -------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_a_master_that_is_killed_is_told(start: Start) -> None:
     master = program.serves(1)
     os.kill(master, signal.SIGKILL)
     assert program.end() == 128 + signal.SIGKILL
-    assert f"The master [{master}] was ended by SIGKILL." in program.text
+    assert f"The master [{master}] was killed by SIGKILL." in program.text
 
 
 def test_an_application_that_cannot_start_is_exit_code_3(start: Start, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_guard_does_not_matter(start: Start) -> None:
     program = start(source=source)
     program.serves()
     assert program.get().startswith("1 ")
-    assert "uvicorn.run() is ignored in a module that is imported to be served" in program.text
+    assert "uvicorn.run() has no effect while the application is imported" in program.text
     assert program.end(signal.SIGTERM) == 0
 
 
@@ -332,14 +332,14 @@ uvicorn.run("good:app", port=0, workers=2, log_config=config)
     assert program.wait_for(r"(\d+) says Application startup complete")[1] != str(program.process.pid)
     assert program.get().startswith("1 ")
     assert program.end(signal.SIGTERM) == 0
-    assert "is ignored in a module that is imported to be served" in program.text
+    assert "uvicorn.run() has no effect while the application is imported" in program.text
 
 
 def test_what_has_no_name_is_left_out_of_the_log_configuration(start: Start, tmp_path: Path) -> None:
     before = "import uvicorn.config; config = dict(uvicorn.config.LOGGING_CONFIG, formatters={"
     before += "'default': {'()': lambda: logging.Formatter('mine %(message)s')}, 'access': {}})"
     program = start("reload=True, log_config=config", before=before)
-    program.wait_for("log_config: formatter 'default' has the function <lambda>, which no module has under a name")
+    program.wait_for("log_config: formatter 'default' has the function <lambda>, which cannot be imported by name")
     program.wait_for("INFO:     Application startup complete")
     assert program.get().startswith("1 ")
     (tmp_path / "good.py").write_text(APP.replace("VERSION = 1", "VERSION = 22"))
@@ -352,7 +352,7 @@ def test_what_has_no_name_is_left_out_of_the_log_configuration(start: Start, tmp
 @pytest.mark.parametrize("settings", ["workers=2", "reload=True"])
 def test_what_has_no_name_and_no_default_is_forked_with_fresh_code(start: Start, tmp_path: Path, settings: str) -> None:
     program = start(f"{settings}, loop=lambda: __import__('asyncio').new_event_loop()")
-    program.wait_for("forked from this program, and import the application anew, because loop is the function <lambda>")
+    program.wait_for("forked from this program and import the application again, because loop is the function <lambda>")
     assert int(program.wait_for(r"Started \w+ process \[(\d+)\]")[1]) == program.process.pid
     program.wait_for("Application startup complete")
     assert program.get().startswith("1 ")

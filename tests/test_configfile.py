@@ -260,7 +260,7 @@ def test_a_reload_takes_the_file_as_it_is_now(write: Write, caplog: pytest.LogCa
     second = settings.reread()
     assert (second.timeout_keep_alive, second.limit_concurrency, second.backlog, second.port) == (2, None, 7, 8000)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: a reload does not change port: restart for that."
+        f"{path}: a reload cannot change port: restart the server for that."
     ]
 
 

@@ -123,7 +123,7 @@ def test_another_thread_is_refused_with_a_sentence(start: Callable[[str], Progra
         "thread = threading.Thread(target=master.run)\nthread.start()\nthread.join()\n"
     )
     assert program.end() == 0
-    assert "need the main thread, where signals arrive" in program.text
+    assert "must be started in the main thread" in program.text
 
 
 def test_what_is_inherited_is_said(start: Callable[[str], Program]) -> None:
@@ -131,5 +131,5 @@ def test_what_is_inherited_is_said(start: Callable[[str], Program]) -> None:
     serves(program)
     program.tell(signal.SIGTERM)
     program.wait_for(r"run\(\) has returned")
-    assert "Threads that run now will not run in the workers: poller." in program.text
+    assert "These threads will not run in the workers: poller." in program.text
     assert "a reload (SIGHUP) starts new workers with the same code" in program.text

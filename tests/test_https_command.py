@@ -106,7 +106,7 @@ def test_a_reload_with_a_broken_pair_leaves_the_old_workers(
         command.wait_for("is ready")
     Path(pair["ssl_keyfile"]).write_text("nonsense")
     command.tell(signal.SIGHUP)
-    command.wait_for(r"holds no private key in PEM form\.")
+    command.wait_for(r"contains no private key in PEM format\.")
     with connection(port, authority.client()) as sock:
         assert ask(sock)
     assert command.end(signal.SIGTERM) == 0

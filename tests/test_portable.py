@@ -66,7 +66,7 @@ def test_reload_without_fork(start: Start, tmp_path: Path, arguments: tuple[str,
     stream.close()
     write(tmp_path, "WORDS = (\n")
     program.wait_for("SyntaxError")
-    program.wait_for("The server left with status 3. Nothing is served until a file changes")
+    program.wait_for("The server exited with status 3. It starts again when a file changes")
     waiting = program.ask()
     write(tmp_path, "WORDS = b'mended'\n")
     assert waiting.getresponse().read() == b"mended"
@@ -81,7 +81,7 @@ def test_what_cannot_travel_is_a_sentence(start: Start, tmp_path: Path) -> None:
     (tmp_path / "caller.py").write_text(source)
     program: Program = start("caller.py", env={portable.SWITCH: "1"})
     assert program.end() == 1
-    assert "--reload starts another interpreter here, and loop is the function <lambda>" in program.text
+    assert "--reload starts a new interpreter on this system, but loop is the function <lambda>" in program.text
 
 
 WITHOUT_UNIX = """

@@ -130,7 +130,7 @@ def test_the_command_warns_once_of_a_variable(start_command: Start, tmp_path: Pa
         (["-w", "4"], "There is no option -w. Use --workers 4."),
         (["-w4"], "There is no option -w. Use --workers 4."),
         (["-k", "uvicorn.workers.UvicornWorker"], "There is no option -k. Leave it out: there is one kind of worker."),
-        (["--threads", "4"], "There is no option --threads. Leave it out: a worker is one event loop"),
+        (["--threads", "4"], "There is no option --threads. Leave it out: each worker runs one event loop"),
         (["--graceful-timeout", "9"], "There is no option --graceful-timeout. Use --timeout-graceful-shutdown 9."),
         (["--preload"], "There is no option --preload. Leave it out: the master never imports the application"),
         (["-p", "80"], "There is no option -p. Use --port PORT, or --pid FILE."),
@@ -191,7 +191,7 @@ def test_a_file_in_the_place_of_a_module(
         (tmp_path / name).write_text("raise RuntimeError('imported')\n")
     with pytest.raises(ImportFromStringError) as caught:
         import_from_string(text)
-    assert str(caught.value).endswith(f"A module is named as in an import, not by its file: {right}.")
+    assert str(caught.value).endswith(f"Name the module as in an import, not by its file: {right}.")
     assert str(caught.value).startswith(f'Import string "{text}" must be in format "<module>:<attribute>".')
 
 
@@ -203,7 +203,7 @@ def test_a_file_in_the_place_of_a_module(
         ("shop:create", "Did you mean create_app?"),
         (
             "shop:create_app()",
-            "A function that returns the application is named without a call, with --factory: shop:create_app.",
+            "Name a function that returns the application without a call, and add --factory: shop:create_app.",
         ),
         ("shop:Inner.ap", "Did you mean api?"),
         ("shop:zzz", "Did you mean app?"),

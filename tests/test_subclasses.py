@@ -122,7 +122,7 @@ def test_multiprocess_with_and_without_a_target(listener: Any) -> None:
     assert [one.sockets for one in made] == [[listener]] * 5
     assert [one.target for one in made] == [server.run, server.run, None, None, None]
     assert Multiprocess(config).sockets == []
-    with pytest.raises(TypeError, match="target is a function"):
+    with pytest.raises(TypeError, match="target must be a function"):
         Multiprocess(config, [listener], [listener])
 
 

@@ -161,7 +161,7 @@ def test_an_encrypted_key(pair: Any) -> None:
     assert loaded(**settings, ssl_keyfile_password="secret").ssl is not None
     with pytest.raises(StartupError, match=r"^The private key in .*locked needs --ssl-keyfile-password\.$"):
         loaded(**settings)
-    with pytest.raises(StartupError, match=r"^--ssl-keyfile-password does not open the private key in .*locked\.$"):
+    with pytest.raises(StartupError, match=r"^--ssl-keyfile-password is wrong for the private key in .*locked\.$"):
         loaded(**settings, ssl_keyfile_password="wrong")
 
 
@@ -171,16 +171,16 @@ def test_an_encrypted_key(pair: Any) -> None:
         ({"ssl_certfile": "gone.pem"}, r"Cannot read --ssl-certfile .*gone.pem: No such file or directory\."),
         ({"ssl_keyfile": "gone.pem"}, r"Cannot read --ssl-keyfile .*gone.pem: No such file or directory\."),
         ({"ssl_ca_certs": "gone.pem"}, r"Cannot read --ssl-ca-certs .*gone.pem: No such file or directory\."),
-        ({"ssl_keyfile": None}, r"--ssl-certfile .* holds no private key: name its file with --ssl-keyfile\."),
+        ({"ssl_keyfile": None}, r"--ssl-certfile .* contains no private key: name its file with --ssl-keyfile\."),
         ({"ssl_keyfile": "other.pem"}, r"The private key in .*other.pem does not belong to the certificate in .*\."),
-        ({"ssl_certfile": "nonsense.pem"}, r"--ssl-certfile .*nonsense.pem holds no certificate in PEM form\."),
-        ({"ssl_keyfile": "nonsense.pem"}, r"--ssl-keyfile .*nonsense.pem holds no private key in PEM form\."),
-        ({"ssl_ca_certs": "nonsense.pem"}, r"--ssl-ca-certs .*nonsense.pem holds no certificate in PEM form\."),
+        ({"ssl_certfile": "nonsense.pem"}, r"--ssl-certfile .*nonsense.pem contains no certificate in PEM format\."),
+        ({"ssl_keyfile": "nonsense.pem"}, r"--ssl-keyfile .*nonsense.pem contains no private key in PEM format\."),
+        ({"ssl_ca_certs": "nonsense.pem"}, r"--ssl-ca-certs .*nonsense.pem contains no certificate in PEM format\."),
         ({"ssl_certfile": "torn.pem"}, r"Cannot use --ssl-certfile .*torn.pem: .+\."),
         ({"ssl_ca_certs": "torn.pem"}, r"Cannot use --ssl-ca-certs .*torn.pem: .+\."),
-        ({"ssl_ciphers": "nonsense"}, r"--ssl-ciphers 'nonsense' names no cipher that OpenSSL has\."),
-        ({"ssl_version": 99}, r"--ssl-version 99 is no protocol that the ssl module can serve\."),
-        ({"ssl_version": 16}, r"--ssl-version 16 is no protocol that the ssl module can serve\."),
+        ({"ssl_ciphers": "nonsense"}, r"--ssl-ciphers 'nonsense' matches no cipher of OpenSSL\."),
+        ({"ssl_version": 99}, r"--ssl-version 99 is not a protocol that the ssl module has for servers\."),
+        ({"ssl_version": 16}, r"--ssl-version 16 is not a protocol that the ssl module has for servers\."),
     ],
 )
 def test_what_cannot_work_gets_a_sentence(
@@ -216,7 +216,7 @@ def test_what_is_no_certificate_does_not_expire(der: bytes) -> None:
 
 def test_asking_clients_for_what_no_authority_signs_is_a_warning(pair: Any, caplog: Any) -> None:
     loaded(**pair, ssl_cert_reqs=1)
-    assert "no client's certificate will be accepted" in caplog.text
+    assert "every client certificate will be rejected" in caplog.text
 
 
 # -- a context of the program's own ----------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_what_changed_is_loaded_into_the_live_context(pair: Any, authority: Any,
     certificate.refresh()
     assert shown(context, authority) == certificate.pem != before
     certificate.refresh()
-    assert caplog.messages == ["The certificate was loaded again: its files have changed."]
+    assert caplog.messages == ["The certificate was reloaded, because its files have changed."]
 
 
 def test_files_that_are_replaced_one_by_one(pair: Any, authority: Any, caplog: Any, tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_a_broken_pair_is_told_once_and_the_old_one_kept(
     for _ in range(5):
         certificate.refresh()
     assert len(caplog.messages) == 1
-    assert caplog.messages[0].endswith(". The certificate that was loaded before is kept.")
+    assert caplog.messages[0].endswith(". The previous certificate stays in use.")
     assert shown(context, authority) == before == certificate.pem
     authority.issue(Path(pair["ssl_certfile"]), keyfile)
     for _ in range(2):

@@ -1,8 +1,9 @@
-"""The units for systemd that come with the package: `python -m uvicorn.units` lists them, with a name it prints one.
+"""The systemd units in this package: `python -m uvicorn.units` lists them, and prints those that are named.
 
     python -m uvicorn.units uvicorn.service >/etc/systemd/system/uvicorn.service
 
-Fails by: one sentence on standard error and exit code 2 for a name that is none.
+Owns: finding and printing them. Must not: install anything.
+Fails by: one sentence on standard error and exit code 2 for an unknown name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from uvicorn.surface.phrases import nearest
 
 
 def folder() -> Path:
-    """`systemd/` of a checkout is the source; a wheel has it inside of the package."""
+    """The folder of the units: in a wheel inside the package, in a checkout beside it."""
     packed = Path(__file__).with_name("systemd")
     return packed if packed.is_dir() else Path(__file__).parents[1] / "systemd"
 
@@ -24,11 +25,11 @@ def names() -> list[str]:
 
 
 def main(wanted: list[str]) -> int:
-    """Print the names, or the units that are wanted; the exit code."""
+    """Print the units named, or the list of names. Returns the exit code."""
     known = names()
     for name in wanted:
         if name not in known:
-            likely = nearest(name, known) or "; there are " + ", ".join(known) + "."
+            likely = nearest(name, known) or "; the units are " + ", ".join(known) + "."
             print(f"There is no unit {name}{likely}", file=sys.stderr)
             return 2
     for name in wanted:

@@ -281,7 +281,7 @@ async def test_new_certificates_are_noticed_and_nobody_is_dropped(
         old.ask("/wait")
         await old_begun(app, 2)
         authority.issue(Path(pair["ssl_certfile"]), Path(pair["ssl_keyfile"]))
-        await said(caplog, "The certificate was loaded again")
+        await said(caplog, "The certificate was reloaded")
         async with connect(server, authority.client()) as new:
             assert (await new.get()).status == 200
             seen = [c.writer.get_extra_info("ssl_object").getpeercert(True) for c in (old, new)]

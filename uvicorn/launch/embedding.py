@@ -1,14 +1,13 @@
-"""The supervisor as other programs call it: `Multiprocess(config, target=server.run, sockets=[sock]).run()`.
+"""`Multiprocess`: the supervisor as other programs call it.
 
-Since 0.51 of the other package there is no target: `Multiprocess(config, [sock])`, whose workers run a `Server`. Both
-work.
+`Multiprocess(config, target=server.run, sockets=[sock]).run()`: this process becomes the master of `config.workers`
+processes that each call `target(sockets=sockets)`. Since uvicorn 0.51 there is no target: the workers of
+`Multiprocess(config, [sock])` run a `Server`. Both forms work. A worker finds the channel to its master in its process
+(`channel.take`), so a `Server` needs no argument for it.
 
-The program makes a `Config`, a `Server` and perhaps sockets; this process becomes the master of `config.workers`
-processes that each call `target(sockets=sockets)`. A worker finds the channel to its master as state of its process
-(`channel.take`), so that a `Server` needs to be told nothing.
-
-Owns: that adapter. Must not: hold a rule of the master's. Fails by: SystemExit with a code of `errors.ExitCode` when
-the service ended for another reason than being asked to; ConfigError where there can be no master.
+Owns: that adapter. Must not: decide anything about workers; the master does.
+Fails by: SystemExit with a code of `errors.ExitCode`, unless the service was asked to stop; ConfigError where there can
+be no master.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from uvicorn.config import Config
 from uvicorn.errors import ExitCode
 from uvicorn.launch.inherited import warn_of_stale_code
 from uvicorn.launch.replaced import warn_of_replaced_methods
-from uvicorn.launch.serving import log_startup_failure, serve_under_master, work
+from uvicorn.launch.serving import log_startup_failure, serve_in_this_process, serve_under_master
 from uvicorn.net.sockets import Listener, close_all
 from uvicorn.worker import process as worker_main
 from uvicorn.worker.server import Server
 
 
 class Multiprocess:
-    """A master over workers that are forked from this process. The sockets are closed when it ends."""
+    """A master, and workers that are forked from this process. `sockets` are closed when it ends."""
 
     def __init__(
         self,
@@ -43,12 +42,15 @@ class Multiprocess:
             self.target = target
         elif target is not None:
             if sockets is not None:
-                raise TypeError(f"target is a function that serves in a worker, not {target!r}.")
+                raise TypeError(f"target must be a function that serves in a worker, not {target!r}.")
             sockets = target
         self.sockets = list(sockets or ())
 
     def run(self) -> None:
-        """Serve until asked to stop. To be called in the main thread."""
+        """Serve until asked to stop. Call it in the main thread.
+
+        Raises SystemExit unless the service was asked to stop, ConfigError where there can be no master.
+        """
         warn_of_replaced_methods(self.config)
         warn_of_stale_code(self.config)
         code = self._serve()
@@ -71,9 +73,9 @@ class Multiprocess:
         return [Listener(sock, backlog=self.config.backlog) for sock in self.sockets]
 
     def _work(self, config: Config, listeners: list[Listener]) -> int:
-        """Runs in the worker."""
+        """What each worker runs. Returns its exit code."""
         if self.target is None:
-            return work(config, listeners)
+            return serve_in_this_process(config, listeners)
         server = getattr(self.target, "__self__", None)
         if isinstance(server, Server):
             return worker_main.serve(server, listeners, self.target)

@@ -15,13 +15,13 @@ def warn_of_stale_code(config: Config) -> None:
     """Warn that a reload will not bring new code, where this process holds the application already."""
     if not isinstance(config.app, str):
         logger.warning(
-            "The application is an object of this process: a reload (SIGHUP) starts new workers with the same code."
-            ' Pass it as "module:attribute" to have it imported anew.'
+            "The application is an object of this process, so a reload (SIGHUP) starts new workers with the same code."
+            ' Pass it as "module:attribute" to load new code.'
         )
     elif config.app.partition(":")[0] in sys.modules:
         logger.warning(
-            "The module of the application is imported in this process already: a reload (SIGHUP) starts new workers"
-            " with the same code. Start with the command uvicorn to have it imported anew."
+            "This process has already imported the application's module, so a reload (SIGHUP) starts new workers with"
+            " the same code. Start the server with the command uvicorn to load new code."
         )
     warn_of_threads()
 
@@ -30,4 +30,4 @@ def warn_of_threads() -> None:
     """Warn of the threads of this process: a fork copies the calling thread only."""
     others = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
     if others:
-        logger.warning("Threads that run now will not run in the workers: %s.", ", ".join(others))
+        logger.warning("These threads will not run in the workers: %s.", ", ".join(others))

@@ -114,7 +114,7 @@ def _stand_in(process: subprocess.Popen[bytes], signals: Signals, lifeline: int,
     if relay is not None:
         relay.pass_on(process.pid)
     if code < 0:
-        _log.error("The master [%d] was ended by %s.", process.pid, signal.Signals(-code).name)
+        _log.error("The master [%d] was killed by %s.", process.pid, signal.Signals(-code).name)
         return 128 - code
     return code
 

@@ -32,7 +32,7 @@ def pack(settings: dict[str, Any]) -> Packed:
     """Convert the arguments of a Config."""
     packed = Packed({}, [], [])
     if not sys.executable or getattr(sys, "frozen", False):
-        packed.obstacles.append("there is no interpreter beside this program")
+        packed.obstacles.append("this program has no Python interpreter that could be started")
     for name, value in settings.items():
         try:
             if name == "log_config" and isinstance(value, dict):
@@ -42,7 +42,7 @@ def pack(settings: dict[str, Any]) -> Packed:
                 packed.settings[name] = naming.plain(value, naming.name_of)
         except naming.Unnamed as exc:
             packed.obstacles.append(
-                f"{name} is {exc}, which no module has under a name (define it at the top level of one)"
+                f"{name} is {exc}, which cannot be imported by name (define it at the top level of a module)"
             )
         except RecursionError:
             packed.obstacles.append(f"{name} contains itself")

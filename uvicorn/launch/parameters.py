@@ -68,8 +68,8 @@ class EnvironmentOption(click.Option):
         value = super().value_from_envvar(ctx)
         if isinstance(value, str) and is_service_link(value):
             raise click.UsageError(
-                f"UVICORN_{str(self.name).upper()} is {value!r}: Kubernetes sets it for a Service called uvicorn."
-                f" Put enableServiceLinks: false into the pod's spec, rename the Service, or give {self.opts[0]}.",
+                f"UVICORN_{str(self.name).upper()} is {value!r}: Kubernetes sets it for a Service named uvicorn."
+                f" Set enableServiceLinks: false in the pod's spec, rename the Service, or use {self.opts[0]}.",
                 ctx,
             )
         return value

@@ -1,13 +1,15 @@
 """`--reload` where there is no fork: this process watches files, and a child interpreter serves.
 
-The child is started with `subprocess` and told its settings by a file, packed by `own_interpreter`. It inherits the
-listening sockets, which stay open here, so that clients wait while it is replaced, and one end of a socket pair: end of
-file means stop, because elsewhere than on Unix no signal does. Where there is fork, the master does all this better;
-a switch in the environment chooses this way all the same, so that it can be tested there.
+The child is started with `subprocess` and reads its settings from a file (`packing`). It inherits the listening
+sockets, which stay open here, so clients wait while it is replaced. It also inherits one end of a socket pair, where
+end of file means stop, because Windows has no signal for that. Where there is fork, the master does all this better; an
+environment variable (`SWITCH`) chooses this way there too, for tests.
 
-States of the child: started → gone by itself (waits for a change) or stopped (`drain_as`: what is open ends after a
-moment, the lifespan's shutdown has its time). Who does not leave is killed. Owns: both ends of that. Must not: be
-chosen for workers. Fails by: the exit code; ConfigError for settings that cannot travel.
+States of the child: started → exited (a change starts it again) or told to stop (`drain_as`: what is open ends after a
+moment, the lifespan's shutdown gets the rest of the time). A child that does not stop in time is killed.
+
+Owns: both ends of that. Must not: be used for several workers.
+Fails by: the exit code; ConfigError for settings that cannot be passed to the child; StartupError for the sockets.
 """
 
 from __future__ import annotations
@@ -33,14 +35,17 @@ from uvicorn.net import sockets
 from uvicorn.net.sockets import Listener
 from uvicorn.process.channel import DrainMode
 from uvicorn.watcher.main import Watch, forget_compiled
+from uvicorn.worker import process
+from uvicorn.worker.server import Server
 
 SWITCH = "_UVICORN_PORTABLE_RELOAD"
 
 _BOOT = "import sys; sys.path[:] = sys.argv[4:]; from uvicorn.launch.portable import main; main(*sys.argv[1:4])"
-_NOT_THE_CHILDS = ("reload_dirs", "reload_includes", "reload_excludes", "workers", "pid")
+_PARENT_ONLY = ("reload_dirs", "reload_includes", "reload_excludes", "workers", "pid")
 
 
 def is_needed() -> bool:
+    """Whether this system has no fork (or `SWITCH` is set)."""
     return not hasattr(os, "fork") or SWITCH in os.environ
 
 
@@ -51,7 +56,7 @@ def run(config: Config, settings: dict[str, Any], watch: Watch) -> int:
     """
     packed = packing.pack(settings)
     if packed.obstacles:
-        raise ConfigError(f"--reload starts another interpreter here, and {'; '.join(packed.obstacles)}.")
+        raise ConfigError(f"--reload starts a new interpreter on this system, but {'; '.join(packed.obstacles)}.")
     packing.warn_of_left_out(packed)
     listeners = config.bind()
     try:
@@ -62,30 +67,30 @@ def run(config: Config, settings: dict[str, Any], watch: Watch) -> int:
 
 
 class Reloader(BaseReload):
-    """The watching process."""
+    """The watching process. `settings` are plain data."""
 
     def __init__(self, config: Config, settings: dict[str, Any], watch: Watch, socks: list[socket.socket]) -> None:
         super().__init__(config, main, socks)
-        kept = {name: value for name, value in settings.items() if name not in _NOT_THE_CHILDS}
+        kept = {name: value for name, value in settings.items() if name not in _PARENT_ONLY}
         self._data = marshal.dumps((sys.argv, {**kept, "reload": False, "supervise": False}))
         self.reloader_name = watch.name
         self._batches = watch.batches(self.should_exit)
         self._child: subprocess.Popen[bytes]
         self._lifeline: socket.socket
         self._file = ""
-        self._told = False
+        self._reported_exit = False
 
     def should_restart(self) -> list[Path] | None:
-        if self._child.poll() is not None and not self._told and not self.should_exit.is_set():
-            self._told = True
-            logger.error("The server left with status %d. Nothing is served until a file changes.", self._child.poll())
+        if self._child.poll() is not None and not self._reported_exit and not self.should_exit.is_set():
+            self._reported_exit = True
+            logger.error("The server exited with status %d. It starts again when a file changes.", self._child.poll())
         _, paths = next(self._batches, ("", []))
         for path in paths:
             forget_compiled(path)
         return [Path(path) for path in paths] or None
 
     def _start(self) -> None:
-        self._told = False
+        self._reported_exit = False
         self._lifeline, theirs = socket.socketpair()
         descriptor, self._file = tempfile.mkstemp()
         with open(descriptor, "wb") as file:
@@ -106,7 +111,7 @@ class Reloader(BaseReload):
         try:
             self._child.wait(LEAVE_SECONDS + KILL_GRACE)
         except subprocess.TimeoutExpired:
-            logger.warning("Killing the server [%d]: its time to leave is over.", self._child.pid)
+            logger.warning("Killing the server [%d]: it did not stop in time.", self._child.pid)
             self._child.kill()
             self._child.wait()
         self._tty.restore()
@@ -118,10 +123,10 @@ class Reloader(BaseReload):
 
 
 def main(file: str, lifeline: str, listeners: str) -> NoReturn:
-    """Serve as that file says, on these descriptors, until the other end of `lifeline` is closed."""
-    from uvicorn.worker import process as worker_main
-    from uvicorn.worker.server import Server
+    """Serve the settings in `file` until the other end of `lifeline` is closed, and exit.
 
+    `lifeline` is the number of a descriptor, `listeners` are several, separated by commas.
+    """
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     try:
@@ -130,9 +135,9 @@ def main(file: str, lifeline: str, listeners: str) -> NoReturn:
         os.unlink(file)
         server = Server(Config(**settings))
         server.drain_as = (DrainMode.CUT, min(server.config.drain_seconds, LEAVE_SECONDS))
-        threading.Thread(target=_heed, args=(socket.socket(fileno=int(lifeline)), server), daemon=True).start()
-        given = [Listener(socket.socket(fileno=int(number))) for number in listeners.split(",")]
-        code = worker_main.serve(server, given, server.run)
+        threading.Thread(target=_stop_at_end, args=(socket.socket(fileno=int(lifeline)), server), daemon=True).start()
+        passed = [Listener(socket.socket(fileno=int(number))) for number in listeners.split(",")]
+        code = process.serve(server, passed, server.run)
     except KeyboardInterrupt:
         code = ExitCode.OK
     except ConfigError as exc:
@@ -141,9 +146,10 @@ def main(file: str, lifeline: str, listeners: str) -> NoReturn:
     sys.exit(code)
 
 
-def _heed(lifeline: socket.socket, server: Any) -> None:
+def _stop_at_end(lifeline: socket.socket, server: Server) -> None:
+    """Tell `server` to stop when the other end of `lifeline` is closed."""
     with contextlib.suppress(OSError):
         lifeline.recv(1)
     server.should_exit = True
-    if not server.config.loaded:  # an import looks at no flag
+    if not server.config.loaded:  # the application is being imported, and nothing reads the flag
         _thread.interrupt_main()

@@ -30,14 +30,14 @@ def run(make_config: Callable[..., Config], settings: dict[str, Any]) -> None:
     """Serve until asked to stop. `settings` are the arguments of `run()`, and of `make_config`."""
     if importing():
         logger.warning(
-            "uvicorn.run() is ignored in a module that is imported to be served: call it where it is started."
+            "uvicorn.run() has no effect while the application is imported: call it under if __name__ == '__main__'."
         )
         return
     config = make_config(**settings)
     if config.reload and not config.should_reload:
         logger.warning("You must pass the application as an import string to enable 'reload' or 'workers'.")
         sys.exit(ExitCode.USAGE)
-    code = _run_master(config, settings) if config.needs_master else _serve_here(config)
+    code = _run_master(config, settings) if config.needs_master else _serve_in_caller(config)
     if code != ExitCode.OK:
         sys.exit(code)
 
@@ -46,7 +46,7 @@ def _run_master(config: Config, settings: dict[str, Any]) -> int:
     code = serving.reload_without_fork(config, settings)
     if code is not None:
         return code
-    serving.require_a_place_for_a_master()
+    serving.require_fork_and_main_thread()
     replaced.warn_of_replaced_methods(config)
     if not isinstance(config.app, str):
         inherited.warn_of_stale_code(config)
@@ -60,7 +60,7 @@ def _run_master(config: Config, settings: dict[str, Any]) -> int:
         packing.warn_of_left_out(packed)
         return own_interpreter.run(packed.settings)
     logger.warning(
-        "The workers are forked from this program, and import the application anew, because %s.",
+        "The workers are forked from this program and import the application again, because %s.",
         "; ".join(packed.obstacles),
     )
     inherited.warn_of_threads()
@@ -70,16 +70,16 @@ def _run_master(config: Config, settings: dict[str, Any]) -> int:
 def _work_with_fresh_code(config: Config, listeners: list[Listener]) -> int:
     """What a worker runs whose parent may have imported the application already."""
     naming.forget(str(config.app))
-    return serving.work(config, listeners)
+    return serving.serve_in_this_process(config, listeners)
 
 
 @serving.log_startup_failure
-def _serve_here(config: Config) -> int:
+def _serve_in_caller(config: Config) -> int:
     """Serve in the caller's process. A signal that ended the server is raised again at the end, for the caller."""
     server = replaced.server_class()(config)
     server.reraise_signals = False
     try:
-        serving.introduce(config)
+        serving.load_and_announce(config)
         with process.reopening(server):
             if config.pid is None:
                 server.run()

@@ -1,16 +1,17 @@
-"""Reloaders for programs: a class that a program makes, subclasses and runs itself, as the drop-in contract has them.
+"""Reloaders that a program makes, subclasses and runs itself, as in uvicorn 0.54.
 
-`ChangeReload(config, target=server.run, sockets=[sock]).run()` calls `target(sockets=…)` in a fresh interpreter
-(multiprocessing's "spawn": the program's main module is there as `__mp_main__`, which some programs build on), and
-again whenever `should_restart` names files. The command and `uvicorn.run(reload=True)` do not use this: their master
+`ChangeReload(config, target=server.run, sockets=[sock]).run()` calls `target(sockets=…)` in a new interpreter
+(multiprocessing's "spawn" method: the program's main module is imported there as `__mp_main__`), and again whenever
+`should_restart` names changed files. The command and `uvicorn.run(reload=True)` do not use these classes: their master
 needs no target that can be pickled.
 
-States: new → started → (stopped → started)* → stopped. The old process stops first: a `Server` in it ends what is open
-after a moment and leaves the rest of `LEAVE_SECONDS` to the lifespan's shutdown; who stays is killed. What programs
-replace or override is looked up when it is needed: `should_restart`, `iter_py_files`, `watcher`, `watch_filter`,
-`get_subprocess`.
-Must not: be used without a main guard.
-Fails by: nothing of the target's; a target that died waits for a change.
+States: new → started → (stopped → started)* → stopped. The old process stops first. A `Server` in it ends what is open
+after a moment and leaves the rest of `LEAVE_SECONDS` to the lifespan's shutdown; a process that is still there then is
+killed. Names that programs replace or override are looked up when they are needed: `should_restart`, `iter_py_files`,
+`watcher`, `watch_filter`, `get_subprocess`.
+
+Owns: the loop, and the process that serves. Must not: be used without a main guard (`if __name__ == "__main__":`).
+Fails by: nothing of the target's; a target that fails waits for a change.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from uvicorn.watcher.main import Watch, changed_since, changes, compare, forget_
 from uvicorn.watcher.selection import select
 
 LEAVE_SECONDS = 5.0
-"""What a process that was told to stop has for it, at most."""
+"""Seconds that a process has to stop, at most."""
 KILL_GRACE = 2.0
 """Seconds after that until it is killed."""
 
@@ -47,7 +48,7 @@ Target = Callable[..., Any]
 
 
 class BaseReload:
-    """The loop. A subclass says in `should_restart` which files changed, if any; it may `pause()` first."""
+    """The loop. A subclass returns the changed files from `should_restart`; it may `pause()` there first."""
 
     reloader_name: str | None = None
 
@@ -63,11 +64,11 @@ class BaseReload:
         self._tty = TTYSettings()
 
     def signal_handler(self, sig: int, frame: FrameType | None) -> None:
-        """Leave the loop."""
+        """Stop the loop."""
         self.should_exit.set()
 
     def run(self) -> None:
-        """Serve until a signal comes, or `should_exit` is set."""
+        """Serve until SIGINT or SIGTERM arrives, or `should_exit` is set."""
         self.startup()
         try:
             for changes in self:
@@ -88,12 +89,13 @@ class BaseReload:
         return changes
 
     def pause(self) -> None:
-        """Wait `reload_delay` seconds. Raises StopIteration when it is time to leave."""
+        """Wait `reload_delay` seconds. Raises StopIteration when the loop is to stop."""
         if self.should_exit.wait(self.config.reload_delay):
             raise StopIteration
 
     def should_restart(self) -> list[Path] | None:
-        raise NotImplementedError("a reloader says here which files have changed")
+        """The files that have changed; None for none."""
+        raise NotImplementedError("should_restart() must return the files that have changed")
 
     def startup(self) -> None:
         logger.info("Started reloader process [%d] using %s", self.pid, self.reloader_name)
@@ -103,7 +105,7 @@ class BaseReload:
         self._start()
 
     def _listen(self) -> None:
-        """At once, as `--reload` does: whoever asks while the application starts, waits. Leaves by SystemExit(3)."""
+        """Listen before the application has started, as `--reload` does: clients wait. Raises SystemExit(3)."""
         try:
             for sock in self.sockets:
                 if not listens(sock):
@@ -130,7 +132,7 @@ class BaseReload:
 
     def _start(self) -> None:
         server: Any = getattr(self.target, "__self__", None)
-        if hasattr(server, "drain_as"):  # it is a `Server`, which goes to the new process as it is here
+        if hasattr(server, "drain_as"):  # a `Server`: it is copied to the new process as it is here
             server.drain_as = (DrainMode.CUT, min(server.config.drain_seconds, LEAVE_SECONDS))
         self.process = _subprocess.get_subprocess(self.config, self.target, self.sockets)
         with interrupts_held():
@@ -145,13 +147,13 @@ class BaseReload:
 
 
 def _display_path(path: Path) -> str:
-    """As the log has it: in quotes, and from here where it is below."""
+    """A path for the log: in quotes, and relative where it is below the current folder."""
     return f"'{shown(str(path))}'"
 
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """A process that is started inside is born with SIGINT blocked: its interpreter would end with a traceback."""
+    """Start processes with SIGINT blocked: a Ctrl-C while the interpreter starts would print a traceback."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -163,7 +165,7 @@ def interrupts_held() -> Iterator[None]:
 
 
 class StatReload(BaseReload):
-    """Looks at every file, again and again."""
+    """Compares the modification times of all files every `reload_delay` seconds."""
 
     reloader_name = "StatReload"
 
@@ -176,7 +178,7 @@ class StatReload(BaseReload):
         return _changed(next(self._batches, []))
 
     def iter_py_files(self) -> Iterator[Path]:
-        """The files that are looked at: whatever the settings include. A program may have it name others as well."""
+        """The files that are watched: those that the settings include. A subclass may add others."""
         return map(Path, files(select(self.config)))
 
     def _look(self) -> Snapshot:
@@ -184,9 +186,9 @@ class StatReload(BaseReload):
 
 
 class FileFilter:
-    """Says of a path whether its change counts, by the settings of `config`.
+    """Decides by the settings of `config` whether a changed path counts.
 
-    Of a path outside of the watched folders, which somebody else watches then, only the name is looked at.
+    A path outside of the watched folders comes from a `watcher` of the program's; only its name is checked.
     """
 
     def __init__(self, config: Config) -> None:
@@ -203,10 +205,10 @@ class FileFilter:
 
 
 class WatchFilesReload(BaseReload):
-    """Is told by the operating system, through the package watchfiles.
+    """Uses the operating system's notifications, through the package watchfiles.
 
-    `watcher` yields sets of (kind of change, path), as `watchfiles.watch` does, and often an empty one; `watch_filter`
-    says which of the paths count. A program may put others in their place.
+    `watcher` yields sets of (kind of change, path), as `watchfiles.watch` does; a set may be empty. `watch_filter`
+    decides which paths count. A program may replace both.
     """
 
     reloader_name = "WatchFiles"
@@ -215,7 +217,7 @@ class WatchFilesReload(BaseReload):
 
     def __init__(self, config: Config, target: Target, sockets: list[socket.socket] | None = None) -> None:
         super().__init__(config, target, sockets)
-        import watchfiles  # noqa: F401  # where it is not installed, that is said here
+        import watchfiles  # noqa: F401  # fails here where it is not installed
 
         self.reload_dirs = list(config.reload_dirs)
         self.watch_filter: Callable[[Path], bool] = FileFilter(config)
@@ -226,7 +228,7 @@ class WatchFilesReload(BaseReload):
         if self._settling:
             self.should_exit.wait(self.config.reload_delay)
         paths = {path for _, path in next(self.watcher, ()) if self.watch_filter(Path(path))}
-        if self._since is not None:  # only now is it certain that later changes are reported
+        if self._since is not None:  # from now on every change is reported; this finds the earlier ones
             paths |= changed_since(select(self.config), self._since)
             self._since = None
         self._settling = bool(paths)
@@ -240,4 +242,4 @@ def _changed(paths: list[str]) -> list[Path] | None:
 
 
 ChangeReload: type[BaseReload] = WatchFilesReload if importlib.util.find_spec("watchfiles") else StatReload
-"""The better one that works here."""
+"""The best reloader whose package is installed."""

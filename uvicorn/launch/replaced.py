@@ -69,8 +69,8 @@ def warn_of_replaced_methods(config: Config) -> None:
     spawned = sys.modules.get("uvicorn.launch.spawned")
     for name in () if spawned is None else spawned.replaced():
         logger.warning(
-            "uvicorn.supervisors.multiprocess.Process.%s was replaced, and the master does not call it: a worker hangs"
-            " when its event loop has not turned for timeout_worker_healthcheck (%g s).",
+            "uvicorn.supervisors.multiprocess.Process.%s was replaced, but the master does not call it. It replaces a"
+            " worker whose event loop has not run for timeout_worker_healthcheck (%g s).",
             name,
             config.timeout_worker_healthcheck,
         )

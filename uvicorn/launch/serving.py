@@ -53,7 +53,8 @@ def serve(
     """Bind, serve until asked to stop, close the sockets. Returns the exit code. Raises ConfigError.
 
     `reread` returns the settings for a master's next generation; by default they stay as they are, and the environment
-    file is read again. `kernel` makes the master's kernel. `run_worker` is what each worker calls (default: `work`).
+    file is read again. `kernel` makes the master's kernel. `run_worker` is what each worker calls, by default
+    `serve_in_this_process`.
     """
     needs_master = config.needs_master
     listeners = config.bind()
@@ -61,14 +62,14 @@ def serve(
         if config.should_reload:
             listen_all(listeners)  # from the start: a browser waits for the first worker, as it does at a change
         if needs_master:
-            return serve_under_master(config, listeners, run_worker or work, reread, kernel)
-        introduce(config)
-        return work(config, listeners)
+            return serve_under_master(config, listeners, run_worker or serve_in_this_process, reread, kernel)
+        load_and_announce(config)
+        return serve_in_this_process(config, listeners)
     finally:
         close_all(listeners)
 
 
-def introduce(config: Config) -> None:
+def load_and_announce(config: Config) -> None:
     """Load our own components, then log the first line: the versions of what serves. Raises StartupError.
 
     A server that a program embeds does not log that line.
@@ -78,7 +79,7 @@ def introduce(config: Config) -> None:
         logger.info("%s", versions.parts(config))
 
 
-def work(config: Config, listeners: list[Listener]) -> int:
+def serve_in_this_process(config: Config, listeners: list[Listener]) -> int:
     """Serve on `listeners` in this process, which is a worker or the only process. Returns the exit code."""
     from uvicorn.worker import process
 
@@ -94,7 +95,7 @@ def serve_under_master(
     kernel: Callable[[], KernelLike] | None = None,
 ) -> int:
     """Be the master of workers that each call `run_worker`. Returns the exit code. Raises ConfigError, StartupError."""
-    require_a_place_for_a_master()
+    require_fork_and_main_thread()
     from uvicorn.supervisor.kernel import Kernel
     from uvicorn.supervisor.master import Master
 
@@ -103,7 +104,7 @@ def serve_under_master(
         fresh.load_components()
         return fresh
 
-    introduce(config)
+    load_and_announce(config)
     watch = _watch(config) if config.should_reload else None
     return Master(config, listeners, run_worker, reread=next_settings, kernel=kernel or Kernel, watch=watch).run()
 
@@ -120,17 +121,18 @@ def reload_without_fork(config: Config, settings: dict[str, Any]) -> int | None:
 
     if not portable.is_needed():
         return None
-    introduce(config)
+    load_and_announce(config)
     return portable.run(config, settings, _watch(config))
 
 
-def require_a_place_for_a_master() -> None:
+def require_fork_and_main_thread() -> None:
     """Raise ConfigError where this process cannot be a master."""
     if not hasattr(os, "fork"):
-        raise ConfigError("Workers and --supervise need fork, which Windows lacks: use one process.")
+        raise ConfigError("Workers and --supervise need os.fork(), which this system does not have: use one process.")
     if threading.current_thread() is not threading.main_thread():
         raise ConfigError(
-            "Workers, --reload and --supervise need the main thread, where signals arrive: use one process."
+            "Workers, --reload and --supervise must be started in the main thread, which receives the signals:"
+            " use one process."
         )
 
 

@@ -64,7 +64,7 @@ class Sources:
             return self._config
         values, in_vain = configfile.renewed(options(), self._merged(self._read_file()), self.values)
         if in_vain:
-            _log.warning("%s: a reload does not change %s: restart for that.", self.path, ", ".join(in_vain))
+            _log.warning("%s: a reload cannot change %s: restart the server for that.", self.path, ", ".join(in_vain))
         try:
             config = Config(**values)
         except ConfigError:

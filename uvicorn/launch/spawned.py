@@ -1,11 +1,11 @@
-"""A server in a spawned process that answers whether it lives, for programs that supervise by themselves.
+"""`Process`: a server in a spawned process that answers whether it is alive, for programs that supervise themselves.
 
-`process = Process(config, sockets=[sock]); process.start(); process.wait_until_ready(5)`. A thread in the process
-answers over a pipe: that the interpreter runs, and whether the server has started; not that the event loop turns. Our
-master has no use for any of it: its workers are forked, and their loops say by themselves that they turn.
+`process = Process(config, sockets=[sock]); process.start(); process.wait_until_ready(5)`. A thread in that process
+answers over a pipe whether the interpreter runs and whether the server has started; it does not know whether the event
+loop runs. Our master does not use this class: its workers are forked, and their event loops report to it.
 
-States: new → started (`start`) → ended. Must not: replace a process that ended; that is the program's business.
-Fails by: what `start()` raises where the settings cannot be pickled; no is the answer of a process that is gone.
+States: new → started (`start`) → ended. Owns: the process and its pipe. Must not: replace a process that has ended.
+Fails by: what `start()` raises where the settings cannot be pickled; a process that has ended counts as not alive.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from uvicorn.process.channel import LONGEST_WAIT
 from uvicorn.worker.server import Server
 
 STEP = 0.05
-"""Seconds between two questions whether the server has started."""
+"""Seconds between two checks whether the server has started."""
 
 
 class Process:
-    """One process. It serves `config`; a `target`, which older programs pass, is called in its place."""
+    """One process that serves `config`. Older programs pass a `target`, which is called instead."""
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class Process:
         self.process = _subprocess.get_subprocess(config, self.target, sockets or [])
 
     def __getstate__(self) -> dict[str, Any]:
-        """For the process: it has no handle of itself, and only its own end of the pipe."""
+        """What is pickled for the process: it gets no handle of itself, and only its own end of the pipe."""
         return {name: value for name, value in vars(self).items() if name not in ("process", "parent_conn")}
 
     @property
     def server(self) -> Server:
-        """The server that the process runs; here it is one that does not serve, and may be prepared before `start`."""
+        """The server that the process runs. Here it does not serve; a program may change it before `start`."""
         if self._server is None:
             self._server = Server(self.config)
         return self._server
@@ -57,13 +57,13 @@ class Process:
     # -- in the process ----------------------------------------------------------------------------------------
 
     def target(self, sockets: list[socket] | None = None) -> None:
-        """What the process does."""
-        work = self.real_target or self.server.run  # the server is there before the thread asks for it
+        """What the process runs."""
+        work = self.real_target or self.server.run  # made before the thread reads it
         threading.Thread(target=self.always_pong, daemon=True).start()
         work(sockets=sockets)
 
     def always_pong(self) -> None:
-        """Answer until nobody is there to ask."""
+        """Answer until the other end of the pipe is closed."""
         try:
             while True:
                 self.pong()
@@ -71,7 +71,7 @@ class Process:
             pass
 
     def pong(self) -> None:
-        """Answer one question. Raises OSError or EOFError when nobody is there to ask."""
+        """Answer one question. Raises OSError or EOFError when the other end of the pipe is closed."""
         self.child_conn.recv()
         self.child_conn.send(self.server.started)
 
@@ -82,15 +82,15 @@ class Process:
         return self._healthcheck(timeout) is not None
 
     def is_ready(self, timeout: float = 5) -> bool:
-        """Whether it answers that its server has started."""
+        """Whether it answers within `timeout` seconds that its server has started."""
         return bool(self._healthcheck(timeout))
 
     def is_alive(self, timeout: float = 5) -> bool:
-        """Whether the process is there and answers within `timeout` seconds."""
+        """Whether the process runs and answers within `timeout` seconds."""
         return self.process.is_alive() and self.ping(timeout)
 
     def wait_until_ready(self, timeout: float, should_exit: threading.Event | None = None) -> bool:
-        """Wait up to `timeout` seconds until it is ready. False when it is not, has ended, or `should_exit` is set."""
+        """Wait up to `timeout` seconds until it is ready. False if it is not, has ended, or `should_exit` is set."""
         until = time.monotonic() + timeout
         stop = should_exit or threading.Event()
         while not stop.is_set() and self.process.is_alive() and (left := until - time.monotonic()) > 0:
@@ -100,9 +100,9 @@ class Process:
         return False
 
     def _healthcheck(self, timeout: float) -> bool | None:
-        """What it answers; None for nothing."""
+        """Whether its server has started; None if it does not answer."""
         try:
-            while self.parent_conn.poll():  # an answer that came too late for its question
+            while self.parent_conn.poll():  # late answers to earlier questions
                 self.parent_conn.recv()
             self.parent_conn.send(b"ping")
             return bool(self.parent_conn.recv()) if self.parent_conn.poll(min(timeout, LONGEST_WAIT)) else None
@@ -113,7 +113,7 @@ class Process:
         self.process.start()
 
     def terminate(self) -> None:
-        """Tell it to stop (SIGTERM)."""
+        """Ask it to stop (SIGTERM)."""
         if self.process.is_alive():
             self.process.terminate()
 
@@ -131,7 +131,7 @@ class Process:
 
     @property
     def exitcode(self) -> int | None:
-        """None before its end; a signal's number, negative, when that has ended it."""
+        """None while it runs; the negative number of the signal that killed it."""
         return self.process.exitcode
 
 
@@ -139,5 +139,5 @@ _OWN = dict(vars(Process))
 
 
 def replaced() -> list[str]:
-    """The methods of `Process` that somebody has put others in the place of."""
+    """The methods of `Process` that a program has replaced."""
     return [name for name, value in vars(Process).items() if name[:2] != "__" and _OWN.get(name) is not value]

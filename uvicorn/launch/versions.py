@@ -1,6 +1,6 @@
-"""What serves, in words: for `--version`, for the first line of a log, and so for whoever reports a fault.
+"""Versions and components, for `--version` and for the first line of a log; a bug report has them that way.
 
-Owns: those words. Must not: import a part in order to name it: the settings have loaded theirs. Fails by: nothing.
+Owns: these texts. Must not: import a component in order to name it; the settings have loaded theirs. Fails by: nothing.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES, WS_PROTOCOLS, Config
 
 def interpreter() -> str:
     """`uvicorn 1.2.3 with CPython 3.13.1`."""
-    import platform  # not for those who only name us: in Python 3.10 it brings subprocess
+    import platform  # imported late: in Python 3.10 it imports subprocess
 
     return f"uvicorn {uvicorn.__version__} with {platform.python_implementation()} {platform.python_version()}"
 
 
 def parts(config: Config) -> str:
-    """The same and what a server of these settings uses, once their components are loaded. What comes from a program is
-    called as the settings call it: a master does not import it."""
+    """The same, and the components that a server with these settings uses. They must have been loaded.
+
+    A class of the application's is shown as the settings name it, because a master does not import it.
+    """
     loop, http, ws = config.loop, config.http, config.ws
     if loop in LOOP_FACTORIES:
         factory = config.get_loop_factory()

@@ -222,8 +222,8 @@ def spelled(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             _spell(part)
         except naming.Unnamed as exc:
             sentences.append(
-                f"log_config: {name} has {exc}, which no module has under a name, so it is left out and the default is"
-                " used. Define that at the top level of a module to keep it."
+                f"log_config: {name} has {exc}, which cannot be imported by name. It is left out, and the"
+                " default is used: define it at the top level of a module to keep it."
             )
             return True
         return False

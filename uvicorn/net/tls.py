@@ -63,7 +63,9 @@ def create_ssl_context(
             raise ValueError
         context = ssl.SSLContext(ssl_version)
     except ValueError:
-        raise StartupError(f"--ssl-version {ssl_version} is no protocol that the ssl module can serve.") from None
+        raise StartupError(
+            f"--ssl-version {ssl_version} is not a protocol that the ssl module has for servers."
+        ) from None
     if ssl_version in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS):
         context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -75,7 +77,7 @@ def create_ssl_context(
         try:
             context.set_ciphers(ciphers)
         except ssl.SSLError:
-            raise StartupError(f"--ssl-ciphers {ciphers!r} names no cipher that OpenSSL has.") from None
+            raise StartupError(f"--ssl-ciphers {ciphers!r} matches no cipher of OpenSSL.") from None
     context.set_alpn_protocols(alpn_protocols or ["http/1.1"])
     return context
 
@@ -84,11 +86,11 @@ def _load_pair(context: ssl.SSLContext, certfile: Path, keyfile: Path | None, pa
     import ssl
 
     if not _ANY_CERTIFICATE.search(_read("--ssl-certfile", certfile)):
-        raise StartupError(f"--ssl-certfile {certfile} holds no certificate in PEM form.")
+        raise StartupError(f"--ssl-certfile {certfile} contains no certificate in PEM format.")
     if keyfile is not None and not _KEY.search(_read("--ssl-keyfile", keyfile)):
-        raise StartupError(f"--ssl-keyfile {keyfile} holds no private key in PEM form.")
+        raise StartupError(f"--ssl-keyfile {keyfile} contains no private key in PEM format.")
     if keyfile is None and not _KEY.search(_read("--ssl-certfile", certfile)):
-        raise StartupError(f"--ssl-certfile {certfile} holds no private key: name its file with --ssl-keyfile.")
+        raise StartupError(f"--ssl-certfile {certfile} contains no private key: name its file with --ssl-keyfile.")
     asked = []
 
     def tell_password() -> str:  # without such a function, OpenSSL would ask at the terminal
@@ -103,7 +105,7 @@ def _load_pair(context: ssl.SSLContext, certfile: Path, keyfile: Path | None, pa
         if exc.reason == "KEY_VALUES_MISMATCH":
             sentence = f"The private key in {keyfile or certfile} does not belong to the certificate in {certfile}."
         elif asked:
-            sentence = f"--ssl-keyfile-password does not open the private key in {keyfile or certfile}."
+            sentence = f"--ssl-keyfile-password is wrong for the private key in {keyfile or certfile}."
         else:
             sentence = f"Cannot use --ssl-certfile {certfile}: {exc.reason or exc}."
         raise StartupError(sentence) from None
@@ -113,7 +115,7 @@ def _load_pair(context: ssl.SSLContext, certfile: Path, keyfile: Path | None, pa
 
 def _load_authorities(context: ssl.SSLContext, ca_certs: Path) -> None:
     if not _ANY_CERTIFICATE.search(_read("--ssl-ca-certs", ca_certs)):
-        raise StartupError(f"--ssl-ca-certs {ca_certs} holds no certificate in PEM form.")
+        raise StartupError(f"--ssl-ca-certs {ca_certs} contains no certificate in PEM format.")
     try:
         context.load_verify_locations(ca_certs)
     except OSError as exc:
@@ -183,7 +185,7 @@ class CertificateFiles:
         self.context = self._make()
         self.pem = self._leaf()
         if options.cert_reqs and options.ca_certs is None:
-            _log.warning("--ssl-cert-reqs without --ssl-ca-certs: no client's certificate will be accepted.")
+            _log.warning("--ssl-cert-reqs without --ssl-ca-certs: every client certificate will be rejected.")
 
     def _make(self) -> ssl.SSLContext:
         try:
@@ -230,9 +232,9 @@ class CertificateFiles:
                 _load_authorities(self.context, options.ca_certs)
             self.pem = self._leaf()
         except StartupError as exc:
-            _log.error("%s The certificate that was loaded before is kept.", exc)
+            _log.error("%s The previous certificate stays in use.", exc)
             return
-        _log.info("The certificate was loaded again: its files have changed.")
+        _log.info("The certificate was reloaded, because its files have changed.")
 
     def _leaf(self) -> str | None:
         """The first certificate of the chain, in PEM form. Logs a warning if it has expired."""

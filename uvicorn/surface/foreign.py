@@ -1,7 +1,7 @@
-"""What people type who come from another server: its options and its ways to name an application, in our words. Pure.
+"""Options and application names of other servers, and what to use here instead. Pure.
 
-The options are those of gunicorn, hypercorn, daphne and granian, and a few that old tutorials have; docs/moving.md says
-more of each. Owns: the sentences. Must not: accept anything; a wrong form stays an error. Fails by: nothing.
+The options are those of gunicorn, hypercorn, daphne and granian, and a few from old tutorials; docs/moving.md has more
+on each. Owns: the sentences. Must not: accept such an option; it stays an error. Fails by: nothing.
 """
 
 from __future__ import annotations
@@ -65,37 +65,40 @@ _USE = {
     "--help": "-h -?",
     "--version": "-V",
 }
-"""Our words, and whose they take the place of."""
+"""Our options, and the options of other servers that they replace."""
 
 _BARE = ("--reload", "--factory", "--no-server-header", "--help", "--version")
-"""Those of ours that take no value."""
+"""Our options that take no value."""
 
 _LEAVE = {
-    "there is one kind of worker. WSGI is --interface wsgi, an event loop --loop": "-k --worker-class --runtime-mode",
-    "a worker is one event loop, and --workers starts several": "--threads --runtime-threads --blocking-threads",
-    "a service manager does that: see docs/deployment.md": "-D --daemon --user --group -g --umask -m --initgroups",
-    "the master never imports the application, so that a reload serves new code": "--preload --preload-app",
-    "it needs no such option": "--reload-engine --reuse-port --no-sendfile --suppress-ragged-eofs --worker-tmp-dir"
+    "there is one kind of worker. For WSGI use --interface wsgi, for an event loop --loop": "-k --worker-class"
+    " --runtime-mode",
+    "each worker runs one event loop; --workers starts several workers": "--threads --runtime-threads"
+    " --blocking-threads",
+    "a service manager does that (docs/deployment.md)": "-D --daemon --user --group -g --umask -m --initgroups",
+    "the master never imports the application, so a reload serves new code": "--preload --preload-app",
+    "this server does not need it": "--reload-engine --reuse-port --no-sendfile --suppress-ragged-eofs --worker-tmp-dir"
     " --do-handshake-on-connect --respawn-failed-workers --task-impl -n --name --process-name",
-    "how long a request or a WebSocket takes is for the application to say": "--http-timeout --websocket_timeout"
+    "the application decides how long a request or a WebSocket may take": "--http-timeout --websocket_timeout"
     " --application-close-timeout --asgi-disconnect-grace-period",
-    "it speaks HTTP/1.1 alone": "--insecure-bind --quic-bind --http-protocols --http2-cleartext --protocol"
+    "this server supports HTTP/1.1 only": "--insecure-bind --quic-bind --http-protocols --http2-cleartext --protocol"
     " --http2-max-concurrent-streams --http2-initial-window-size --http2-max-frame-size --http2-max-header-list-size"
     " --uwsgi-allow-from",
-    "such requests are refused": "--permit-obsolete-folding --strip-header-spaces --permit-unconventional-http-method"
-    " --permit-unconventional-http-version --casefold-http-method",
-    "the fields of a proxy are named by --forwarded-headers": "--proxy-headers-host --proxy-headers-port"
+    "such requests are always rejected": "--permit-obsolete-folding --strip-header-spaces --casefold-http-method"
+    " --permit-unconventional-http-method --permit-unconventional-http-version",
+    "--forwarded-headers names the headers of a proxy": "--proxy-headers-host --proxy-headers-port"
     " --forwarder-headers --header-map",
-    "a middleware can do that": "--statsd-host --statsd-prefix --dogstatsd-tags --enable-backlog-metric",
-    "what the application prints goes to the standard streams": "--capture-output -R --enable-stdio-inheritance",
-    "a task queue does that": "--dirty-app --dirty-workers --dirty-timeout --dirty-threads --dirty-graceful-timeout",
-    "signals do that": "--control-socket --control-socket-mode --no-control-socket",
+    "use a middleware for that": "--statsd-host --statsd-prefix --dogstatsd-tags --enable-backlog-metric",
+    "the application's output goes to standard output and standard error": "--capture-output -R"
+    " --enable-stdio-inheritance",
+    "use a task queue for that": "--dirty-app --dirty-workers --dirty-timeout --dirty-threads --dirty-graceful-timeout",
+    "the master is controlled by signals": "--control-socket --control-socket-mode --no-control-socket",
 }
-"""Why an option has no place here, and which ones."""
+"""Why there is no such option here, and which options that is about."""
 
 
 def option(name: str, value: str = "") -> str:
-    """What to type instead of another server's option, in a sentence; "" for an unknown one."""
+    """A sentence that says what to use instead of another server's option; "" for an unknown option."""
     if name in ("-b", "--bind"):
         return f"There is no option {name}. Use {_bind(value)}."
     for ours, theirs in _USE.items():
@@ -109,7 +112,7 @@ def option(name: str, value: str = "") -> str:
 
 
 def _bind(value: str) -> str:
-    """Where another server listens (`host:port`, `unix:path`, `fd://3`), as our options."""
+    """Our options for an address as other servers write it (`host:port`, `unix:path`, `fd://3`)."""
     if found := re.fullmatch(r"unix:(?://)?(.+)", value):
         return f"--uds {found[1]}"
     if found := re.fullmatch(r"fd://(\d+)", value):
@@ -120,14 +123,14 @@ def _bind(value: str) -> str:
 
 
 def application(text: str) -> str:
-    """How to name an application that was named by its file or by a call, in a sentence; "" for any other text."""
+    """A sentence on how to name an application that was named by its file or by a call; "" for any other text."""
     path, colon, attribute = text.replace("\\", "/").rpartition(":")
     if not colon or "/" in attribute:
         path, attribute = text.replace("\\", "/"), ""
     call = re.fullmatch(r"([\w.]+)\(.*\)", attribute)
     if not (path.endswith(".py") or "/" in path):
         return (
-            f"A function that returns the application is named without a call, with --factory: {path}:{call[1]}."
+            f"Name a function that returns the application without a call, and add --factory: {path}:{call[1]}."
             if call
             else ""
         )
@@ -137,5 +140,5 @@ def application(text: str) -> str:
         folder = f" with --app-dir {folder or '/'}"
     name = name.removesuffix("/__init__").replace("/", ".")
     return (
-        f"A module is named as in an import, not by its file: {name}:{call[1] if call else attribute or 'app'}{folder}."
+        f"Name the module as in an import, not by its file: {name}:{call[1] if call else attribute or 'app'}{folder}."
     )
