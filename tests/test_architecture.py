@@ -203,7 +203,6 @@ UNFINISHED = {
     "uvicorn.supervisor.development",
     "uvicorn.supervisor.kernel",
     "uvicorn.worker.http1.connection",
-    "uvicorn.worker.server",
 }
 """Long by their nature: one line or more for each option."""
 

@@ -17,6 +17,7 @@ import pytest
 
 from uvicorn.process import channel
 from uvicorn.process.channel import Drain, DrainMode
+from uvicorn.worker.loop.pulse import EACH_TICK
 
 pytestmark = pytest.mark.usefixtures("loop_factory")
 
@@ -273,7 +274,7 @@ async def test_new_certificates_are_noticed_and_nobody_is_dropped(
     caplog: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("uvicorn.worker.server.CERTIFICATE_TICKS", 1)
+    monkeypatch.setattr("uvicorn.worker.server.CERTIFICATE_SECONDS", EACH_TICK)
     caplog.set_level(logging.INFO, "uvicorn.error")
     app = App()
     async with serving(app, lifespan="off", **pair) as server, connect(server, authority.client()) as old:

@@ -21,7 +21,8 @@ from uvicorn.config import Config
 from uvicorn.errors import BindError, ExitCode
 from uvicorn.net.sockets import bind_unix
 from uvicorn.process import interrupts
-from uvicorn.worker.server import SWEEP_TICKS, Server
+from uvicorn.worker.loop.pulse import INTERVAL
+from uvicorn.worker.server import SWEEP_SECONDS, Server
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -513,15 +514,16 @@ async def test_nobody_is_judged_slow_right_after_the_loop_stood_still(make_serve
 
         def shutdown(self) -> None: ...
 
+    sweep_ticks = round(SWEEP_SECONDS / INTERVAL)
     server = make_server("x:y")
     server.server_state.connections.add(Held())
-    for _ in range(SWEEP_TICKS + 1):
-        server._tick()
+    for _ in range(sweep_ticks + 1):
+        server._pulse.tick()
     assert len(swept) == 1
-    for _ in range(SWEEP_TICKS - 2):
-        server._tick()
-    server.server_state.now -= 100
-    for _ in range(SWEEP_TICKS):  # the next one would have been a sweep
+    for _ in range(sweep_ticks - 2):
+        server._pulse.tick()
+    server._pulse.now -= 100
+    for _ in range(sweep_ticks):  # the next one would have been a sweep
         assert len(swept) == 1
-        server._tick()
+        server._pulse.tick()
     assert len(swept) == 2

@@ -33,7 +33,7 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
 from uvicorn.net.sockets import Listener
-from uvicorn.process.channel import Drain, DrainMode
+from uvicorn.process.channel import DrainMode
 from uvicorn.settings.application import is_wsgi
 from uvicorn.worker.drain import RESERVE
 from uvicorn.worker.loop.forks import shedding
@@ -249,14 +249,13 @@ class GunicornServer(Server):
         if sig == signal.SIGINT and self._interrupts.hear(time.monotonic()):
             self.force_exit = True
 
-    def _order(self, so_far: Drain | None = None) -> Drain:
+    def _choose_drain(self) -> tuple[DrainMode, float]:
         """A stop and a reload look the same from here, and the queue may be for us alone: it is emptied. Only a fast
         stop, and a change of code while developing, wait for nobody."""
         changed = self._worker.cfg.reload and not self._captured
         mode = DrainMode.CUT if changed or self._hurried else DrainMode.STOP
-        seconds = min(self.config.drain_seconds, RESERVE) if self._hurried else self.config.drain_seconds
-        order = Drain(mode, time.monotonic() + seconds)
-        return order if so_far is None else so_far.merged(order)
+        seconds = self.config.drain_seconds
+        return mode, min(seconds, RESERVE) if self._hurried else seconds
 
     def _log_started_message(self, listeners: list[Any]) -> None:
         """gunicorn has said where it listens."""

@@ -24,6 +24,7 @@ from uvicorn.process import exiting as leaving
 from uvicorn.process.terminal import Terminal
 from uvicorn.worker import faults
 from uvicorn.worker.loop.forks import shedding
+from uvicorn.worker.loop.pulse import EACH_TICK
 from uvicorn.worker.server import Server
 from uvicorn.worker.signals import HANDLED_SIGNALS
 
@@ -68,7 +69,7 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
         if server.failure is None:
             raise
     finally:
-        leaving.until(server.leave_by, server.handle_exit if alone else None)
+        leaving.until(server._shutdown_steps.leave_by, server.handle_exit if alone else None)
     return exit_status(server)
 
 
@@ -172,11 +173,13 @@ def _handle_more_signals(server: Server, alone: bool) -> None:
 
     link = channel.current
     if link is not None and link.report_signal:
-        signal.signal(link.report_signal, server.report_in_flight)
+        signal.signal(link.report_signal, server._master.report_in_flight)
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGQUIT, stop_now)
         if alone:
-            terminal = server._terminal = Terminal.take()
+            terminal = Terminal.take()
+            if terminal is not None:
+                server._pulse.every(EACH_TICK, terminal.look)
             signal.signal(signal.SIGHUP, hang_up)
             signal.signal(signal.SIGUSR2, explain)
             for number in (signal.SIGTTIN, signal.SIGTTOU):

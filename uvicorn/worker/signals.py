@@ -102,12 +102,12 @@ class SignalHearing:
         worker would stop its siblings.
         """
         self.handle_exit(sig, frame or sys._getframe())
-        self._release()
+        self._release_sockets()
         if not self.config.loaded and self.config.callback_notify is None:
             self.leave_import()
 
-    def _release(self) -> None:
-        """Let go of what only who serves should hold."""
+    def _release_sockets(self) -> None:
+        """Close the sockets of a server that has not started yet, for which another one could accept."""
 
     def leave_import(self) -> None:
         """From a signal handler, while nothing has been served yet. Signals that are repeated quickly are one: a second

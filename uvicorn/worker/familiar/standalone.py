@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.loop.kinds import is_uvloop
-from uvicorn.worker.loop.pulse import Pulse
+from uvicorn.worker.loop.pulse import EACH_TICK, Pulse
 from uvicorn.worker.transport.outbox import Holder, Outbox
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 else:
     Connection = SessionProtocol = object
 
-SWEEP_TICKS = 5
-"""Ticks of the pulse between two looks at idle and slow connections: half a second."""
+SWEEP_SECONDS = 0.5
+"""Seconds between two looks at idle and slow connections."""
 
 
 def join(protocol: Any, config: Config, state: ServerState, loop: Any) -> Any:
@@ -139,22 +139,22 @@ def _keep_time(state: ServerState) -> None:
     """Have a pulse for as long as there are connections."""
     if state.pulse is not None:
         return
-    ticks = 0
 
-    def tick() -> None:
-        nonlocal ticks
-        ticks += 1
-        state.now = time.monotonic()
+    def set_clock(now: float) -> None:
+        state.now = now
         if not state.connections:
             pulse.stop()
             state.pulse = None
-        elif ticks % SWEEP_TICKS == 0:
-            for connection in list(state.connections):
-                sweep = getattr(connection, "sweep", None)
-                if sweep is not None:
-                    sweep(state.now, connection.config.timeout_keep_alive)
 
-    pulse = state.pulse = Pulse(tick)
+    def sweep_all(now: float) -> None:
+        for connection in list(state.connections):
+            sweep = getattr(connection, "sweep", None)
+            if sweep is not None:
+                sweep(now, connection.config.timeout_keep_alive)
+
+    pulse = state.pulse = Pulse()
+    pulse.every(EACH_TICK, set_clock)
+    pulse.every(SWEEP_SECONDS, sweep_all)
     pulse.start()
 
 

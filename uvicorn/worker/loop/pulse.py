@@ -1,15 +1,16 @@
 """The one timer of a worker.
 
-Everything periodic hangs on it: the coarse clock, the date header, the sweep of idle and slow connections, the look at
-`should_exit`, the heartbeat that the master watches. It runs from before the lifespan's startup until after its
-shutdown, so that a worker which boots or drains for long still beats.
+Everything periodic hangs on it: the coarse clock, the date header, the sweep of idle and slow connections, the
+heartbeat for the master. Whoever has something to do from time to time registers it (`every`). The timer runs from
+before the application's startup until after its shutdown, so that a worker that starts or drains slowly still beats.
 
-Owns: one `call_later` chain. Must not: know what is done at a tick. Fails by: a tick that raises is logged by the loop,
-and the chain goes on.
+Owns: one chain of `call_later`, and the list of duties. Must not: know what a duty does. Fails by: a duty that raises
+is reported to the loop's exception handler; the other duties, and the next ticks, are not affected.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,18 +23,45 @@ else:
 
 INTERVAL = 0.1
 """Seconds between two ticks."""
+EACH_TICK = 0.0
+"""The interval of a duty that is called at every tick."""
+LATE = 2.0
+"""Seconds between two ticks after which the loop counts as having been blocked."""
+
+
+class Duty:
+    """A function that is called every `seconds`, with the time of the tick. `seconds` may be changed at any time."""
+
+    __slots__ = ("call", "seconds")
+
+    def __init__(self, seconds: float, call: Callable[[float], object]) -> None:
+        self.seconds = seconds
+        self.call = call
 
 
 class Pulse:
-    """Calls `on_tick` every INTERVAL seconds; `beat()` waits for the next one."""
+    """Ticks every INTERVAL seconds and calls the duties that are due; `beat()` waits for the next tick.
 
-    def __init__(self, on_tick: Callable[[], None]) -> None:
-        self._on_tick = on_tick
+    `now` is the time of the last tick, in seconds of `time.monotonic()`; 0.0 before the first.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._duties: list[Duty] = []
+        self._count = 0
         self._handle: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
 
+    def every(self, seconds: float, call: Callable[[float], object]) -> Duty:
+        """Call `call(now)` every `seconds`, rounded to ticks. Duties of one tick are called in the order in which they
+        were registered.
+        """
+        duty = Duty(seconds, call)
+        self._duties.append(duty)
+        return duty
+
     def start(self) -> None:
-        """Tick once now, then from the running loop's timer. Does nothing when it runs already."""
+        """Tick once now, then from the running loop's timer. Does nothing if it runs already."""
         if self._handle is None:
             self._tick(asyncio.get_running_loop())
 
@@ -46,17 +74,36 @@ class Pulse:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._handle = loop.call_later(INTERVAL, self._tick, loop)
         self.wake()
-        self._on_tick()
+        self.tick()
+
+    def tick(self) -> None:
+        """Call the duties that are due now.
+
+        After the loop was blocked all intervals start anew: nobody is judged slow before the loop has read what
+        arrived in the meantime.
+        """
+        now = time.monotonic()
+        if now - self.now > LATE:
+            self._count = 0
+        self.now = now
+        self._count += 1
+        for duty in self._duties:
+            if self._count % max(1, round(duty.seconds / INTERVAL)) == 0:
+                try:
+                    duty.call(now)
+                except Exception as exc:
+                    context = {"message": f"Exception in {duty.call!r}, called by the timer", "exception": exc}
+                    asyncio.get_running_loop().call_exception_handler(context)
 
     def wake(self) -> None:
-        """Let whoever waits in `beat` look now."""
+        """Let whoever waits in `beat` go on now."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     async def beat(self) -> None:
         """Wait for the next tick, or for `wake`."""
-        if self._handle is None:  # a program calls `shutdown` beside its main loop: nobody would wake that
+        if self._handle is None:  # a program that calls `shutdown` beside its main loop: nobody would wake that
             await asyncio.sleep(INTERVAL)
             return
         if self._waiter is None:
