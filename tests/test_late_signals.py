@@ -17,7 +17,7 @@ from programs import PACKAGE, PATIENCE, Start
 
 SIGNALLING = """
 import atexit, contextlib, os, signal
-from uvicorn import pidfile
+from uvicorn.process import pidfile
 
 number = signal.Signals[os.environ["NUMBER"]]
 master = os.getpid()

@@ -328,7 +328,7 @@ def test_a_terminal_gets_a_line_at_a_time(monkeypatch: pytest.MonkeyPatch, held:
 def test_a_child_does_not_write_its_parents_lines(log: Path) -> None:
     code = f"""
 import logging, os
-from uvicorn import logfiles
+from uvicorn.logs import files as logfiles
 from uvicorn.config import Config
 config = Config("x:y", access_log_file={str(log)!r})
 logfiles.hold(config)
@@ -569,7 +569,7 @@ def test_above_the_bound_whole_lines_are_dropped_and_those_of_requests_first(
 def test_long_lines_of_several_processes_never_mix() -> None:
     code = """
 import logging, os, sys
-from uvicorn import logfiles
+from uvicorn.logs import files as logfiles
 from uvicorn.config import Config
 Config("x:y")
 for _ in range(3):

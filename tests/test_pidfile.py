@@ -101,7 +101,7 @@ def test_a_number_is_anybodys(path: Path, somebody: int) -> None:
 
 HOLDER = """
 import sys
-from uvicorn import pidfile
+from uvicorn.process import pidfile
 with pidfile.written(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
@@ -185,7 +185,7 @@ def test_a_successors_file_is_left(path: Path, somebody: int) -> None:
 def test_a_child_does_not_remove_it(path: Path) -> None:
     code = f"""
 import os
-from uvicorn import pidfile
+from uvicorn.process import pidfile
 with pidfile.written({str(path)!r}):
     child = os.fork()
     if child:
