@@ -75,7 +75,7 @@ def close_files() -> Iterator[None]:
 
 
 def python(code: str, **settings: Any) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(Path(logfiles.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(logfiles.__file__).parents[2])}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env, **settings)
 
 

@@ -170,7 +170,7 @@ def test_of_many_that_start_at_once_one_has_it(path: Path) -> None:
 
 
 def run_python(code: str) -> str:
-    env = {**os.environ, "PYTHONPATH": str(Path(pidfile.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(pidfile.__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout
