@@ -150,7 +150,9 @@ def test_run_cannot_use_a_loop_object(caplog: Any) -> None:
         server = Server(make_config(loop=loop))
         with pytest.raises(SystemExit):
             server.run()
-        assert not server.started and "one to await server.serve() in" in caplog.text
+        assert (
+            not server.started and "To serve in a loop that exists already, await server.serve() in it" in caplog.text
+        )
     finally:
         loop.close()
 
