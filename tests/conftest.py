@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
-import importlib.util
 import inspect
 import logging
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
-from types import ModuleType
-from typing import cast
+from collections.abc import Awaitable, Iterator
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from uvicorn.process import channel
 
-pytest_plugins = ["applications", "servers", "clients", "certificates", "programs"]
+if TYPE_CHECKING:
+    from servers import LoopFactory
+
+pytest_plugins = ["applications", "checkout", "ports", "servers", "clients", "certificates", "programs"]
 """The modules of tests/shared, whose assertions are rewritten as in tests; one that others import comes before them."""
 
 TIME_LIMIT = 20.0
 """Seconds after which a test that waits for something is ended: a net, no test is meant to come near it."""
-
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 _LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
@@ -129,21 +126,3 @@ def without_collector() -> Iterator[None]:
     gc.disable()
     yield
     gc.enable()
-
-
-# -- the program that compares ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def part() -> Callable[[str], ModuleType]:
-    """A module of compatibility/. The checkout is not on the path: it would hide the package that is tested."""
-    if "compatibility" not in sys.modules:
-        place = Path(__file__).resolve().parents[1] / "compatibility"
-        spec = importlib.util.spec_from_file_location(
-            "compatibility", place / "__init__.py", submodule_search_locations=[str(place)]
-        )
-        assert spec is not None and spec.loader is not None
-        package = importlib.util.module_from_spec(spec)
-        sys.modules["compatibility"] = package
-        spec.loader.exec_module(package)
-    return lambda name: importlib.import_module(f"compatibility.{name}")

@@ -6,12 +6,12 @@ import json
 import logging
 import os
 import re
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from applications import Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
 from uvicorn.logs.formats import FORMATS, LONGEST, Exchange, RequestFormatter, compiled, escaped
@@ -33,7 +33,7 @@ USUAL = Exchange(
 UNREAD = USUAL._replace(method="", target="", http_version="", line=b'\x1b[31mGET "/', fields=[], status=400, head=b"")
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None: ...
+async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 def field(name: bytes, value: bytes) -> Exchange:

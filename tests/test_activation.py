@@ -11,7 +11,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from programs import PACKAGE, PATIENCE, Program, Start
+from ports import Address, dial
+from programs import PATIENCE, Program, Start, run_code
 from uvicorn.errors import BindError
 from uvicorn.net.sockets import describe, take_passed
 
@@ -78,10 +78,8 @@ def unix(tmp_path: Path) -> Iterator[socket.socket]:
         yield sock
 
 
-def ask(address: Any) -> bytes:
-    with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as client:
-        client.settimeout(PATIENCE)
-        client.connect(address)
+def ask(address: Address) -> bytes:
+    with dial(address) as client:
         return answer(client)
 
 
@@ -183,8 +181,7 @@ def test_more_are_promised_than_there_are(listener: socket.socket) -> None:
         "import os\nfrom uvicorn.net.sockets import take_passed\nos.closerange(3, 100)\n"
         "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1000000000')\ntake_passed()"
     )
-    env = {**os.environ, "PYTHONPATH": PACKAGE}
-    ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=PATIENCE)
+    ended = run_code(code)
     assert "LISTEN_FDS is 1000000000, but descriptor 3 cannot be had (Bad file descriptor)." in ended.stderr
 
 

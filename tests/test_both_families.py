@@ -6,11 +6,11 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from programs import Start
+from ports import fetch
+from programs import Program, Start
 
 pytestmark = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no socket for both families")
 
@@ -46,13 +46,11 @@ def both() -> Iterator[socket.socket]:
 
 
 def ask(host: str, port: int, before: bytes = b"", fields: bytes = b"") -> str:
-    with socket.create_connection((host, port), 30) as sock:
-        sock.sendall(before + b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + fields + b"\r\n")
-        with sock.makefile("rb") as answer:
-            return answer.read().partition(b"\r\n\r\n")[2].decode()
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    return fetch((host, port), before + request + fields + b"\r\n").decode()
 
 
-def check(program: Any, port: int, before: bytes = b"") -> None:
+def check(program: Program, port: int, before: bytes = b"") -> None:
     """Two families, one form of an address: in the scope, in the log, in the list of those who are believed."""
     if before:  # what it names is believed because of who sends it
         assert ask("127.0.0.1", port, before) == "203.0.113.1 192.0.2.1"

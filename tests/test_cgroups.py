@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from programs import PACKAGE
+from programs import run_code
 from uvicorn.config import Config
 from uvicorn.settings import container
 
@@ -107,8 +105,7 @@ def test_workers_auto_respects_the_affinity() -> None:
         "from uvicorn import Config\n"
         "print(Config('app:App', workers='auto').workers)\n"
     )
-    env = {**os.environ, "PYTHONPATH": PACKAGE}
-    ended = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    ended = run_code(code)
     assert (ended.stdout, ended.stderr) == ("1\n", "")
 
 

@@ -11,17 +11,28 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from compatibility import (
+    cases,
+    catalogue,
+    comparing,
+    document,
+    environments,
+    frameworks,
+    own,
+    programs,
+    suites,
+    terminal,
+)
+from compatibility.__main__ import SECTIONS
 from programs import PACKAGE
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_only_what_changes_by_itself_is_the_same(part: Any) -> None:
-    comparing = part("comparing")
+def test_only_what_changes_by_itself_is_the_same() -> None:
     theirs = [{"status": "200", "date": "Wed, 25 Nov 2026 14:45:58 GMT", "body": '0{"sid":"AAAAAAAAAAAAAAAAAAAA"}'}]
     ours = [{"status": "200", "date": "Wed, 25 Nov 2026 14:46:09 GMT", "body": '0{"sid":"BBBBBBBBBBBBBBBBBBBB"}'}]
     assert list(comparing.differences("f", "c", theirs, ours)) == []
@@ -34,8 +45,7 @@ def test_only_what_changes_by_itself_is_the_same(part: Any) -> None:
     ]
 
 
-def test_a_decision_explains_what_it_says_and_no_more(part: Any) -> None:
-    comparing = part("comparing")
+def test_a_decision_explains_what_it_says_and_no_more() -> None:
     decision = comparing.Decision("what", "why", where=r"\d status", theirs="200", ours="204", case="requests: .*")
     meant = comparing.Difference("f", "requests: GET", "1 status", "200", "204")
     others = [
@@ -46,8 +56,7 @@ def test_a_decision_explains_what_it_says_and_no_more(part: Any) -> None:
     assert comparing.sort_out([meant, *others], [decision]) == (others, {decision: [meant]})
 
 
-def test_a_section_is_replaced_and_nothing_else(part: Any) -> None:
-    document = part("document")
+def test_a_section_is_replaced_and_nothing_else() -> None:
     text = "# A\n\n<!-- one -->\nold\n<!-- /one -->\n\n<!-- two -->\nkept\n<!-- /two -->\n"
     new = document.replace(text, document.Section("one", "new \\1"))
     assert new == text.replace("old\n", "\nnew \\1\n\n")
@@ -56,14 +65,13 @@ def test_a_section_is_replaced_and_nothing_else(part: Any) -> None:
         document.replace(text, document.Section("three", ""))
 
 
-def test_the_document_has_every_section(part: Any) -> None:
+def test_the_document_has_every_section() -> None:
     text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
-    for name in part("__main__").SECTIONS:
-        part("document").replace(text, part("document").Section(name, ""))
+    for name in SECTIONS:
+        document.replace(text, document.Section(name, ""))
 
 
-def test_the_outcomes_of_a_suite_are_read(part: Any, tmp_path: Path) -> None:
-    suites = part("suites")
+def test_the_outcomes_of_a_suite_are_read(tmp_path: Path) -> None:
     cases = '<testcase classname="a" name="1"/><testcase classname="a" name="2"><failure/></testcase>'
     cases += (
         '<testcase classname="a" name="3"><skipped/></testcase><testcase classname="a" name="4"><error/></testcase>'
@@ -111,21 +119,22 @@ while True:
 linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
 
 
-@pytest.fixture
-def examined(part: Any) -> Any:
-    """The outcome of a program: its source, the words that start it, and whatever else a `Program` has."""
-    programs, catalogue, environments = part("programs"), part("catalogue"), part("environments")
-    known = {"environment": {"PYTHONPATH": PACKAGE}, "visit": lambda visitor: visitor.get("/")}
-
-    def examine(source: str, *command: str, **more: Any) -> Any:
-        program = catalogue.Program("toy", ("toy",), ("python", *command), files={"app.py": source}, **known, **more)
-        return programs.examine(program, environments.Environment(Path(sys.prefix)))
-
-    return examine
+def examined(source: str, *command: str, reloads: tuple[str, ...] = ()) -> programs.Outcome:
+    """The outcome of a program: its source, the words that start it, and those that start it where it reloads."""
+    program = catalogue.Program(
+        "toy",
+        ("toy",),
+        ("python", *command),
+        visit=lambda visitor: visitor.get("/"),
+        files={"app.py": source},
+        reloads=reloads,
+        environment={"PYTHONPATH": PACKAGE},
+    )
+    return programs.examine(program, environments.Environment(Path(sys.prefix)))
 
 
 @linux
-def test_a_program_is_started_visited_changed_and_ended(examined: Any) -> None:
+def test_a_program_is_started_visited_changed_and_ended() -> None:
     command = ("-m", "uvicorn", "app:app", "--port", "{port}")
     outcome = examined(SERVED, *command, reloads=("python", *command, "--reload"))
     assert outcome.steps == {"start": "", "serve": "", "reload": "", "Ctrl-C": ""}, outcome.output
@@ -134,34 +143,29 @@ def test_a_program_is_started_visited_changed_and_ended(examined: Any) -> None:
 
 
 @linux
-def test_a_process_that_a_program_leaves_behind_is_found_and_killed(
-    examined: Any, part: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(part("programs"), "LEAVE", 2.0)
+def test_a_process_that_a_program_leaves_behind_is_found_and_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "LEAVE", 2.0)
     outcome = examined(LINGERS, "app.py")
     assert "signal.pause()" in outcome.steps.pop("Ctrl-C")
     assert outcome.steps == {"start": "", "serve": ""}
-    assert [one for one in part("terminal").running().values() if "signal.pause()" in one.command] == []
+    assert [one for one in terminal.running().values() if "signal.pause()" in one.command] == []
 
 
 @linux
-def test_a_program_that_goes_on_after_ctrl_c_fails_and_is_killed(
-    examined: Any, part: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(part("programs"), "LEAVE", 2.0)
+def test_a_program_that_goes_on_after_ctrl_c_fails_and_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "LEAVE", 2.0)
     outcome = examined(LINGERS, "app.py", "stays")
     assert outcome.steps["Ctrl-C"] == "still runs 2 s after Ctrl-C"
     assert "not yet" in outcome.output
 
 
 @linux
-def test_a_program_that_ends_at_once_says_with_what(examined: Any) -> None:
+def test_a_program_that_ends_at_once_says_with_what() -> None:
     outcome = examined("raise SystemExit(7)", "app.py")
     assert (outcome.steps, outcome.codes) == ({"start": "it ended with 7"}, [7])
 
 
-def test_a_step_passes_or_has_its_reason(part: Any) -> None:
-    programs, catalogue = part("programs"), part("catalogue")
+def test_a_step_passes_or_has_its_reason() -> None:
     program = catalogue.Program("toy", ("toy==1.*",), ("toy",), lambda visitor: "", reasons={"reload": "it has none"})
     theirs = programs.Outcome({"start": "", "serve": "", "Ctrl-C": ""}, [0], "")
     ours = programs.Outcome({"start": "", "serve": "silence"}, [3], "Traceback (most recent call last):")
@@ -179,8 +183,7 @@ def test_a_step_passes_or_has_its_reason(part: Any) -> None:
     assert programs.remarks(program, ours, theirs)[0] == "toy: serve: with the other package: silence"
 
 
-def test_every_program_has_what_its_steps_need(part: Any) -> None:
-    catalogue = part("catalogue")
+def test_every_program_has_what_its_steps_need() -> None:
     for program in catalogue.PROGRAMS:
         assert bool(program.reloads) != ("reload" in program.reasons), program.name
         if program.reloads:
@@ -190,8 +193,7 @@ def test_every_program_has_what_its_steps_need(part: Any) -> None:
     assert names == set(wanted.split())
 
 
-def test_a_test_that_fails_is_explained_by_its_name(part: Any) -> None:
-    suites = part("suites")
+def test_a_test_that_fails_is_explained_by_its_name() -> None:
     reason = suites.Reason("tests.a", r"one two_\w+", "decided")
     assert [reason.covers(f"tests.{name}") for name in ("a::test_one", "a::test_one[x]", "a::test_two_b[y]")] == [
         True
@@ -205,9 +207,8 @@ def test_a_test_that_fails_is_explained_by_its_name(part: Any) -> None:
     assert suites.explained(suite, theirs, ours) == ({reason: ["tests.a::test_one[1]"]}, ["tests.a::test_three"])
 
 
-def test_the_document_gives_the_reasons_of_the_table_and_the_tests_that_pass(part: Any) -> None:
+def test_the_document_gives_the_reasons_of_the_table_and_the_tests_that_pass() -> None:
     """What was written is of the reasons that are there: nobody edits it by hand."""
-    own, document = part("own"), part("document")
     text = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
     rows = document.rows(text, "own")
     assert {row[2] for row in rows} <= {reason.why for reason in own.REASONS}
@@ -217,16 +218,15 @@ def test_the_document_gives_the_reasons_of_the_table_and_the_tests_that_pass(par
     assert kept >= own.LEAST and kept + sum(int(row[1]) for row in rows) == counted
 
 
-def test_of_a_source_distribution_only_tests_are_unpacked(part: Any) -> None:
-    wanted = part("suites")._is_wanted
+def test_of_a_source_distribution_only_tests_are_unpacked() -> None:
+    wanted = suites._is_wanted
     assert wanted("a-1/tests/b/c.py") and wanted("a-1/pyproject.toml")
     assert not [name for name in ("a-1/a/tests.py", "a-1/src/a/b.py", "a-1/a/tests/c.py") if wanted(name)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the notes are datagrams between processes")
-def test_starlette_answers_the_same_under_both_parsers(part: Any) -> None:
+def test_starlette_answers_the_same_under_both_parsers() -> None:
     pytest.importorskip("httptools")
-    frameworks, cases = part("frameworks"), part("cases")
     forms = importlib.util.find_spec("python_multipart") is not None
     asked = [case for case in cases.cases_of("starlette") if forms or case.kind not in ("forms", "uploads")]
     path = os.pathsep.join([PACKAGE, str(ROOT / "compatibility" / "apps")])
@@ -237,7 +237,7 @@ def test_starlette_answers_the_same_under_both_parsers(part: Any) -> None:
         for http in ("httptools", "h11")
     ]
     for name in seen[0]:
-        assert list(part("comparing").differences("starlette", name, seen[0][name], seen[1][name])) == []
+        assert list(comparing.differences("starlette", name, seen[0][name], seen[1][name])) == []
     assert len(seen[0]) > 40
     assert [name for name, account in seen[0].items() if any("failed" in fact for fact in account)] == []
     assert seen[0]["server-sent events: the client leaves"][1] == {"note": "events ended"}

@@ -13,10 +13,10 @@ import importlib
 from collections.abc import Callable
 from functools import partial
 from time import thread_time_ns
-from typing import Any
 
 import pytest
 
+from applications import idle
 from uvicorn.config import Config
 from uvicorn.errors import BadRequest
 from uvicorn.logs import formats as accesslog
@@ -27,7 +27,7 @@ from uvicorn.worker.access.log import shown
 from uvicorn.worker.http.limits import NO_LIMIT, Limits
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.framing import header_block
-from uvicorn.worker.http1.reader import Part, RequestReader, Shared
+from uvicorn.worker.http1.reader import Codec, Part, RequestReader, Shared
 from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.http1.request_line import request_line
 from uvicorn.worker.websockets.deflate import Agreed, Deflate, negotiate
@@ -82,14 +82,18 @@ def check(reader: Reader, ends: tuple[tuple[bytes, bytes], ...] = ENDS) -> None:
 # -- heads and bodies ------------------------------------------------------------------------------------------
 
 
+MakeCodec = Callable[[], Codec]
+
+
 @pytest.fixture(params=["h11", "httptools"])
-def codec(request: pytest.FixtureRequest) -> Any:
+def codec(request: pytest.FixtureRequest) -> MakeCodec:
     pytest.importorskip(request.param)
     module = importlib.import_module(f"uvicorn.worker.http1.codec_{request.param}")
-    return getattr(module, f"{request.param.capitalize()}Codec")
+    made: MakeCodec = getattr(module, f"{request.param.capitalize()}Codec")
+    return made
 
 
-def read(codec: Any, data: bytes, piece: int = 0) -> None:
+def read(codec: MakeCodec, data: bytes, piece: int = 0) -> None:
     """All that a reader makes of `data`, which comes at once or in pieces."""
     reader = RequestReader(Shared(codec(), Limits(head=NO_LIMIT, fields=NO_LIMIT)))
     piece = piece or len(data)
@@ -97,12 +101,14 @@ def read(codec: Any, data: bytes, piece: int = 0) -> None:
         for at in range(0, len(data), piece):
             reader.pending += data[at : at + piece]
             while reader.pending:
-                if reader.part is not Part.HEAD:
+                part = reader.part
+                if part is Part.HEAD:
+                    if reader.head() is None:
+                        break
+                else:
                     reader.body()
                     if reader.part is not Part.HEAD:
                         break
-                elif reader.head() is None:
-                    break
 
 
 _POST = "POST / HTTP/1.1\r\nHost: a\r\n"
@@ -116,7 +122,7 @@ HEADS = (
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_head_or_a_chunk(codec: Any, head: str) -> None:
+def test_a_head_or_a_chunk(codec: MakeCodec, head: str) -> None:
     before, behind = (part.encode() for part in (head + "\r\n\r\n").split("…"))
     check(lambda data: read(codec, before + data + behind))
 
@@ -132,14 +138,14 @@ PUMPED = (
 
 @pytest.mark.parametrize("begin", PUMPED)
 @pytest.mark.parametrize("unit", ["a", " ", "X: y\r\n"])
-def test_a_head_that_comes_byte_by_byte(codec: Any, begin: str, unit: str) -> None:
+def test_a_head_that_comes_byte_by_byte(codec: MakeCodec, begin: str, unit: str) -> None:
     found = ratio(lambda data: read(codec, begin.encode() + data, 1), lambda n: (unit * n)[:n].encode())
     assert found <= FAILS_ABOVE
 
 
 @pytest.mark.parametrize("unit", ["1\r\na\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
 @pytest.mark.parametrize("piece", [0, 1])
-def test_chunks_and_pipelined_requests(codec: Any, unit: str, piece: int) -> None:
+def test_chunks_and_pipelined_requests(codec: MakeCodec, unit: str, piece: int) -> None:
     begin = _POST + "Transfer-Encoding: chunked\r\n\r\n" if unit.startswith("1") else ""
     found = ratio(lambda data: read(codec, begin.encode() + data, piece), lambda n: (unit * n)[:n].encode())
     assert found <= FAILS_ABOVE
@@ -239,7 +245,7 @@ def test_frames(library: str, piece: int, kind: str) -> None:
     assert ratio(take, FRAMES[kind]) <= FAILS_ABOVE
 
 
-class Quiet:
+class Quiet(asyncio.Transport):
     """A transport that nobody is behind."""
 
     def is_closing(self) -> bool:
@@ -256,8 +262,8 @@ async def test_messages_that_wait_for_the_application() -> None:
     pytest.importorskip("websockets")
     from uvicorn.worker.websockets.websockets_session import WebSocketsSansIOProtocol
 
-    config = Config(app=lambda: None, log_config=None, ws_max_queue=1 << 20)
-    config.loaded_app = lambda: None  # type: ignore[assignment]
+    config = Config(app=idle, log_config=None, ws_max_queue=1 << 20)
+    config.loaded_app = idle
     loop = asyncio.get_running_loop()
     request = RequestHead(request_line(b"GET / HTTP/1.1"), [*HANDSHAKE, (b"connection", b"upgrade")])
 
@@ -265,7 +271,7 @@ async def test_messages_that_wait_for_the_application() -> None:
         state = ServerState()
         state.alone = False
         protocol = WebSocketsSansIOProtocol(config, state, {}, loop)
-        protocol.transport = Quiet()  # type: ignore[assignment]
+        protocol.transport = Quiet()
         session = Session(protocol, request, offer_of(request), protocol._ends, protocol.codec_class, config, loop)
         with pytest.raises(StopIteration):
             session.send({"type": "websocket.accept"}).send(None)

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certificates import Authority
+
+from certificates import Authority, Pair, flags
 
 if sys.platform == "win32":
     pytest.skip("there is no fork", allow_module_level=True)
@@ -140,7 +141,7 @@ def test_a_child_is_no_server(start: Begin[Program], arguments: tuple[str, ...],
         assert all(map(has_ended, (asking, idle, websocket)))
         if path == b"/fork":
             assert server.process.wait(PATIENCE) == 0  # it is nobody's: it goes on
-            assert os.kill(child, 0) is None
+            os.kill(child, 0)
             with socket.socket() as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind(("127.0.0.1", server.port))
@@ -166,12 +167,11 @@ def test_a_child_holds_no_socket_of_the_server(start: Begin[Program], arguments:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_https_and_its_handshakes_are_left_behind_too(
-    start: Begin[Program], authority: Authority, pair: dict[str, str], loop: str
+    start: Begin[Program], authority: Authority, pair: Pair, loop: str
 ) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
-    flags = [word for name, value in pair.items() for word in ("--" + name.replace("_", "-"), value)]
-    server = start("--loop", loop, *flags)
+    server = start("--loop", loop, *flags(pair))
     port = int(server.wait_for(r"Uvicorn running on https://127\.0\.0\.1:(\d+)")[1])
     with (
         client(server, authority.client()) as asking,

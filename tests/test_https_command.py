@@ -10,11 +10,10 @@ import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from certificates import Authority
 
+from certificates import Authority, Pair, flags
 from programs import PATIENCE, Begin, Program, Start
 
 if sys.platform == "win32":
@@ -35,12 +34,8 @@ def run(tmp_path: Path, start_command: Start) -> Begin[Program]:
     return lambda *arguments: start_command("app:app", "--lifespan", "off", "--port", "0", *arguments)
 
 
-def flags(pair: dict[str, str]) -> list[str]:
-    return [word for name, value in pair.items() for word in ("--" + name.replace("_", "-"), value)]
-
-
 @contextlib.contextmanager
-def connection(port: int, tls: ssl.SSLContext, session: Any = None) -> Iterator[ssl.SSLSocket]:
+def connection(port: int, tls: ssl.SSLContext, session: ssl.SSLSession | None = None) -> Iterator[ssl.SSLSocket]:
     with (
         socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock,
         tls.wrap_socket(sock, server_hostname="localhost", session=session) as wrapped,
@@ -61,7 +56,7 @@ def ask(sock: ssl.SSLSocket) -> int:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_cannot_be_served_is_exit_code_3(
-    run: Begin[Program], pair: dict[str, str], authority: Authority, tmp_path: Path, workers: str
+    run: Begin[Program], pair: Pair, authority: Authority, tmp_path: Path, workers: str
 ) -> None:
     authority.issue(tmp_path / "other.pem")
     command = run("--workers", workers, *flags({**pair, "ssl_keyfile": str(tmp_path / "other.pem")}))
@@ -75,7 +70,7 @@ def test_what_cannot_be_served_is_exit_code_3(
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_reload_shows_the_new_certificate_and_drops_nobody(
-    run: Begin[Program], pair: dict[str, str], authority: Authority, loop: str
+    run: Begin[Program], pair: Pair, authority: Authority, loop: str
 ) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
@@ -98,7 +93,7 @@ def test_a_reload_shows_the_new_certificate_and_drops_nobody(
 
 
 def test_a_reload_with_a_broken_pair_leaves_the_old_workers(
-    run: Begin[Program], pair: dict[str, str], authority: Authority
+    run: Begin[Program], pair: Pair, authority: Authority
 ) -> None:
     command = run("--workers", "2", "--log-level", "debug", *flags(pair))
     port = command.listens()
@@ -114,7 +109,7 @@ def test_a_reload_with_a_broken_pair_leaves_the_old_workers(
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_session_is_resumed_at_another_worker(
-    run: Begin[Program], pair: dict[str, str], authority: Authority, version: ssl.TLSVersion
+    run: Begin[Program], pair: Pair, authority: Authority, version: ssl.TLSVersion
 ) -> None:
     command = run("--workers", "2", "--log-level", "debug", *flags(pair))
     port = command.listens()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import uvicorn
+from programs import printed_by
 
 PACKAGE = Path(uvicorn.__file__).parent
 PUBLIC = sorted(
@@ -20,31 +18,24 @@ PUBLIC = sorted(
 )
 
 
-def python(code: str, *arguments: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), *sys.path[1:]])}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 NAMES_US = "import sys, uvicorn; uvicorn.run, uvicorn.Config, uvicorn.Server; print(*sys.modules)"
 
 
 def test_a_program_that_names_us_does_not_wait_for_what_it_may_not_use() -> None:
-    loaded = set(python(NAMES_US).split())
+    loaded = set(printed_by(NAMES_US).split())
     assert "uvicorn.worker.server" in loaded
-    needed = set(python("import logging.config, sys; print(*sys.modules)").split())  # and what an editable install adds
+    needed = set(
+        printed_by("import logging.config, sys; print(*sys.modules)").split()
+    )  # and what an editable install adds
     ours = loaded - needed
     assert not ours & {"asyncio", "ssl", "click", "subprocess", "multiprocessing", "concurrent.futures", "urllib.parse"}
     assert not ours & {"h11", "httptools", "uvloop", "websockets", "watchfiles", "yaml", "pathlib", "json"}
-    assert not [name for name in loaded if name.startswith(("uvicorn.supervisor", "uvicorn.worker.http.codec"))]
+    assert not [name for name in loaded if name.startswith(("uvicorn.supervisor", "uvicorn.worker.http1.codec"))]
 
 
 def test_the_bare_package_is_next_to_nothing() -> None:
-    bare = set(python("import importlib, sys, types, typing; print(*sys.modules)").split())
-    loaded = set(python("import sys, uvicorn; print(*sys.modules)").split())
+    bare = set(printed_by("import importlib, sys, types, typing; print(*sys.modules)").split())
+    loaded = set(printed_by("import sys, uvicorn; print(*sys.modules)").split())
     assert loaded - bare - {"__future__"} == {"uvicorn"}
 
 
@@ -73,12 +64,12 @@ for name in sys.argv[1:]:
 def test_each_module_is_named_after_a_bare_import() -> None:
     needs = {"workers": "gunicorn", "protocols.http.httptools_impl": "httptools", "middleware.wsgi": "a2wsgi"}
     here = [name for name in CONTRACT.split() if importlib.util.find_spec(needs.get(name, "uvicorn"))]
-    assert python(EACH_ALONE, *here).split() == here
+    assert printed_by(EACH_ALONE, *here).split() == here
 
 
 def test_naming_a_module_imports_what_it_needs_and_not_its_neighbours() -> None:
     code = "import sys, uvicorn; uvicorn.protocols.utils; print(*sys.modules)"
-    ours = {name for name in python(code).split() if name.startswith("uvicorn")}
+    ours = {name for name in printed_by(code).split() if name.startswith("uvicorn")}
     assert "uvicorn.protocols.utils" in ours
     assert not [
         name for name in ours if name.startswith(("uvicorn.protocols.http", "uvicorn.config", "uvicorn.worker"))
@@ -86,7 +77,7 @@ def test_naming_a_module_imports_what_it_needs_and_not_its_neighbours() -> None:
 
 
 def test_names_that_there_are_not() -> None:
-    python(
+    printed_by(
         """
 import inspect, pytest, sys, uvicorn
 for package in (uvicorn, uvicorn.protocols, uvicorn.middleware, uvicorn.supervisors):
@@ -101,7 +92,7 @@ with pytest.raises(ImportError, match="cannot import name 'nonsense' from 'uvico
 
 
 def test_a_module_whose_package_is_not_installed_is_no_attribute_and_says_why() -> None:
-    python(
+    printed_by(
         """
 import sys
 sys.modules["h11"] = None
@@ -118,7 +109,7 @@ inspect.getmembers(uvicorn.protocols.http)
 
 def test_tools_that_walk_or_replace_names() -> None:
     """What `inspect`, `pickle` and `unittest.mock` do with a package whose modules come by themselves."""
-    python(
+    printed_by(
         """
 import inspect, pickle, sys, types, uvicorn, uvicorn.main
 from unittest import mock
@@ -186,9 +177,9 @@ uvicorn.main
 def test_nothing_is_needed_at_import_time_that_other_systems_lack() -> None:
     missing = [parser for parser in ("httptools",) if importlib.util.find_spec(parser) is None]
     names = [name for name in PUBLIC if not any(parser in name for parser in missing)]
-    assert python(HIDE, *names).split() == names
+    assert printed_by(HIDE, *names).split() == names
 
 
 @pytest.mark.parametrize("name", ["run", "Config", "Server", "main"])
 def test_each_public_name_can_be_the_first(name: str) -> None:
-    assert python(f"import uvicorn; print(uvicorn.{name})")
+    assert printed_by(f"import uvicorn; print(uvicorn.{name})")

@@ -9,11 +9,10 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from programs import PACKAGE, PATIENCE, Start
+from programs import PACKAGE, PATIENCE, Program, Start
 
 SIGNALLING = """
 import atexit, contextlib, os, signal
@@ -52,7 +51,7 @@ def served(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(SIGNALLING)
 
 
-def begin(start: Start, folder: Path, number: signal.Signals, *options: str) -> Any:
+def begin(start: Start, folder: Path, number: signal.Signals, *options: str) -> Program:
     path = os.pathsep.join([str(folder), PACKAGE])
     return start(*options, env={"PYTHONPATH": path, "NUMBER": number.name})
 

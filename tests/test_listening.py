@@ -14,11 +14,11 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from programs import Start
+from ports import connects, fetch
+from programs import Program, Start
 
 APP = """
 import os, sys
@@ -73,24 +73,7 @@ def port() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-def refuses(address: Any) -> bool:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family) as client:
-        client.settimeout(30)
-        try:
-            client.connect(address)
-        except ConnectionRefusedError:
-            return True
-        return False
-
-
-def get(port: int) -> bytes:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        connection.request("GET", "/")
-        return connection.getresponse().read()
-
-
-def begin(start: Start, gate: Gate, *arguments: str, where: str = "import", **env: str) -> Any:
+def begin(start: Start, gate: Gate, *arguments: str, where: str = "import", **env: str) -> Program:
     return start("gated:app", *arguments, env={"GATE": str(gate.path), "WHERE": where, **env})
 
 
@@ -104,7 +87,7 @@ def test_nobody_is_let_in_before_somebody_serves(
         pytest.importorskip("uvloop")
     program = begin(start_command, gate, "--port", str(port), "--loop", loop, *MODES[mode], where=where)
     program.wait_for("waiting at the gate")
-    assert refuses(("127.0.0.1", port)) and "running on" not in program.text
+    assert not connects(("127.0.0.1", port)) and "running on" not in program.text
     if mode == "two workers":
         program.expect("waiting at the gate")
     gate.open()
@@ -112,7 +95,7 @@ def test_nobody_is_let_in_before_somebody_serves(
     program.expect("Uvicorn running on")
     if mode == "two workers":
         program.expect("Application startup complete")
-    assert get(port) == b"here"
+    assert fetch(("127.0.0.1", port)) == b"here"
     assert program.end(signal.SIGTERM) == 0
     assert program.text.count("running on") == 1
 
@@ -133,7 +116,7 @@ def test_of_two_that_have_bound_the_second_finds_out_when_it_listens(
     assert late.end() == 3
     assert f"Cannot listen on 127.0.0.1:{port}: the port is in use." in late.text
     assert "Started" not in late.text
-    assert get(port) == b"here"
+    assert fetch(("127.0.0.1", port)) == b"here"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -143,7 +126,7 @@ def test_the_path_of_a_server_that_starts_is_not_stale(
     path = tmp_path / "x.sock"
     slow = begin(start_command, gate, "--uds", str(path), *MODES[mode])
     slow.wait_for("waiting at the gate")
-    assert refuses(str(path))
+    assert path.is_socket() and not connects(str(path))
     before = path.stat().st_ino
     late = start_command("gated:app", "--uds", str(path))
     assert late.end() == 3
@@ -151,7 +134,7 @@ def test_the_path_of_a_server_that_starts_is_not_stale(
     assert path.stat().st_ino == before
     gate.open()
     slow.expect("Uvicorn running on unix:")
-    assert not refuses(str(path))
+    assert connects(str(path))
     assert slow.end(signal.SIGTERM) == 0
     assert not path.exists()
 
@@ -206,7 +189,7 @@ def test_a_stop_while_a_worker_starts_leaves_no_queue_where_nobody_accepts(
     program.wait_for("waiting at the gate")
     program.tell(signal.SIGTERM)
     program.expect("Application shutdown complete")  # of the one that served: it has closed its listener long ago
-    assert refuses(("127.0.0.1", port)), "who comes now would wait at a worker that never accepts"
+    assert not connects(("127.0.0.1", port)), "who comes now would wait at a worker that never accepts"
     again.open()
     assert program.end() == 0
 
@@ -218,10 +201,10 @@ def test_a_worker_that_comes_later_accepts(start_command: Start, gate: Gate, por
     worker = int(re.findall(r"Started server process \[(\d+)\]", program.text)[-1])
     program.tell(signal.SIGKILL, worker)
     program.wait_for("Application startup complete")
-    assert get(port) == b"here"
+    assert fetch(("127.0.0.1", port)) == b"here"
     program.tell(signal.SIGHUP)
     program.wait_for("reloaded: 1 worker")
-    assert get(port) == b"here"
+    assert fetch(("127.0.0.1", port)) == b"here"
     assert program.end(signal.SIGTERM) == 0
     assert program.text.count("running on") == 1
 
@@ -257,11 +240,11 @@ def test_bind_socket_says_the_address_and_nobody_else(how: str, workers: int, st
     program = start_program(PROGRAM, str(workers), how, env=env)
     port = program.listens()
     program.wait_for("waiting at the gate")
-    assert refuses(("127.0.0.1", port))
+    assert not connects(("127.0.0.1", port))
     if workers == 2:
         program.expect("waiting at the gate")
     gate.open()
     program.expect("it accepts")
-    assert get(port) == b"here"
+    assert fetch(("127.0.0.1", port)) == b"here"
     program.end(signal.SIGTERM)
     assert program.text.count("Uvicorn running on") == 1, program.text

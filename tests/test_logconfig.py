@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from programs import Start
-from uvicorn.config import LOGGING_CONFIG
+from uvicorn.logging import LOGGING_CONFIG
 from uvicorn.logs import setup as logconfig
 from uvicorn.surface import naming
 

@@ -16,11 +16,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from programs import Start
+from applications import Receive, Scope, Send
+from clients import connect
+from programs import PACKAGE, Start, run_code
+from servers import LoopFactory, serving
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
 from uvicorn.logging import LOGGING_CONFIG
@@ -33,7 +35,7 @@ if sys.platform == "win32":
 ERROR, ACCESS = logging.getLogger("uvicorn.error"), logging.getLogger("uvicorn.access")
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"here"})
@@ -72,11 +74,6 @@ def close_files() -> Iterator[None]:
     yield
     for handler in list(logfiles._handlers):
         handler.close()
-
-
-def python(code: str, **settings: Any) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(Path(logfiles.__file__).parents[2])}
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env, **settings)
 
 
 # -- into files ------------------------------------------------------------------------------------------------
@@ -230,7 +227,7 @@ def test_logging_shutdown_writes_what_is_pending(log: Path, held: Flusher) -> No
     Config(app, access_log_file=log)
     ask("/first")
     ask()
-    logging.shutdown([lambda: ACCESS.handlers[0]])  # type: ignore[list-item]  # what a weak reference is
+    logging.shutdown([lambda: ACCESS.handlers[0]])
     assert log.read_text() == line("/first") + line()
 
 
@@ -343,7 +340,7 @@ if not child:
 os.waitpid(child, 0)
 """
     code = code.replace('info("", ', """info('%s - "%s %s HTTP/%s" %d', """)
-    done = python(code)
+    done = run_code(code)
     assert (done.returncode, done.stderr) == (0, "")
     assert [one.split()[4] for one in log.read_text().splitlines()] == ["/first", "/child", "/parent"]
 
@@ -376,7 +373,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 log.info("two")
 log.info("three")
 """
-    done = python(code)
+    done = run_code(code)
     assert log.read_text() == "INFO:     one\nINFO: \nINFO:     two\nINFO:     three\n"
     assert done.stderr.count("\n") == 1 and "File too large. Lines are lost" in done.stderr
 
@@ -451,9 +448,7 @@ def test_nothing_to_reopen() -> None:
 # -- as a server uses it ---------------------------------------------------------------------------------------
 
 
-async def test_a_line_is_there_with_the_answer_or_after_a_tick(
-    serving: Any, connect: Any, log: Path, loop_factory: Any
-) -> None:
+async def test_a_line_is_there_with_the_answer_or_after_a_tick(log: Path, loop_factory: LoopFactory) -> None:
     async with serving(app, log_config=LOGGING_CONFIG, access_log_file=log) as server:
         for path in ("/1", "/2"):
             async with connect(server) as client:
@@ -466,9 +461,7 @@ async def test_a_line_is_there_with_the_answer_or_after_a_tick(
             await server._pulse.beat()
 
 
-async def test_the_master_asks_for_new_files(
-    serving: Any, connect: Any, log: Path, master: channel.Endpoint, loop_factory: Any
-) -> None:
+async def test_the_master_asks_for_new_files(log: Path, master: channel.Endpoint, loop_factory: LoopFactory) -> None:
     async with serving(app, log_config=LOGGING_CONFIG, access_log_file=log) as server:
         log.rename(log.with_suffix(".1"))
         master.send(channel.Reopen())
@@ -506,6 +499,7 @@ def test_a_pipe_that_nobody_reads_holds_nothing_up(
         for number in range(600):
             client.request("GET", f"/{number}-" + "x" * (5000 if number % 3 else 100))
             lines += client.getresponse().read() != b""
+    assert server.process.stdout is not None
     blocking = os.get_blocking(server.process.stdout.fileno())
     server.expect("-xxx")  # from here on it is read
     assert lines == 600 and blocking
@@ -580,7 +574,7 @@ for size in [10, 9000, 100000, 5000] * 10:
 logfiles.finish()
 """
     reader, writer = os.pipe()
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=writer, env=dict(os.environ))
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=writer, env={**os.environ, "PYTHONPATH": PACKAGE})
     os.close(writer)
     with open(reader, "rb") as pipe:
         lines = pipe.read().decode().splitlines()

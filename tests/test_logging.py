@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import logging.config
+import os
 import signal
 import socket
 import sys
@@ -19,9 +20,10 @@ from unittest import mock
 import pytest
 
 import uvicorn.config
+from applications import Receive, Scope, Send
 from programs import Start
 from uvicorn import errors
-from uvicorn.config import Config
+from uvicorn.config import Config, LogLevelType
 from uvicorn.errors import ConfigError
 from uvicorn.logging import (
     LOG_LEVELS,
@@ -38,10 +40,10 @@ from uvicorn.supervisor.notify import Notifier
 NAMES = ["uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"]
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None: ...
+async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-def record(level: int = logging.INFO, text: str = "text", *arguments: Any, **extra: Any) -> logging.LogRecord:
+def record(level: int = logging.INFO, text: str = "text", *arguments: object, **extra: object) -> logging.LogRecord:
     made = logging.LogRecord("uvicorn.error", level, __file__, 1, text, arguments, None)
     made.__dict__.update(extra)
     return made
@@ -111,7 +113,9 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(("formatter", "stream"), [(DefaultFormatter, "stderr"), (AccessFormatter, "stdout")])
-def test_colours_where_a_terminal_is(monkeypatch: pytest.MonkeyPatch, formatter: Any, stream: str) -> None:
+def test_colours_where_a_terminal_is(
+    monkeypatch: pytest.MonkeyPatch, formatter: type[ColourizedFormatter], stream: str
+) -> None:
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.StringIO())
     assert not formatter().use_colors
@@ -144,7 +148,7 @@ def test_the_default_configuration(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(LOG_LEVELS))
-def test_levels(name: Any) -> None:
+def test_levels(name: LogLevelType) -> None:
     Config(app, log_level=name)
     assert {logging.getLogger(logger).level for logger in NAMES[1:]} == {LOG_LEVELS[name]}
 
@@ -252,8 +256,8 @@ def test_colours_reach_what_a_file_holds(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize("colours", [True, False])
 def test_colours_are_set_for_both_formatters(colours: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """`logging.config` is used as a module, because programs patch it."""
-    seen: list[Any] = []
-    monkeypatch.setattr(uvicorn.config.logging.config, "dictConfig", seen.append)
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr("uvicorn.config.logging.config.dictConfig", seen.append)
     Config(app, use_colors=colours)
     assert {name: spec["use_colors"] for name, spec in seen[0]["formatters"].items()} == {
         "default": colours,
@@ -262,7 +266,7 @@ def test_colours_are_set_for_both_formatters(colours: bool, monkeypatch: pytest.
 
 
 def test_open_is_looked_up_in_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(path: str, *arguments: Any) -> io.StringIO:
+    def opened(path: str, *arguments: object) -> io.StringIO:
         assert path == "imagined.json"
         return io.StringIO(json.dumps({"version": 1, "disable_existing_loggers": False}))
 
@@ -316,7 +320,7 @@ def test_a_line_that_a_stream_cannot_encode_is_escaped(start_command: Start, tmp
         encoding="utf-8",
     )
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii:strict"}
-    name = "\N{LATIN SMALL LETTER U WITH DIAERESIS}ber:app".encode()
+    name = os.fsdecode("\N{LATIN SMALL LETTER U WITH DIAERESIS}ber:app".encode())
     server = start_command(name, "--port", "0", "--supervise", "--lifespan", "off", env=plain)
     server.expect(r"caf\\xe9 \\udcff")
     assert server.port
@@ -332,7 +336,7 @@ def test_a_last_word_never_fails(stream: object, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stderr", stream)
     errors.say("caf\u00e9 \udcff")
     if isinstance(stream, io.TextIOWrapper):
-        assert stream.buffer.getvalue() == b"caf\\xe9 \\udcff\n"  # type: ignore[attr-defined]
+        assert stream.buffer.getvalue() == b"caf\\xe9 \\udcff\n"
 
 
 def test_a_stream_that_cannot_say_whether_it_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pytest
 
+from applications import Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.middleware.message_logger import MessageLoggerMiddleware
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
     if scope["path"] == "/fails":
@@ -19,13 +19,13 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"hello"})
 
 
-async def call(path: str, client: Any) -> list[Any]:
-    sent: list[Any] = []
+async def call(path: str, client: tuple[str, int] | None) -> list[Message]:
+    sent: list[Message] = []
 
-    async def receive() -> Any:
+    async def receive() -> Message:
         return {"type": "http.request", "body": b"1234", "more_body": False}
 
-    async def send(message: Any) -> None:
+    async def send(message: Message) -> None:
         sent.append(message)
 
     await MessageLoggerMiddleware(app)({"type": "http", "path": path, "headers": [], "client": client}, receive, send)

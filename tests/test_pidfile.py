@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from programs import printed_by
 from uvicorn.errors import ExitCode, StartupError
 from uvicorn.process import pidfile
 
@@ -169,13 +170,6 @@ def test_of_many_that_start_at_once_one_has_it(path: Path) -> None:
         assert path.read_text() == f"{all_of_them[said.index('held' + chr(10))].pid}\n"
 
 
-def run_python(code: str) -> str:
-    env = {**os.environ, "PYTHONPATH": str(Path(pidfile.__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_a_successors_file_is_left(path: Path, somebody: int) -> None:
     with pidfile.written(path):
         path.write_text(f"{somebody}\n")
@@ -192,7 +186,7 @@ with pidfile.written({str(path)!r}):
         os.waitpid(child, 0)
         print(os.path.exists({str(path)!r}))
 """
-    assert run_python(code) == "True\n"
+    assert printed_by(code) == "True\n"
     assert not path.exists()
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from applications import Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware, _TrustedHosts
@@ -58,7 +58,7 @@ LIST = "127.0.0.1, 10.0.0.0/8 ,2001:db8::/32,192.0.2.1,::1,/run/nginx.sock"
         ("fe80::/10", "fe80::1%eth0", True),
     ],
 )
-def test_who_is_trusted(hosts: Any, host: str | None, trusted: bool) -> None:
+def test_who_is_trusted(hosts: str | list[str], host: str | None, trusted: bool) -> None:
     proxies = TrustedProxies(hosts)
     assert (host in proxies) is trusted
     assert (host in proxies) is trusted  # from the cache as well
@@ -97,7 +97,9 @@ TCP, UNIX, NOWHERE = ("127.0.0.1", 80), ("/run/app.sock", None), None
         ("unix:", None, NOWHERE, False),
     ],
 )
-def test_which_peer_is_trusted(hosts: str, client: Any, server: Any, trusted: bool) -> None:
+def test_which_peer_is_trusted(
+    hosts: str, client: tuple[str, int | None] | None, server: tuple[str, int | None] | None, trusted: bool
+) -> None:
     assert TrustedProxies(hosts).trusts(client, server) is trusted
 
 
@@ -148,7 +150,7 @@ def test_which_peer_is_trusted(hosts: str, client: Any, server: Any, trusted: bo
         ("*", "nobody", None),
     ],
 )
-def test_the_client(hosts: str, value: str, client: Any) -> None:
+def test_the_client(hosts: str, value: str, client: tuple[str, int] | None) -> None:
     proxies = TrustedProxies(hosts)
     assert proxies.client(value.encode("latin-1")) == client
     assert proxies.client(value.encode("latin-1")) == client
@@ -201,12 +203,13 @@ def test_names_and_paths_are_left_alone(text: str) -> None:
 # -- the middleware --------------------------------------------------------------------------------------------
 
 
-async def where(request: Any) -> PlainTextResponse:
+async def where(request: Request) -> PlainTextResponse:
+    assert request.client is not None
     return PlainTextResponse(f"{request.url.scheme} {request.client.host}:{request.client.port}")
 
 
-async def ask(trusted: Any, headers: dict[str, str]) -> str:
-    app: Any = ProxyHeadersMiddleware(Starlette(routes=[Route("/", where)]), trusted_hosts=trusted)
+async def ask(trusted: str | list[str], headers: dict[str, str]) -> str:
+    app = ProxyHeadersMiddleware(Starlette(routes=[Route("/", where)]), trusted_hosts=trusted)
     transport = httpx.ASGITransport(app, client=("192.0.2.1", 5000))
     async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
         return (await client.get("/", headers=headers)).text
@@ -221,22 +224,27 @@ async def ask(trusted: Any, headers: dict[str, str]) -> str:
         ("127.0.0.1", "http 192.0.2.1:5000"),
     ],
 )
-async def test_starlette_behind_the_middleware(trusted: Any, answer: str) -> None:
+async def test_starlette_behind_the_middleware(trusted: str | list[str], answer: str) -> None:
     headers = {"X-Forwarded-For": "198.51.100.1, 203.0.113.7", "X-Forwarded-Proto": "https"}
     assert await ask(trusted, headers) == answer
     assert await ask(trusted, {}) == "http 192.0.2.1:5000"
     assert await ask(trusted, {"X-Forwarded-For": "nobody", "X-Forwarded-Proto": "x"}) == "http 192.0.2.1:5000"
 
 
-async def scope_behind_the_middleware(kind: str, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
-    seen: list[dict[str, Any]] = []
+async def scope_behind_the_middleware(kind: str, *headers: tuple[bytes, bytes]) -> Scope:
+    seen: list[Scope] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(scope)
 
+    async def receive() -> Message:
+        raise AssertionError("the middleware receives nothing itself")
+
+    async def send(message: Message) -> None:
+        raise AssertionError("the middleware sends nothing itself")
+
     scope = {"type": kind, "scheme": "http", "client": ("192.0.2.1", 5), "server": ("a", 80), "headers": headers}
-    unused: Any = None
-    await ProxyHeadersMiddleware(app, "192.0.2.1")(scope, unused, unused)
+    await ProxyHeadersMiddleware(app, "192.0.2.1")(scope, receive, send)
     return seen[0]
 
 

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-
-@pytest.fixture(scope="module")
-def report() -> Any:
-    """The module by its path: the checkout is not importable where an installed package is tested."""
-    path = Path(__file__).parent.parent / "benchmarks" / "report.py"
-    module = type(sys)("report")
-    sys.modules["report"] = module  # dataclasses look themselves up
-    try:
-        module.__dict__.update(runpy.run_path(str(path), run_name="report"))
-        yield module
-    finally:
-        del sys.modules["report"]
+from benchmarks import report
 
 
 @pytest.mark.parametrize(
     ("count", "rank"), [(1, 1), (2, 1), (5, 1), (6, 1), (8, 1), (9, 2), (11, 2), (12, 3), (20, 6), (50, 18)]
 )
-def test_the_interval_of_a_median(report: Any, count: int, rank: int) -> None:
+def test_the_interval_of_a_median(count: int, rank: int) -> None:
     """Ranks from tables of the sign test."""
     values = [float(value) for value in range(1, count + 1)]
     assert report.interval(values[::-1]) == (rank, count + 1 - rank)
 
 
-def test_a_table_and_a_plot(report: Any) -> None:
+def test_a_table_and_a_plot() -> None:
     rows = [
         report.Row("GET", "uvicorn", [2.0, 2.1, 1.9], [2.0, 2.2, 2.1], "132 : 132"),
         report.Row("GET", "granian", [1.5, 1.4, 1.6], [1.0, 1.1, 1.05], "132 : 140"),

@@ -10,44 +10,38 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from applications import idle
+from ports import connects
+from servers import make_config
 from uvicorn.config import Config
 from uvicorn.errors import BindError
 from uvicorn.net import sockets
 from uvicorn.net.sockets import Listener, adopt, bind_tcp, bind_unix, close_all, describe
 
+Kept = list[Listener | socket.socket]
+
 
 @pytest.fixture
-def keep() -> Iterator[list[Any]]:
+def keep() -> Iterator[Kept]:
     """Whatever is put here is closed in the end."""
-    opened: list[Any] = []
+    opened: Kept = []
     yield opened
     for thing in opened:
         thing.close()
 
 
-def connects(address: Any) -> bool:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family) as client:
-        client.settimeout(30)
-        try:
-            client.connect(address)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return False
-        return True
-
-
 # -- TCP -------------------------------------------------------------------------------------------------------
 
 
-def test_port_0_lets_the_system_choose_and_it_listens(keep: list[Any]) -> None:
+def test_port_0_lets_the_system_choose_and_it_listens(keep: Kept) -> None:
     (listener,) = bind_tcp("127.0.0.1", 0, 10)
     keep.append(listener)
     host, port = listener.sock.getsockname()
-    assert host == "127.0.0.1" and port > 0 and not connects((host, port)) and not listener.listens
+    before = (connects((host, port)), listener.listens)
+    assert host == "127.0.0.1" and port > 0 and before == (False, False)
     listener.listen()
     assert connects((host, port)) and listener.listens
     assert listener.url == f"http://127.0.0.1:{port}"
@@ -55,14 +49,14 @@ def test_port_0_lets_the_system_choose_and_it_listens(keep: list[Any]) -> None:
     assert listener.sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
 
 
-def test_a_name_with_several_addresses_has_one_port(keep: list[Any]) -> None:
+def test_a_name_with_several_addresses_has_one_port(keep: Kept) -> None:
     listeners = bind_tcp("localhost", 0, 10)
     keep += listeners
     assert len({listener.sock.getsockname()[1] for listener in listeners}) == 1
     assert len({listener.sock.getsockname()[0] for listener in listeners}) == len(listeners)
 
 
-def test_an_empty_host_is_every_address(keep: list[Any]) -> None:
+def test_an_empty_host_is_every_address(keep: Kept) -> None:
     listeners = bind_tcp("", 0, 10)
     keep += listeners
     assert "0.0.0.0" in {listener.sock.getsockname()[0] for listener in listeners}
@@ -70,7 +64,7 @@ def test_an_empty_host_is_every_address(keep: list[Any]) -> None:
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no socket for both families")
 @pytest.mark.parametrize(("hosts", "both"), [("::", True), ("", False), (["::", "127.0.0.1"], False), ("::1", False)])
-def test_every_ipv6_address_is_every_address(hosts: Any, both: bool, keep: list[Any]) -> None:
+def test_every_ipv6_address_is_every_address(hosts: str | list[str], both: bool, keep: Kept) -> None:
     try:
         listeners = bind_tcp(hosts, 0, 10)
     except BindError:
@@ -82,7 +76,7 @@ def test_every_ipv6_address_is_every_address(hosts: Any, both: bool, keep: list[
     assert connects(("127.0.0.1", six.getsockname()[1])) is (hosts != "::1")
 
 
-def test_an_ipv6_address_is_told_in_brackets(keep: list[Any]) -> None:
+def test_an_ipv6_address_is_told_in_brackets(keep: Kept) -> None:
     try:
         (listener,) = bind_tcp("::1", 0, 10)
     except BindError:
@@ -124,14 +118,14 @@ def bound(listeners: list[Listener]) -> list[str]:
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize("hosts", [["127.0.0.1", "::1"], ["::", "0.0.0.0"], ["127.0.0.2", "127.0.0.1", "::1"]])
-def test_several_addresses_have_one_port(keep: list[Any], hosts: list[str]) -> None:
+def test_several_addresses_have_one_port(keep: Kept, hosts: list[str]) -> None:
     listeners = bind_tcp(hosts, 0, 10)
     keep += listeners
     assert bound(listeners) == hosts
     assert len({listener.sock.getsockname()[1] for listener in listeners}) == 1
 
 
-def test_an_address_that_is_named_twice_or_covered_by_another_is_bound_once(keep: list[Any]) -> None:
+def test_an_address_that_is_named_twice_or_covered_by_another_is_bound_once(keep: Kept) -> None:
     listeners = bind_tcp(["127.0.0.1", "0.0.0.0", "127.0.0.1", "0.0.0.0"], 0, 10)
     keep += listeners
     assert bound(listeners) == ["0.0.0.0"]
@@ -149,12 +143,12 @@ def test_one_of_several_that_cannot_be_bound_is_named_and_nothing_stays_open(lis
 
 
 def test_a_port_that_the_system_chose_and_another_address_has_not_is_chosen_anew(
-    monkeypatch: pytest.MonkeyPatch, keep: list[Any]
+    monkeypatch: pytest.MonkeyPatch, keep: Kept
 ) -> None:
-    taken = []
+    taken: list[int] = []
     real = sockets._bind_one
 
-    def bind_one(family: Any, kind: Any, proto: Any, address: Any, both: bool) -> socket.socket:
+    def bind_one(family: int, kind: int, proto: int, address: tuple[str, int], both: bool) -> socket.socket:
         if address[1] != 0 and not taken:
             taken.append(address[1])
             raise OSError(errno.EADDRINUSE, "in use")
@@ -173,15 +167,15 @@ def test_text_that_is_no_name(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1,127.0.0.2", "127.0.0.1, 127.0.0.2", ["127.0.0.1", "127.0.0.2"]])
-def test_several_hosts_of_a_config(keep: list[Any], host: Any) -> None:
+def test_several_hosts_of_a_config(keep: Kept, host: str | list[str]) -> None:
     listeners = Config("app:app", host=host, port=0).bind()
     keep += listeners
     assert bound(listeners) == ["127.0.0.1", "127.0.0.2"]
 
 
 @pytest.mark.parametrize("host", [None, ""])
-def test_no_host_is_every_address(keep: list[Any], host: Any) -> None:
-    keep += (listeners := Config("app:app", host=host, port=0).bind())
+def test_no_host_is_every_address(keep: Kept, host: str | None) -> None:
+    keep += (listeners := Config("app:app", host=host, port=0).bind())  # type: ignore[arg-type]  # as programs pass it
     assert "0.0.0.0" in bound(listeners)
 
 
@@ -216,7 +210,7 @@ def test_a_relative_path_is_still_known_after_a_change_of_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_another_server_made_meanwhile_stays(tmp_path: Path, keep: list[Any]) -> None:
+def test_a_file_that_another_server_made_meanwhile_stays(tmp_path: Path, keep: Kept) -> None:
     path = tmp_path / "x.sock"
     first = bind_unix(str(path), 10)
     path.unlink()
@@ -232,7 +226,7 @@ def test_a_file_that_is_gone_already_is_no_fault(tmp_path: Path) -> None:
     listener.close()
 
 
-def test_a_stale_socket_is_replaced_and_its_mode_kept(tmp_path: Path, keep: list[Any]) -> None:
+def test_a_stale_socket_is_replaced_and_its_mode_kept(tmp_path: Path, keep: Kept) -> None:
     path = tmp_path / "x.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -243,7 +237,7 @@ def test_a_stale_socket_is_replaced_and_its_mode_kept(tmp_path: Path, keep: list
 
 
 @pytest.mark.parametrize("listens", [False, True], ids=["starting", "serving"])
-def test_a_live_server_is_refused_and_left_alone(tmp_path: Path, keep: list[Any], listens: bool) -> None:
+def test_a_live_server_is_refused_and_left_alone(tmp_path: Path, keep: Kept, listens: bool) -> None:
     path = str(tmp_path / "x.sock")
     keep.append(bind_unix(path, 10))
     if listens:
@@ -297,7 +291,7 @@ def test_a_folder_that_is_not_ours(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_who_listened_first_has_the_port(keep: list[Any]) -> None:
+def test_who_listened_first_has_the_port(keep: Kept) -> None:
     keep += (first := bind_tcp("localhost", 0, 10))
     port = first[0].sock.getsockname()[1]
     keep += (second := bind_tcp("localhost", port, 10))
@@ -321,7 +315,7 @@ def test_a_descriptor_is_duplicated(listener: socket.socket) -> None:
     assert connects(listener.getsockname())
 
 
-def test_a_bound_socket_begins_to_listen(keep: list[Any]) -> None:
+def test_a_bound_socket_begins_to_listen(keep: Kept) -> None:
     sock = socket.socket()
     keep.append(sock)
     sock.bind(("127.0.0.1", 0))
@@ -331,7 +325,7 @@ def test_a_bound_socket_begins_to_listen(keep: list[Any]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the backlog of a socket")
-def test_one_that_listens_keeps_its_backlog(keep: list[Any]) -> None:
+def test_one_that_listens_keeps_its_backlog(keep: Kept) -> None:
     sock = socket.socket()
     keep.append(sock)
     sock.bind(("127.0.0.1", 0))
@@ -340,7 +334,7 @@ def test_one_that_listens_keeps_its_backlog(keep: list[Any]) -> None:
     assert taken.backlog == sockets._backlog_of(sock, 0) == 77
 
 
-def test_the_path_of_a_unix_socket_we_were_given_is_not_ours(tmp_path: Path, keep: list[Any]) -> None:
+def test_the_path_of_a_unix_socket_we_were_given_is_not_ours(tmp_path: Path, keep: Kept) -> None:
     owner = bind_unix(str(tmp_path / "x.sock"), 10)
     keep.append(owner)
     owner.listen()
@@ -366,31 +360,28 @@ def test_a_descriptor_that_is_no_stream_socket(tmp_path: Path) -> None:
 # -- as Config asks for them -----------------------------------------------------------------------------------
 
 
-def test_config_binds_what_it_says(tmp_path: Path, listener: socket.socket, keep: list[Any]) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None: ...
-
-    for settings, name in (
+def test_config_binds_what_it_says(tmp_path: Path, listener: socket.socket, keep: Kept) -> None:
+    plain: list[tuple[dict[str, str | int], str]] = [
         ({"port": 0}, "127.0.0.1"),
         ({"uds": str(tmp_path / "x.sock")}, str(tmp_path / "x.sock")),
         ({"fd": listener.fileno()}, "127.0.0.1"),
-    ):
-        made: list[Listener] = Config(app, log_config=None, **settings).bind()  # type: ignore[arg-type]  # plain values
+    ]
+    for settings, name in plain:
+        made = make_config(idle, **settings).bind()
         keep += made
         assert name in describe(made[0].sock)
 
 
-def test_bind_socket_says_where(caplog: pytest.LogCaptureFixture, keep: list[Any]) -> None:
+def test_bind_socket_says_where(caplog: pytest.LogCaptureFixture, keep: Kept) -> None:
     caplog.set_level("INFO", "uvicorn.error")
 
-    async def app(scope: Any, receive: Any, send: Any) -> None: ...
-
-    sock = Config(app, port=0, log_config=None).bind_socket()
+    sock = Config(idle, port=0, log_config=None).bind_socket()
     keep.append(sock)
     port = sock.getsockname()[1]
     assert caplog.messages == [f"Uvicorn running on http://127.0.0.1:{port} (Press CTRL+C to quit)"]
 
 
-def test_a_program_inherits_what_bind_socket_made(keep: list[Any]) -> None:
+def test_a_program_inherits_what_bind_socket_made(keep: Kept) -> None:
     """`exec`, or `subprocess` with `close_fds=False`, and `--fd` with its number."""
     sock = Config("app:app", port=0, log_config=None).bind_socket()
     keep.append(sock)

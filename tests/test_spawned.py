@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing.context
 import os
 import pickle
 import signal
@@ -17,6 +18,7 @@ from unittest import mock
 
 import pytest
 
+from applications import Receive, Scope, Send
 from programs import Start
 from uvicorn import _subprocess
 from uvicorn.config import Config
@@ -30,7 +32,7 @@ from uvicorn.worker.server import Server
 needs_watchfiles = pytest.mark.skipif(importlib.util.find_spec("watchfiles") is None, reason="watchfiles is not here")
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None: ...
+async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 def target(sockets: list[socket.socket]) -> None: ...
@@ -174,7 +176,9 @@ if __name__ == "__main__":
 # -- what the master makes of it -------------------------------------------------------------------------------
 
 
-def test_a_replaced_question_is_told_and_not_asked(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+def test_a_replaced_question_is_told_and_not_asked(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     warn_of_replaced_methods(config())
     assert not caplog.records and not spawned.replaced()
     monkeypatch.setattr(Process, "is_alive", partialmethod(Process.is_alive, timeout=60))
@@ -188,7 +192,7 @@ def test_a_replaced_question_is_told_and_not_asked(monkeypatch: pytest.MonkeyPat
 
 def test_a_subprocess_is_one_of_multiprocessing() -> None:
     process = get_subprocess(config(), target, [])
-    assert isinstance(process, _subprocess.SpawnProcess) and process.pid is None
+    assert isinstance(process, multiprocessing.context.SpawnProcess) and process.pid is None
 
 
 def test_what_a_subprocess_does_first() -> None:
@@ -210,9 +214,9 @@ def test_a_path_as_the_log_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_restart_makes_its_process_by_what_there_is_then() -> None:
     reloader = BaseReload(config(), target, [])
-    seen = []
+    seen: list[tuple[bool, tuple[object, ...]]] = []
 
-    def made(*given: Any) -> Any:
+    def made(*given: object) -> mock.Mock:
         seen.append((reloader.is_restarting, given))
         return mock.Mock(**{"is_alive.return_value": False})
 
@@ -220,7 +224,7 @@ def test_a_restart_makes_its_process_by_what_there_is_then() -> None:
         reloader.startup()
         reloader.restart()
         reloader.shutdown()
-    given = (reloader.config, target, [])
+    given: tuple[object, ...] = (reloader.config, target, [])
     assert seen == [(False, given), (True, given)] and not reloader.is_restarting
 
 

@@ -9,21 +9,27 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import uvicorn.config
+from applications import Receive, Scope, Send
+from certificates import Authority, Pair
+from clients import connect
 from programs import Start
+from servers import WatchedServer, make_server, serving
 from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError, ExitCode
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.middleware.wsgi import WSGIMiddleware
+from uvicorn.net.sockets import Listener
 from uvicorn.server import Server
 from uvicorn.supervisors import Multiprocess
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"ok"})
@@ -47,14 +53,14 @@ CALLED = {
 """Ours that the server itself calls or reads, and that nobody is likely to have for himself."""
 
 
-def own_names(made: Any) -> list[str]:
+def own_names(made: Config | Server) -> list[str]:
     """Public attributes of ours that 0.54 has not: a subclass may have any of them for itself."""
     kind = "Config" if isinstance(made, Config) else "Server"
     known = {*THEIRS[kind].split(), *CALLED[kind].split(), *options()}
     return sorted(name for name in dir(made) if not name.startswith("_") and name not in known)
 
 
-async def test_a_subclass_may_have_any_name_of_ours_for_itself(serving: Any, connect: Any, make_server: Any) -> None:
+async def test_a_subclass_may_have_any_name_of_ours_for_itself() -> None:
     async with serving(app, lifespan="off") as server:
         own = own_names(server)
         settings = own_names(server.config)
@@ -71,7 +77,7 @@ async def test_a_subclass_may_have_any_name_of_ours_for_itself(serving: Any, con
 
 
 @contextlib.asynccontextmanager
-async def started(server: Any) -> AsyncIterator[int]:
+async def started(server: WatchedServer) -> AsyncIterator[int]:
     """By the calls that programs make which do it by themselves."""
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
@@ -82,7 +88,7 @@ async def started(server: Any) -> AsyncIterator[int]:
         await server.shutdown()
 
 
-async def test_a_server_and_settings_with_a_url_of_their_own(serving: Any, connect: Any) -> None:
+async def test_a_server_and_settings_with_a_url_of_their_own() -> None:
     class Settings(Config):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
@@ -90,11 +96,11 @@ async def test_a_server_and_settings_with_a_url_of_their_own(serving: Any, conne
             self.environment, self.proxies, self.certificate = "production", ["a"], "mine.pem"
 
     class Mine(Server):
-        exit_code = 7
+        exit_code = 7  # type: ignore[assignment]  # of the program's own
 
         def __init__(self, config: Config) -> None:
             super().__init__(config)
-            self.url = self.urls = config.url  # type: ignore[attr-defined, assignment]  # of the program's own
+            self.url = self.urls = config.url  # type: ignore[attr-defined]  # of the program's own
 
     server = Mine(Settings(app, port=0, log_config=None, lifespan="off"))
     server.exit_code = 8
@@ -109,7 +115,7 @@ async def test_a_server_and_settings_with_a_url_of_their_own(serving: Any, conne
 # -- the master ------------------------------------------------------------------------------------------------
 
 
-def test_multiprocess_with_and_without_a_target(listener: Any) -> None:
+def test_multiprocess_with_and_without_a_target(listener: socket.socket) -> None:
     config = Config(app, log_config=None)
     server = Server(config)
     made = [
@@ -195,10 +201,10 @@ def test_a_replaced_server_serves_whoever_starts_it(start_program: Start, way: s
 def test_a_master_that_cannot_be_one_keeps_no_socket() -> None:
     """In another thread than the main one, for example."""
     config = Config(app, port=0, workers=2, log_config=None)
-    made: list[Any] = []
+    made: list[Listener] = []
     bind = config.bind
 
-    def noted() -> Any:
+    def noted() -> list[Listener]:
         made.extend(bind())
         return made
 
@@ -240,7 +246,7 @@ def hardened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     original = uvicorn.config.create_ssl_context
 
-    def create(certfile: Any, keyfile: Any, password: Any, **others: Any) -> ssl.SSLContext:
+    def create(certfile: str, keyfile: str | None, password: str | None, **others: Any) -> ssl.SSLContext:
         calls.append({"certfile": certfile, "keyfile": keyfile, "password": password, **others})
         context = original(certfile, keyfile, password, **others)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -251,11 +257,12 @@ def hardened(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 async def test_a_replaced_context_is_the_one_that_serves(
-    monkeypatch: pytest.MonkeyPatch, pair: dict[str, str], authority: Any, serving: Any, connect: Any
+    monkeypatch: pytest.MonkeyPatch, pair: Pair, authority: Authority
 ) -> None:
     calls = hardened(monkeypatch)
     async with serving(app, lifespan="off", **pair) as server:
         assert len(calls) == 1 and calls[0]["certfile"] == pair["ssl_certfile"] and calls[0]["cert_reqs"] == 0
+        assert server.config.ssl is not None
         assert server.config.ssl.minimum_version is ssl.TLSVersion.TLSv1_3
         tls = authority.client()
         async with connect(server, tls) as client:
@@ -267,9 +274,9 @@ async def test_a_replaced_context_is_the_one_that_serves(
 
 
 def test_a_replaced_context_that_fails_is_said(
-    monkeypatch: pytest.MonkeyPatch, pair: dict[str, str], caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails(**options: Any) -> ssl.SSLContext:
+    def fails(**options: object) -> ssl.SSLContext:
         raise KeyError("no such policy")
 
     monkeypatch.setattr(uvicorn.config, "create_ssl_context", fails)
@@ -279,7 +286,7 @@ def test_a_replaced_context_that_fails_is_said(
 
 
 def test_files_that_change_go_through_it_again(
-    monkeypatch: pytest.MonkeyPatch, pair: dict[str, str], authority: Any, tmp_path: Any
+    monkeypatch: pytest.MonkeyPatch, pair: Pair, authority: Authority, tmp_path: Path
 ) -> None:
     calls = hardened(monkeypatch)
     config = Config(app, log_config=None, **pair)
@@ -306,9 +313,7 @@ if __name__ == "__main__":
 
 
 @posix
-def test_workers_of_an_import_string_are_hardened_too(
-    start_program: Start, pair: dict[str, str], authority: Any
-) -> None:
+def test_workers_of_an_import_string_are_hardened_too(start_program: Start, pair: Pair, authority: Authority) -> None:
     program = start_program(PROGRAM + HARDENED.format(pair["ssl_certfile"], pair["ssl_keyfile"]))
     program.serves()
     assert "because uvicorn.config.create_ssl_context was replaced" in program.text
@@ -358,7 +363,7 @@ def test_the_command_starts_what_replaces_run(monkeypatch: pytest.MonkeyPatch) -
 
     from uvicorn.main import main
 
-    called: list[Any] = []
+    called: list[tuple[str, dict[str, object]]] = []
     monkeypatch.setattr(sys.modules["uvicorn.main"], "run", lambda app, **settings: called.append((app, settings)))
     result = CliRunner().invoke(main, ["caller:app", "--port", "1234", "--header", "A:b", "--limit-queue", "3"])
     assert (result.exit_code, result.output) == (0, "")

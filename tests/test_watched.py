@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from applications import Receive, Scope, Send
 from uvicorn.config import Config, is_dir, resolve_reload_patterns
 
 
@@ -71,7 +72,7 @@ def test_what_is_said(caplog: pytest.LogCaptureFixture, here: Path) -> None:
 
 
 def test_nothing_is_watched_without_reload_or_for_an_object() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+    async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
 
     for config in (Config("a:b", log_config=None), Config(app, reload=True, log_config=None)):
         assert not config.should_reload

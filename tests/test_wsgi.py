@@ -17,6 +17,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from applications import Receive, Scope, Send
+from clients import connect
+from programs import Start
+from servers import make_server, serving
+from uvicorn._types import Environ
 from uvicorn.config import Config
 from uvicorn.errors import StartupError
 from uvicorn.main import main
@@ -26,18 +31,20 @@ pytest.importorskip("a2wsgi")
 
 PATIENCE = 15.0
 
-Environ = dict[str, Any]
-Start = Callable[..., Any]
+StartResponse = Callable[..., Any]
+"""PEP 3333 lets an application leave the third argument out; the alias in `uvicorn._types` does not."""
 
 
-def plain(start: Start, status: str = "200 OK", *headers: tuple[str, str]) -> Any:
-    return start(status, [("Content-Type", "text/plain"), *headers])
+def plain(start: StartResponse, status: str = "200 OK", *headers: tuple[str, str]) -> Callable[[bytes], object]:
+    """Begin a response; what this returns writes (PEP 3333)."""
+    write: Callable[[bytes], object] = start(status, [("Content-Type", "text/plain"), *headers])
+    return write
 
 
-def told(*names: str) -> Callable[[Environ, Start], list[bytes]]:
+def told(*names: str) -> Callable[[Environ, StartResponse], list[bytes]]:
     """An application that answers what it was told."""
 
-    def app(environ: Environ, start: Start) -> list[bytes]:
+    def app(environ: Environ, start: StartResponse) -> list[bytes]:
         plain(start)
         return ["\n".join(f"{name}={environ.get(name)}" for name in names).encode()]
 
@@ -65,7 +72,7 @@ class Told:
 # -- the environment -------------------------------------------------------------------------------------------
 
 
-async def test_environ(serving: Any, connect: Any) -> None:
+async def test_environ() -> None:
     names = ("REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "CONTENT_LENGTH", "CONTENT_TYPE")
     app = told(*names, "HTTP_X_ONE", "SERVER_PORT", "REMOTE_ADDR", "wsgi.url_scheme", "wsgi.input_terminated")
     async with serving(app, interface="wsgi", root_path="/api") as server, connect(server) as client:
@@ -90,7 +97,7 @@ async def test_environ(serving: Any, connect: Any) -> None:
 @pytest.mark.parametrize(
     ("trusted", "address", "scheme"), [("127.0.0.1", "192.0.2.7", "https"), ("10.0.0.1", "127.0.0.1", "http")]
 )
-async def test_environ_behind_a_proxy(serving: Any, connect: Any, trusted: str, address: str, scheme: str) -> None:
+async def test_environ_behind_a_proxy(trusted: str, address: str, scheme: str) -> None:
     app = told("REMOTE_ADDR", "wsgi.url_scheme")
     async with serving(app, interface="wsgi", forwarded_allow_ips=trusted) as server, connect(server) as client:
         answer = await client.get("/", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https")
@@ -102,8 +109,8 @@ async def test_environ_behind_a_proxy(serving: Any, connect: Any, trusted: str, 
     ("path", "wanted"),
     [("/%C3%BCber/%E2%82%AC", "/über/€".encode()), ("/%FCber", b"/\xfcber"), ("/%EF%BF%BD", b"/\xef\xbf\xbd")],
 )
-async def test_a_path_comes_as_its_bytes(serving: Any, connect: Any, root: str, path: str, wanted: bytes) -> None:
-    def app(environ: Environ, start: Start) -> list[bytes]:
+async def test_a_path_comes_as_its_bytes(root: str, path: str, wanted: bytes) -> None:
+    def app(environ: Environ, start: StartResponse) -> list[bytes]:
         plain(start)
         return [environ["SCRIPT_NAME"].encode("latin-1") + b"+" + environ["PATH_INFO"].encode("latin-1")]
 
@@ -112,14 +119,14 @@ async def test_a_path_comes_as_its_bytes(serving: Any, connect: Any, root: str, 
 
 
 @pytest.mark.parametrize("http", ["httptools", "h11"])
-async def test_bytes_that_are_not_ascii_are_no_fault_of_the_application(serving: Any, connect: Any, http: str) -> None:
+async def test_bytes_that_are_not_ascii_are_no_fault_of_the_application(http: str) -> None:
     pytest.importorskip(http)
     async with serving(told("QUERY_STRING"), interface="wsgi", http=http) as server, connect(server) as client:
         client.send(b"GET /?q=\xfc HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (await client.head())[0] in (200, 400)
 
 
-async def test_a_name_with_an_underscore_is_nobodys_header(serving: Any, connect: Any) -> None:
+async def test_a_name_with_an_underscore_is_nobodys_header() -> None:
     app = told("HTTP_X_FORWARDED_FOR", "HTTP_X_OTHER")
     async with serving(app, interface="wsgi") as server, connect(server) as client:
         answer = await client.get("/", "X_Forwarded_For: 192.0.2.7", "X-Other: 1")
@@ -129,8 +136,8 @@ async def test_a_name_with_an_underscore_is_nobodys_header(serving: Any, connect
 # -- bodies of requests ----------------------------------------------------------------------------------------
 
 
-def reading(way: str) -> Callable[[Environ, Start], list[bytes]]:
-    def app(environ: Environ, start: Start) -> list[bytes]:
+def reading(way: str) -> Callable[[Environ, StartResponse], list[bytes]]:
+    def app(environ: Environ, start: StartResponse) -> list[bytes]:
         plain(start)
         body = environ["wsgi.input"]
         match way:
@@ -157,7 +164,7 @@ def reading(way: str) -> Callable[[Environ, Start], list[bytes]]:
     ],
 )
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-async def test_a_body_is_a_file(serving: Any, connect: Any, way: str, wanted: bytes, chunked: bool) -> None:
+async def test_a_body_is_a_file(way: str, wanted: bytes, chunked: bool) -> None:
     async with serving(reading(way), interface="wsgi") as server, connect(server) as client:
         for _ in range(2):  # and the connection is fit for another request
             if chunked:
@@ -168,10 +175,10 @@ async def test_a_body_is_a_file(serving: Any, connect: Any, way: str, wanted: by
             assert (await client.answer()).body == wanted
 
 
-async def test_a_body_is_read_while_it_comes(serving: Any, connect: Any) -> None:
+async def test_a_body_is_read_while_it_comes() -> None:
     first = Told()
 
-    def app(environ: Environ, start: Start) -> list[bytes]:
+    def app(environ: Environ, start: StartResponse) -> list[bytes]:
         begun = environ["wsgi.input"].read1(10)
         first.set()
         rest = environ["wsgi.input"].read()
@@ -185,11 +192,11 @@ async def test_a_body_is_read_while_it_comes(serving: Any, connect: Any) -> None
         assert (await client.answer()).body == b"four/-more"
 
 
-async def test_an_upload_that_is_cut_short_is_an_error(serving: Any, connect: Any) -> None:
+async def test_an_upload_that_is_cut_short_is_an_error() -> None:
     raised: list[Exception] = []
     reading_it, over = Told(), Told()
 
-    def app(environ: Environ, start: Start) -> list[bytes]:
+    def app(environ: Environ, start: StartResponse) -> list[bytes]:
         try:
             environ["wsgi.input"].read(4)
             reading_it.set()
@@ -230,7 +237,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss")
-async def test_an_upload_is_never_held_whole(start_program: Any, connect: Any) -> None:
+async def test_an_upload_is_never_held_whole(start_program: Start) -> None:
     program = start_program(UPLOAD)
     size, part = 40 << 20, bytes(1 << 20)
     async with connect(program.listens()) as client:
@@ -247,10 +254,10 @@ async def test_an_upload_is_never_held_whole(start_program: Any, connect: Any) -
 # -- responses -------------------------------------------------------------------------------------------------
 
 
-async def test_a_response_leaves_as_it_is_produced(serving: Any, connect: Any) -> None:
+async def test_a_response_leaves_as_it_is_produced() -> None:
     seen = threading.Event()
 
-    def app(environ: Environ, start: Start) -> Iterator[bytes]:
+    def app(environ: Environ, start: StartResponse) -> Iterator[bytes]:
         plain(start)
         yield b"first"
         assert seen.wait(PATIENCE), "the client has not seen what was there"
@@ -265,7 +272,7 @@ async def test_a_response_leaves_as_it_is_produced(serving: Any, connect: Any) -
         assert [await client.chunk(), await client.chunk()] == [b"second", b""]
 
 
-async def test_a_client_that_leaves_ends_the_response(serving: Any, connect: Any) -> None:
+async def test_a_client_that_leaves_ends_the_response() -> None:
     closed = Told()
 
     class Endless:
@@ -276,7 +283,7 @@ async def test_a_client_that_leaves_ends_the_response(serving: Any, connect: Any
         def close(self) -> None:
             closed.set()
 
-    def app(environ: Environ, start: Start) -> Iterable[bytes]:
+    def app(environ: Environ, start: StartResponse) -> Iterable[bytes]:
         plain(start)
         return Endless()
 
@@ -287,10 +294,10 @@ async def test_a_client_that_leaves_ends_the_response(serving: Any, connect: Any
         await closed.wait()
 
 
-async def test_the_threads_of_clients_that_left_serve_others(serving: Any, connect: Any) -> None:
+async def test_the_threads_of_clients_that_left_serve_others() -> None:
     from uvicorn.middleware.wsgi import WSGIMiddleware
 
-    def app(environ: Environ, start: Start) -> Iterator[bytes]:
+    def app(environ: Environ, start: StartResponse) -> Iterator[bytes]:
         plain(start)
         while environ["PATH_INFO"] == "/endless":
             yield b"x" * 10000
@@ -305,10 +312,10 @@ async def test_the_threads_of_clients_that_left_serve_others(serving: Any, conne
             assert (await client.get("/")).body == b"served"
 
 
-async def test_a_slow_reader_holds_the_application_up_and_not_the_memory(serving: Any, connect: Any) -> None:
+async def test_a_slow_reader_holds_the_application_up_and_not_the_memory() -> None:
     produced = 0
 
-    def app(environ: Environ, start: Start) -> Iterator[bytes]:
+    def app(environ: Environ, start: StartResponse) -> Iterator[bytes]:
         nonlocal produced
         plain(start)
         for _ in range(0 if environ["PATH_INFO"] == "/short" else 500):
@@ -331,8 +338,8 @@ async def test_a_slow_reader_holds_the_application_up_and_not_the_memory(serving
     assert total == 50_000_000
 
 
-async def test_an_exception_before_the_response_is_500(serving: Any, connect: Any, caplog: Any) -> None:
-    def app(environ: Environ, start: Start) -> list[bytes]:
+async def test_an_exception_before_the_response_is_500(caplog: pytest.LogCaptureFixture) -> None:
+    def app(environ: Environ, start: StartResponse) -> list[bytes]:
         plain(start)  # nothing has left yet
         raise ZeroDivisionError("in the application")
 
@@ -341,8 +348,8 @@ async def test_an_exception_before_the_response_is_500(serving: Any, connect: An
     assert "ZeroDivisionError: in the application" in caplog.text
 
 
-async def test_an_exception_within_the_response_cuts_it(serving: Any, connect: Any, caplog: Any) -> None:
-    def app(environ: Environ, start: Start) -> Iterator[bytes]:
+async def test_an_exception_within_the_response_cuts_it(caplog: pytest.LogCaptureFixture) -> None:
+    def app(environ: Environ, start: StartResponse) -> Iterator[bytes]:
         plain(start)
         yield b"first"
         raise ZeroDivisionError("half way")
@@ -355,8 +362,8 @@ async def test_an_exception_within_the_response_cuts_it(serving: Any, connect: A
     assert "ZeroDivisionError: half way" in caplog.text
 
 
-async def test_a_head_request_has_the_fields_and_no_body(serving: Any, connect: Any) -> None:
-    def app(environ: Environ, start: Start) -> list[bytes]:
+async def test_a_head_request_has_the_fields_and_no_body() -> None:
+    def app(environ: Environ, start: StartResponse) -> list[bytes]:
         plain(start, "200 OK", ("Content-Length", "5"))
         return [b"hello"]
 
@@ -367,8 +374,8 @@ async def test_a_head_request_has_the_fields_and_no_body(serving: Any, connect: 
         assert (await client.get()).body == b"hello"
 
 
-async def test_start_response_may_be_called_again_with_exc_info(serving: Any, connect: Any) -> None:
-    def app(environ: Environ, start: Start) -> Iterator[bytes]:
+async def test_start_response_may_be_called_again_with_exc_info() -> None:
+    def app(environ: Environ, start: StartResponse) -> Iterator[bytes]:
         plain(start)
         try:
             raise ValueError("too late to be found")
@@ -382,8 +389,8 @@ async def test_start_response_may_be_called_again_with_exc_info(serving: Any, co
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["never", "twice"])
-async def test_start_response_is_called_once(serving: Any, connect: Any, caplog: Any, again: bool) -> None:
-    def app(environ: Environ, start: Start) -> list[bytes]:
+async def test_start_response_is_called_once(caplog: pytest.LogCaptureFixture, again: bool) -> None:
+    def app(environ: Environ, start: StartResponse) -> list[bytes]:
         for _ in range(2 if again else 0):
             plain(start)
         return [b"x"]
@@ -393,8 +400,8 @@ async def test_start_response_is_called_once(serving: Any, connect: Any, caplog:
     assert ("a second time" if again else "has not called start_response") in caplog.text
 
 
-async def test_exc_info_after_the_head_has_left_is_raised(serving: Any, connect: Any, caplog: Any) -> None:
-    def app(environ: Environ, start: Start) -> Iterator[bytes]:
+async def test_exc_info_after_the_head_has_left_is_raised(caplog: pytest.LogCaptureFixture) -> None:
+    def app(environ: Environ, start: StartResponse) -> Iterator[bytes]:
         plain(start)
         yield b"first"
         try:
@@ -410,8 +417,8 @@ async def test_exc_info_after_the_head_has_left_is_raised(serving: Any, connect:
     assert "LookupError: half way" in caplog.text
 
 
-async def test_the_old_write(serving: Any, connect: Any) -> None:
-    def app(environ: Environ, start: Start) -> list[bytes]:
+async def test_the_old_write() -> None:
+    def app(environ: Environ, start: StartResponse) -> list[bytes]:
         write = plain(start)
         write(b"one ")
         write(b"two ")
@@ -421,8 +428,8 @@ async def test_the_old_write(serving: Any, connect: Any) -> None:
         assert (await client.get()).body == b"one two three"
 
 
-async def test_an_empty_response(serving: Any, connect: Any) -> None:
-    def app(environ: Environ, start: Start) -> list[bytes]:
+async def test_an_empty_response() -> None:
+    def app(environ: Environ, start: StartResponse) -> list[bytes]:
         plain(start, "204 No Content")
         return []
 
@@ -444,7 +451,7 @@ class Crowd:
         self.lock, self.gate = threading.Lock(), threading.Event()
         self.full = Told()
 
-    def __call__(self, environ: Environ, start: Start) -> list[bytes]:
+    def __call__(self, environ: Environ, start: StartResponse) -> list[bytes]:
         with self.lock:
             self.now += 1
             self.most = max(self.most, self.now)
@@ -457,7 +464,7 @@ class Crowd:
         return [b"done"]
 
 
-async def test_so_many_threads_and_no_more(serving: Any, connect: Any) -> None:
+async def test_so_many_threads_and_no_more() -> None:
     from uvicorn.middleware.wsgi import WSGIMiddleware
 
     crowd = Crowd()
@@ -473,7 +480,7 @@ async def test_so_many_threads_and_no_more(serving: Any, connect: Any) -> None:
     assert crowd.most == 3
 
 
-async def test_a_drain_finishes_what_is_in_a_thread(make_server: Any, connect: Any) -> None:
+async def test_a_drain_finishes_what_is_in_a_thread() -> None:
     crowd = Crowd()
     server = make_server(crowd, interface="wsgi")
     task = asyncio.create_task(server.serve())
@@ -496,14 +503,14 @@ async def test_a_drain_finishes_what_is_in_a_thread(make_server: Any, connect: A
 # -- how it is asked for ---------------------------------------------------------------------------------------
 
 
-async def test_the_start_says_what_it_is(serving: Any, connect: Any, caplog: Any) -> None:
+async def test_the_start_says_what_it_is(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="uvicorn.error")
     async with serving(told("PATH_INFO"), interface="wsgi") as server, connect(server) as client:
         assert (await client.get("/x")).body == b"PATH_INFO=/x"
     assert "Interface wsgi, 10 threads." in caplog.text
 
 
-async def test_an_upgrade_is_a_request_like_any_other(serving: Any, connect: Any, caplog: Any) -> None:
+async def test_an_upgrade_is_a_request_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
     handshake = (
         "Connection: Upgrade",
         "Upgrade: websocket",
@@ -534,25 +541,25 @@ def test_without_the_package_a_sentence_says_what_to_install(monkeypatch: pytest
 
 
 class Callable2:
-    def __call__(self, environ: Environ, start_response: Start) -> list[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         raise NotImplementedError
 
 
 class Single:
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise NotImplementedError
 
 
 class Double:
-    def __init__(self, scope: Any) -> None:
+    def __init__(self, scope: Scope) -> None:
         raise NotImplementedError
 
 
-async def two(scope: Any, receive: Any) -> None:
+async def two(scope: Scope, receive: Receive) -> None:
     raise NotImplementedError
 
 
-def anything(*arguments: Any) -> Any:
+def anything(*arguments: object) -> None:
     raise NotImplementedError
 
 
@@ -560,12 +567,12 @@ def anything(*arguments: Any) -> Any:
     ("app", "wanted"),
     [(told(), True), (Callable2(), True), (Single(), False), (Double, False), (two, False), (anything, False)],
 )
-def test_what_looks_like_wsgi(app: Any, wanted: bool) -> None:
+def test_what_looks_like_wsgi(app: object, wanted: bool) -> None:
     assert is_wsgi(app) is wanted
 
 
 def test_a_wsgi_application_without_the_option_is_told_to_use_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "wsgi_app.py").write_text("def app(environ, start_response): return []")
     monkeypatch.chdir(tmp_path)
@@ -593,7 +600,7 @@ def app(environ, start):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_the_command(start_command: Any, connect: Any, tmp_path: Path, workers: int) -> None:
+async def test_the_command(start_command: Start, tmp_path: Path, workers: int) -> None:
     (tmp_path / "app.py").write_text(STUCK)
     program = start_command("app:app", "--interface", "wsgi", "--port", "0", "--workers", str(workers))
     if workers > 1:
@@ -606,9 +613,7 @@ async def test_the_command(start_command: Any, connect: Any, tmp_path: Path, wor
     assert "Leaving without waiting" not in program.text
 
 
-async def test_a_thread_that_never_ends_does_not_hold_a_stop_up(
-    start_command: Any, connect: Any, tmp_path: Path
-) -> None:
+async def test_a_thread_that_never_ends_does_not_hold_a_stop_up(start_command: Start, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(STUCK)
     options = ("--interface", "wsgi", "--port", "0", "--timeout-graceful-shutdown", "1")
     program = start_command("app:app", *options)
@@ -619,7 +624,9 @@ async def test_a_thread_that_never_ends_does_not_hold_a_stop_up(
     assert "Leaving without waiting for these threads: WSGI_0" in program.text
 
 
-def test_the_command_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: Any) -> None:
+def test_the_command_without_the_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "nothing.py").write_text("def app(environ, start_response): return []")
     monkeypatch.setitem(sys.modules, "a2wsgi", None)
     options = ["nothing:app", "--app-dir", str(tmp_path), "--interface", "wsgi", "--check-config"]

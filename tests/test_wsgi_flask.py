@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
+from clients import connect
+from servers import make_server, serving
+
 pytest.importorskip("a2wsgi")
-flask = pytest.importorskip("flask")
+pytest.importorskip("flask")
+
+import flask
 
 SIZE = 10 << 20
 
 
 @pytest.fixture
-def app() -> Any:
+def app() -> flask.Flask:
     app = flask.Flask(__name__)
 
     @app.get("/")
-    def index() -> dict[str, Any]:
+    def index() -> dict[str, object]:
         request = flask.request
         return {"url": request.url, "root": request.script_root, "q": request.args.get("q"), "ip": request.remote_addr}
 
     @app.post("/form")
-    def form() -> dict[str, Any]:
+    def form() -> dict[str, object]:
         return {"name": flask.request.form["name"]}
 
     @app.post("/file")
-    def file() -> dict[str, Any]:
+    def file() -> dict[str, object]:
         sent = flask.request.files["file"]
         return {"name": sent.filename, "size": len(sent.read()), "note": flask.request.form["note"]}
 
     @app.post("/raw")
-    def raw() -> dict[str, Any]:
+    def raw() -> dict[str, object]:
         return {"size": len(flask.request.get_data())}
 
     @app.get("/stream")
-    def stream() -> Any:
+    def stream() -> flask.Response:
         def parts() -> Iterator[str]:
             yield "first"
             assert app.config["seen"].wait(15)
@@ -53,7 +57,7 @@ def app() -> Any:
     return app
 
 
-async def test_get(serving: Any, connect: Any, app: Any) -> None:
+async def test_get(app: flask.Flask) -> None:
     options = {"interface": "wsgi", "root_path": "/shop", "forwarded_allow_ips": "127.0.0.1"}
     async with serving(app, **options) as server, connect(server) as client:
         answer = await client.get("/?q=%C3%BC", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https")
@@ -66,7 +70,7 @@ async def test_get(serving: Any, connect: Any, app: Any) -> None:
         assert (await client.get("/fails")).status == 500
 
 
-async def test_a_form(serving: Any, connect: Any, app: Any) -> None:
+async def test_a_form(app: flask.Flask) -> None:
     async with serving(app, interface="wsgi") as server, connect(server) as client:
         kind = "Content-Type: application/x-www-form-urlencoded"
         client.ask("/form", kind, method="POST", body=b"name=J%C3%BCrgen&x=1")
@@ -80,13 +84,13 @@ def multipart(size: int) -> bytes:
     )
 
 
-async def test_an_upload(serving: Any, connect: Any, app: Any) -> None:
+async def test_an_upload(app: flask.Flask) -> None:
     async with serving(app, interface="wsgi") as server, connect(server) as client:
         client.ask("/file", "Content-Type: multipart/form-data; boundary=b", method="POST", body=multipart(SIZE))
         assert flask.json.loads((await client.answer()).body) == {"name": "f.bin", "size": SIZE, "note": "hello"}
 
 
-async def test_a_body_without_a_length(serving: Any, connect: Any, app: Any) -> None:
+async def test_a_body_without_a_length(app: flask.Flask) -> None:
     async with serving(app, interface="wsgi") as server, connect(server) as client:
         client.send(b"POST /raw HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         for _ in range(8):
@@ -95,7 +99,7 @@ async def test_a_body_without_a_length(serving: Any, connect: Any, app: Any) -> 
         assert flask.json.loads((await client.answer()).body) == {"size": 80_000}
 
 
-async def test_a_stream(serving: Any, connect: Any, app: Any) -> None:
+async def test_a_stream(app: flask.Flask) -> None:
     async with serving(app, interface="wsgi") as server, connect(server) as client:
         client.ask("/stream")
         assert (await client.head())[0] == 200
@@ -104,7 +108,7 @@ async def test_a_stream(serving: Any, connect: Any, app: Any) -> None:
         assert [await client.chunk(), await client.chunk()] == [b"second", b""]
 
 
-def test_without_the_option_a_sentence_says_to_use_it(app: Any, caplog: Any, make_server: Callable[..., Any]) -> None:
+def test_without_the_option_a_sentence_says_to_use_it(app: flask.Flask, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(SystemExit) as left:
         make_server(app).config.load()
     assert left.value.code == 3

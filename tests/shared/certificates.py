@@ -6,12 +6,24 @@ import datetime
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import pytest
 
 if TYPE_CHECKING:
     import trustme
+
+
+class Pair(TypedDict):
+    """The two settings that serve HTTPS."""
+
+    ssl_certfile: str
+    ssl_keyfile: str
+
+
+def flags(pair: Pair) -> list[str]:
+    """The same settings on the command line."""
+    return ["--ssl-certfile", pair["ssl_certfile"], "--ssl-keyfile", pair["ssl_keyfile"]]
 
 
 class Authority:
@@ -71,7 +83,7 @@ def authority(new_authority: Callable[[], Authority]) -> Authority:
 
 
 @pytest.fixture
-def pair(authority: Authority, tmp_path: Path) -> dict[str, str]:
+def pair(authority: Authority, tmp_path: Path) -> Pair:
     """Settings that serve HTTPS for localhost."""
     certfile, keyfile = tmp_path / "certificate.pem", tmp_path / "key.pem"
     authority.issue(certfile, keyfile)

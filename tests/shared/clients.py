@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 import pytest
+
 from servers import WatchedServer
 
 

@@ -32,11 +32,28 @@ PATIENCE = 60.0
 PACKAGE = str(Path(uvicorn.__file__).parents[1])
 """The folder that the tested package is in."""
 
+SHARED = str(Path(__file__).parent)
+
 RUNNING = r"Uvicorn running on https?://127\.0\.0\.1:(\d+) \(Press CTRL\+C to quit\)"
 
 NOTHING: Mapping[str, str] = {}
 
 T = TypeVar("T")
+
+
+def run_code(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """An interpreter of its own runs that to its end; it imports what this one can, first of all the tested package."""
+    path = [PACKAGE, *(one for one in sys.path if one not in ("", SHARED))]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def printed_by(code: str, *arguments: str) -> str:
+    """What it writes to standard output; it has to end well."""
+    done = run_code(code, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 class Program:

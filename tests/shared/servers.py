@@ -13,6 +13,8 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.worker.server import Server
 
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
 
 class WatchedServer(Server):
     """Sets an event when its startup has ended, well or not, and one when its shutdown has; leaves signals alone."""
@@ -47,14 +49,14 @@ def port_of(server: Server) -> int:
     return port
 
 
-def make_config(app: Callable[..., object] | str, **settings: Any) -> Config:
+def make_config(app: Callable[..., object] | str, /, **settings: Any) -> Config:
     """Settings for a free loopback port, without a logging set-up; what a test names itself counts."""
     if not {"uds", "fd"} & settings.keys():
         settings = {"host": "127.0.0.1", "port": 0, **settings}
     return Config(app, **{"log_config": None, **settings})
 
 
-def make_server(app: Callable[..., object] | str, **settings: Any) -> WatchedServer:
+def make_server(app: Callable[..., object] | str, /, **settings: Any) -> WatchedServer:
     """A server that the test starts by hand."""
     return WatchedServer(make_config(app, **settings))
 
@@ -69,7 +71,7 @@ async def _until_it_leaves(server: WatchedServer, sockets: list[socket.socket] |
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: Callable[..., object] | str, sockets: list[socket.socket] | None = None, **settings: Any
+    app: Callable[..., object] | str, sockets: list[socket.socket] | None = None, /, **settings: Any
 ) -> AsyncIterator[WatchedServer]:
     """`async with serving(app, **settings) as server:` on a loopback port that the system chose; stopped at the end."""
     server = WatchedServer(make_config(app, **settings))

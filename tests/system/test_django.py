@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from clients import connect
+
 pytestmark = pytest.mark.system
 pytest.importorskip("a2wsgi")
 
@@ -99,7 +101,7 @@ def port(start_program: Callable[..., Any], tmp_path: Path, django: str) -> int:
     return program.listens()
 
 
-async def test_get_and_form(connect: Any, port: int) -> None:
+async def test_get_and_form(port: int) -> None:
     async with connect(port) as client:
         answer = await client.get("/?q=%C3%BC", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Proto: https")
         assert json.loads(answer.body) == {
@@ -115,7 +117,7 @@ async def test_get_and_form(connect: Any, port: int) -> None:
         assert (await client.get("/nowhere")).status == 404
 
 
-async def test_an_upload_goes_to_a_file(connect: Any, port: int) -> None:
+async def test_an_upload_goes_to_a_file(port: int) -> None:
     size = 10 << 20
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f.bin"\r\n\r\n'
     async with connect(port) as client:
@@ -125,7 +127,7 @@ async def test_an_upload_goes_to_a_file(connect: Any, port: int) -> None:
     assert told == {"name": "f.bin", "size": size, "kind": "TemporaryUploadedFile"}
 
 
-async def test_a_stream_leaves_as_it_is_produced(connect: Any, port: int) -> None:
+async def test_a_stream_leaves_as_it_is_produced(port: int) -> None:
     async with connect(port) as client, connect(port) as other:
         client.ask("/stream")
         assert (await client.head())[0] == 200

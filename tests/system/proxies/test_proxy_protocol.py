@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
+from certificates import Authority, Pair
+
 pytestmark = pytest.mark.system
 
 OUTSIDE = "127.0.0.2"
@@ -35,14 +37,14 @@ def test_haproxy_passes_on(ours: Any, passed_on: Any, ask: Any, client: Any, how
 
 @pytest.mark.parametrize("how", ["send-proxy", "send-proxy-v2"])
 def test_tls_goes_through_to_us(
-    ours: Any, passed_on: Any, ask: Any, authority: Any, pair: dict[str, str], how: str
+    ours: Any, passed_on: Any, ask: Any, authority: Authority, pair: Pair, how: str
 ) -> None:
     server = ours("--proxy-protocol", "--ssl-certfile", pair["ssl_certfile"], "--ssl-keyfile", pair["ssl_keyfile"])
     told = ask(0, client=over_tls(passed_on(server.port, how).port, authority.client()))
     assert (told["client"][0], told["scheme"]) == (OUTSIDE, "https")
 
 
-def test_tls_that_haproxy_ends(ours: Any, passed_on: Any, ask: Any, authority: Any, tmp_path: Path) -> None:
+def test_tls_that_haproxy_ends(ours: Any, passed_on: Any, ask: Any, authority: Authority, tmp_path: Path) -> None:
     authority.issue(tmp_path / "proxy.pem")
     server = ours("--proxy-protocol")
     proxy = passed_on(server.port, "send-proxy-v2-ssl", bind=f"ssl crt {tmp_path}/proxy.pem")
