@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import dataclasses
 import functools
 import inspect
 import os
+import pickle
 import socket
+from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 
 from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError, StartupError
+from uvicorn.logging import LOGGING_CONFIG
 from uvicorn.main import main, run
 from uvicorn.settings.application import is_double_callable
+from uvicorn.settings.declared import Settings
 from uvicorn.settings.options import Option
 
 
@@ -35,6 +41,57 @@ def test_run_repeats_the_signature_of_config() -> None:
         assert parameter.default == config[name].default, name
         assert parameter.kind == config[name].kind, name
         assert plain(hints[name]) == run_hints[name], name
+
+
+def test_the_declarations_are_all_there_is() -> None:
+    names = [field.name for field in dataclasses.fields(Settings)]
+    assert names == list(inspect.signature(Config).parameters)
+    settings = Config("app:app")
+    assert set(names) <= set(vars(settings)) and not hasattr(settings, "__slots__")
+    undeclared = {name for name in names if name not in options()}
+    assert undeclared == {"timeout_notify", "callback_notify", "ssl_context_factory"}
+
+
+def test_programs_find_the_logging_configuration_in_the_signature() -> None:
+    assert inspect.signature(Config).parameters["log_config"].default is LOGGING_CONFIG
+    assert inspect.signature(run).parameters["log_config"].default is LOGGING_CONFIG
+    assert Config("app:app").log_config is LOGGING_CONFIG
+
+
+def test_a_config_is_compared_by_identity_and_shows_no_value() -> None:
+    config, other = Config("app:app", ssl_keyfile_password="secret"), Config("app:app", ssl_keyfile_password="secret")
+    assert config != other and len({config, other, config}) == 2
+    assert "secret" not in repr(config)
+
+
+@pytest.mark.parametrize("through", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))])
+def test_a_config_can_be_copied_and_pickled(through: Callable[[Config], Config]) -> None:
+    config = Config("app:app", port=9, headers=[("a", "b")], workers=3, log_config=None)
+    config.mine = 7  # type: ignore[attr-defined]  # programs set what they like
+    made = through(config)
+    assert vars(made) == vars(config) and made is not config
+    made.port = 10
+    assert config.port == 9
+
+
+def test_a_subclass_may_have_class_attributes_and_an_init_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(Config):
+        storage: dict[str, int] | None = None
+
+        def __init__(self, app: Any, *, level: str, **settings: Any) -> None:
+            self.level = level
+            super().__init__(app, **settings)
+
+    assert (Mine("app:app", level="x", port=9).level, Mine.storage) == ("x", None)
+    original = Config.__init__
+    seen: list[Any] = []
+
+    def patched(self: Config, *arguments: Any, **named: Any) -> None:
+        seen.append(arguments)
+        original(self, *arguments, **named)
+
+    monkeypatch.setattr(Config, "__init__", patched)
+    assert Config("app:app", "127.0.0.2").host == "127.0.0.2" and seen == [("app:app", "127.0.0.2")]
 
 
 def test_every_option_has_a_flag_on_the_command_line() -> None:
