@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from uvicorn.process import channel
+from uvicorn.process.page import FleetPage
 
 if TYPE_CHECKING:
     from servers import LoopFactory
@@ -107,12 +108,15 @@ def listener() -> Iterator[socket.socket]:
 def master() -> Iterator[channel.Endpoint]:
     """This process is a worker: the master's end of its channel."""
     ours, theirs = channel.pair()
-    heartbeat = channel.Heartbeat()
-    channel.current = channel.WorkerLink(theirs, heartbeat, slot=0, generation=1)
+    fleet = FleetPage.create(rows=1)
+    counters = fleet.take()
+    channel.current = channel.WorkerLink(theirs, counters, slot=0, generation=1)
     yield ours
     channel.current = None
-    for end in (ours, theirs, heartbeat):
-        end.close()
+    ours.close()
+    theirs.close()
+    counters.release()
+    fleet.close()
 
 
 # -- memory --------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from uvicorn.config import Config
 from uvicorn.errors import StartupError
 from uvicorn.net import sockets
 from uvicorn.process import channel
+from uvicorn.process.page import Phase
 from uvicorn.supervisor.master import Master
 
 plan, workers, drain, hang = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
@@ -86,14 +87,14 @@ def serve(link: channel.WorkerLink, word: str) -> int:
         leave_an_orphan()
     if word == "stubborn":
         signal.signal(signal.SIGQUIT, lambda *_: say("QUIT is not for me"))
-    link.heartbeat.beat(time.monotonic(), 0, channel.Phase.SERVING, 7)
+    link.heartbeat.beat(time.monotonic(), 0, Phase.SERVING, 7)
     link.endpoint.send(channel.Ready())
     say(f"ready {os.getpid()} slot {link.slot} gen {link.generation}")
     poller = select.poll()
     poller.register(link.endpoint, select.POLLIN)
     while True:
         poller.poll(100)
-        link.heartbeat.beat(time.monotonic(), 3, channel.Phase.SERVING, 10)
+        link.heartbeat.beat(time.monotonic(), 3, Phase.SERVING, 10)
         if not link.poll():
             say(f"orphan {os.getpid()}")
             return 0

@@ -13,7 +13,7 @@ if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
 
 from uvicorn.supervisor import events as ev
-from uvicorn.supervisor.caller import WINDOW, Caller, Pairs
+from uvicorn.supervisor.caller import WINDOW, Caller, DuplicateFilter
 from uvicorn.supervisor.kernel import Kernel
 
 TERM, INT = 15, 2
@@ -22,24 +22,24 @@ TERM_RECEIVED = ev.SignalReceived(ev.Signal.TERM)
 
 @pytest.mark.parametrize("passed_on", [True, False])
 def test_what_comes_both_ways_counts_once(passed_on: bool) -> None:
-    pairs = Pairs()
+    pairs = DuplicateFilter()
     assert pairs.is_new(INT, passed_on, 10.0)
     assert not pairs.is_new(INT, not passed_on, 10.0 + WINDOW)
 
 
 def test_two_of_one_way_are_two() -> None:
-    pairs = Pairs()
+    pairs = DuplicateFilter()
     assert pairs.is_new(TERM, True, 10.0) and pairs.is_new(TERM, True, 10.1)
 
 
 def test_a_signal_twice_to_the_whole_group_is_two() -> None:
-    pairs = Pairs()
+    pairs = DuplicateFilter()
     news = [pairs.is_new(INT, way, 10.0 + at / 10) for at, way in enumerate([False, False, True, True])]
     assert news == [True, True, False, False]
 
 
 def test_different_signals_are_no_pair_and_nor_are_late_ones() -> None:
-    pairs = Pairs()
+    pairs = DuplicateFilter()
     assert pairs.is_new(TERM, False, 10.0)
     assert pairs.is_new(INT, True, 10.0)
     assert pairs.is_new(TERM, True, 10.1 + WINDOW)

@@ -22,7 +22,7 @@ import pytest
 
 from programs import PATIENCE, Keep, Program
 from uvicorn.supervisor import events as ev
-from uvicorn.supervisor import kernel as kernel_module
+from uvicorn.supervisor import inspection
 from uvicorn.supervisor.kernel import Kernel
 
 if sys.platform == "win32":
@@ -179,11 +179,11 @@ def test_stacks_are_written_to_another_file_where_none_can_be_in_memory(
         monkeypatch.delattr(os, "memfd_create", raising=False)
     else:
         monkeypatch.setattr(os, "memfd_create", mock.Mock(side_effect=fault), raising=False)
-    fd = kernel_module._dump_file()
+    fd = inspection.dump_file()
     os.write(fd, b"stack")
     os.close(fd)
     monkeypatch.setattr("tempfile.mkstemp", mock.Mock(side_effect=OSError(errno.EROFS, "read-only")))
-    assert kernel_module._dump_file() == -1
+    assert inspection.dump_file() == -1
 
 
 def descriptors() -> set[str]:

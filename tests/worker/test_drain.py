@@ -16,6 +16,7 @@ import pytest
 from uvicorn.net.sockets import Listener, bind_unix
 from uvicorn.process import channel
 from uvicorn.process.channel import Drain, Drained, DrainMode, Failed, Ready
+from uvicorn.process.page import Phase
 from uvicorn.worker.drain import IDLE_GRACE, MOMENT, NOTICE, RESERVE, timetable
 
 RETIRE, STOP, INTERRUPT, CUT = DrainMode
@@ -484,12 +485,12 @@ async def test_it_beats_while_it_serves_and_drains(loop_factory: Any, serving: A
     async with serving(app, lifespan="off") as server, connect(server) as client:
         client.ask("/wait")
         await app.begun.wait()
-        for phase in (channel.Phase.SERVING, channel.Phase.DRAINING):
+        for phase in (Phase.SERVING, Phase.DRAINING):
             first = heartbeat.read().at
             while (beat := heartbeat.read()).at == first or beat.phase is not phase:
                 await server._pulse.beat()
             assert beat.in_flight == 1
-            if phase is channel.Phase.SERVING:
+            if phase is Phase.SERVING:
                 master.send(order(RETIRE))
         app.go.set()
         assert (await client.answer()).body == b"ok"

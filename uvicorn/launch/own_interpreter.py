@@ -26,8 +26,10 @@ import sys
 from typing import Any
 
 from uvicorn.launch.notify_relay import NotifyRelay
+from uvicorn.process import reaping
+from uvicorn.process.wakeup import SignalSocket
 from uvicorn.settings import environment
-from uvicorn.supervisor.kernel import Signals
+from uvicorn.supervisor import events
 
 _BOOT = (
     "import sys; sys.path[:] = sys.argv[3:]; from uvicorn.launch.interpreter_main import main;"
@@ -40,7 +42,7 @@ _log = logging.getLogger("uvicorn.error")
 
 def run(settings: dict[str, Any]) -> int:
     """Serve as `run(**settings)` would, in a new interpreter, until it ends. Returns the exit code."""
-    signals = Signals.install()
+    signals = SignalSocket.install(one.value for one in events.Signal)
     relay = NotifyRelay.open()
     reader, writer = os.pipe()
     try:
@@ -97,10 +99,10 @@ def _passed_descriptors(settings: dict[str, Any]) -> list[int]:
     return passed
 
 
-def _stand_in(process: subprocess.Popen[bytes], signals: Signals, lifeline: int, relay: NotifyRelay | None) -> int:
+def _stand_in(process: subprocess.Popen[bytes], signals: SignalSocket, lifeline: int, relay: NotifyRelay | None) -> int:
     """Pass signals and notifications on until `process` ends. Returns the exit code."""
     poller = select.poll()
-    poller.register(signals.reader, select.POLLIN)
+    poller.register(signals, select.POLLIN)
     if relay is not None:
         poller.register(relay.sock, select.POLLIN)
     while (code := _exit_status(process)) is None:
@@ -121,13 +123,6 @@ def _stand_in(process: subprocess.Popen[bytes], signals: Signals, lifeline: int,
 
 def _exit_status(process: subprocess.Popen[bytes]) -> int | None:
     """The status of the child once it has ended. As PID 1 this also reaps every orphan."""
-    while os.getpid() == 1 and process.returncode is None:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            break
-        if pid == 0:
-            break
-        if pid == process.pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
+    if os.getpid() == 1 and (status := reaping.reap_all().get(process.pid)) is not None:
+        process.returncode = os.waitstatus_to_exitcode(status)
     return process.poll()

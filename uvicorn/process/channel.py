@@ -1,19 +1,16 @@
-"""The contract between the master and one worker: messages, heartbeat, lifeline. Both sides import only this.
+"""The contract between the master and one worker: messages and lifeline. Both sides import this, and `page` for the
+heartbeat.
 
-States of the link: open → closed (the other process is gone). Who says what:
+States of the link: open → closed (the other process is gone). Who sends what:
 
     worker → master   Ready (serving), Failed (cannot start, and why), Drained (its listeners are empty and closed),
                       Spent (it should be replaced, and why; it goes on serving until it is told to leave)
     watcher → master  Changed (files of the application; under --reload), Failed
     master → worker   Listening (accept), Drain (finish and leave, how, and by when), Reopen (log files were moved away)
 
-A message is one JSON line on a Unix stream socket pair made before the fork. EOF is the lifeline: for the worker it
-means that the master is gone (finish what is in flight, leave), for the master that the worker is going. A message is
-only a report: the master judges it against its own table and ignores what does not fit.
-
-The heartbeat is a page of shared memory per worker, made before the fork: the loop's last tick on the monotonic clock
-(the same clock for all processes of a machine), the number of requests in flight and begun, and a phase. Whoever reads
-may see a value one tick old; that is harmless.
+A message is one JSON line on a Unix stream socket pair made before the fork. Its end of file is the lifeline: for the
+worker it means that the master is gone (finish what is in flight, leave), for the master that the worker is going. A
+message is only a report: the master judges it against its own table and ignores what does not fit.
 
 Must not: decide anything, block (but for `send` with a bounded wait), or import more than the standard library.
 Fails by: `ChannelClosed` when the other side is gone; a line that is no message is an internal fault (`ValueError`).
@@ -22,14 +19,13 @@ Fails by: `ChannelClosed` when the other side is gone; a line that is no message
 from __future__ import annotations
 
 import enum
-import mmap
 import select
 import socket
-import struct
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
+from uvicorn.process.page import Counters, Phase
 from uvicorn.surface.later import Later
 
 if TYPE_CHECKING:
@@ -39,7 +35,7 @@ else:
 
 
 LONGEST_WAIT = 2_000_000.0
-"""Seconds (23 days). The kernel's waits take milliseconds in an int: whoever has longer to wait waits again."""
+"""Seconds (23 days). Waits of the kernel take milliseconds in an int; a longer wait is one after the other."""
 
 
 class DrainMode(enum.Enum):
@@ -52,8 +48,8 @@ class DrainMode(enum.Enum):
     INTERRUPT = "interrupt"
     """Somebody waits at a terminal: like STOP, and idle connections close at once."""
     CUT = "cut"
-    """Development: the queue is left to the successor and what is open ends after a moment, so that a stream nobody
-    ends holds nothing up; the time until the deadline is for the lifespan's shutdown."""
+    """Development: the queue is left to the successor, and what is open ends after a moment, so that a stream which
+    never ends does not delay the next worker; the time until the deadline is for the lifespan's shutdown."""
 
 
 _URGENCY = {mode: rank for rank, mode in enumerate(DrainMode)}
@@ -202,75 +198,20 @@ def pair() -> tuple[Endpoint, Endpoint]:
     return Endpoint(ours), Endpoint(theirs)
 
 
-class Phase(enum.IntEnum):
-    """What the loop that beats is doing. HELD: a debugger in the process itself keeps it from turning. ASKING: it
-    turns, and a debugger has stopped another thread."""
-
-    BOOTING = 0
-    SERVING = 1
-    DRAINING = 2
-    HELD = 3
-    ASKING = 4
-
-
-class Beat(NamedTuple):
-    """One reading of a heartbeat. `at` is 0.0 before the first tick, else seconds of `time.monotonic()`."""
-
-    at: float
-    in_flight: int
-    phase: Phase
-    requests: int
-
-
-class Heartbeat:
-    """A page of anonymous shared memory that survives the fork. One writer (the worker's loop), one reader.
-
-    One byte of it is the master's: a Ctrl-C that came from a terminal is for the debugger which holds the worker.
-    """
-
-    __slots__ = ("_page",)
-
-    _LAYOUT = struct.Struct("=dIIQ")
-    _INTERRUPT = 64
-
-    def __init__(self) -> None:
-        self._page = mmap.mmap(-1, mmap.PAGESIZE)
-
-    def beat(self, now: float, in_flight: int, phase: Phase, requests: int) -> None:
-        """Record a tick at `now` (seconds, monotonic)."""
-        self._LAYOUT.pack_into(self._page, 0, now, in_flight, phase, requests)
-
-    def read(self) -> Beat:
-        at, in_flight, phase, requests = self._LAYOUT.unpack_from(self._page, 0)
-        return Beat(at, in_flight, Phase(phase), requests)
-
-    def pass_interrupt(self) -> None:
-        """By the master, before it sends a signal: raise KeyboardInterrupt."""
-        self._page[self._INTERRUPT] = 1
-
-    def take_interrupt(self) -> bool:
-        """By the worker: whether the signal is that one."""
-        passed = self._page[self._INTERRUPT] == 1
-        self._page[self._INTERRUPT] = 0
-        return passed
-
-    def close(self) -> None:
-        self._page.close()
-
-
 class WorkerLink:
-    """What a worker holds of its master. `drain` is the merged order to leave, once one has arrived; `listening` is its
-    word that the listeners listen.
+    """A worker's side of the link, and what its master has said: `drain` is the merged order to leave, once one has
+    arrived; `listening`: the listeners listen; `reopen`: log files are to be opened anew, until whoever does it clears
+    this.
 
     `report_signal` is the signal by which a master that suspects a hang asks for the requests in flight, and
-    `report_fd` the file where it looks for them; 0 and -1 where there are none. `reopen` says that log files are to be
-    opened anew, until somebody has done it and clears it. `failed` says that the master knows why this worker leaves.
+    `report_fd` the file where it reads them; 0 and -1 where there are none. `failed` says that the master knows why
+    this worker leaves. `after_beat` is called after each heartbeat, once the master is gone (`lifeline`).
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
-        heartbeat: Heartbeat,
+        heartbeat: Counters,
         slot: int,
         generation: int,
         report_signal: int = 0,
@@ -289,7 +230,7 @@ class WorkerLink:
         self.failed = False
 
     def beat(self, now: float, in_flight: int, phase: Phase, requests: int) -> None:
-        """The loop turns. `after_beat` hears of it as well, once the master is gone (`lifeline`)."""
+        """The loop turns."""
         self.heartbeat.beat(now, in_flight, phase, requests)
         if self.after_beat is not None:
             self.after_beat()
@@ -300,13 +241,13 @@ class WorkerLink:
         self.failed |= isinstance(message, Failed)
 
     def hear_interrupt(self, number: int, frame: FrameType | None) -> None:
-        """A handler: a Ctrl-C reaches the whole group, and the master decides about it. What it passes on is for the
-        debugger that holds this process."""
+        """A signal handler: Ctrl-C reaches the whole group, and the master decides what it means. What the master
+        passes on is for the debugger that holds this process."""
         if self.heartbeat.take_interrupt():
             raise KeyboardInterrupt
 
     def poll(self) -> bool:
-        """Take in what the master said. True while it lives, False once it is gone."""
+        """Read what the master has sent. True while it lives, False once it is gone."""
         try:
             messages = self.endpoint.receive()
         except ChannelClosed:
@@ -326,7 +267,7 @@ current: WorkerLink | None = None
 
 
 def take() -> WorkerLink | None:
-    """The link, once: a second server that an application runs inside a worker is no business of the master's."""
+    """The link, once: a second server that an application runs inside a worker has no master."""
     global current
     link, current = current, None
     return link

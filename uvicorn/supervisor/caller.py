@@ -1,10 +1,12 @@
 """The process that started this master in an interpreter of its own: the signals it passes on, and its end.
 
-Owns: the reading end of one pipe. A byte is the number of a signal that the caller has received; end of file means that
-it is gone. Why not signals: who signals a whole process group reaches the caller and the master alike, and a TTIN that
-counts twice is two workers more, a HUP two reloads. What comes by pipe can be told from what comes directly, and
-`Pairs` takes the two for one.
-Must not: decide what a signal means, or read a clock. Fails by: nothing; a pipe that cannot be read is an end.
+A byte on its pipe is the number of a signal that the caller has received; end of file means that it is gone. Why not
+signals: a signal to a whole process group reaches the caller and the master alike, and a TTIN that counts twice is two
+workers more, a HUP two reloads. What comes by the pipe can be told from what comes directly, and `DuplicateFilter`
+takes the two for one.
+
+Owns: the reading end of the pipe. Must not: decide what a signal means, or read a clock. Fails by: nothing; a pipe that
+cannot be read counts as closed.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ WINDOW = 1.0
 """Seconds within which a signal that was passed on and one that came directly are taken for the same."""
 
 
-class Pairs:
-    """Tells which signals came both ways. Pure: time is an argument."""
+class DuplicateFilter:
+    """Finds signals that came both ways. Pure: time is an argument."""
 
     def __init__(self) -> None:
         self._single: dict[tuple[int, bool], deque[float]] = {}
@@ -36,7 +38,7 @@ class Pairs:
 
 
 class Caller:
-    """The caller as the kernel waits for it."""
+    """The reading end of the pipe."""
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)

@@ -1,14 +1,15 @@
-"""Between the fork and the worker: what a new process must shed before it may call itself a worker.
+"""Between the fork and the worker: what a new process sheds before it serves.
 
-Owns: the order of those steps, the cause that a worker which cannot go on sends home, and the way out
-(`os._exit`, so that nothing of the master's runs in its child). Not inherited: the other workers' channel
-ends (a process that holds one keeps a lifeline alive that should be dead), the master's signal handlers and
-wake-up descriptor, its exit handlers, its random state. TERM and QUIT keep their default until the worker's
-server takes them, and it raises out of an import that hangs; INT has a handler that does nothing, unless the master
-says that it is for a debugger (Ctrl-C reaches the whole group and the master decides; SIG_IGN would be inherited by
-the application's own children).
+In this order: the master's descriptors (the other workers' channels above all: a process that holds one keeps a
+lifeline alive that should be dead), its signal handlers and wake-up descriptor, its exit handlers, what
+multiprocessing knows of its children, its random state. TERM and QUIT keep their default until the worker's server
+handles them, and raises out of an import that hangs. INT has a handler that does nothing, unless the master says that
+it is for a debugger: Ctrl-C reaches the whole group and the master decides, and SIG_IGN would be inherited by the
+application's own children.
 
-Must not: decide anything, or return. Fails by: `Failed` on the channel, and the exit code in it.
+Owns: that order, the cause that a worker which cannot go on sends to the master, and the way out (`exiting.leave`, so
+that nothing of the master's runs in its child). Must not: decide anything, or return. Fails by: `Failed` on the
+channel, and the exit code in it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
@@ -28,6 +29,7 @@ from uvicorn.errors import ExitCode, UvicornError, describe_failure, say
 from uvicorn.process import channel
 from uvicorn.process.exiting import leave
 from uvicorn.process.lifeline import Lifeline
+from uvicorn.process.page import Phase
 
 Run = Callable[[], int]
 
@@ -37,9 +39,9 @@ _DEFAULT = ("SIGTERM", "SIGQUIT", "SIGCHLD", "SIGWINCH")
 _SILENT = ("SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2")
 
 
-class Birth(NamedTuple):
-    """What the kernel hands to the new process. `dump_fd` and `dump_signal` are -1 and 0 where there is
-    none."""
+class ChildSetup(NamedTuple):
+    """What a new process is handed. `dump_fd` and `dump_signal` are the file for its stacks and the signal that asks
+    for them; -1 and 0 where there are none."""
 
     link: channel.WorkerLink
     title: str
@@ -47,45 +49,55 @@ class Birth(NamedTuple):
     dump_signal: int
 
 
-def become(birth: Birth, close: Iterable[Callable[[], None]], run: Run) -> NoReturn:
-    """Turn a fresh fork, all signals blocked, into a worker; never returns. `close` closes what is not
-    ours."""
+def run_child(setup: ChildSetup, private: Collection[int], run: Run) -> NoReturn:
+    """Turn a fresh fork, all signals blocked, into a worker that calls `run`; never returns. `private` are the
+    descriptors that it must not have."""
     code: int = ExitCode.INTERNAL
     prepared = False
     try:
-        for one in close:
-            one()
-        _prepare(birth)
+        close_descriptors(private)
+        _prepare(setup)
         prepared = True
-        code = _serve(birth.link, run)
+        code = _serve(setup.link, run)
     finally:
         if not prepared:  # the master's exit handlers may still be registered
             os._exit(code)
         leave(code)
 
 
-def _prepare(birth: Birth) -> None:
+def close_descriptors(fds: Collection[int]) -> None:
+    """Close these descriptors: one call for each run of neighbours, since a large fleet has hundreds of them."""
+    ordered = sorted(fds)
+    first = 0
+    for index, fd in enumerate(ordered):
+        if index + 1 == len(ordered) or ordered[index + 1] != fd + 1:
+            os.closerange(ordered[first], fd + 1)
+            first = index + 1
+
+
+def _prepare(setup: ChildSetup) -> None:
     signal.set_wakeup_fd(-1)
     for name in _DEFAULT:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     for name in _SILENT:
-        signal.signal(getattr(signal, name), _nothing)
-    signal.signal(signal.SIGINT, birth.link.hear_interrupt)
-    if birth.link.report_signal:
-        signal.signal(birth.link.report_signal, birth.link.hear_interrupt)  # until the server has something to report
-    if birth.dump_fd >= 0:
-        faulthandler.register(birth.dump_signal, file=birth.dump_fd, all_threads=True, chain=False)
+        signal.signal(getattr(signal, name), _do_nothing)
+    signal.signal(signal.SIGINT, setup.link.hear_interrupt)
+    if setup.link.report_signal:
+        signal.signal(setup.link.report_signal, setup.link.hear_interrupt)  # until the server has something to report
+    if setup.dump_fd >= 0:
+        faulthandler.register(setup.dump_signal, file=setup.dump_fd, all_threads=True, chain=False)
     atexit._clear()
     _disown_children()
     random.seed()
-    set_title(birth.title)
-    channel.current = birth.link
-    Lifeline(birth.link).watch()
+    set_title(setup.title)
+    channel.current = setup.link
+    Lifeline(setup.link).watch()
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 
 def _disown_children() -> None:
-    """What multiprocessing remembers of a program that forks its workers: the children are not ours to wait for."""
+    """Forget the children that multiprocessing has started in a program that forks its workers: they are the
+    program's to wait for."""
     process: Any = sys.modules.get("multiprocessing.process")
     util = sys.modules.get("multiprocessing.util")
     pools = sys.modules.get("concurrent.futures.process")
@@ -97,17 +109,17 @@ def _disown_children() -> None:
         pools._threads_wakeups.clear()
 
 
-def _nothing(number: int, frame: FrameType | None) -> None:
-    """A handler for signals that are the master's business."""
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """A handler for signals that the master acts on."""
 
 
 def _serve(link: channel.WorkerLink, run: Run) -> int:
-    """Run the worker; an exception becomes a cause for the master, which is the one that logs it."""
+    """Run the worker. The exit code; the cause of a failure is sent to the master, which logs it."""
     code: int
     try:
         code = run()
     except BaseException as exc:
-        booting = link.heartbeat.read().phase is channel.Phase.BOOTING
+        booting = link.heartbeat.read().phase is Phase.BOOTING
         if isinstance(exc, UvicornError):
             code = exc.exit_code
         elif isinstance(exc, SystemExit) and not booting:
@@ -123,11 +135,11 @@ def _report(link: channel.WorkerLink, message: channel.Failed) -> None:
     try:
         link.say(message)
     except channel.ChannelClosed:
-        say(message.cause)  # no master is left to log it
+        say(message.cause)  # there is no master any more that would log it
 
 
 def set_title(title: str) -> None:
-    """What `ps` shows, where the optional package for it is installed. Never fails: it only decorates."""
+    """Set what `ps` shows, where the optional package setproctitle is installed. Never fails."""
     try:
         import setproctitle
 

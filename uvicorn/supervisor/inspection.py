@@ -1,15 +1,19 @@
-"""What the system knows about a worker: its memory, what its main thread does, whether somebody at a terminal holds it.
+"""What the system knows about a worker: its memory, what its main thread does, whether somebody at a terminal holds it;
+and the files that workers dump their stacks to.
 
-Linux tells by /proc; elsewhere little is known, and said so. Owns: those readings. Must not: keep anything, or judge.
-Fails by: nothing; a process that is gone, or that may not be looked at, is one about which nothing is known.
+Linux has /proc; elsewhere little is known, and the text says so. Owns: how these are read. Must not: keep anything, or
+judge. Fails by: nothing; a process that is gone, or that may not be looked at, is one about which nothing is known.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 
-_ACTIVITY = {
+logger = logging.getLogger("uvicorn.error")
+
+_STATES = {
     "R": "running on the CPU",
     "S": "waiting",
     "D": "waiting for the disk or the kernel",
@@ -42,13 +46,14 @@ def memory_of(pid: int) -> int | None:
 
 
 def activity(pid: int) -> str:
+    """What the main thread does, in words."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             stat = file.read()
     except OSError:
         return "in an unknown state"
     state = stat.rpartition(b")")[2].split()[0].decode()
-    return _ACTIVITY.get(state, f"in state {state}")
+    return _STATES.get(state, f"in state {state}")
 
 
 def is_traced(pid: int) -> bool:
@@ -92,3 +97,35 @@ def reads_terminal(pid: int) -> bool:
         return os.readlink(f"/proc/{pid}/fd/{fd}").startswith(_TERMINALS)
     except (OSError, ValueError, IndexError):  # not there, not ours to see, or running
         return False
+
+
+# -- stacks ----------------------------------------------------------------------------------------------------
+
+
+def dump_file() -> int:
+    """A new file without a name, for the stacks of one worker: in memory, or where temporary files are. -1 where there
+    can be none: the worker serves without one, and only the report of a hang has less in it."""
+    try:
+        return os.memfd_create("stack", os.MFD_CLOEXEC)
+    except (AttributeError, OSError):  # another system, or a filter of system calls
+        pass
+    try:
+        import tempfile  # a millisecond or more of imports that Linux does not need
+
+        fd, path = tempfile.mkstemp()
+        os.unlink(path)
+    except (ImportError, OSError) as exc:
+        logger.debug("There is no file for a worker's stacks: %s.", exc)
+        return -1
+    return fd
+
+
+def without_own_frames(stacks: str) -> str:
+    """Stacks without the main thread's frames below the event loop: those are ours, and the same in every report."""
+    kept, ours = [], False
+    for line in stacks.splitlines():
+        ours = ours and line.startswith("  File ")
+        if not ours:
+            kept.append(line)
+        ours = ours or line.endswith(" in run_in_loop")
+    return "\n".join(kept)

@@ -1,19 +1,25 @@
-"""The operating system, as the master sees it: the only file that forks, kills, reaps, waits and reads the
-clock.
+"""The operating system, as the master sees it: the only module, with the spawner, that forks, signals, reaps, waits
+and reads the clock.
 
-Owns: the processes behind the serials, their channel ends, heartbeats and dump files, the signal handlers
-(each only writes its number to the wake-up socket) and the one blocking wait. Facts go out as events, in an order that
-loses nothing: every heartbeat that is new, as one event (whether a loop turns matters to what follows), then signals (a
-stop explains the deaths that come with it), then what a worker said, then its exit, and last, when the deadline has
-come, the Tick.
+One call of `wait` is one poll over all sources (`sources`), and then, in this order, which loses nothing:
 
-Invariants: a pid is signalled only while it is not reaped, so it cannot be somebody else's; only own pids
-are waited for (as PID 1 every orphan is reaped and only own children are judged); all signals are blocked
-around a fork, so that none that is meant for a worker runs the master's handlers. The master's ends of all
-channels are closed in every child: EOF is the lifeline.
+1. the heartbeats that are new, as one event (whether a loop turns matters to whatever follows),
+2. what the sources that are ready say, by their rank: signals (a stop explains the deaths that come with it), the
+   caller's signals, the terminal, and what each worker has said,
+3. the exits of workers, each behind the worker's last words,
+4. when the deadline has come, the Tick.
 
-Must not: decide, or know a state. Fails by: OSError where the system refuses what cannot be refused. A process that
-cannot be made (no descriptor, memory or process is left, or a filter forbids it) is an event, and leaves nothing open.
+The cost is that of what happened, but for one pass over the fleet's page: only ready sources are read, and children are
+reaped after a signal (SIGCHLD among them) or at the end of a channel.
+
+Invariants: a pid is signalled only while it is not reaped, so it cannot be somebody else's; only own pids are waited
+for (as PID 1 every orphan is reaped and only own children are judged); no child has a descriptor of the master's that
+it must not have (`Sources.private`), so the end of file of a channel is a lifeline.
+
+Owns: the processes behind the serials, with their channels, counters and dump files; the signal handlers; the page.
+Must not: decide, or know a worker's state. Fails by: OSError where the system refuses what cannot be refused. A process
+that cannot be made (no descriptor, memory or process is left, or a filter forbids it) is an event, and leaves nothing
+open.
 """
 
 from __future__ import annotations
@@ -22,23 +28,25 @@ import json  # noqa: F401  # what the channel needs, before the first fork
 import logging
 import math
 import os
-import select
 import signal
-import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
 
-from uvicorn.process import channel
-from uvicorn.process import exiting as leaving
+from uvicorn.process import channel, exiting, reaping
+from uvicorn.process.page import Counters, FleetPage, Phase
 from uvicorn.process.terminal import Terminal
 from uvicorn.process.ttysettings import TTYSettings
-from uvicorn.supervisor import child, inspection
+from uvicorn.process.wakeup import SignalSocket
 from uvicorn.supervisor import events as ev
-from uvicorn.supervisor.caller import Caller, Pairs
+from uvicorn.supervisor import inspection
+from uvicorn.supervisor.caller import Caller, DuplicateFilter
+from uvicorn.supervisor.child import ChildSetup
 from uvicorn.supervisor.events import Event
+from uvicorn.supervisor.sources import Rank, Sources
+from uvicorn.supervisor.spawner import ForkSpawner, Spawner
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -47,94 +55,50 @@ RunWorker = Callable[[], int]
 READ_SECONDS = 0.05
 """Between two readings of the heartbeats, unless a deadline has come."""
 
+_SIGNALS = {int(getattr(signal, one.value)): one for one in ev.Signal if hasattr(signal, one.value)}
+
 
 @dataclass(slots=True, eq=False)
 class Process:
-    """One child that is not reaped yet. `endpoint` is None once its other end is closed."""
+    """One child that is not reaped yet. `endpoint` is None once its other end is closed. `dumped` is how much of the
+    dump file is older than the last request for stacks."""
 
     serial: int
     pid: int
     slot: int
     endpoint: channel.Endpoint | None
-    heartbeat: channel.Heartbeat
+    counters: Counters
     dump_fd: int
     dumped: int = 0
     last_beat: float = 0.0
-
-    def close(self) -> None:
-        if self.endpoint is not None:
-            self.endpoint.close()
-        self.heartbeat.close()
-        if self.dump_fd >= 0:
-            os.close(self.dump_fd)
-
-
-@dataclass(slots=True)
-class Signals:
-    """The wake-up socket and the handlers that were there before us."""
-
-    reader: socket.socket
-    writer: socket.socket
-    previous_fd: int = -1
-    previous: dict[int, Any] = field(default_factory=dict)
-
-    @classmethod
-    def install(cls) -> Signals:
-        reader, writer = socket.socketpair()
-        reader.setblocking(False)
-        writer.setblocking(False)
-        self = cls(reader, writer)
-        self.previous_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        for name in [*(one.value for one in ev.Signal), "SIGCHLD"]:
-            number = getattr(signal, name)
-            self.previous[number] = signal.signal(number, _wake)
-        return self
-
-    def read(self) -> bytes:
-        """The numbers of the signals that have arrived, one a byte."""
-        numbers = b""
-        try:
-            while data := self.reader.recv(4096):
-                numbers += data
-        except BlockingIOError:
-            pass
-        return numbers
-
-    def restore(self) -> None:
-        for number, handler in self.previous.items():
-            if not leaving.is_kept(number):
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        signal.set_wakeup_fd(self.previous_fd)
-        self.close()
-
-    def close(self) -> None:
-        self.reader.close()
-        self.writer.close()
-
-
-def _wake(number: int, frame: FrameType | None) -> None:
-    """Nothing: the interpreter has written the number to the wake-up socket."""
 
 
 class Kernel:
     """Processes by serial, and one place to wait. Used from the main thread of a process without others."""
 
-    def __init__(self, caller: Caller | None = None) -> None:
+    def __init__(self, caller: Caller | None = None, spawner: Spawner | None = None) -> None:
         self._processes: dict[int, Process] = {}
-        self._terminal = Terminal.take()
-        self._signals = Signals.install()
-        self._poll = select.poll()
-        self._poll.register(self._signals.reader, select.POLLIN)
-        self._caller = caller
-        self._pairs = Pairs()
-        self._settings = TTYSettings()
-        if caller is not None:
-            self._poll.register(caller, select.POLLIN)
-        if self._terminal is not None:
-            self._watch_terminal(self._terminal)
-        self._init = os.getpid() == 1
+        self._by_pid: dict[int, Process] = {}
+        self._silent: dict[int, Process] = {}  # by pid: their channel has ended, and their exit follows
+        self._spawner = spawner or ForkSpawner()
+        self._page: FleetPage | None = None
         self._read_at = 0.0
+        self._sources = Sources()
+        self._terminal = Terminal.take()
+        self._signals = SignalSocket.install(one.value for one in ev.Signal)
+        self._signalled = False
+        self._caller = caller
+        self._duplicates = DuplicateFilter()
+        self._settings = TTYSettings()
+        self._is_init = os.getpid() == 1
         self._dump_signal, self._report_signal = _free_signals()
+        self._sources.add(self._signals.fileno(), Rank.SIGNALS, self._read_signals)
+        self._sources.keep_private(self._signals.writer.fileno())
+        if caller is not None:
+            self._sources.add(caller.fileno(), Rank.CALLER, self._read_caller)
+        if self._terminal is not None:
+            for fd, awaited in self._terminal.watched.items():
+                self._sources.add(fd, Rank.TERMINAL, partial(self._look_at_terminal, fd), awaited)
 
     def now(self) -> float:
         return time.monotonic()
@@ -144,14 +108,16 @@ class Kernel:
 
     def close(self) -> None:
         """Let go of everything; workers that are still there see EOF on their lifeline and leave."""
-        leaving.over()
+        exiting.over()
         self._signals.restore()
         self._drop_caller()
         if self._terminal is not None:
             self._terminal.close()
-        for process in self._processes.values():
-            process.close()
-        self._processes.clear()
+        for process in list(self._processes.values()):
+            self._forget(process)
+        if self._page is not None:
+            self._page.close()
+            self._page = None
 
     # -- waiting ---------------------------------------------------------------------------------------------
 
@@ -160,27 +126,22 @@ class Kernel:
         timeout = None
         if deadline is not None:  # rounded up: waking early would make the master spin through the last millisecond
             timeout = max(0, math.ceil(min(deadline - time.monotonic(), channel.LONGEST_WAIT) * 1000))
-        ready = {fd for fd, _ in self._poll.poll(timeout)}
+        ready = self._sources.wait(timeout)
         due = deadline is not None and time.monotonic() >= deadline
         events = self._read_heartbeats(due)
-        signalled = self._signals.reader.fileno() in ready
-        if signalled:
-            events += self._heard(self._signals.read(), passed_on=False)
-        if self._caller is not None and self._caller.fileno() in ready:
-            events += self._read_caller(self._caller)
-        if self._terminal is not None:
-            self._look_at(self._terminal, ready)
-        for process in list(self._processes.values()):
-            if process.endpoint is not None and process.endpoint.fileno() in ready:
-                events += self._read_channel(process)
-        if signalled or due:  # an exit is a signal: of those that come at once one at least can be read
-            events += self._reap()
+        events += self._sources.read(ready)
+        events += self._reap()
         if due:
             events.append(ev.Tick())
         return events
 
-    def _read_caller(self, caller: Caller) -> list[Event]:
-        numbers = caller.read()
+    def _read_signals(self) -> list[Event]:
+        self._signalled = True
+        return self._heard(self._signals.read(), passed_on=False)
+
+    def _read_caller(self) -> list[Event]:
+        assert self._caller is not None
+        numbers = self._caller.read()
         if numbers is not None:
             return self._heard(numbers, passed_on=True)
         logger.warning("The process that started this master is gone: stopping.")
@@ -188,12 +149,11 @@ class Kernel:
         return [ev.SignalReceived(ev.Signal.TERM)]
 
     def _heard(self, numbers: bytes, passed_on: bool) -> list[Event]:
-        known = {getattr(signal, one.value): one for one in ev.Signal}
         now = time.monotonic()
         heard = [
-            known[number]
+            _SIGNALS[number]
             for number in numbers
-            if number in known and (self._caller is None or self._pairs.is_new(number, passed_on, now))
+            if number in _SIGNALS and (self._caller is None or self._duplicates.is_new(number, passed_on, now))
         ]
         return [ev.SignalReceived(self._meant_by(one, now)) for one in heard]
 
@@ -203,19 +163,16 @@ class Kernel:
             return ev.Signal.TERM
         return one
 
-    def _watch_terminal(self, terminal: Terminal) -> None:
-        for fd, what in terminal.watched.items():
-            self._poll.register(fd, what)
-
-    def _look_at(self, terminal: Terminal, ready: set[int]) -> None:
-        """Its end is told once; that of its session's leader may be without consequence."""
-        for fd in ready.intersection(terminal.watched):
-            terminal.look(time.monotonic())
-            self._poll.unregister(fd)
+    def _look_at_terminal(self, fd: int) -> list[Event]:
+        """Its end is reported once; that of its session's leader may be without consequence."""
+        assert self._terminal is not None
+        self._terminal.look(time.monotonic())
+        self._sources.mute(fd)
+        return []
 
     def _drop_caller(self) -> None:
         if self._caller is not None:
-            self._poll.unregister(self._caller)
+            self._sources.remove(self._caller.fileno())
             self._caller.close()
             self._caller = None
 
@@ -228,7 +185,7 @@ class Kernel:
                 self._drop_endpoint(process)
                 break
             except ValueError as exc:
-                logger.error("Worker %d [%d] said what is not understood: %s", process.slot, process.pid, exc)
+                logger.error("Worker %d [%d] sent a message that is not understood: %s", process.slot, process.pid, exc)
                 continue
             if not messages:
                 break
@@ -237,24 +194,30 @@ class Kernel:
 
     def _drop_endpoint(self, process: Process) -> None:
         if process.endpoint is not None:
-            self._poll.unregister(process.endpoint)
+            self._sources.remove(process.endpoint.fileno())
             process.endpoint.close()
             process.endpoint = None
+            self._silent[process.pid] = process
 
     def _reap(self) -> list[Event]:
-        exits = _reap_everybody() if self._init else _reap_own({p.pid for p in self._processes.values()})
+        """The exits of workers. Also at the end of a channel: its process may have been reaped by another part of the
+        program."""
+        exits: dict[int, int] = {}
+        if self._signalled:
+            self._signalled = False
+            exits = reaping.reap_all() if self._is_init else reaping.reap(self._by_pid.keys())
+        for pid in self._silent:
+            if pid not in exits and (status := reaping.reap_one(pid)) is not None:
+                exits[pid] = status
+        ended = [process for pid in exits if (process := self._by_pid.get(pid)) is not None]
         events: list[Event] = []
-        if not exits:
-            return events
-        for process in list(self._processes.values()):
-            if process.pid in exits:
-                if os.WIFSIGNALED(exits[process.pid]):
-                    self._settings.restore()
-                events += self._read_channel(process)  # its last words come before its exit
-                events.append(_exited(process.serial, exits[process.pid], process.heartbeat.read().requests))
-                self._drop_endpoint(process)
-                process.close()
-                del self._processes[process.serial]
+        for process in sorted(ended, key=lambda process: process.serial):
+            status = exits[process.pid]
+            if os.WIFSIGNALED(status):
+                self._settings.restore()
+            events += self._read_channel(process)  # its last words come before its exit
+            events.append(_exited(process.serial, status, process.counters.read().requests))
+            self._forget(process)
         return events
 
     def _read_heartbeats(self, judged: bool) -> list[Event]:
@@ -262,21 +225,24 @@ class Kernel:
         beats less often, and in a reload each message and each exit is a wake-up.
 
         Only before a judgement does it matter that somebody at a terminal explains a silence. A loop that turns says
-        itself that a debugger holds one of its threads."""
+        itself that a debugger holds one of its threads.
+        """
         now = time.monotonic()
-        if not judged and now - self._read_at < READ_SECONDS:
+        if self._page is None or (not judged and now - self._read_at < READ_SECONDS):
             return []
         self._read_at = now
+        read = self._page.beats()
         beats: list[ev.Heartbeat] = []
         for process in self._processes.values():
-            beat = process.heartbeat.read()
-            fresh = beat.at != process.last_beat
-            process.last_beat = beat.at
-            held, asking = beat.phase is channel.Phase.HELD, beat.phase is channel.Phase.ASKING
-            if judged and not fresh and (held or inspection.is_held(process.pid, now - beat.at)):
-                beats.append(ev.Heartbeat(process.serial, now, beat.in_flight, beat.requests, held=True))
-            elif fresh or judged:
-                beats.append(ev.Heartbeat(process.serial, beat.at, beat.in_flight, beat.requests, asking=asking))
+            at, in_flight, phase, requests = read[process.counters.index]
+            fresh = at != process.last_beat
+            if not (fresh or judged):
+                continue
+            process.last_beat = at
+            if not fresh and (phase == Phase.HELD or inspection.is_held(process.pid, now - at)):
+                beats.append(ev.Heartbeat(process.serial, now, in_flight, requests, held=True))
+            else:
+                beats.append(ev.Heartbeat(process.serial, at, in_flight, requests, asking=phase == Phase.ASKING))
         return [ev.Heartbeats(tuple(beats))] if beats else []
 
     def measure_memory(self) -> list[Event]:
@@ -287,35 +253,48 @@ class Kernel:
     # -- processes -------------------------------------------------------------------------------------------
 
     def spawn(self, serial: int, slot: int, generation: int, title: str, run: RunWorker) -> Event:
-        """Fork. In the child this does not return."""
+        """Make a process that calls `run`. In that process this does not return."""
         try:
-            process, theirs = _prepared(serial, slot, stacks=self._dump_signal != 0)
+            process = self._spawn(serial, slot, generation, title, run)
         except (OSError, MemoryError) as exc:
+            if self._page is not None and not self._processes:
+                self._page.close()
+                self._page = None
             return ev.SpawnFailed(serial, _reason(exc))
-        ours = process.endpoint
-        assert ours is not None
-        link = channel.WorkerLink(theirs, process.heartbeat, slot, generation, self._report_signal, process.dump_fd)
-        birth = child.Birth(link, title, process.dump_fd, self._dump_signal)
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            pid = os.fork()
-            if pid == 0:
-                foreign = [self._signals.close, ours.close, *(p.close for p in self._processes.values())]
-                if self._caller is not None:
-                    foreign.append(self._caller.close)
-                if self._terminal is not None:
-                    foreign.append(self._terminal.close)
-                child.become(birth, foreign, run)
-        except (OSError, MemoryError) as exc:
-            process.close()
-            return ev.SpawnFailed(serial, _reason(exc))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            theirs.close()
-        process.pid = pid
-        self._processes[serial] = process
-        self._poll.register(ours, select.POLLIN)
-        return ev.Spawned(serial, pid)
+        self._processes[serial] = self._by_pid[process.pid] = process
+        return ev.Spawned(serial, process.pid)
+
+    def _spawn(self, serial: int, slot: int, generation: int, title: str, run: RunWorker) -> Process:
+        """Raises OSError or MemoryError; then nothing is open that was not before, but for the page."""
+        with ExitStack() as undo:
+            ours, theirs = channel.pair()
+            undo.callback(ours.close)
+            with closing(theirs):
+                if self._page is None:
+                    self._page = FleetPage.create()
+                counters = self._page.take()
+                undo.callback(counters.release)
+                dump_fd = inspection.dump_file() if self._dump_signal else -1
+                if dump_fd >= 0:
+                    undo.callback(os.close, dump_fd)
+                link = channel.WorkerLink(theirs, counters, slot, generation, self._report_signal, dump_fd)
+                setup = ChildSetup(link, title, dump_fd, self._dump_signal)
+                pid = self._spawner.spawn(setup, self._sources.private | {ours.fileno()}, run)
+            undo.pop_all()
+        process = Process(serial, pid, slot, ours, counters, dump_fd)
+        self._sources.add(ours.fileno(), Rank.WORKER, partial(self._read_channel, process))
+        self._sources.keep_private(dump_fd)
+        return process
+
+    def _forget(self, process: Process) -> None:
+        """It was reaped, or the master lets go of it."""
+        self._drop_endpoint(process)
+        process.counters.release()
+        if process.dump_fd >= 0:
+            self._sources.remove(process.dump_fd)
+            os.close(process.dump_fd)
+        del self._processes[process.serial], self._by_pid[process.pid]
+        self._silent.pop(process.pid, None)
 
     def tell(self, serial: int, message: channel.Message) -> None:
         process = self._processes.get(serial)
@@ -355,16 +334,15 @@ class Kernel:
             os.kill(process.pid, self._report_signal)
 
     def interrupt(self, serial: int) -> None:
-        """Raise KeyboardInterrupt in the worker's main thread. By the signal that it is asked by, where there is one:
-        of two that are pending, the second one's handler would run with the first one's exception set."""
+        """Raise KeyboardInterrupt in the worker's main thread, by the signal that `ask` uses, where there is one: with
+        two different signals pending, the second handler would run with the exception of the first."""
         process = self._processes.get(serial)
         if process is not None:
-            process.heartbeat.pass_interrupt()
+            process.counters.pass_interrupt()
             os.kill(process.pid, self._report_signal or signal.SIGINT)
 
     def stack(self, serial: int) -> str | None:
-        """What the main thread is doing, and the stacks that the last `dump_stack` brought; None without a
-        process."""
+        """What the main thread is doing, and the stacks that the last `dump_stack` brought. None without a process."""
         process = self._processes.get(serial)
         if process is None:
             return None
@@ -373,7 +351,7 @@ class Kernel:
             size = os.fstat(process.dump_fd).st_size
             text = os.pread(process.dump_fd, max(0, size - process.dumped), process.dumped)
         head = f"Worker {process.slot} [{process.pid}]: its main thread is {inspection.activity(process.pid)}."
-        stacks = _without_machinery(text.decode("utf-8", "replace")).rstrip()
+        stacks = inspection.without_own_frames(text.decode("utf-8", "replace")).rstrip()
         return f"{head}\n{stacks}" if stacks else f"{head} No stack could be had."
 
 
@@ -393,45 +371,6 @@ def _event(serial: int, message: channel.Message) -> Event | None:
             return None  # the others are for us to say
 
 
-def _reap_own(pids: set[int]) -> dict[int, int]:
-    """The wait statuses of those that have exited. Where the system tells who has, a call for each of these is enough;
-    else, or if the next one is another's child that nobody has waited for, each is asked."""
-    exits: dict[int, int] = {}
-    if hasattr(os, "waitid"):
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                break
-            if found is None:
-                return exits
-            if found.si_pid not in pids or found.si_pid in exits:
-                break
-            exits[found.si_pid] = os.waitpid(found.si_pid, 0)[1]
-    return exits | {pid: status for pid in pids - exits.keys() if (status := _reap_one(pid)) is not None}
-
-
-def _reap_one(pid: int) -> int | None:
-    """The wait status of an own child, None while it lives."""
-    try:
-        found, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return 0  # reaped by somebody else in this process; how it ended is lost
-    return status if found else None
-
-
-def _reap_everybody() -> dict[int, int]:
-    exits: dict[int, int] = {}
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return exits
-        if not pid:
-            return exits
-        exits[pid] = status
-
-
 def _exited(serial: int, status: int, requests: int) -> Event:
     if not os.WIFSIGNALED(status):
         return ev.WorkerExited(serial, os.WEXITSTATUS(status), "", requests)
@@ -444,53 +383,11 @@ def _exited(serial: int, status: int, requests: int) -> Event:
 
 
 def _free_signals() -> tuple[int, int]:
-    """Two real-time signals that nothing else uses by habit (for the stack, for the requests); 0 where there are
-    none. macOS has SIGINFO, for the second."""
+    """Two real-time signals that programs rarely use: to ask for stacks, and to ask for requests. 0 where there are
+    none; macOS has SIGINFO for the second."""
     first = getattr(signal, "SIGRTMIN", 0)
     return (first + 9, first + 10) if first else (0, int(getattr(signal, "SIGINFO", 0)))
 
 
-def _prepared(serial: int, slot: int, stacks: bool) -> tuple[Process, channel.Endpoint]:
-    """A process that is not forked yet, and its own end of the channel. Raises OSError or MemoryError; then nothing is
-    open."""
-    ours, theirs = channel.pair()
-    try:
-        heartbeat = channel.Heartbeat()
-    except BaseException:
-        ours.close()
-        theirs.close()
-        raise
-    return Process(serial, 0, slot, ours, heartbeat, _dump_file() if stacks else -1), theirs
-
-
 def _reason(exc: OSError | MemoryError) -> str:
     return getattr(exc, "strerror", None) or str(exc) or "no memory"
-
-
-def _dump_file() -> int:
-    """A file without a name, for stacks: in memory, or where temporary files are. -1 where there can be none: a worker
-    without one serves as any other, and only the report of a hang is poorer."""
-    try:
-        return os.memfd_create("stack", os.MFD_CLOEXEC)
-    except (AttributeError, OSError):  # another system, or a filter of system calls
-        pass
-    try:
-        import tempfile  # a millisecond or more of imports that Linux does not need
-
-        fd, path = tempfile.mkstemp()
-        os.unlink(path)
-    except (ImportError, OSError) as exc:
-        logger.debug("There is no file for a worker's stacks: %s.", exc)
-        return -1
-    return fd
-
-
-def _without_machinery(stacks: str) -> str:
-    """The main thread's frames below the event loop are ours, and the same in every report."""
-    kept, ours = [], False
-    for line in stacks.splitlines():
-        ours = ours and line.startswith("  File ")
-        if not ours:
-            kept.append(line)
-        ours = ours or line.endswith(" in run_in_loop")
-    return "\n".join(kept)

@@ -28,11 +28,11 @@ from uvicorn.process.channel import (
     Drained,
     DrainMode,
     Failed,
-    Phase,
     Ready,
     Spent,
     WorkerLink,
 )
+from uvicorn.process.page import Phase
 from uvicorn.surface.later import Later
 from uvicorn.worker import debugging
 from uvicorn.worker.loop.pulse import EACH_TICK, Pulse

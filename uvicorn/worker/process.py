@@ -19,8 +19,7 @@ from typing import Any
 
 from uvicorn.errors import ExitCode
 from uvicorn.net.sockets import Listener
-from uvicorn.process import channel, pidfile
-from uvicorn.process import exiting as leaving
+from uvicorn.process import channel, exiting, pidfile
 from uvicorn.process.terminal import Terminal
 from uvicorn.worker import faults
 from uvicorn.worker.loop.forks import shedding
@@ -69,7 +68,7 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
         if server.failure is None:
             raise
     finally:
-        leaving.until(server._shutdown_steps.leave_by, server.handle_exit if alone else None)
+        exiting.until(server._shutdown_steps.leave_by, server.handle_exit if alone else None)
     return exit_status(server)
 
 
@@ -94,7 +93,7 @@ def _hearing(server: Server) -> Iterator[None]:
     try:
         yield
     finally:
-        leaving.over()
+        exiting.over()
         for number, handler in before.items():
             signal.signal(number, handler)
 

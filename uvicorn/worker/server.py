@@ -26,8 +26,9 @@ from uvicorn.config import Config, announce
 from uvicorn.errors import ExitCode, StartupError, describe_failure
 from uvicorn.logs import files as logfiles
 from uvicorn.net.sockets import Listener, describe_for_clients
-from uvicorn.process.channel import DrainMode, Failed, Phase, Spent
+from uvicorn.process.channel import DrainMode, Failed, Spent
 from uvicorn.process.interrupts import Interrupts
+from uvicorn.process.page import Phase
 from uvicorn.surface.later import Later
 from uvicorn.surface.replaceable import replaceable
 from uvicorn.worker import faults

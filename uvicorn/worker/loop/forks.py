@@ -5,6 +5,7 @@ TERM would do nothing), the listeners (so that the address is in use after the s
 end of file is its lifeline) and every client's connection (which would end only with the child). So, in the child:
 
 - our handlers, and the event loop's, become the defaults; what the application has put in place itself stays;
+- its row of the fleet's page becomes memory of its own: it may outlive the worker, whose row another one has then;
 - those descriptors become /dev/null, by `dup2`. They are not shut down, which would end them for the parent too, and
   not only closed: objects of the child still hold the numbers, and would soon mean somebody else's file. The loop's
   epoll is shared with the parent, and not touched.
@@ -89,6 +90,8 @@ def _in_child() -> None:
         if isinstance(ready := getattr(_loop, "_ready", None), deque):
             ready.rotate(1)  # before everything that is the parent's to do
     _reset_signals()
+    if served.link is not None:
+        served.link.heartbeat.detach()
     for fd in _descriptors(served):
         os.dup2(served.null, fd, inheritable=False)
 
