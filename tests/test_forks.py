@@ -21,6 +21,12 @@ if sys.platform == "win32":
     pytest.skip("there is no fork", allow_module_level=True)
 
 from programs import PATIENCE, Begin, Program, Start
+from uvicorn.config import Config
+from uvicorn.process import channel
+from uvicorn.process.channel import Endpoint
+from uvicorn.process.page import Phase
+from uvicorn.worker.loop.forks import shedding
+from uvicorn.worker.server import Server
 
 APP = """
 import asyncio, concurrent.futures, multiprocessing, os, signal, sys, time
@@ -218,3 +224,22 @@ def test_a_program_that_embeds_a_server_decides_for_itself(start_program: Start,
     child = int(re.compile(r"= child (\d+) False").search(program.expect("= child .*").string)[1])  # type: ignore[index]
     os.kill(child, signal.SIGKILL)
     program.end(signal.SIGTERM)
+
+
+def test_a_child_does_not_write_to_the_workers_row_of_the_fleets_page(master: Endpoint) -> None:
+    """It may live longer than the worker, and the row is another worker's then."""
+    link = channel.current
+    assert link is not None
+    link.beat(1.0, 2, Phase.SERVING, 3)
+    with shedding(Server(Config("app:app", log_config=None)), [], link):
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                link.beat(9.0, 9, Phase.SERVING, 9)
+                link.heartbeat.pass_interrupt()
+                code = 0 if link.heartbeat.take_interrupt() else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert link.heartbeat.read() == (1.0, 2, Phase.SERVING, 3)
