@@ -19,7 +19,10 @@ from uvicorn.process.page import FleetPage
 if TYPE_CHECKING:
     from servers import LoopFactory
 
-pytest_plugins = ["applications", "checkout", "ports", "servers", "clients", "certificates", "programs"]
+pytest_plugins = [
+    *("applications", "checkout", "ports", "servers", "clients", "certificates", "logged", "programs"),
+    "websocket_peers",
+]
 """The modules of tests/shared, whose assertions are rewritten as in tests; one that others import comes before them."""
 
 TIME_LIMIT = 20.0

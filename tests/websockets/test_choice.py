@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from types import ModuleType
 
 import pytest
 
@@ -17,21 +17,17 @@ MODULES = {
 }
 
 
-@pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """without("websockets") makes that package impossible to import, and forgets what was made of it."""
-
-    def forget(*packages: str) -> None:
-        for package, names in MODULES.items():
-            for name in names:
-                monkeypatch.delitem(sys.modules, f"{package}.{name}", raising=False)
-                monkeypatch.delitem(vars(importlib.import_module(package)), name, raising=False)
-        for package in packages:
-            for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
-                monkeypatch.delitem(sys.modules, name)
-            monkeypatch.setitem(sys.modules, package, None)  # type: ignore[arg-type]  # this is how import is told
-
-    return forget
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Make these packages impossible to import, and forget what was made of them."""
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]  # None is how import is told
+    for package, names in MODULES.items():
+        for name in names:
+            monkeypatch.delitem(modules, f"{package}.{name}", raising=False)
+            monkeypatch.delitem(vars(importlib.import_module(package)), name, raising=False)
+    for package in packages:
+        for name in [name for name in modules if name == package or name.startswith(package + ".")]:
+            monkeypatch.delitem(modules, name)
+        monkeypatch.setitem(modules, package, None)
 
 
 def chosen(ws: str) -> str | None:
@@ -55,10 +51,10 @@ def test_names(ws: str, name: str | None) -> None:
     assert chosen(ws) == name
 
 
-def test_auto_takes_what_is_there(without: Any) -> None:
-    without("websockets")
+def test_auto_takes_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "websockets")
     assert chosen("auto") == "WSProtocol"
-    without("websockets", "wsproto")
+    without(monkeypatch, "websockets", "wsproto")
     assert chosen("auto") is None
     with pytest.raises(StartupError, match="pip install wsproto"):
         chosen("wsproto")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import zlib
-from typing import Any
 
 import pytest
 
+import websocket_wire as wire
 from uvicorn.worker.websockets.deflate import Agreed, Deflate, TooBig, negotiate
 
 PLAIN = Agreed(our_bits=12, their_bits=12, we_forget=False, they_forget=False)
@@ -67,7 +67,7 @@ def test_parts_of_a_message() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100, 4096, 100_000])
-def test_the_limit_is_exact(wire: Any, size: int) -> None:
+def test_the_limit_is_exact(size: int) -> None:
     packed = wire.deflated(b"x" * size)
     assert len(Deflate(PLAIN).inflate(packed, True, size)) == size
     with pytest.raises(TooBig):
@@ -87,7 +87,7 @@ def test_a_bomb_takes_no_more_than_the_limit() -> None:
         tracemalloc.stop()
 
 
-def test_a_last_block_ends_no_connection(wire: Any) -> None:
+def test_a_last_block_ends_no_connection() -> None:
     """RFC 7692, 7.2.3.4: a message may end in a block with BFINAL set; the next one begins another."""
     deflate = Deflate(PLAIN)
     final = wire.deflated(b"Hello", flush=zlib.Z_FINISH)
@@ -95,7 +95,7 @@ def test_a_last_block_ends_no_connection(wire: Any) -> None:
     assert deflate.inflate(wire.deflated(b"again"), True, 99) == b"again"
 
 
-def test_what_follows_a_last_block_is_not_kept(wire: Any) -> None:
+def test_what_follows_a_last_block_is_not_kept() -> None:
     """Fragments may go on without end: none of them adds to the message."""
     tracemalloc = pytest.importorskip("tracemalloc")
     deflate = Deflate(PLAIN)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import pytest
 
+import websocket_wire as wire
+from applications import Receive, Scope, Send
+from servers import serving
 from uvicorn.worker.websockets import protocol
+from websocket_peers import Peer, peer
 
 ACCEPT = {"type": "websocket.accept"}
 
@@ -23,7 +26,7 @@ class Collector:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
             return
         await receive()
@@ -38,7 +41,7 @@ class Collector:
         self.codes.append(message["code"])
 
 
-async def test_everybody_is_sent_away(serving: Any, peer: Any, wire: Any, ws: str) -> None:
+async def test_everybody_is_sent_away(ws: str) -> None:
     app = Collector()
     async with serving(app, ws=ws) as server, peer(server) as one, peer(server) as two:
         for client in (one, two):
@@ -52,7 +55,7 @@ async def test_everybody_is_sent_away(serving: Any, peer: Any, wire: Any, ws: st
     assert app.codes == [1012, 1012]
 
 
-async def test_what_was_sent_before_is_delivered(serving: Any, peer: Any, wire: Any, ws: str) -> None:
+async def test_what_was_sent_before_is_delivered(ws: str) -> None:
     """The peer has not seen the close frame yet when it sends: its messages are heard, then the disconnect."""
     app = Collector()
     app.go.clear()
@@ -70,7 +73,7 @@ async def test_what_was_sent_before_is_delivered(serving: Any, peer: Any, wire: 
     assert app.codes == [1012] and len(app.late) == 50
 
 
-async def test_a_peer_that_does_not_answer_is_cut(serving: Any, peer: Any) -> None:
+async def test_a_peer_that_does_not_answer_is_cut() -> None:
     app = Collector()
     async with serving(app, timeout_graceful_shutdown=1) as server, peer(server) as client:
         await client.shake_hands()
@@ -80,12 +83,12 @@ async def test_a_peer_that_does_not_answer_is_cut(serving: Any, peer: Any) -> No
     assert app.codes in ([1012], [])
 
 
-async def test_many_are_spread_over_a_moment(serving: Any, peer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_are_spread_over_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "SPREAD_PACE", 20)
     app = Collector()
     moments = []
 
-    async def wait(client: Any) -> None:
+    async def wait(client: Peer) -> None:
         assert (await client.frame()).code == 1012
         moments.append(time.monotonic())
         client.writer.close()
@@ -105,7 +108,7 @@ async def test_many_are_spread_over_a_moment(serving: Any, peer: Any, monkeypatc
     assert app.codes == [1012] * 30
 
 
-async def test_near_the_deadline_nobody_waits_for_a_turn(serving: Any, peer: Any) -> None:
+async def test_near_the_deadline_nobody_waits_for_a_turn() -> None:
     app = Collector()
     async with serving(app) as server, peer(server) as client:
         await client.shake_hands()
@@ -116,8 +119,8 @@ async def test_near_the_deadline_nobody_waits_for_a_turn(serving: Any, peer: Any
         assert (await client.frame()).code == 1012
 
 
-async def test_an_error_while_draining_is_no_1011(serving: Any, peer: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_an_error_while_draining_is_no_1011() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await receive()
             await send(ACCEPT)
@@ -131,8 +134,8 @@ async def test_an_error_while_draining_is_no_1011(serving: Any, peer: Any) -> No
         assert (await client.frame()).code == 1012
 
 
-async def test_a_handshake_that_waits_is_denied(serving: Any, peer: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_a_handshake_that_waits_is_denied() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             while (await receive())["type"] != "websocket.disconnect":
                 pass

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
+import websocket_wire as wire
 from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.http1.request_line import request_line
 from uvicorn.worker.websockets.handshake import Refused, accept_fields, offer_of, wants_websocket
 
 
-@pytest.fixture
-def request_of(wire: Any) -> Callable[..., RequestHead]:
-    def make(*lines: str, first: str | None = None) -> RequestHead:
-        head = wire.handshake("/chat?a=b", *lines).split(b"\r\n\r\n")[0].split(b"\r\n")
-        line = head[0] if first is None else first.encode()
-        fields = [(n.lower(), v) for n, v in (field.split(b": ", 1) for field in head[1:])]
-        return RequestHead(request_line(line), fields)
-
-    return make
+def request_of(*lines: str, first: str | None = None) -> RequestHead:
+    head = wire.handshake("/chat?a=b", *lines).split(b"\r\n\r\n")[0].split(b"\r\n")
+    line = head[0] if first is None else first.encode()
+    fields = [(n.lower(), v) for n, v in (field.split(b": ", 1) for field in head[1:])]
+    return RequestHead(request_line(line), fields)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +30,7 @@ def request_of(wire: Any) -> Callable[..., RequestHead]:
         ((), "GET / HTTP/1.0", False),
     ],
 )
-def test_what_asks_for_a_websocket(request_of: Any, lines: tuple[str, ...], first: str | None, wanted: bool) -> None:
+def test_what_asks_for_a_websocket(lines: tuple[str, ...], first: str | None, wanted: bool) -> None:
     assert wants_websocket(request_of(*lines, first=first)) is wanted
 
 
@@ -57,14 +51,14 @@ def test_what_asks_for_a_websocket(request_of: Any, lines: tuple[str, ...], firs
         (("Sec-WebSocket-Protocol: a,,b",), None, 400),
     ],
 )
-def test_what_is_refused(request_of: Any, lines: tuple[str, ...], first: str | None, status: int) -> None:
+def test_what_is_refused(lines: tuple[str, ...], first: str | None, status: int) -> None:
     with pytest.raises(Refused) as refused:
         offer_of(request_of(*lines, first=first))
     assert refused.value.status == status
     assert (status != 426) or (b"sec-websocket-version", b"13") in refused.value.headers
 
 
-def test_what_is_offered(request_of: Any) -> None:
+def test_what_is_offered() -> None:
     offer = offer_of(
         request_of(
             "Sec-WebSocket-Protocol: a, b",
@@ -77,7 +71,7 @@ def test_what_is_offered(request_of: Any) -> None:
     assert offer.extensions == "x, permessage-deflate; client_max_window_bits"
 
 
-def test_the_answer_of_the_rfc(request_of: Any) -> None:
+def test_the_answer_of_the_rfc() -> None:
     """RFC 6455, 1.3."""
     offer = offer_of(request_of("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
     fields = dict(accept_fields(offer, "chat", "permessage-deflate"))
@@ -88,6 +82,6 @@ def test_the_answer_of_the_rfc(request_of: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "", "a\r\nx: y", "é"])
-def test_a_subprotocol_is_a_token(request_of: Any, name: str) -> None:
+def test_a_subprotocol_is_a_token(name: str) -> None:
     with pytest.raises(ValueError, match="subprotocol"):
         accept_fields(offer_of(request_of()), name, None)

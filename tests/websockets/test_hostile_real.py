@@ -7,11 +7,15 @@ import contextlib
 import re
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import pytest
+
+import websocket_wire as wire
+from programs import Program, Start
+from websocket_peers import Peer, peer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc says what a process weighs")
 
@@ -47,7 +51,7 @@ uvicorn.run(app, port=0, ws=sys.argv[1], lifespan="off", timeout_graceful_shutdo
 class Weighed:
     """The program, and by how much it grew."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Program) -> None:
         self.program = program
         self.port = program.listens()
         self._folder = Path(f"/proc/{program.process.pid}")
@@ -73,16 +77,22 @@ class Weighed:
         await asyncio.to_thread(self.program.wait_for, words)
 
 
+class Weigh(Protocol):
+    """Starts the program, with further arguments."""
+
+    def __call__(self, *words: str) -> Weighed: ...
+
+
 @pytest.fixture
-def weigh(start_program: Callable[..., Any], ws: str) -> Callable[..., Weighed]:
+def weigh(start_program: Start, ws: str) -> Weigh:
     return lambda *words: Weighed(start_program(PROGRAM, ws, *words))
 
 
 class Neighbour:
     """Somebody who came before, sends one message after the other, and answers pings."""
 
-    def __init__(self, client: Any, wire: Any) -> None:
-        self._client, self._wire = client, wire
+    def __init__(self, client: Peer) -> None:
+        self._client = client
         self._rounds = 0
         self._round = asyncio.Event()
 
@@ -90,9 +100,9 @@ class Neighbour:
         while True:
             said = f"round {self._rounds}"
             self._client.text(said)
-            while (got := await self._client.frame()).opcode == self._wire.PING:
-                self._client.send(self._wire.frame(self._wire.PONG, got.payload))
-            assert (got.opcode, got.payload) == (self._wire.TEXT, said.encode())
+            while (got := await self._client.frame()).opcode == wire.PING:
+                self._client.send(wire.frame(wire.PONG, got.payload))
+            assert (got.opcode, got.payload) == (wire.TEXT, said.encode())
             self._rounds += 1
             self._round.set()
 
@@ -108,25 +118,20 @@ class Neighbour:
                 talking.result()
 
 
-@pytest.fixture
-def beside(peer: Any, wire: Any) -> Any:
+@contextlib.asynccontextmanager
+async def beside(server: Weighed) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
     """`async with beside(server) as goes_on:`, and `await goes_on(100)` for so many more rounds of a neighbour."""
-
-    @contextlib.asynccontextmanager
-    async def neighbour(server: Weighed) -> AsyncIterator[Callable[[int], Any]]:
-        async with peer(server) as client:
-            assert await client.shake_hands("/echo") == 101
-            one = Neighbour(client, wire)
-            talking = asyncio.create_task(one.talk())
-            try:
-                await one.goes_on(talking, 1)
-                yield lambda more: one.goes_on(talking, more)
-                await one.goes_on(talking, 10)
-            finally:
-                talking.cancel()
-                await asyncio.wait({talking})
-
-    return neighbour
+    async with peer(server) as client:
+        assert await client.shake_hands("/echo") == 101
+        one = Neighbour(client)
+        talking = asyncio.create_task(one.talk())
+        try:
+            await one.goes_on(talking, 1)
+            yield lambda more: one.goes_on(talking, more)
+            await one.goes_on(talking, 10)
+        finally:
+            talking.cancel()
+            await asyncio.wait({talking})
 
 
 def bomb() -> bytes:
@@ -139,7 +144,7 @@ DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
 
 
 @pytest.mark.parametrize("fragment", [2 * MEBIBYTE, 1000], ids=["whole", "fragments"])
-async def test_a_bomb_of_a_gigabyte(weigh: Any, peer: Any, wire: Any, beside: Any, fragment: int) -> None:
+async def test_a_bomb_of_a_gigabyte(weigh: Weigh, fragment: int) -> None:
     packed = bomb()
     parts = [packed[at : at + fragment] for at in range(0, len(packed), fragment)]
     frames = [wire.frame(wire.BINARY, parts[0], rsv=4, fin=len(parts) == 1)]
@@ -154,7 +159,7 @@ async def test_a_bomb_of_a_gigabyte(weigh: Any, peer: Any, wire: Any, beside: An
         assert server.grown() < 96 * MEBIBYTE  # ws_max_size is 16, and zlib's parts are joined
 
 
-async def test_a_message_that_goes_on_behind_its_end(weigh: Any, peer: Any, wire: Any, beside: Any) -> None:
+async def test_a_message_that_goes_on_behind_its_end(weigh: Weigh) -> None:
     """Its last deflated block has come, its last fragment has not, and nothing that follows adds to it."""
     more = wire.frame(wire.CONT, bytes(65536), fin=False)
     server = weigh()
@@ -172,7 +177,7 @@ async def test_a_message_that_goes_on_behind_its_end(weigh: Any, peer: Any, wire
         assert server.grown() < 16 * MEBIBYTE
 
 
-async def test_a_message_of_small_fragments(weigh: Any, peer: Any, wire: Any, beside: Any) -> None:
+async def test_a_message_of_small_fragments(weigh: Weigh) -> None:
     """An object for each of them would weigh 25 times as much as its bytes."""
     more = wire.frame(wire.CONT, b"ab", fin=False) * 10_000
     server = weigh()
@@ -188,7 +193,7 @@ async def test_a_message_of_small_fragments(weigh: Any, peer: Any, wire: Any, be
         assert server.grown() < 5 * MEBIBYTE
 
 
-async def test_floods_that_nobody_takes(weigh: Any, peer: Any, wire: Any, beside: Any) -> None:
+async def test_floods_that_nobody_takes(weigh: Weigh) -> None:
     """The application does not ask: what eight clients send without end stays with them."""
     many = wire.frame(wire.BINARY, bytes(1000)) * 32_000
     server = weigh()
@@ -205,7 +210,7 @@ async def test_floods_that_nobody_takes(weigh: Any, peer: Any, wire: Any, beside
         assert not [task for task in sending if task.done()]
         assert server.grown() < 8 * MEBIBYTE
         for client, task in zip(clients, sending, strict=True):
-            client.writer.transport.abort()
+            client.transport.abort()
             await asyncio.wait({task})
             task.exception()
         async with peer(server) as opener:
@@ -215,7 +220,7 @@ async def test_floods_that_nobody_takes(weigh: Any, peer: Any, wire: Any, beside
         assert server.grown() < 8 * MEBIBYTE
 
 
-async def test_readers_that_take_nothing(weigh: Any, peer: Any, wire: Any, beside: Any) -> None:
+async def test_readers_that_take_nothing(weigh: Weigh) -> None:
     """They answer no ping either, so that they are ended, and are told so when they read at last."""
     server = weigh("pings")
     async with beside(server) as goes_on, contextlib.AsyncExitStack() as stack:
@@ -223,19 +228,19 @@ async def test_readers_that_take_nothing(weigh: Any, peer: Any, wire: Any, besid
         server.begin()
         for client in clients:
             await client.shake_hands("/push")
-            client.writer.transport.pause_reading()
+            client.transport.pause_reading()
         await goes_on(100)
         for _ in clients:
             await server.says("raised /push")
         assert server.grown() < 8 * MEBIBYTE
         for client in clients:
-            client.writer.transport.resume_reading()
+            client.transport.resume_reading()
             while (got := await client.frame()).opcode != wire.CLOSE:
                 assert got.opcode in (wire.BINARY, wire.PING)
             assert got.code == 1011
 
 
-async def test_peers_that_answer_no_ping(weigh: Any, peer: Any, wire: Any, beside: Any) -> None:
+async def test_peers_that_answer_no_ping(weigh: Weigh) -> None:
     server = weigh("pings")
     async with beside(server) as goes_on, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(peer(server)) for _ in range(50)]

@@ -6,11 +6,14 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from programs import PATIENCE, Program, Start
+
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
 
 connection = pytest.importorskip("websockets.sync.client")
 closed = pytest.importorskip("websockets.exceptions").ConnectionClosed
@@ -40,8 +43,7 @@ async def app(scope, receive, send):
 @pytest.fixture
 def master(tmp_path: Path, start_command: Start, ws: str) -> Program:
     (tmp_path / "collect.py").write_text(APP)
-    master: Program = start_command("collect:app", "--port", "0", "--workers", "2", "--ws", ws)
-    return master
+    return start_command("collect:app", "--port", "0", "--workers", "2", "--ws", ws)
 
 
 class Talker(threading.Thread):
@@ -65,7 +67,7 @@ class Talker(threading.Thread):
             self.talking.set()  # nobody has to wait for the fault to be said
             self.sent_away.set()
 
-    def talk(self, socket: Any) -> None:
+    def talk(self, socket: ClientConnection) -> None:
         try:
             while not self.stop.is_set():
                 for _ in range(10):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from uvicorn.worker.websockets.reusable_future import ReusableFuture
+
+pytestmark = pytest.mark.usefixtures("loop_factory")
 
 
 class Waiters:
@@ -43,7 +44,7 @@ class Waiters:
             await asyncio.sleep(0)
 
 
-async def test_a_message_for_one_while_another_is_cancelled(loop_factory: Any) -> None:
+async def test_a_message_for_one_while_another_is_cancelled() -> None:
     waiters = Waiters()
     (one,) = await waiters.begin("one")
     waiters.loop.create_task(waiters.wait("other"))
@@ -56,7 +57,7 @@ async def test_a_message_for_one_while_another_is_cancelled(loop_factory: Any) -
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
-async def test_one_may_be_cancelled_as_often_as_one_likes(loop_factory: Any, times: int) -> None:
+async def test_one_may_be_cancelled_as_often_as_one_likes(times: int) -> None:
     waiters = Waiters()
     (one,) = await waiters.begin("one")
     other = waiters.loop.create_task(waiters.wait("other"))
@@ -74,7 +75,7 @@ async def test_one_may_be_cancelled_as_often_as_one_likes(loop_factory: Any, tim
     assert waiters.ended == {"one": "cancelled", "other": "woken"}
 
 
-async def test_one_that_was_woken_is_cancelled_before_it_runs(loop_factory: Any) -> None:
+async def test_one_that_was_woken_is_cancelled_before_it_runs() -> None:
     waiters = Waiters()
     (one,) = await waiters.begin("one")
     other = waiters.loop.create_task(waiters.wait("other"))
@@ -87,7 +88,7 @@ async def test_one_that_was_woken_is_cancelled_before_it_runs(loop_factory: Any)
     assert waiters.ended["other"] == "woken"
 
 
-async def test_all_that_wait_are_woken(loop_factory: Any) -> None:
+async def test_all_that_wait_are_woken() -> None:
     waiters = Waiters()
     await waiters.begin("one", "two", "three")
     waiters.wake()

@@ -6,16 +6,22 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import pytest
 import websockets
 
+import websocket_wire as wire
+from applications import Message, Receive, Scope, Send
+from clients import connect
+from logged import Logged
+from servers import WatchedServer, serving
+from uvicorn.config import Config
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.exchange import TURN
-
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+from uvicorn.worker.http.state import ServerState
+from websocket_peers import peer
 
 ACCEPT = {"type": "websocket.accept"}
 
@@ -25,11 +31,11 @@ class Script:
 
     def __init__(self, part: Callable[[Receive, Send], Awaitable[None]] | None = None) -> None:
         self.part = part
-        self.scope: dict[str, Any] = {}
+        self.scope: Scope = {}
         self.noted: list[Any] = []
         self.over = asyncio.Event()
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             scope["state"]["shared"] = "from the lifespan"
             await receive()
@@ -70,7 +76,7 @@ class Open:
 
 @pytest.mark.usefixtures("loop_factory")
 async def test_what_an_application_held_is_let_go_when_its_client_leaves(
-    serving: Any, peer: Any, http: str, ws: str, without_collector: None
+    http: str, ws: str, without_collector: None
 ) -> None:
     """At once, not when the garbage collector comes by."""
     closed = asyncio.Event()
@@ -85,12 +91,12 @@ async def test_what_an_application_held_is_let_go_when_its_client_leaves(
     async with serving(Script(talks_on), http=http, ws=ws) as server:
         async with peer(server) as client:
             await client.shake_hands()
-            client.writer.transport.abort()
+            client.transport.abort()
         await closed.wait()
 
 
 @pytest.mark.usefixtures("loop_factory")
-async def test_echo(serving: Any, peer: Any, wire: Any, http: str, ws: str) -> None:
+async def test_echo(http: str, ws: str) -> None:
     async with serving(Script(echo), http=http, ws=ws) as server, peer(server) as client:
         client.send(wire.handshake("/") + wire.frame(wire.TEXT, b"early"))
         assert await client.answer() == 101
@@ -107,7 +113,7 @@ async def test_echo(serving: Any, peer: Any, wire: Any, http: str, ws: str) -> N
 
 
 @pytest.mark.usefixtures("loop_factory")
-async def test_many_messages_in_one_read(serving: Any, peer: Any, wire: Any, ws: str) -> None:
+async def test_many_messages_in_one_read(ws: str) -> None:
     """What is said in one turn of the loop leaves in the order in which it was said, whoever held it back."""
     async with serving(Script(echo), ws=ws) as server, peer(server) as client, peer(server) as other:
         for one in (client, other):
@@ -120,7 +126,7 @@ async def test_many_messages_in_one_read(serving: Any, peer: Any, wire: Any, ws:
                 assert [await one.message() for _ in texts] == texts
 
 
-async def test_an_answer_that_is_held_back_leaves_before_the_end(serving: Any, peer: Any, wire: Any, ws: str) -> None:
+async def test_an_answer_that_is_held_back_leaves_before_the_end(ws: str) -> None:
     async with serving(Script(echo), ws=ws) as server, peer(server) as client:
         await client.shake_hands()
         [session] = server.server_state.connections
@@ -136,7 +142,7 @@ async def test_an_answer_that_is_held_back_leaves_before_the_end(serving: Any, p
         assert await client.ended() == b""
 
 
-async def test_the_scope(serving: Any, peer: Any, http: str) -> None:
+async def test_the_scope(http: str) -> None:
     script = Script(echo)
     async with serving(script, http=http, root_path="/mount", headers=[("x-a", "b")]) as server, peer(server) as client:
         await client.shake_hands("/a%20b?c=d", "Sec-WebSocket-Protocol: one, two", "X-Thing: 1")
@@ -152,7 +158,7 @@ async def test_the_scope(serving: Any, peer: Any, http: str) -> None:
         assert scope["client"][0] == "127.0.0.1" and scope["server"] == ("127.0.0.1", server.port)
 
 
-async def test_accept_with_subprotocol_and_headers(serving: Any, peer: Any, http: str, lines: Any) -> None:
+async def test_accept_with_subprotocol_and_headers(http: str, logged: Logged) -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
         headers = [(b"Set-Cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"Sec-WebSocket-Accept", b"forged")]
@@ -165,11 +171,11 @@ async def test_accept_with_subprotocol_and_headers(serving: Any, peer: Any, http
         assert client.values("sec-websocket-protocol") == ["two"]
         assert len(client.values("sec-websocket-accept")) == 1 and len(client.values("date")) == 1
         port = client.writer.get_extra_info("sockname")[1]
-    assert f'127.0.0.1:{port} - "WebSocket /x?y=z" [accepted]' in lines()
-    assert lines().count("connection open") == lines().count("connection closed") == 1
+    assert f'127.0.0.1:{port} - "WebSocket /x?y=z" [accepted]' in logged.lines()
+    assert logged.lines().count("connection open") == logged.lines().count("connection closed") == 1
 
 
-async def test_what_is_none_in_a_message_is_not_there(serving: Any, peer: Any) -> None:
+async def test_what_is_none_in_a_message_is_not_there() -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
         await send({**ACCEPT, "subprotocol": None})
@@ -184,7 +190,7 @@ async def test_what_is_none_in_a_message_is_not_there(serving: Any, peer: Any) -
         assert (await client.frame()).code == 1000
 
 
-async def test_a_header_that_closes_each_connection_leaves_sessions_alone(serving: Any, peer: Any) -> None:
+async def test_a_header_that_closes_each_connection_leaves_sessions_alone() -> None:
     async with serving(Script(echo), headers=[("Connection", "close")]) as server, peer(server) as client:
         assert await client.shake_hands() == 101
         assert client.values("connection") == ["Upgrade"]
@@ -194,7 +200,7 @@ async def test_a_header_that_closes_each_connection_leaves_sessions_alone(servin
         assert await client.message() == "two"
 
 
-async def test_a_denial_whose_body_is_none_is_empty(serving: Any, peer: Any) -> None:
+async def test_a_denial_whose_body_is_none_is_empty() -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
@@ -220,9 +226,7 @@ async def test_a_denial_whose_body_is_none_is_empty(serving: Any, peer: Any) -> 
         ("one", [b""], None),
     ],
 )
-async def test_a_subprotocol_among_the_headers(
-    serving: Any, peer: Any, given: str | None, named: list[Any], chosen: str | None
-) -> None:
+async def test_a_subprotocol_among_the_headers(given: str | None, named: list[bytes | str], chosen: str | None) -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
         answer = {**ACCEPT, "subprotocol": given, "headers": [("Sec-WebSocket-Protocol", value) for value in named]}
@@ -239,7 +243,7 @@ async def test_a_subprotocol_among_the_headers(
         assert client.values("sec-websocket-protocol") == ([] if chosen is None else [chosen])
 
 
-async def test_an_application_that_never_waits_gives_others_a_turn(serving: Any, peer: Any, ws: str) -> None:
+async def test_an_application_that_never_waits_gives_others_a_turn(ws: str) -> None:
     sent = 0
 
     async def part(receive: Receive, send: Send) -> None:
@@ -260,7 +264,7 @@ async def test_an_application_that_never_waits_gives_others_a_turn(serving: Any,
 
 
 @pytest.mark.parametrize("headers", [[(b"x", b"a\r\nb: c")], [(b"a b", b"c")], [("x", None)]])
-async def test_a_bad_accept_may_be_repaired(serving: Any, peer: Any, headers: Any) -> None:
+async def test_a_bad_accept_may_be_repaired(headers: list[tuple[object, object]]) -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
         with pytest.raises((ValueError, TypeError, AttributeError)):
@@ -274,7 +278,7 @@ async def test_a_bad_accept_may_be_repaired(serving: Any, peer: Any, headers: An
         assert await client.shake_hands() == 101
 
 
-async def test_denied(serving: Any, peer: Any, http: str, lines: Any) -> None:
+async def test_denied(http: str, logged: Logged) -> None:
     script = Script()
 
     async def part(receive: Receive, send: Send) -> None:
@@ -290,14 +294,12 @@ async def test_denied(serving: Any, peer: Any, http: str, lines: Any) -> None:
         assert await client.ended() == b""
         await script.over.wait()
     assert script.noted == [{"type": "websocket.disconnect", "code": 1006}]
-    assert any(line.endswith('"WebSocket /secret" 403') for line in lines())
-    assert "connection rejected (403 Forbidden)" in lines() and "connection open" not in lines()
+    assert any(line.endswith('"WebSocket /secret" 403') for line in logged.lines())
+    assert "connection rejected (403 Forbidden)" in logged.lines() and "connection open" not in logged.lines()
 
 
 @pytest.mark.parametrize("answer", ["websocket.accept", "websocket.close"])
-async def test_a_request_that_waits_is_served_when_a_handshake_is_answered(
-    serving: Any, peer: Any, connect: Any, wire: Any, answer: str
-) -> None:
+async def test_a_request_that_waits_is_served_when_a_handshake_is_answered(answer: str) -> None:
     asked, go = asyncio.Event(), asyncio.Event()
 
     async def part(receive: Receive, send: Send) -> None:
@@ -307,18 +309,23 @@ async def test_a_request_that_waits_is_served_when_a_handshake_is_answered(
         await send({"type": answer})
         await receive()
 
-    settings = {"limit_concurrency": 1, "timeout_queue": 1000}
-    async with serving(Script(part), **settings) as server, peer(server) as client, connect(server) as waiting:
+    async with (
+        serving(Script(part), limit_concurrency=1, timeout_queue=1000) as server,
+        peer(server) as client,
+        connect(server) as waiting,
+    ):
+        admission = server.server_state.admission
+        assert admission is not None
         client.send(wire.handshake())
         await asked.wait()
         waiting.ask("/")
-        while not server.server_state.admission.waiting:
+        while not admission.waiting:
             await asyncio.sleep(0)
         go.set()
         assert (await waiting.answer()).status == 200
 
 
-async def test_a_client_that_closes_its_half_behind_its_handshake_has_left(serving: Any, peer: Any, wire: Any) -> None:
+async def test_a_client_that_closes_its_half_behind_its_handshake_has_left() -> None:
     first = asyncio.Event()
     script = Script()
 
@@ -326,7 +333,7 @@ async def test_a_client_that_closes_its_half_behind_its_handshake_has_left(servi
         script.noted.append(await receive())
         script.noted.append(await receive())
 
-    async def application(scope: Any, receive: Receive, send: Send) -> None:
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             await first.wait()
         await script(scope, receive, send)
@@ -343,7 +350,7 @@ async def test_a_client_that_closes_its_half_behind_its_handshake_has_left(servi
     assert [message["type"] for message in script.noted] == ["websocket.connect", "websocket.disconnect"]
 
 
-async def _connections(server: Any) -> set[Any]:
+async def _connections(server: WatchedServer) -> set[Any]:
     while not server.server_state.connections:
         await asyncio.sleep(0)
     found: set[Any] = server.server_state.connections
@@ -351,7 +358,7 @@ async def _connections(server: Any) -> set[Any]:
 
 
 @pytest.mark.parametrize("length", [None, b"8"])
-async def test_denied_with_a_response(serving: Any, peer: Any, http: str, length: bytes | None) -> None:
+async def test_denied_with_a_response(http: str, length: bytes | None) -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
         headers = [(b"x-why", b"because")] + ([(b"content-length", length)] if length else [])
@@ -367,7 +374,7 @@ async def test_denied_with_a_response(serving: Any, peer: Any, http: str, length
 
 
 @pytest.mark.parametrize("lacking", ["raises", "returns", "starts"])
-async def test_no_answer_is_500(serving: Any, peer: Any, lacking: str, lines: Any) -> None:
+async def test_no_answer_is_500(lacking: str, logged: Logged) -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
         if lacking == "raises":
@@ -379,14 +386,14 @@ async def test_no_answer_is_500(serving: Any, peer: Any, lacking: str, lines: An
         assert await client.shake_hands() == 500
         assert await client.ended() == b"Internal Server Error"
         assert server.server_state.in_flight == 0
-    assert "connection rejected (500 Internal Server Error)" in lines()
+    assert "connection rejected (500 Internal Server Error)" in logged.lines()
 
 
 @pytest.mark.parametrize(
     ("line", "status"),
     [("Sec-WebSocket-Version: 12", 426), ("Sec-WebSocket-Key: short", 400), ("Content-Length: 2", 400)],
 )
-async def test_no_proper_upgrade(serving: Any, peer: Any, http: str, line: str, status: int) -> None:
+async def test_no_proper_upgrade(http: str, line: str, status: int) -> None:
     script = Script(echo)
     async with serving(script, http=http) as server, peer(server) as client:
         assert await client.shake_hands("/", line) == status
@@ -394,17 +401,17 @@ async def test_no_proper_upgrade(serving: Any, peer: Any, http: str, line: str, 
         assert script.scope == {}
 
 
-async def test_without_websockets_it_is_a_request(serving: Any, peer: Any, http: str, lines: Any) -> None:
+async def test_without_websockets_it_is_a_request(http: str, logged: Logged) -> None:
     async with serving(Script(), http=http, ws="none") as server, peer(server) as client:
         for _ in range(2):
             assert await client.shake_hands() == 200
             assert await client.reader.readuntil(b"http") == b"plain http"
-    warnings = [line for line in lines() if "upgrade" in line]
+    warnings = [line for line in logged.lines() if "upgrade" in line]
     assert warnings == ["Unsupported upgrade request."]
-    assert [line for line in lines() if "No supported WebSocket library detected" in line]
+    assert [line for line in logged.lines() if "No supported WebSocket library detected" in line]
 
 
-async def test_after_a_request_on_the_same_connection(serving: Any, peer: Any, wire: Any, http: str) -> None:
+async def test_after_a_request_on_the_same_connection(http: str) -> None:
     async with serving(Script(echo), http=http) as server, peer(server) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + wire.handshake() + wire.frame(wire.TEXT, b"behind"))
         assert await client.answer() == 200
@@ -414,7 +421,7 @@ async def test_after_a_request_on_the_same_connection(serving: Any, peer: Any, w
         assert server.server_state.total_requests == 2 and server.server_state.in_flight == 0
 
 
-async def test_an_open_websocket_is_no_load(serving: Any, peer: Any) -> None:
+async def test_an_open_websocket_is_no_load() -> None:
     go = asyncio.Event()
 
     async def part(receive: Receive, send: Send) -> None:
@@ -423,7 +430,7 @@ async def test_an_open_websocket_is_no_load(serving: Any, peer: Any) -> None:
 
     async with serving(Script(part), limit_concurrency=1) as server, peer(server) as one, peer(server) as two:
         one.text("x")
-        one.writer.transport.abort()
+        one.transport.abort()
         async with peer(server) as three, peer(server) as four:
             task = asyncio.create_task(three.shake_hands())
             while server.server_state.in_flight < 1:
@@ -438,7 +445,7 @@ async def test_an_open_websocket_is_no_load(serving: Any, peer: Any) -> None:
 # -- the end ---------------------------------------------------------------------------------------------------
 
 
-async def test_the_applications_close(serving: Any, peer: Any, wire: Any, ws: str) -> None:
+async def test_the_applications_close(ws: str) -> None:
     script = Script()
 
     async def part(receive: Receive, send: Send) -> None:
@@ -463,7 +470,7 @@ async def test_the_applications_close(serving: Any, peer: Any, wire: Any, ws: st
 
 
 @pytest.mark.parametrize("how", ["close", "nothing said", "lost"])
-async def test_the_peers_end(serving: Any, peer: Any, wire: Any, ws: str, how: str, lines: Any) -> None:
+async def test_the_peers_end(ws: str, how: str, logged: Logged) -> None:
     script = Script()
 
     async def part(receive: Receive, send: Send) -> None:
@@ -487,10 +494,10 @@ async def test_the_peers_end(serving: Any, peer: Any, wire: Any, ws: str, how: s
     said = {"close": {"code": 1001, "reason": "bye"}, "nothing said": {"code": 1005, "reason": ""}}
     last = {"type": "websocket.disconnect", **said.get(how, {"code": 1006})}
     assert script.noted == ["m"] * 100 + [last] * 2
-    assert lines().count("connection closed") == 1
+    assert logged.lines().count("connection closed") == 1
 
 
-async def test_a_peer_that_leaves_before_the_answer(serving: Any, peer: Any) -> None:
+async def test_a_peer_that_leaves_before_the_answer() -> None:
     script = Script()
 
     async def part(receive: Receive, send: Send) -> None:
@@ -501,7 +508,7 @@ async def test_a_peer_that_leaves_before_the_answer(serving: Any, peer: Any) -> 
     script.part = part
     async with serving(script) as server:
         async with peer(server) as client:
-            client.send((await asyncio.sleep(0)) or b"")
+            await asyncio.sleep(0)
             client.send(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n")
             client.send(b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n")
             while not script.scope:
@@ -511,7 +518,7 @@ async def test_a_peer_that_leaves_before_the_answer(serving: Any, peer: Any) -> 
     assert [message["type"] for message in script.noted] == ["websocket.connect", "websocket.disconnect"]
 
 
-async def test_an_error_is_1011(serving: Any, peer: Any, ws: str, lines: Any) -> None:
+async def test_an_error_is_1011(ws: str, logged: Logged) -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
         await send(ACCEPT)
@@ -522,11 +529,11 @@ async def test_an_error_is_1011(serving: Any, peer: Any, ws: str, lines: Any) ->
         await client.shake_hands()
         client.text("go")
         assert (await client.frame()).code == 1011
-    (said,) = [line for line in lines() if line.startswith("Exception in ASGI application\n")]
+    (said,) = [line for line in logged.lines() if line.startswith("Exception in ASGI application\n")]
     assert ' - "WebSocket /' in said
 
 
-async def test_the_application_returns(serving: Any, peer: Any) -> None:
+async def test_the_application_returns() -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
         await send(ACCEPT)
@@ -537,7 +544,7 @@ async def test_the_application_returns(serving: Any, peer: Any) -> None:
 
 
 @pytest.mark.parametrize(("payload", "code"), [(b"\xff", 1007), (b"x" * 101, 1009)])
-async def test_faults_of_the_peer(serving: Any, peer: Any, wire: Any, ws: str, payload: bytes, code: int) -> None:
+async def test_faults_of_the_peer(ws: str, payload: bytes, code: int) -> None:
     script = Script()
 
     async def part(receive: Receive, send: Send) -> None:
@@ -558,7 +565,7 @@ async def test_faults_of_the_peer(serving: Any, peer: Any, wire: Any, ws: str, p
         assert script.noted == [code]
 
 
-async def test_messages_out_of_order(serving: Any, peer: Any) -> None:
+async def test_messages_out_of_order() -> None:
     script = Script()
 
     async def part(receive: Receive, send: Send) -> None:
@@ -583,7 +590,7 @@ async def test_messages_out_of_order(serving: Any, peer: Any) -> None:
     assert script.noted == ["through"]
 
 
-async def test_receive_may_be_cancelled_and_shared(serving: Any, peer: Any) -> None:
+async def test_receive_may_be_cancelled_and_shared() -> None:
     script = Script()
 
     async def part(receive: Receive, send: Send) -> None:
@@ -612,7 +619,7 @@ async def test_receive_may_be_cancelled_and_shared(serving: Any, peer: Any) -> N
 # -- pings -----------------------------------------------------------------------------------------------------
 
 
-async def test_pings_and_a_missed_pong(serving: Any, peer: Any, wire: Any, ws: str) -> None:
+async def test_pings_and_a_missed_pong(ws: str) -> None:
     script = Script(echo)
     async with serving(script, ws=ws, ws_ping_interval=0.1, ws_ping_timeout=0.3) as server, peer(server) as client:
         await client.shake_hands()
@@ -627,9 +634,9 @@ async def test_pings_and_a_missed_pong(serving: Any, peer: Any, wire: Any, ws: s
         await script.over.wait()
 
 
-@pytest.mark.parametrize("settings", [{"ws_ping_interval": None}, {"ws_ping_interval": 0}])
-async def test_no_pings(serving: Any, peer: Any, settings: Any) -> None:
-    async with serving(Script(echo), ws_ping_timeout=0.1, **settings) as server, peer(server) as client:
+@pytest.mark.parametrize("interval", [None, 0])
+async def test_no_pings(interval: float | None) -> None:
+    async with serving(Script(echo), ws_ping_timeout=0.1, ws_ping_interval=interval) as server, peer(server) as client:
         await client.shake_hands()
         [session] = server.server_state.connections
         session.sweep(server.server_state.now + 1000, 5.0)
@@ -637,7 +644,7 @@ async def test_no_pings(serving: Any, peer: Any, settings: Any) -> None:
         assert await client.message() == "still here"
 
 
-async def test_the_close_handshake_has_its_time(serving: Any, peer: Any) -> None:
+async def test_the_close_handshake_has_its_time() -> None:
     script = Script()
 
     async def part(receive: Receive, send: Send) -> None:
@@ -660,7 +667,7 @@ async def test_the_close_handshake_has_its_time(serving: Any, peer: Any) -> None
 
 @pytest.mark.usefixtures("loop_factory")
 @pytest.mark.parametrize("compression", [None, "deflate"])
-async def test_the_client_of_websockets(serving: Any, ws: str, http: str, compression: Any) -> None:
+async def test_the_client_of_websockets(ws: str, http: str, compression: Literal["deflate"] | None) -> None:
     async with serving(Script(echo), ws=ws, http=http) as server:
         url = f"ws://127.0.0.1:{server.port}/"
         async with websockets.connect(url, compression=compression, max_size=None) as client:
@@ -673,7 +680,7 @@ async def test_the_client_of_websockets(serving: Any, ws: str, http: str, compre
         assert client.close_code == 1000
 
 
-async def test_compression_may_be_refused(serving: Any, peer: Any) -> None:
+async def test_compression_may_be_refused() -> None:
     async with serving(Script(echo), ws_per_message_deflate=False) as server, peer(server) as client:
         await client.shake_hands("/", "Sec-WebSocket-Extensions: permessage-deflate")
         assert client.values("sec-websocket-extensions") == []
@@ -687,12 +694,18 @@ class Foreign(asyncio.Protocol):
 
     seen: bytes = b""
 
-    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, object],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
         self.state = server_state
         self.app_state = app_state
 
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
         self.state.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -706,7 +719,7 @@ class Foreign(asyncio.Protocol):
         self.transport.close()
 
 
-async def test_a_foreign_class(serving: Any, peer: Any, wire: Any, http: str) -> None:
+async def test_a_foreign_class(http: str) -> None:
     Foreign.seen = b""
     async with serving(Script(echo), http=http, ws=Foreign) as server, peer(server) as client:
         assert await client.shake_hands("/a?b=c", "X-Thing: 1") == 418
@@ -734,7 +747,7 @@ async def test_a_foreign_class(serving: Any, peer: Any, wire: Any, http: str) ->
     ],
 )
 async def test_an_access_log_that_follows_requests_has_the_handshake(
-    serving: Any, peer: Any, http: str, ws: str, tmp_path: Any, answer: Any, told: Any
+    http: str, ws: str, tmp_path: Path, answer: list[Message], told: tuple[int, int]
 ) -> None:
     async def part(receive: Receive, send: Send) -> None:
         await receive()
@@ -752,8 +765,8 @@ async def test_an_access_log_that_follows_requests_has_the_handshake(
     assert script.scope["extensions"]["uvicorn.request_id"]["id"] == line["request_id"]
 
 
-async def test_a_denial_that_is_too_long_is_a_500(ws: str, serving: Any, peer: Any, caplog: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_a_denial_that_is_too_long_is_a_500(ws: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-length", b"3")]
         await send({"type": "websocket.http.response.start", "status": 401, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": b"too long"})
@@ -764,8 +777,8 @@ async def test_a_denial_that_is_too_long_is_a_500(ws: str, serving: Any, peer: A
     assert "longer than Content-Length" in caplog.text and "shorter than" not in caplog.text
 
 
-async def test_an_application_that_cancels_itself_is_told_of(ws: str, serving: Any, peer: Any, caplog: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_an_application_that_cancels_itself_is_told_of(ws: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise asyncio.CancelledError
 
     async with serving(app, ws=ws, lifespan="off") as server, peer(server) as client:
@@ -775,12 +788,12 @@ async def test_an_application_that_cancels_itself_is_told_of(ws: str, serving: A
 
 
 async def test_an_application_that_cancels_itself_when_its_client_leaves_is_no_fault(
-    ws: str, serving: Any, peer: Any, wire: Any, caplog: Any
+    ws: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The connection is not lost yet: the client has not read what was sent to it."""
     heard = asyncio.Event()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         async def flood() -> None:
             while True:
                 await send({"type": "websocket.send", "bytes": bytes(1 << 20)})
@@ -801,16 +814,16 @@ async def test_an_application_that_cancels_itself_when_its_client_leaves_is_no_f
         while server.server_state.tasks:
             await asyncio.sleep(0)
         assert server.server_state.connections
-        client.writer.transport.abort()
+        client.transport.abort()
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after a wait"])
 @pytest.mark.parametrize("how", [SystemExit(2), KeyboardInterrupt()], ids=["exit", "interrupt"])
 async def test_an_application_that_wants_to_end_the_process_has_failed(
-    ws: str, serving: Any, peer: Any, caplog: Any, how: BaseException, late: bool
+    ws: str, caplog: pytest.LogCaptureFixture, how: BaseException, late: bool
 ) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/open":
             await send({"type": "websocket.accept"})
             await receive()
@@ -834,30 +847,29 @@ async def test_an_application_that_wants_to_end_the_process_has_failed(
 # -- more than one `receive` -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("loop_factory")
 @pytest.mark.parametrize("order", ["cancelled first", "message first", "cancelled twice", "begun in between"])
 @pytest.mark.parametrize("which", [0, 1, 2])
-async def test_a_cancelled_receive_leaves_the_others_alone(
-    ws: str, serving: Any, peer: Any, loop_factory: Any, order: str, which: int
-) -> None:
+async def test_a_cancelled_receive_leaves_the_others_alone(ws: str, order: str, which: int) -> None:
     """Three tasks wait for a message, and one of them is cancelled when one comes, or a little before."""
-    ended: list[Any] = []
+    ended: list[str] = []
     waiting, sent = asyncio.Event(), asyncio.Event()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        tasks = [asyncio.create_task(receive()) for _ in range(3)]
+        tasks = [asyncio.ensure_future(receive()) for _ in range(3)]
         await asyncio.sleep(0)
         waiting.set()
         if order == "message first":
             await sent.wait()  # the loop delivers it to one of them in the next turn, or has done so
         tasks[which].cancel()
         if order == "cancelled twice":
-            tasks.append(asyncio.create_task(receive()))
+            tasks.append(asyncio.ensure_future(receive()))
             await asyncio.sleep(0)
             tasks[which].cancel()
         elif order == "begun in between":
-            tasks.append(asyncio.create_task(receive()))
+            tasks.append(asyncio.ensure_future(receive()))
         await sent.wait()
         for index, task in enumerate(tasks):
             try:
@@ -884,13 +896,13 @@ async def test_a_cancelled_receive_leaves_the_others_alone(
 
 @pytest.mark.parametrize("asks", [False, True])
 async def test_a_client_that_leaves_before_its_handshake_is_answered(
-    ws: str, serving: Any, peer: Any, wire: Any, caplog: Any, asks: bool
+    ws: str, caplog: pytest.LogCaptureFixture, asks: bool
 ) -> None:
     """`websocket.connect` comes first all the same; then `send` says that nobody is there."""
     begun, gone, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    heard: list[Any] = []
+    heard: list[str] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         begun.set()
         await gone.wait()
         heard.append((await receive())["type"])
