@@ -8,7 +8,7 @@ import os
 import py_compile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from uvicorn.watcher.main import Watch, forget_compiled, watch_by_hand, watch_wi
 from uvicorn.watcher.patterns import Selection
 from uvicorn.watcher.selection import select
 
-Look = Callable[[Selection, float, float, threading.Event], Iterator[list[str]]]
+Look = Callable[[Selection, float, float, threading.Event], Generator[list[str], None, None]]
 LOOKS: list[Look] = [watch_by_hand]
 if importlib.util.find_spec("watchfiles"):
     LOOKS.append(watch_with_package)
@@ -112,10 +112,19 @@ def heavy(project: Path) -> Path:
 @pytest.fixture
 def entered(monkeypatch: pytest.MonkeyPatch, heavy: Path) -> list[str]:
     """Every folder that is listed from here on."""
-    found = []
+    found: list[str] = []
     scandir, listdir = os.scandir, os.listdir
-    monkeypatch.setattr(os, "scandir", lambda path: [found.append(str(path)), scandir(path)][1])
-    monkeypatch.setattr(os, "listdir", lambda path: [found.append(str(path)), listdir(path)][1])
+
+    def noted_scandir(path: str) -> Iterator[os.DirEntry[str]]:
+        found.append(str(path))
+        return scandir(path)
+
+    def noted_listdir(path: str) -> list[str]:
+        found.append(str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "scandir", noted_scandir)
+    monkeypatch.setattr(os, "listdir", noted_listdir)
     return found
 
 
@@ -255,8 +264,8 @@ def test_a_package_that_does_not_work_is_done_without(
     project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> Iterator[list[str]]:
+        yield from ()
         raise OSError("no more watches")
-        yield []
 
     monkeypatch.setattr(main, "watch_with_package", broken)
     watch = Watch(config())
@@ -268,7 +277,9 @@ def test_a_package_that_does_not_work_is_done_without(
 def test_what_was_compiled_from_a_changed_file_is_forgotten(project: Path) -> None:
     source = project / "module.py"
     source.write_text("VALUE = 1\n")
-    compiled = Path(py_compile.compile(str(source), doraise=True))
+    cached = py_compile.compile(str(source), doraise=True)
+    assert cached is not None
+    compiled = Path(cached)
     forget_compiled(str(source))
     assert not compiled.exists() and source.exists()
     forget_compiled(str(source))

@@ -90,7 +90,9 @@ class Watch:
             yield STAT, paths
 
 
-def watch_with_package(selection: Selection, delay: float, since: float, stop: threading.Event) -> Iterator[list[str]]:
+def watch_with_package(
+    selection: Selection, delay: float, since: float, stop: threading.Event
+) -> Generator[list[str], None, None]:
     """Batches as the operating system reports them. Raises OSError or RuntimeError when it cannot."""
     late = True
     with closing(changes(selection, stop)) as batches:
@@ -160,12 +162,16 @@ def _watch(
     )
 
 
-def watch_by_hand(selection: Selection, delay: float, since: float, stop: threading.Event) -> Iterator[list[str]]:
+def watch_by_hand(
+    selection: Selection, delay: float, since: float, stop: threading.Event
+) -> Generator[list[str], None, None]:
     """Batches by looking at every file."""
     return compare(partial(snapshot, selection), delay, since, stop)
 
 
-def compare(look: Callable[[], Snapshot], delay: float, since: float, stop: threading.Event) -> Iterator[list[str]]:
+def compare(
+    look: Callable[[], Snapshot], delay: float, since: float, stop: threading.Event
+) -> Generator[list[str], None, None]:
     """Batches by comparing two looks; at most half of the time is spent looking."""
     before = look()
     yield sorted(path for path, at in before.items() if at > since)
