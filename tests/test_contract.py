@@ -87,13 +87,13 @@ DIFFERENCES = {
 }
 
 BEHAVIOUR = {
-    "limit_concurrency=0": "0 is no limit, and not 503 for everybody",
-    "limit_max_requests=0": "the replacement is ready first; 0 is no limit",
-    "host as a list, port=0": "several, comma-separated or as a list, with one port",
-    "--log-level INFO": "| `--log-level` | `--log-level` | in any case |",
-    "headers=[('Connection', 'keep-alive')]": "what else is about a connection is left out, with a warning",
-    "access_log='no'": '`access_log="no"` switches it off',
-    "port='http'": "A value of a wrong type or out of bounds is refused with a sentence before anything has started",
+    "limit_concurrency=0": "0 is no limit, not 503 for everybody",
+    "limit_max_requests=0": "the new worker is ready first; 0 is no limit",
+    "host as a list, port=0": "several addresses, separated by commas or as a list, with one port",
+    "--log-level INFO": "| `--log-level` | `--log-level` | upper or lower case |",
+    "headers=[('Connection', 'keep-alive')]": "other headers about the connection are left out, with a warning",
+    "access_log='no'": '`access_log="no"` turns the access log off',
+    "port='http'": "A value of a wrong type or out of range is rejected with an error before anything has started",
 }
 """A setting that means something else here than in 0.54, on purpose, and what docs/moving.md says of it."""
 
