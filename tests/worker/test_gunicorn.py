@@ -388,7 +388,7 @@ def test_a_blocked_loop_is_ended_and_an_idle_one_is_not(start: Start, worker: st
     answered = {master.get()["pid"] for _ in range(8)}
     assert answered <= master.booted - {int(pid)}
     if worker in OURS:
-        master.says("The event loop has not turned for 2 s; it is held here:")
+        master.says("The event loop has not turned for 2 s; it is in:")
         assert "in hold_the_loop" in master.text
     assert master.end() == 0
     assert master.text.count("WORKER TIMEOUT") == 1, master.text
@@ -642,7 +642,7 @@ def test_a_log_file_that_cannot_be_opened_anew_fails_no_request(start: Start, tm
     access.rename(tmp_path / "old.log")
     access.mkdir()
     os.kill(pid, signal.SIGUSR1)
-    master.says("A log file cannot be opened anew")
+    master.says("Cannot reopen a log file")
     connection = master.connect()
     for number in range(3):
         connection.request("GET", f"/{number}")

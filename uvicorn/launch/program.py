@@ -95,7 +95,7 @@ def _serve_in_caller(config: Config) -> int:
 
 
 def _run_with_pid_file(server: Server, config: Config) -> None:
-    listeners = server._known = config.bind()  # bound here, because the file is written after that
+    listeners = server._known_listeners = config.bind()  # bound here, because the file is written after that
     try:
         with server.capture_signals(), pidfile.written(config.pid):
             server.run([listener.sock for listener in listeners])

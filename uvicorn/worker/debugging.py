@@ -1,11 +1,12 @@
-"""Whether a debugger holds this process: then a loop that does not turn is what somebody wants.
+"""Whether a debugger has stopped this process: then nobody should be surprised that the loop does not turn.
 
-A debugger shows itself in three ways: by a trace function of the main thread, by a tool under `sys.monitoring`'s id for
-debuggers, and, while it asks what to do, by its frames on the stack of whichever thread it has stopped. Coverage has a
-trace function as well, and is none. What reads the terminal without a debugger, `input()` for instance, only the master
-can tell.
+A debugger can be recognized in three ways: by a trace function in the main thread, by a tool registered with
+`sys.monitoring` as a debugger, and, at its prompt, by its frames on the stack of the thread that it has stopped.
+Coverage has a trace function too, and does not count. A program that reads the terminal without a debugger, with
+`input()` for instance, can only be recognized by the master.
 
-Owns: that judgement. Must not: change anything: it runs between two bytecodes of whatever is held. Fails by: nothing.
+Owns: that judgement. Must not: change anything, since it runs between two bytecodes of whatever is stopped. Fails by:
+nothing.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from types import FrameType
 from typing import Any
 
 SILENT_SECONDS = 0.3
+"""An attached debugger counts once the loop has not turned for so long."""
 
 _DEBUGGERS = ("bdb", "pdb", "_pydevd_bundle", "_pydevd_sys_monitoring")
 _COVERAGE = "coverage"
 
 
 def is_held(frame: FrameType | None, silent: float) -> bool:
-    """Whether one holds the main thread; asked there, by a signal handler that has interrupted `frame`. The loop has
-    not turned for `silent` seconds: one that is attached and lets the program run holds nothing."""
+    """Whether a debugger has stopped the main thread. To be called there, by a signal handler that has interrupted
+    `frame`. `silent`: seconds for which the loop has not turned; a debugger may be attached and let the program run."""
     monitoring: Any = getattr(sys, "monitoring", None)
     tool = None if monitoring is None else monitoring.get_tool(monitoring.DEBUGGER_ID)
     attached = _is_debugger(sys.gettrace()) or (tool is not None and not tool.startswith(_COVERAGE))
@@ -31,7 +33,7 @@ def is_held(frame: FrameType | None, silent: float) -> bool:
 
 
 def is_asking() -> bool:
-    """Whether one sits at its prompt, in any thread."""
+    """Whether a debugger is at its prompt, in any thread."""
     return any(_passes_debugger(frame) for frame in sys._current_frames().values())
 
 
@@ -51,7 +53,7 @@ def _passes_debugger(frame: FrameType | None) -> bool:
 
 
 def take_back_interrupt(handler: Any) -> None:
-    """pdb takes SIGINT when it lets the program go on. A Ctrl-C that comes later is for the server."""
+    """pdb handles SIGINT from the moment it continues the program. Make a later Ctrl-C the server's again."""
     current = signal.getsignal(signal.SIGINT)
     if getattr(current, "__module__", None) == "pdb":
         signal.signal(signal.SIGINT, handler)

@@ -1,13 +1,13 @@
 """When what happens during a drain. Pure: no loop, no socket, no clock.
 
     start ─────────────── idle_until ─────────── disconnect_at ── end ───────── deadline
-    answers say close     idle connections       streams hear     rest is       lifespan's
-                          are closed             the disconnect   aborted       shutdown is over
+    responses say close   idle connections       streams get      the rest is   the lifespan's
+                          are closed             the disconnect   aborted       shutdown has ended
 
-Until `refuse_at` a full stop accepts what waits in the kernel's queue; clients that come back at once can keep it
-from ever being empty. Of the whole time, `RESERVE` seconds are kept for the lifespan's shutdown, and streams hear
-`http.disconnect` only `NOTICE` seconds before the end, because an early one would cut downloads. A short time is shared
-out in proportion. A `CUT` shares nothing out: streams hear the disconnect at once and are ended after `MOMENT` seconds.
+Until `refuse_at` a full stop accepts the connections in the kernel's queue; clients that reconnect at once could keep
+it from ever being empty. `RESERVE` seconds of the whole time are kept for the application's shutdown, and streams get
+`http.disconnect` only `NOTICE` seconds before the end, because an earlier one would cut off downloads. A short time is
+divided in proportion. With `CUT`, streams get the disconnect at once and are ended after `MOMENT` seconds.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from uvicorn.process.channel import Drain, DrainMode
 RESERVE = 5.0
 NOTICE = 2.0
 IDLE_GRACE = 1.0
-"""Seconds that a full stop leaves idle connections open: a request may be on its way already."""
+"""Seconds for which a full stop leaves idle connections open: a request may be on its way."""
 MOMENT = 0.25
-"""What a development reload leaves requests in flight: somebody is waiting to see the change."""
+"""Seconds that requests in flight have at a development reload: somebody is waiting to see the change."""
 
 
 class Timetable(NamedTuple):
@@ -35,7 +35,7 @@ class Timetable(NamedTuple):
 
 
 def timetable(order: Drain, start: float) -> Timetable:
-    """Share out the time from `start` to the order's deadline."""
+    """Divide the time from `start` to the deadline of the order."""
     total = max(0.0, order.deadline - start)
     if order.mode is DrainMode.CUT:
         return Timetable(start, start, start, start + min(MOMENT, total), order.deadline)

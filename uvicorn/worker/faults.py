@@ -1,12 +1,12 @@
-"""What a process leaves in the log when C code kills it: the stack of every thread, as `faulthandler` writes it.
+"""What a process writes when C code kills it: the stack of every thread, as `faulthandler` prints it.
 
-On SIGSEGV, SIGABRT, SIGBUS, SIGFPE and SIGILL the stacks go to standard error, or to the file of `--log-file`, and the
-signal then does what it always does: a core file, and the exit status that a master tells. It has a descriptor of its
-own for that file, since the log's may be closed at any time (`logging.config.dictConfig` does) and its number be
-somebody else's then. A handler that is on already (the program's, PYTHONFAULTHANDLER's) stays as it is.
+On SIGSEGV, SIGABRT, SIGBUS, SIGFPE and SIGILL the stacks go to standard error, or to the file of `--log-file`; then
+the signal has its usual effect: a core file, and an exit status that the master logs. There is a descriptor of its own
+for that file, because that of the log may be closed at any time (`logging.config.dictConfig` does) and its number be
+reused. If faulthandler is enabled already, by the program or by PYTHONFAULTHANDLER, it stays as it is.
 
-Owns: that descriptor. Must not: touch the signal that a master asks for stacks with. Fails by: nothing: where nothing
-can be written to, nothing is.
+Owns: that descriptor. Must not: touch the signal by which a master asks for stacks. Fails by: writing nothing where
+there is nothing to write to.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _path = ""
 
 
 def enable(path: str | os.PathLike[str] | None) -> None:
-    """Write to `path` from now on, or to standard error where there is none."""
+    """Write to `path` from now on, or to standard error if it is None."""
     global _path
     if faulthandler.is_enabled():
         return
@@ -32,18 +32,18 @@ def enable(path: str | os.PathLike[str] | None) -> None:
     try:
         faulthandler.enable()
     except (AttributeError, OSError, RuntimeError, ValueError):
-        pass  # there is no standard error, or it is no file
+        pass  # there is no standard error, or it is not a file
 
 
 def reopen() -> None:
-    """The log files were moved away."""
+    """Open the file anew, after log files were moved."""
     global _descriptor
     if not _path:
         return
     try:
         fresh = os.open(_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o666)
     except OSError:
-        return  # the log says so of its own
+        return  # the log has a line about it
     if _descriptor < 0:
         _descriptor = fresh
     else:

@@ -1,13 +1,13 @@
 """A worker process whose master is gunicorn's: `gunicorn app:App -w 4 -k uvicorn.workers.UvicornWorker`.
 
-gunicorn's arbiter binds, forks, reloads and judges; what it asks of a worker class is answered here by our Server:
-its sockets, settings, logs, signals and heartbeat. Life: made in the arbiter, before the fork (`__init__`) →
+gunicorn's arbiter binds, forks, reloads and replaces workers; this worker class connects our Server with what it
+provides: sockets, settings, logs, signals and the heartbeat. Life: `__init__` in the arbiter, before the fork →
 `init_process` in the worker (user, signals, application) → `run` → exit code: 0, or 3 when it could not start, which
 makes gunicorn stop as a whole instead of trying for ever.
 
-Who decides: the arbiter by signals (TERM: drain; QUIT, INT: now; USR1: log files; ABRT: the heartbeat was missed), its
-reloader and hooks by `alive = False`, and its death. Looked at by `callback_notify`, which hangs on the server's one
-timer: so a loop that stands still gives no sign of life, and one that starts, serves or drains does.
+Who decides: the arbiter by signals (TERM: drain; QUIT, INT: stop at once; USR1: reopen log files; ABRT: no heartbeats),
+its reloader and hooks by `alive = False`, and its death. `callback_notify` looks at these; it is called by the
+server's one timer, so a blocked loop sends no heartbeat, and one that starts, serves or drains does.
 
 The only module that imports gunicorn, which is optional. Must not: do in `__init__` what belongs into the worker.
 Fails by: exit code 3, with the cause in gunicorn's error log.
@@ -41,7 +41,7 @@ from uvicorn.worker.process import settle_memory
 from uvicorn.worker.server import Server
 
 LOOK_SECONDS = 0.5
-"""Seconds between two signs of life, and two looks at whether to go on."""
+"""Seconds between two heartbeats, and between two looks at whether to go on."""
 
 _WHERE_SET = {
     "limit_request_line": "limit_request_line",
@@ -50,16 +50,16 @@ _WHERE_SET = {
     "root_path": "root_path",
     "websocket_max_message_size": "ws_max_size",
 }
-"""gunicorn's settings, some of them of newer versions only, that count when somebody has set them."""
+"""Settings of gunicorn, some only in newer versions, that count when somebody has set them."""
 
 _log = logging.getLogger("uvicorn.error")
 
 
 def settings_of(cfg: Any) -> dict[str, Any]:
-    """gunicorn's settings as those of `Config`.
+    """gunicorn's settings as settings of `Config`.
 
-    Limits of a request's head count only when somebody has set them: gunicorn's defaults are smaller than ours, and who
-    has served the same application with uvicorn has never met them.
+    Limits of a request's head count only when somebody has set them: gunicorn's defaults are smaller than ours, and
+    applications that were served with uvicorn before have never met them.
     """
     settings = {
         "workers": 1,
@@ -68,7 +68,7 @@ def settings_of(cfg: Any) -> dict[str, Any]:
         "timeout_keep_alive": cfg.keepalive,
         "timeout_graceful_shutdown": _before(cfg.graceful_timeout),
         "forwarded_allow_ips": cfg.forwarded_allow_ips,
-        "limit_max_requests_jitter": 0,  # drawn by gunicorn
+        "limit_max_requests_jitter": 0,  # gunicorn has added its own
     }
     for theirs, ours in _WHERE_SET.items():
         if _is_set(cfg, theirs):
@@ -92,19 +92,19 @@ def _tls_settings(cfg: Any) -> dict[str, Any]:
 
 
 def _is_set(cfg: Any, name: str) -> bool:
-    """Whether this gunicorn has the setting, and somebody has changed it."""
+    """Whether this version of gunicorn has the setting, and somebody has changed it."""
     setting = cfg.settings.get(name)
     return setting is not None and setting.get() != setting.default
 
 
 def _before(graceful_timeout: float) -> float:
-    """What a drain may take, so that it is over when the arbiter kills: a tenth, or a second, less."""
+    """Seconds for a drain that ends before the arbiter kills the worker: a tenth less, but at most a second."""
     return max(0.0, graceful_timeout - min(1.0, graceful_timeout / 10))
 
 
 class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotations
-    """Serves gunicorn's application and sockets. `CONFIG_KWARGS` of a subclass are settings of `uvicorn.Config`, and
-    win over what comes from gunicorn's."""
+    """Serves gunicorn's application on its sockets. `CONFIG_KWARGS` of a subclass are settings of `uvicorn.Config`, and
+    take precedence over those from gunicorn."""
 
     CONFIG_KWARGS: dict[str, Any] = {"loop": "auto", "http": "auto"}  # noqa: RUF012  # subclasses replace it
 
@@ -124,13 +124,13 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
         }
         try:
             self.config = Config(None, **settings)  # type: ignore[arg-type]  # the application comes after the fork
-        except ConfigError as exc:  # here it would end the arbiter, and leave the other workers to nobody
+        except ConfigError as exc:  # here it would end the arbiter and orphan the other workers
             self._refused = exc
 
     def _take_over_logs(self) -> None:
-        """Our lines go where gunicorn's go, and are reopened with them."""
+        """Log to the handlers of gunicorn, whose files are reopened with its own."""
         for ours, theirs in (("uvicorn.error", "error_log"), ("uvicorn.access", "access_log")):
-            source = getattr(self.log, theirs, None)  # a logger class of somebody's may have none
+            source = getattr(self.log, theirs, None)  # a custom logger class may have none
             if source is not None:
                 logger = logging.getLogger(ours)
                 logger.handlers = list(source.handlers)
@@ -153,7 +153,7 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
         signal.set_wakeup_fd(-1)  # the event loop's from now on
 
     def run(self) -> None:
-        """Serve until asked to stop. Leaves by SystemExit(3) when it could not start."""
+        """Serve until asked to stop. Raises SystemExit(3) when it cannot start."""
         server = self._server
         assert server is not None
         self.config.app = self._broken if self._is_a_fault_under_reload() else self.wsgi
@@ -164,17 +164,17 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
                 server.run([listener.sock for listener in listeners])
 
     def _is_a_fault_under_reload(self) -> bool:
-        """With `--reload` gunicorn puts a WSGI application, which shows the fault, in the place of one that does not
-        import; it is WSGI for every worker class."""
+        """With `--reload` gunicorn replaces an application that cannot be imported by one that shows the error; that is
+        a WSGI application for every worker class."""
         return bool(self.cfg.reload) and self.config.interface == "auto" and is_wsgi(self.wsgi)
 
     async def _broken(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """In the application's place until its next change."""
+        """Stands for the application until its next change."""
         assert scope["type"] == "http"
         raise RuntimeError("The application could not be imported (or is WSGI): see the log above.")
 
     async def callback_notify(self) -> None:
-        """The sign of life, and a look at whether to go on."""
+        """The heartbeat, and a look at whether to go on."""
         self.notify()
         server = self._server
         if server is None or server.should_exit:
@@ -188,8 +188,8 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
     # -- signals -----------------------------------------------------------------------------------------------
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """QUIT, and a terminal's INT, which the arbiter follows by QUIT: end what is open after a moment, and shut
-        the application down. Out of an import at once, where no loop looks at a flag."""
+        """QUIT, or the INT of a terminal, which the arbiter follows up with QUIT: end what is open after a moment, and
+        shut the application down. During an import the process ends at once, because no loop looks at a flag."""
         self.alive = False
         self.cfg.worker_int(self)
         server = self._server
@@ -198,9 +198,9 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
         server.hurry(sig)
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
-        """ABRT: no sign of life for `--timeout` seconds. What holds the loop is shown, and it ends."""
+        """ABRT: no heartbeat for `--timeout` seconds. Log what blocks the loop, and end."""
         stack = "".join(traceback.format_stack(frame, limit=10))
-        _log.critical("The event loop has not turned for %g s; it is held here:\n%s", self.cfg.timeout, stack.rstrip())
+        _log.critical("The event loop has not turned for %g s; it is in:\n%s", self.cfg.timeout, stack.rstrip())
         super().handle_abort(sig, frame)
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
@@ -212,22 +212,22 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
             self._server.reopen_logs = True
 
     def _log_to_standard_error(self, why: OSError) -> None:
-        """The old file is closed by now, and every line would raise in the request that it tells of."""
+        """The old file is closed by now, and logging to it would raise in the request that logs."""
         for name in ("uvicorn.error", "uvicorn.access"):
             for handler in logging.getLogger(name).handlers:
                 if isinstance(handler, logging.FileHandler) and handler.stream is None:
                     handler.setStream(os.fdopen(os.dup(2), "a"))
-        _log.error("A log file cannot be opened anew (%s): its lines go to standard error.", why)
+        _log.error("Cannot reopen a log file (%s): its lines go to standard error.", why)
 
 
 class UvicornH11Worker(UvicornWorker):
-    """The same in pure Python, for PyPy and wherever there is no compiler."""
+    """The same in pure Python, for PyPy and where there is no compiler."""
 
     CONFIG_KWARGS: dict[str, Any] = {"loop": "asyncio", "http": "h11"}  # noqa: RUF012
 
 
 class GunicornServer(Server):
-    """A server whose listeners are shared with siblings and with the arbiter."""
+    """A server that shares its listeners with other workers and with the arbiter."""
 
     instead_of_a_master = "gunicorn's own settings are timeout and max_requests."
 
@@ -238,24 +238,24 @@ class GunicornServer(Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """TERM is ours: libraries look for the server behind its handler. It stays, because a late one must not end a
-        process that is on its way out; all others are the worker's."""
+        """The server handles TERM: libraries find it through the handler. The handler stays, because a late TERM must
+        not kill a process that is ending. All other signals are the worker's."""
         signal.signal(signal.SIGTERM, self._hear_signal)
         yield
 
     def hurry(self, sig: int) -> None:
-        """From a signal handler: leave, and wait for nobody. A SIGINT a second or more after the first one: now."""
+        """From a signal handler: do not wait for clients. With a SIGINT a second after the first one: stop at once."""
         self._hurried = self.should_exit = True
         if sig == signal.SIGINT and self._interrupts.hear(time.monotonic()):
             self.force_exit = True
 
     def _choose_drain(self) -> tuple[DrainMode, float]:
-        """A stop and a reload look the same from here, and the queue may be for us alone: it is emptied. Only a fast
-        stop, and a change of code while developing, wait for nobody."""
+        """The worker cannot tell a stop from a reload, and there may be no other worker to accept what is queued: so it
+        accepts that. A fast stop, and a change of code under `--reload`, do not wait for clients."""
         changed = self._worker.cfg.reload and not self._captured
         mode = DrainMode.CUT if changed or self._hurried else DrainMode.STOP
         seconds = self.config.drain_seconds
         return mode, min(seconds, RESERVE) if self._hurried else seconds
 
     def _log_started_message(self, listeners: list[Any]) -> None:
-        """gunicorn has said where it listens."""
+        """gunicorn has logged where it listens."""

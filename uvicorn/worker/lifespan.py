@@ -1,14 +1,14 @@
 """The application's startup and shutdown (ASGI specification, Lifespan Protocol).
 
-States: before startup → served (complete, or the application does not take part) │ failed → stopping → shut down. An
-application that is served and whose lifespan ends, with or without a word, is at fault: what it had opened is closed.
-One that returns before `startup()` does, right after its `lifespan.startup.complete`, has nothing that could be closed,
-and takes no part in the shutdown.
+States: before startup → served (complete, or the application has no lifespan) │ failed → stopping → shut down. If the
+lifespan of an application ends while it is served, with a message or without, that is a fault: what it had opened is
+closed. A lifespan that returns right after its `lifespan.startup.complete`, before `startup()` does, has nothing to
+close, and gets no `lifespan.shutdown`.
 
 Owns: the one task that runs the application's lifespan, its messages, and what is logged about them. Must not: decide
-what a failure means for the process. Fails by: `should_exit` set after `startup()`, `failure` then holds sentence and
-cause, both logged as two records, unless `tells_failure` is false (a master says it once for all of its workers);
-`fault` set at any time between `startup()` and `shutdown()`.
+what a failure means for the process. Fails by: `should_exit` after `startup()`; `failure` then has the sentence and the
+cause, which are logged as two records, unless `tells_failure` is false (a master logs it once for all workers). And by
+`fault`, at any time between `startup()` and `shutdown()`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LifespanOn:
     """Runs the lifespan. With `config.lifespan == "auto"` an application that raises on it is served without it.
 
     `startup_failed` and `shutdown_failed` say which of the two has; `error_occurred`, that the application has raised.
-    `fault`: how the lifespan ended while the application was served, a sentence; "" while it has not.
+    `fault` is a sentence: how the lifespan ended while the application was served; "" if it has not ended.
     """
 
     def __init__(self, config: Config) -> None:
@@ -50,7 +50,7 @@ class LifespanOn:
         self._task: asyncio.Task[None] | None = None
 
     async def startup(self) -> None:
-        """Run until the application has started. Afterwards `should_exit` says whether it failed."""
+        """Start the application. Afterwards `should_exit` says whether that failed."""
         self.logger.info("Waiting for application startup.")
         if not self.config.loaded:
             self.config.load()
@@ -77,7 +77,7 @@ class LifespanOn:
             self.logger.info("Application startup complete.")
 
     def _log_failure(self, failure: LifespanError) -> None:
-        """What the application said or raised; then the sentence."""
+        """First what the application said or raised, then the sentence."""
         message, _, sentence = str(failure).rpartition("\n")
         if failure.__cause__ is not None:
             self.logger.error("Exception in 'lifespan' protocol\n", exc_info=shown(failure.__cause__))
@@ -86,7 +86,7 @@ class LifespanOn:
         self.logger.error("%s", sentence)
 
     async def shutdown(self) -> None:
-        """Run until the application has shut down. Afterwards `should_exit` says whether it failed."""
+        """Shut the application down. Afterwards `should_exit` says whether that failed."""
         if self.fault:
             self.shutdown_failed = self.should_exit = True
             return
@@ -128,9 +128,9 @@ class LifespanOn:
 
     def _raised(self, exc: BaseException) -> None:
         if self.failure is not None or self.fault:
-            return  # it said so before it raised
+            return  # it has sent a message about it before it raised
         if isinstance(exc, asyncio.CancelledError) and self._startup_done and not self._cancelled_itself():
-            return  # the server ends without asking: stop now
+            return  # the server ends without a shutdown
         if not self._startup_done:
             self._raised_in_startup(exc)
         elif self._stopping:
@@ -149,19 +149,19 @@ class LifespanOn:
             self.failure.__cause__ = exc
             return
         self._supported = False
-        if self._asked:  # then it knows what a lifespan is
+        if self._asked:  # then it does have a lifespan
             self.logger.error("Exception in 'lifespan' protocol. The application is served without it.\n", exc_info=exc)
         else:
             self.logger.info("ASGI 'lifespan' protocol appears unsupported.")
             self.logger.debug("The application raised on the lifespan scope.", exc_info=exc)
 
     def _cancelled_itself(self) -> bool:
-        """Whether nobody has asked for the cancellation; before Python 3.11 that cannot be known."""
+        """Whether nobody else has cancelled the task; before Python 3.11 that cannot be known."""
         cancelling = getattr(self._task, "cancelling", None)
         return cancelling is not None and not cancelling()
 
     def _ended(self, how: str, exc: BaseException | None = None) -> None:
-        """The lifespan is over, and should not be."""
+        """The lifespan has ended while the application is served."""
         self.fault = how.rstrip()
         self.logger.error("%s", how, exc_info=exc)
 
@@ -207,7 +207,7 @@ class LifespanOn:
 
 
 class LifespanOff:
-    """For applications that take no part."""
+    """The lifespan of applications that have none."""
 
     def __init__(self, config: Config) -> None:
         self.should_exit = False

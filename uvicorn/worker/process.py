@@ -1,8 +1,8 @@
-"""What a worker process does, from the loop to its exit code. The same with a master and without one.
+"""What a process that serves does, from its first signal handler to its exit code, with a master or without one.
 
-Owns: serving in this process as the command wants it: captured signals are not raised again, and the exit code follows
-the table in `errors`. Must not: bind, fork, or judge other workers. Fails by: the exit code; the cause is logged here,
-or, under a master, told to it.
+Owns: serving in this process as the command does: captured signals are not raised again, and the exit code is that of
+the table in `errors`. Must not: bind, fork, or decide anything about other workers. Fails by: the exit code; the cause
+is logged here, or reported to the master.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from uvicorn.worker.server import Server
 from uvicorn.worker.signals import HANDLED_SIGNALS
 
 KEPT = 4 << 20
-"""Bytes. Twice as many may be free at the end of a worker's heap before they go back to the system."""
+"""Bytes. Twice as many may be free at the end of the heap before they are returned to the system (glibc)."""
 
 _NEEDS_A_MASTER = {
     getattr(signal, name): (name, what)
@@ -45,10 +45,11 @@ _log = logging.getLogger("uvicorn.error")
 
 
 def serve(server: Server, listeners: list[Listener], target: Callable[..., Any]) -> int:
-    """Serve on `listeners` until asked to stop; the exit code of this process. `target` is what runs the server, as the
-    program around it wants.
+    """Serve on `listeners` until asked to stop. Returns the exit code of this process.
+
+    `target` is called to run the server: `server.run`, or what a program has put in its place.
     """
-    server._known = listeners
+    server._known_listeners = listeners
     server.reraise_signals = False
     link = channel.current
     alone = link is None
@@ -63,7 +64,7 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
         ):
             target(sockets=[listener.sock for listener in listeners])
     except KeyboardInterrupt:
-        pass  # between our handlers and the loop's end: somebody at a terminal, asked to stop
+        pass  # from a Ctrl-C when our handlers are not in place any more
     except SystemExit:
         if server.failure is None:
             raise
@@ -73,8 +74,8 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
 
 
 def exit_status(server: Server) -> int:
-    """What this process leaves with: 3 as well for a server that was run and never started, though nobody stopped it:
-    what ran was something else, in the place of `Server.run`.
+    """The exit code of this process: 3 also for a server that never started although nobody stopped it, because a
+    program has replaced `Server.run`.
     """
     status = server._exit_status()
     if status == ExitCode.OK and not (server.started or server.should_exit):
@@ -84,8 +85,8 @@ def exit_status(server: Server) -> int:
 
 @contextmanager
 def _hearing(server: Server) -> Iterator[None]:
-    """SIGINT and SIGTERM are the server's from the start to the end of its loop, which may have to wait for what the
-    application has left: what `capture_signals` gives back is this."""
+    """The server handles SIGINT and SIGTERM until its loop has ended, which may have to wait for tasks that the
+    application has left: these are the handlers that `capture_signals` restores."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -99,14 +100,15 @@ def _hearing(server: Server) -> Iterator[None]:
 
 
 def settle_memory() -> None:
-    """What a process that is a worker from now on does once it has imported everything.
+    """Prepare the memory of a process that is about to serve, once everything is imported.
 
-    The collector does not look at it again (that of PyPy, which has generations, needs no telling). And glibc keeps
-    what is freed at the end of the heap, up to twice KEPT instead of 128 KiB.
+    The garbage collector does not look at what is there again (PyPy's is generational and needs no help). And glibc
+    keeps what is freed at the end of the heap, up to twice KEPT instead of 128 KiB.
 
-    A turn of the loop takes and frees a megabyte when bodies are large; given back each time, every page of it would be
-    a page fault in the next turn, which cost more than all of the interpreter's work. The threshold follows the largest
-    mapped block that was ever freed (mallopt(3), M_MMAP_THRESHOLD). Elsewhere than on glibc this does nothing.
+    With large bodies a turn of the loop allocates and frees a megabyte. If that were returned to the system each time,
+    every page of it would be a page fault in the next turn, which costs more than all of the interpreter's work. The
+    threshold follows the largest mapped block that was ever freed (mallopt(3), M_MMAP_THRESHOLD). Without glibc this
+    does nothing.
     """
     if hasattr(gc, "freeze"):
         gc.freeze()
@@ -114,8 +116,8 @@ def settle_memory() -> None:
 
 
 def reopen_on_usr1(server: Server) -> None:
-    """The same as a master does on USR1, whose default would end the process. Done at the next tick, not in the
-    handler."""
+    """Open the log files anew on USR1, as a master does; its default would end the process. This happens at the next
+    tick, not in the handler."""
 
     def reopen(sig: int, frame: FrameType | None) -> None:
         server.reopen_logs = True
@@ -126,7 +128,7 @@ def reopen_on_usr1(server: Server) -> None:
 
 @contextmanager
 def reopening(server: Server) -> Iterator[None]:
-    """`reopen_on_usr1` while inside, in a program that has not taken the signal for itself."""
+    """`reopen_on_usr1` while inside, in a program that does not handle the signal itself."""
     mine = (
         hasattr(signal, "SIGUSR1")
         and threading.current_thread() is threading.main_thread()
@@ -142,8 +144,8 @@ def reopening(server: Server) -> Iterator[None]:
 
 
 def _handle_more_signals(server: Server, alone: bool) -> None:
-    """QUIT stops now (its default would write a core file). What is meant for a master is explained: nobody dies of
-    it, but for a HUP that says that the terminal is gone."""
+    """QUIT stops at once (its default would write a core file). Signals for a master are explained in the log and
+    have no effect, except for the HUP of a terminal that is gone."""
     terminal: Terminal | None = None
 
     def stop_now(sig: int, frame: FrameType | None) -> None:
@@ -163,7 +165,7 @@ def _handle_more_signals(server: Server, alone: bool) -> None:
         _log.warning("%s: there is no master to %s. Start with --supervise or --workers 2.", name, what)
 
     def explain_number(sig: int, frame: FrameType | None) -> None:
-        if terminal is not None and terminal.in_background():  # the kernel's: it reads or writes, and has to wait
+        if terminal is not None and terminal.in_background():  # the kernel's signal for using the terminal: wait
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
             signal.signal(sig, explain_number)

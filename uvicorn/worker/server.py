@@ -83,7 +83,7 @@ class Server(SignalHearing):
         self.lifespan: Any = None
         self.drain_as: tuple[DrainMode, float] | None = None
         """How it stops, and in how many seconds, without a master; None: that depends on what asked it to stop."""
-        self._known: Collection[Listener] = ()
+        self._known_listeners: Collection[Listener] = ()
         """What is known of the sockets that `serve` is given, beyond what they say themselves: whether the next process
         is given them as well, and their backlog."""
         self._bound: list[Listener] = []

@@ -125,7 +125,7 @@ class Startup:
         await self._shutdown.end_lifespan(time.monotonic() + self._server.config.drain_seconds)
 
     def _listener_of(self, sock: socket.socket) -> Listener:
-        known = (one for one in self._server._known if one.sock is sock)
+        known = (one for one in self._server._known_listeners if one.sock is sock)
         return next(known, None) or Listener(sock, backlog=self._server.config.backlog)
 
     async def _accept(self, listeners: list[Listener]) -> None:

@@ -1,10 +1,10 @@
-"""Who may be served now: at most so many requests in flight, some more in a queue, each for a while.
+"""Which requests may be served now (`--limit-concurrency`): a limited number in flight, and a queue with a time limit.
 
-Idle connections are not load: what is counted are requests whose application has not returned. Who comes while others
-wait goes behind them, also when a place is free at that instant: it is promised to the first.
+Idle connections are not load: only requests whose application has not returned are counted. A request that arrives
+while others wait is queued behind them even if a place is free at that moment: the place is the first one's.
 
 Owns: the queue. Pure: the number in flight and the time are arguments. Must not: know a connection or a loop.
-Fails by: saying no; the answer (503) is the caller's.
+Fails by: saying no; the response (503) is the caller's business.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 
 class Admission:
-    """`waiting`: whoever waits, in order, with the time since when (seconds) and what admits it."""
+    """`waiting` has the requests that wait, in order: since when (seconds), and the function that admits it."""
 
     __slots__ = ("_limit", "_places", "_seconds", "waiting")
 
@@ -28,18 +28,18 @@ class Admission:
         return in_flight < self._limit and not self.waiting
 
     def wait(self, waiter: object, admit: Callable[[], object], now: float) -> bool:
-        """Queue up; `admit` is to be called when it is `waiter`'s turn. False when the queue is full."""
+        """Put `waiter` in the queue; `admit` is called when it is its turn. False when the queue is full."""
         if len(self.waiting) >= self._places:
             return False
         self.waiting[waiter] = now, admit
         return True
 
     def leave(self, waiter: object) -> None:
-        """It does not wait any more, whatever became of it."""
+        """Take `waiter` out of the queue, if it is in there."""
         self.waiting.pop(waiter, None)
 
     def overdue(self, waiter: object, now: float) -> bool:
-        """Whether it has waited too long; then it is no longer in the queue."""
+        """Whether `waiter` has waited too long; then it is taken out of the queue."""
         since, _ = self.waiting.get(waiter, (now, None))
         if now - since <= self._seconds:
             return False
@@ -47,7 +47,7 @@ class Admission:
         return True
 
     def next(self, in_flight: int) -> Callable[[], object] | None:
-        """What admits the first that waits, if there is room; it is no longer in the queue."""
+        """Take the first one out of the queue if there is room, and return the function that admits it."""
         if in_flight >= self._limit or not self.waiting:
             return None
         waiter = next(iter(self.waiting))

@@ -1,7 +1,7 @@
-"""The fields that every response gets, and the date as they have it.
+"""The header fields that every response gets (Date, Server, `--header`), and the format of the date.
 
-Apart from `framing`, because a server has them before it has a connection: nothing of HTTP is imported for them.
-Owns: their rendered form. Must not: know a request or read a clock.
+Not in a room of HTTP's versions, because a server has them before it has a connection, and imports nothing else of HTTP
+for them. Owns: their rendered form. Must not: know a request or read a clock.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def http_date(seconds: float) -> bytes:
-    """An instant (seconds since 1970) as RFC 9110, 5.6.7 writes it. `email.utils` can too, at 5 ms of imports."""
+    """A time (seconds since 1970) in the format of RFC 9110, 5.6.7. `email.utils` would take 5 ms to import."""
     t = time.gmtime(seconds)
     day, month = _DAYS[t.tm_wday], _MONTHS[t.tm_mon - 1]
     return f"{day}, {t.tm_mday:02} {month} {t.tm_year} {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT".encode()
 
 
 class DefaultFields:
-    """The fields every response gets (Date, Server) unless the application sends its own.
+    """The fields of every response, unless the application sends its own.
 
-    `pairs` is the list as ASGI has it; setting it renders `block`.
+    `pairs` is the list in ASGI's form; setting it renders `block`.
     """
 
     __slots__ = ("_pairs", "block")
@@ -40,7 +40,7 @@ class DefaultFields:
         self.block = b"".join(b"%b: %b\r\n" % pair for pair in pairs)
 
     def without(self, date: bool, server: bool) -> bytes:
-        """The block, less what the application sent itself."""
+        """The block without what the application has sent itself."""
         if not date and not server:
             return self.block
         skipped = {b"date"} if date else set()

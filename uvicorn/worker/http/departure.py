@@ -1,8 +1,9 @@
-"""Whether an application has ended because its client left: then nobody is at fault.
+"""Whether an application raised only because its client has disconnected: then it is not at fault.
 
-Asked only of a request whose client is gone, or was told to be. It sees through what frameworks make of it: an explicit
-cause, a group that holds nothing else, and the classes in `WRAPPERS`. What a disconnect was raised from inside of (its
-context) was being handled: a real fault there stays one, as when a framework wants to answer 500 and nobody is left.
+Asked only for a request whose client is gone, or which was told so. Frameworks wrap such exceptions; what they make of
+them is recognized: an explicit cause, a group of nothing else, and the classes in `WRAPPERS`. The context of an
+exception was being handled when it was raised: a real fault there stays one, as when a framework tries to answer 500
+and finds the client gone.
 
 Must not: know a connection. Fails by: nothing.
 """
@@ -20,17 +21,17 @@ WRAPPERS = frozenset(
         "ClientDisconnected",  # ours; werkzeug.exceptions: an upload that was cut short
     )
 )
-"""Names of classes by which frameworks say that the client has left."""
+"""Names of exception classes by which frameworks say that the client has disconnected."""
 
 _LITESTAR = "client disconnected prematurely"
-"""What Litestar says, with the class that it has for every internal error."""
+"""The message of Litestar, whose class is the same for every internal error."""
 
 _HARMLESS = (asyncio.CancelledError, GeneratorExit, StopIteration, StopAsyncIteration)
 _HANDLED = frozenset(("RequestValidationError", "Http404", "PermissionDenied"))
 
 
 def is_departure(exc: BaseException) -> bool:
-    """Whether the departure of the client is all that `exc` says."""
+    """Whether `exc` says that the client has disconnected, and nothing else."""
     return _is_departure(exc, set())
 
 
@@ -40,7 +41,7 @@ def _is_departure(exc: BaseException, seen: set[int]) -> bool:
     seen.add(id(exc))
     members = getattr(exc, "exceptions", None)
     if isinstance(members, tuple) and members:  # an ExceptionGroup, or the package's of that name
-        # One that was taken out of its group and raised again has the group for its context.
+        # A member that was taken out of its group and raised again has the group as its context.
         return all(id(member) in seen or _is_departure(member, seen) for member in members)
     if exc.__cause__ is not None:
         return _is_departure(exc.__cause__, seen)
@@ -57,7 +58,7 @@ def _says_so(exc: BaseException) -> bool:
 
 
 def _is_harmless(context: BaseException, seen: set[int]) -> bool:
-    """Whether what was being handled is a way of ending, of a framework's inner workings, or an answer below 500."""
+    """Whether what was being handled is a cancellation, an exception of anyio's, or a response below 500."""
     answer = getattr(context, "status_code", getattr(context, "code", None))
     answered = (isinstance(answer, int) and 400 <= answer < 500) or type(context).__name__ in _HANDLED
     if answered or isinstance(context, _HARMLESS) or type(context).__module__.partition(".")[0] == "anyio":

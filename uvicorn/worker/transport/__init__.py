@@ -1,1 +1,1 @@
-"""What lies between a protocol and its socket."""
+"""What is between a protocol and its socket."""

@@ -1,12 +1,12 @@
-"""What a protocol of ours has of its transport: bytes that are held back, whether it has room, whether it reads.
+"""The base of our protocols: its transport, the bytes that were not written yet, and flow control both ways.
 
-Answers leave with those of other connections at the end of the loop's turn (`outbox`). Owns: the transport, and what
-was not given to it yet. Must not: know HTTP, a frame, ASGI, or why a connection ends. Fails by: nothing. Once the
-transport closes nobody finds room any more, until the connection is lost.
+Responses leave with those of other connections at the end of the loop's turn (`outbox`). Owns: the transport, and what
+it was not given yet. Must not: know HTTP, a frame, ASGI, or why a connection ends. Fails by: nothing. Once the
+transport closes it counts as full, until the connection is lost.
 
-An application writes and reads on in its own context, and asyncio keeps the context of whoever asks it to call back:
-what comes later, which may be another client's request, would be served in it. So whatever is asked of the loop or of a
-transport is asked for in the server's context. uvloop's transports keep the one in which they were made.
+Applications run in a context of their own, and asyncio calls back in the context in which it was asked to. What
+happens in such a callback may be another client's request. So everything that is asked of the loop or of a transport is
+asked in the server's context. Transports of uvloop keep the context in which they were made.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 class Carrier(asyncio.Protocol):
-    """The base of a connection and of a WebSocket session. `writable`: the transport is below its high-water mark.
+    """The base of an HTTP connection and of a WebSocket session. `writable`: the transport has room.
 
-    It has a dictionary and can be weakly referenced, for what programs put there or keep of it.
+    It has a `__dict__` and can be weakly referenced, because programs set attributes on it and keep references to it.
     """
 
     __slots__ = (
@@ -54,17 +54,17 @@ class Carrier(asyncio.Protocol):
         self._held = 0
 
     def soon(self, callback: Callable[..., object], *arguments: Any) -> None:
-        """Call it in the next turn of the loop, in the server's context."""
+        """Call `callback` in the next turn of the loop, in the server's context."""
         self.loop.call_soon(callback, *arguments, context=self._state.context.copy())
 
     def as_server(self, call: Callable[..., object], *arguments: Any) -> None:
-        """Call it now, in the server's context."""
+        """Call `call` now, in the server's context."""
         self._state.context.copy().run(call, *arguments)
 
     # -- out ---------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write at the end of this turn of the loop, or now if nobody wrote for a while (see `outbox`)."""
+        """Write at the end of this turn of the loop, or now if nothing was written for a while (see `outbox`)."""
         if self._out:
             self._append(data)
         elif len(data) <= JOIN_LIMIT and self._state.outbox.takes(self):
@@ -73,8 +73,8 @@ class Carrier(asyncio.Protocol):
             self._write(data)
 
     def write_large(self, head: bytes, body: bytes, more: bool) -> None:
-        """The same without a copy of `body`, which is large. A part that others follow is written now: whoever sends
-        them has to see whether the transport is full.
+        """The same without a copy of `body`, which is large. With `more`, other parts follow and this one is written
+        now, because their sender has to see whether the transport is full.
         """
         parts = (head, body) if head else (body,)
         if more:
@@ -99,7 +99,7 @@ class Carrier(asyncio.Protocol):
             self._flush_now()
 
     def flush(self) -> None:
-        """Write what was held back. In the server's context already, as its callbacks are."""
+        """Write what was held back. To be called in the server's context."""
         data, more = self._out, self._more
         if not data:
             return
@@ -114,7 +114,7 @@ class Carrier(asyncio.Protocol):
             self._put(b"".join((data, *more)))
 
     def _flush_now(self) -> None:
-        """The same from an application, perhaps."""
+        """The same, in whatever context."""
         if self._out:
             self._by_transport(self.flush)
 
@@ -131,8 +131,8 @@ class Carrier(asyncio.Protocol):
             self.as_server(call, *arguments)
 
     def _put(self, data: bytes) -> None:
-        """A transport that closes takes everything and tells nobody before a turn of the loop, for which who sends as
-        long as there is room would never wait: so there is none.
+        """A transport that closes accepts everything, and reports its end only in a later turn of the loop. An
+        application that sends while there is room would never let that turn come: so there is none.
         """
         if self.transport.is_closing():
             self.writable = False
@@ -144,14 +144,14 @@ class Carrier(asyncio.Protocol):
             self.writable = False
             return
         self.transport.writelines(parts)
-        if not self._state.on_uvloop:  # asyncio forgets to pause its protocol there (3.12, 3.13): this makes it look
+        if not self._state.on_uvloop:  # asyncio forgets to pause its protocol there (3.12, 3.13): this makes it check
             self.transport.set_write_buffer_limits()
 
     def pause_writing(self) -> None:
         self.writable = False
 
     def drop(self) -> None:
-        """Nobody is there to write to."""
+        """Forget what was not written: the peer is gone."""
         self._out = b""
         self._more, self._held = None, 0
 
@@ -176,7 +176,7 @@ class Carrier(asyncio.Protocol):
 
 
 def meet(ends: Endpoints, transport: asyncio.BaseTransport, config: Config) -> Any:
-    """What a connection knows of its ends once it has a transport. The TLS object, None without TLS."""
+    """Fill in `ends` from the transport of a new connection. Returns its TLS object, None without TLS."""
     ends.client = address(transport.get_extra_info("peername"))
     ends.server = address(transport.get_extra_info("sockname"))
     ends.proxies = config._proxies

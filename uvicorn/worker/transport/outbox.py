@@ -1,9 +1,9 @@
-"""Responses that are ready in one turn of the loop leave together, at its end.
+"""Responses that are ready in one turn of the loop are written together, at its end.
 
-A write wakes the client, and while the kernel delivers it the interpreter's caches go cold. A loop that has 64
-requests to answer in a turn does better to answer them all and then write them all (a quarter less CPU per request,
-measured), and what one connection has to say in a turn (pipelined answers, the parts of a stream) becomes one write. No
-answer waits for a slow neighbour: after a pause of `GAP` seconds without a write, a write is not held back.
+A write wakes the client up, and while the kernel delivers it the interpreter's caches go cold. A loop that has 64
+requests to answer in a turn is faster when it answers them all and then writes them all (a quarter less CPU per
+request, measured), and what one connection writes in a turn (pipelined responses, the parts of a stream) becomes one
+system call. No response waits for a slow one: if nothing was written for `GAP` seconds, a write is not held back.
 
 Owns: which connections hold something back. Must not: know bytes or transports. Fails by: nothing.
 """
@@ -15,13 +15,13 @@ from time import monotonic
 from typing import Protocol
 
 JOIN_LIMIT = 32768
-"""Bytes that are joined to be written together; what is larger is not copied."""
+"""Bytes that are joined and written together; what is larger is not copied."""
 GAP = 0.0005
-"""Seconds since the last write after which the next one goes out at once: these requests are no quick ones."""
+"""Seconds since the last write after which the next one is done at once."""
 
 
 class Holder(Protocol):
-    """Whoever holds something back, and lets the server's context be the one in which others write."""
+    """A connection that holds bytes back, and can call others in the server's context."""
 
     def flush(self) -> None: ...
 
@@ -31,7 +31,7 @@ class Holder(Protocol):
 
 
 class Outbox:
-    """`last` is when somebody last wrote, in seconds of the monotonic clock."""
+    """`last` is the time of the last write, in seconds of the monotonic clock."""
 
     __slots__ = ("_holders", "last")
 
@@ -40,9 +40,9 @@ class Outbox:
         self.last = 0.0
 
     def takes(self, holder: Holder) -> bool:
-        """Whether `holder`, who has something to write, should wait for `flush()` at the end of this turn of the loop.
+        """Whether `holder`, which has something to write, waits for `flush()` at the end of this turn of the loop.
 
-        If not, everybody else has been flushed, and it writes now.
+        If not, all others have been flushed, and it writes now.
         """
         before, self.last = self.last, monotonic()
         holders = self._holders
@@ -56,7 +56,7 @@ class Outbox:
         return True
 
     def flush(self) -> None:
-        """Let everybody write now."""
+        """Have all holders write now."""
         holders, self._holders = self._holders, []
         for holder in holders:
             holder.flush()

@@ -1,6 +1,6 @@
-"""What a connection knows of its TLS: ASGI's extension `tls`, and whether everything has left.
+"""TLS of one connection: the ASGI extension `tls`, and whether everything was sent.
 
-Must not: know a context's files, or decide anything. Fails by: what the ssl module cannot tell is None.
+Must not: know the files of a context, or decide anything. Fails by: None for what the ssl module does not know.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ else:
 
 _VERSIONS = {"TLSv1": 0x0301, "TLSv1.1": 0x0302, "TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
-_SHORT = {  # RFC 4514, 3; the others go by the name that OpenSSL has for them
+_SHORT = {  # RFC 4514, 3; others have the name that OpenSSL gives them
     "commonName": "CN",
     "localityName": "L",
     "stateOrProvinceName": "ST",
@@ -34,13 +34,13 @@ _SHORT = {  # RFC 4514, 3; the others go by the name that OpenSSL has for them
 _ESCAPES = str.maketrans({char: "\\" + char for char in '\\"+,;<>'} | {"\0": "\\00"})
 
 _suites: dict[str, int] = {}
-"""Numbers of the cipher suites by OpenSSL's names, of every context met so far."""
+"""Numbers of cipher suites by OpenSSL's names for them, from every context seen so far."""
 
 
 def extension(tls: ssl.SSLObject, server_cert: str | None) -> dict[str, Any]:
     """The scope's `extensions["tls"]` (ASGI specification, TLS extension 0.2).
 
-    `client_cert_error` is always None: a client whose certificate is refused gets no connection.
+    `client_cert_error` is always None: the handshake fails for a client whose certificate is refused.
     """
     name = None
     chain: list[str] = []
@@ -59,7 +59,7 @@ def extension(tls: ssl.SSLObject, server_cert: str | None) -> dict[str, Any]:
 
 
 def _chain(tls: ssl.SSLObject, leaf: bytes) -> list[bytes]:
-    """What the client sent, its own certificate first. Before Python 3.13 nobody tells the others."""
+    """The certificates that the client sent, its own first. Before Python 3.13 only that one is known."""
     read = getattr(tls, "get_unverified_chain", None)
     found: list[bytes] = list(read() or ()) if read is not None else []
     return found if found[:1] == [leaf] else [leaf, *found]
@@ -75,7 +75,7 @@ def _suite(tls: ssl.SSLObject) -> int | None:
 
 
 def distinguished_name(subject: Any) -> str:
-    """A name as `getpeercert` has it, as text (RFC 4514, 2): the last part first."""
+    """A name from `getpeercert` as text (RFC 4514, 2): the last part first."""
     return ",".join(
         "+".join(f"{_SHORT.get(kind, kind)}={_escaped(value)}" for kind, value in part) for part in reversed(subject)
     )
@@ -91,9 +91,9 @@ def _escaped(value: str) -> str:
 
 
 def all_sent(transport: asyncio.Transport) -> bool:
-    """Whether the peer's kernel has everything: the one place that can be asked in every loop.
+    """Whether the peer's kernel has received everything, as our kernel knows; no where it cannot be asked.
 
-    A TLS transport does not count what the transport below it holds. Where the system cannot be asked: no.
+    The buffer size of a TLS transport does not include what the transport below it holds.
     """
     sock = transport.get_extra_info("socket")
     if _OUTQ is None or sock is None:
