@@ -9,6 +9,7 @@ import logging
 import socket
 import sys
 from collections.abc import Awaitable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -19,11 +20,10 @@ from uvicorn.process.page import FleetPage
 if TYPE_CHECKING:
     from servers import LoopFactory
 
-pytest_plugins = [
-    *("applications", "checkout", "ports", "servers", "clients", "certificates", "logged", "programs"),
-    "websocket_peers",
-]
-"""The modules of tests/shared, whose assertions are rewritten as in tests; one that others import comes before them."""
+pytest.register_assert_rewrite(*(path.stem for path in (Path(__file__).parent / "shared").glob("*.py")))
+
+pytest_plugins = ["certificates", "checkout", "clients", "logged", "programs", "servers"]
+"""Modules of tests/shared with fixtures; and one that makes what is beside the package importable."""
 
 TIME_LIMIT = 20.0
 """Seconds after which a test that waits for something is ended: a net, no test is meant to come near it."""

@@ -11,12 +11,12 @@ import shlex
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from programs import eventually
 from uvicorn import Config, Server
 from uvicorn.config import options
 from uvicorn.main import main
@@ -88,13 +88,6 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         thread.join(PATIENCE)
         assert not thread.is_alive()
         assert server.failure is None
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_every_example_is_tested() -> None:

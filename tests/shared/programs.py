@@ -56,6 +56,15 @@ def printed_by(code: str, *arguments: str) -> str:
     return done.stdout
 
 
+def eventually(holds: Callable[[], T], what: str = "") -> T:
+    """What `holds` returns once that is true; the one place that waits for a state which announces itself nowhere."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.01)
+    return found
+
+
 class Program:
     """`python …arguments` in a session of its own, and every line that it and its children write.
 

@@ -7,13 +7,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from clients import connect
+from programs import Start
 
 pytestmark = pytest.mark.system
 pytest.importorskip("a2wsgi")
@@ -91,7 +90,7 @@ def django() -> str:
 
 
 @pytest.fixture
-def port(start_program: Callable[..., Any], tmp_path: Path, django: str) -> int:
+def port(start_program: Start, tmp_path: Path, django: str) -> int:
     (tmp_path / "site_of_ours.py").write_text(SITE)
     source = (
         f"import sys; sys.path[:0] = [{str(tmp_path)!r}, *filter(None, [{django!r}])]; import uvicorn; uvicorn.main()"

@@ -7,11 +7,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from certificates import Authority
+from ports import connects, free_port
+from programs import Start, eventually
 
 pytestmark = pytest.mark.system
 
@@ -52,15 +55,14 @@ scgi_temp_path {folder}/scgi;
 
 
 @pytest.fixture
-def configuration(tmp_path: Path, authority: Any) -> tuple[Path, int]:
+def configuration(tmp_path: Path, authority: Authority) -> tuple[Path, int]:
     """The block of docs/deployment.md as a whole configuration with its files and its port here."""
     if not shutil.which("nginx"):
         pytest.skip("nginx is not installed")
     page = (DOCS / "deployment.md").read_text(encoding="utf-8")
     site = re.findall(r"^```nginx\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[0]
     authority.issue(tmp_path / "chain.pem", tmp_path / "key.pem", "shop.example")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     for theirs, here in [
         ("/etc/ssl/shop", str(tmp_path)),
         ("/run/shop", str(tmp_path)),
@@ -74,26 +76,21 @@ def configuration(tmp_path: Path, authority: Any) -> tuple[Path, int]:
 
 
 @pytest.fixture
-def nginx(configuration: tuple[Path, int], eventually: Callable[..., Any]) -> Iterator[int]:
+def nginx(configuration: tuple[Path, int]) -> Iterator[int]:
     """The port of one that runs."""
     path, port = configuration
     tried = subprocess.run(["nginx", "-t", "-c", str(path)], capture_output=True, text=True, timeout=60)
     assert tried.returncode == 0 and "[warn]" not in tried.stderr, tried.stderr
     process = subprocess.Popen(["nginx", "-c", str(path)], stdin=subprocess.DEVNULL)
     try:
-        eventually(lambda: _listens(port), "nginx listens")
+        eventually(lambda: connects(("127.0.0.1", port)), "nginx listens")
         yield port
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def test_nginx(nginx: int, tmp_path: Path, authority: Any, start_program: Callable[..., Any]) -> None:
+def test_nginx(nginx: int, tmp_path: Path, authority: Authority, start_program: Start) -> None:
     """Over TLS, through the Unix socket; and an unfinished response reaches the client at once."""
     path = tmp_path / "shop.sock"
     (tmp_path / "shop.py").write_text(APP)

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from installations import Node, started
 
 pytestmark = pytest.mark.system
 
@@ -47,16 +48,16 @@ EVENTS = """
 """
 
 
-def test_upload(tmp_path: Path, started: Any, browse: Any) -> None:
+def test_upload(tmp_path: Path, node: Node) -> None:
     content = os.urandom(2 << 20)
     (tmp_path / "file").write_bytes(content)
     with started(EXAMPLES, "upload:app") as port:
-        said, seen = json.loads(browse(UPLOAD, f"http://127.0.0.1:{port}/", str(tmp_path / "file")))
+        said, seen = json.loads(node.browse(UPLOAD, f"http://127.0.0.1:{port}/", str(tmp_path / "file")))
     assert said == f"{len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}"
     assert seen == sorted(seen) and seen[-1] == 1 and any(0 < value < 1 for value in seen), "the bar moves"
 
 
-def test_events(started: Any, browse: Any) -> None:
+def test_events(node: Node) -> None:
     with started(EXAMPLES, "events:app") as port:
-        said = browse(EVENTS, f"http://127.0.0.1:{port}/")
+        said = node.browse(EVENTS, f"http://127.0.0.1:{port}/")
     assert len(said.split(":")) == 3

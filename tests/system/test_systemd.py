@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from machines import Machine, Service
+from programs import eventually
 
 pytestmark = pytest.mark.system
 
@@ -64,15 +67,23 @@ print(json.dumps([answered[0], failed]))
 """
 
 
+@dataclasses.dataclass
+class Seen:
+    """How many answers clients had, and what went wrong for them: only once they have ended."""
+
+    answered: int = 0
+    failed: list[str] = dataclasses.field(default_factory=list)
+
+
 @contextlib.contextmanager
-def clients(service: Any) -> Iterator[dict[str, Any]]:
+def clients(service: Service) -> Iterator[Seen]:
     """Four clients that ask without a pause, a connection each time; afterwards what they have seen."""
-    seen: dict[str, Any] = {}
+    seen = Seen()
     process = service.machine.client(LOOP)
     try:
-        assert process.stdout.readline() == "going\n"
+        assert process.stdout is not None and process.stdout.readline() == "going\n"
         yield seen
-        seen["answered"], seen["failed"] = json.loads(process.communicate(timeout=90)[0])
+        seen.answered, seen.failed = json.loads(process.communicate(timeout=90)[0])
     finally:
         process.kill()
         process.communicate()
@@ -107,7 +118,7 @@ def test_the_units_are_sound_and_hardened(debian: Path) -> None:
 # -- a life ----------------------------------------------------------------------------------------------------
 
 
-def test_start_and_stop(service: Any) -> None:
+def test_start_and_stop(service: Service) -> None:
     service.install(APP)
     service.machine.run("systemctl start uvicorn.service")
     assert service.show("ActiveState") == "active"
@@ -125,7 +136,7 @@ def test_start_and_stop(service: Any) -> None:
     assert "WARNING" not in journal and "ERROR" not in journal
 
 
-def test_reload(service: Any) -> None:
+def test_reload(service: Service) -> None:
     """`systemctl reload` returns when the new code serves, and no client sees it."""
     service.install(APP)
     service.machine.run("systemctl start uvicorn.service")
@@ -133,12 +144,12 @@ def test_reload(service: Any) -> None:
         service.application(APP.replace("VERSION = 1", "VERSION = 2"))
         service.machine.run("systemctl reload uvicorn.service")
         assert {service.ask()["version"] for _ in range(10)} == {2}
-    assert seen["failed"] == [] and seen["answered"] > 20
+    assert seen.failed == [] and seen.answered > 20
     assert "workers ready, generation 2" in service.show("StatusText")
     assert service.show("NRestarts") == "0"
 
 
-def test_a_reload_that_fails(service: Any) -> None:
+def test_a_reload_that_fails(service: Service) -> None:
     service.install(APP)
     service.machine.run("systemctl start uvicorn.service")
     with clients(service) as seen:
@@ -150,12 +161,12 @@ def test_a_reload_that_fails(service: Any) -> None:
         service.application(APP.replace("VERSION = 1", "VERSION = 3"))
         service.machine.run("systemctl reload uvicorn.service")
         assert {service.ask()["version"] for _ in range(10)} == {3}
-    assert seen["failed"] == []
+    assert seen.failed == []
     assert "reload failed" not in service.show("StatusText")
     assert "No module named 'nothing_at_all'" in service.journal()
 
 
-def test_a_reload_that_takes_longer_than_the_watchdog(service: Any) -> None:
+def test_a_reload_that_takes_longer_than_the_watchdog(service: Service) -> None:
     service.install(APP, "WatchdogSec=2s")
     service.machine.run("systemctl start uvicorn.service")
     service.application(APP.replace("VERSION = 1", "VERSION = 2; time.sleep(3)"))
@@ -164,7 +175,7 @@ def test_a_reload_that_takes_longer_than_the_watchdog(service: Any) -> None:
     assert service.show("NRestarts") == "0"
 
 
-def test_a_worker_is_killed(service: Any, eventually: Callable[..., Any]) -> None:
+def test_a_worker_is_killed(service: Service) -> None:
     service.install(APP)
     service.machine.run("systemctl start uvicorn.service")
     master, victim = service.show("MainPID"), service.ask()["pid"]
@@ -176,7 +187,7 @@ def test_a_worker_is_killed(service: Any, eventually: Callable[..., Any]) -> Non
     assert (service.show("MainPID"), service.show("NRestarts")) == (master, "0")
 
 
-def test_what_is_in_flight_outlives_the_watchdog_in_a_drain(service: Any, eventually: Callable[..., Any]) -> None:
+def test_what_is_in_flight_outlives_the_watchdog_in_a_drain(service: Service) -> None:
     service.install(APP, "WatchdogSec=2s")
     service.machine.run("systemctl start uvicorn.service")
     slow = service.machine.client(
@@ -195,7 +206,7 @@ def test_what_is_in_flight_outlives_the_watchdog_in_a_drain(service: Any, eventu
 # -- the watchdog ----------------------------------------------------------------------------------------------
 
 
-def test_a_master_that_stands_still_is_restarted(service: Any, eventually: Callable[..., Any]) -> None:
+def test_a_master_that_stands_still_is_restarted(service: Service) -> None:
     service.install(APP, "WatchdogSec=2s")
     service.machine.run("systemctl start uvicorn.service")
     master = service.show("MainPID")
@@ -206,7 +217,7 @@ def test_a_master_that_stands_still_is_restarted(service: Any, eventually: Calla
     assert "Watchdog timeout" in service.journal()
 
 
-def test_loops_that_stand_still_are_a_dead_service(service: Any, eventually: Callable[..., Any]) -> None:
+def test_loops_that_stand_still_are_a_dead_service(service: Service) -> None:
     """Nobody replaces them here: the hang limit is off."""
     command = "/srv/app/.venv/bin/uvicorn app:app --workers 1 --timeout-worker-healthcheck 0"
     service.install(APP, "WatchdogSec=2s", "ExecStart=", f"ExecStart={command}")
@@ -223,7 +234,7 @@ def test_loops_that_stand_still_are_a_dead_service(service: Any, eventually: Cal
 # -- socket activation -----------------------------------------------------------------------------------------
 
 
-def test_the_first_client_starts_the_service(service: Any) -> None:
+def test_the_first_client_starts_the_service(service: Service) -> None:
     service.install(APP)
     service.machine.run("systemctl start uvicorn.socket")
     assert service.show("ActiveState") == "inactive"
@@ -231,7 +242,7 @@ def test_the_first_client_starts_the_service(service: Any) -> None:
     assert service.show("ActiveState") == "active"
 
 
-def test_no_client_sees_a_restart(service: Any) -> None:
+def test_no_client_sees_a_restart(service: Service) -> None:
     service.install(APP)
     service.machine.run("systemctl start uvicorn.service")
     with clients(service) as seen:
@@ -239,10 +250,10 @@ def test_no_client_sees_a_restart(service: Any) -> None:
             service.application(APP.replace("VERSION = 1", f"VERSION = {version}"))
             service.machine.run("systemctl restart uvicorn.service")
             assert service.ask()["version"] == version
-    assert seen["failed"] == [] and seen["answered"] > 20
+    assert seen.failed == [] and seen.answered > 20
 
 
-def test_no_client_is_refused_when_the_master_dies(service: Any, eventually: Callable[..., Any]) -> None:
+def test_no_client_is_refused_when_the_master_dies(service: Service) -> None:
     """What was in flight is lost with it; everybody else waits for the next one."""
     service.install(APP, "RestartSec=0")
     service.machine.run("systemctl start uvicorn.service")
@@ -250,11 +261,11 @@ def test_no_client_is_refused_when_the_master_dies(service: Any, eventually: Cal
         service.machine.run(f"kill -9 {service.show('MainPID')}")
         eventually(lambda: service.show("NRestarts") == "1" and service.show("ActiveState") == "active", "a restart")
         assert service.ask()["version"] == 1
-    assert [reason for reason in seen["failed"] if "Refused" in reason] == []
-    assert len(seen["failed"]) <= 4
+    assert [reason for reason in seen.failed if "Refused" in reason] == []
+    assert len(seen.failed) <= 4
 
 
-def test_the_template(machine: Any, service: Any) -> None:
+def test_the_template(machine: Machine, service: Service) -> None:
     service.install(APP)
     machine.write("/etc/uvicorn/blog.env", "UVICORN_APP=app:app\nUVICORN_PORT=8001\nUVICORN_WORKERS=2\n")
     machine.run("ln -sfn /srv/app /srv/blog; systemctl start uvicorn@blog.service")

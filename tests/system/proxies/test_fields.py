@@ -9,11 +9,12 @@ import os
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from websockets.sync.client import connect
+
+from real_proxies import Ours, PutInFront, StartOurs, ask, client_of
 
 pytestmark = pytest.mark.system
 
@@ -21,11 +22,11 @@ OUTSIDE = "127.0.0.2"
 BODY = os.urandom(3_000_000)
 
 
-def test_upstream_connections_are_kept(ours: Any, in_front: Any, client: Any) -> None:
+def test_upstream_connections_are_kept(ours: StartOurs, in_front: PutInFront) -> None:
     """Without proxy headers the client's port in the scope is the proxy's own: how many it opened."""
     proxy = in_front(ours("--no-proxy-headers").port)
-    ports = Counter()
-    with contextlib.closing(client(proxy.port)) as one:
+    ports: Counter[int] = Counter()
+    with contextlib.closing(client_of(proxy.port)) as one:
         for _ in range(50):
             one.request("GET", "/")
             ports[json.load(one.getresponse())["client"][1]] += 1
@@ -33,11 +34,12 @@ def test_upstream_connections_are_kept(ours: Any, in_front: Any, client: Any) ->
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_uploads(ours: Any, in_front: Any, client: Any, chunked: bool) -> None:
+def test_uploads(ours: StartOurs, in_front: PutInFront, chunked: bool) -> None:
     proxy = in_front(ours().port)
-    with contextlib.closing(client(proxy.port)) as one:
+    with contextlib.closing(client_of(proxy.port)) as one:
         for _ in range(3):
-            body: Any = (BODY[at : at + 70_000] for at in range(0, len(BODY), 70_000)) if chunked else BODY
+            pieces = (BODY[at : at + 70_000] for at in range(0, len(BODY), 70_000))
+            body: Iterator[bytes] | bytes = pieces if chunked else BODY
             one.request("POST", "/upload", body=body, encode_chunked=chunked, headers=_framing(chunked))
             told = json.load(one.getresponse())
             assert (told["size"], told["sha256"]) == (len(BODY), hashlib.sha256(BODY).hexdigest())
@@ -47,15 +49,15 @@ def _framing(chunked: bool) -> dict[str, str]:
     return {"Transfer-Encoding": "chunked"} if chunked else {}
 
 
-def test_an_upload_reaches_the_application_as_it_comes(ours: Any, in_front: Any, client: Any) -> None:
+def test_an_upload_reaches_the_application_as_it_comes(ours: StartOurs, in_front: PutInFront) -> None:
     server = ours()
     proxy = in_front(server.port)
-    with contextlib.closing(client(proxy.port)) as one:
+    with contextlib.closing(client_of(proxy.port)) as one:
         one.request("POST", "/upload", body=_parts(server), encode_chunked=True, headers=_framing(True))
         assert json.load(one.getresponse())["size"] == 100_003
 
 
-def _parts(server: Any) -> Iterator[bytes]:
+def _parts(server: Ours) -> Iterator[bytes]:
     yield b"x" * 100_000
     server.says("upload began")  # before the rest of it is sent
     yield b"end"
@@ -73,7 +75,9 @@ def _parts(server: Any) -> Iterator[bytes]:
         ),
     ],
 )
-def test_a_client_that_leaves(ours: Any, in_front: Any, request_head: bytes, begins: str, ends: str) -> None:
+def test_a_client_that_leaves(
+    ours: StartOurs, in_front: PutInFront, request_head: bytes, begins: str, ends: str
+) -> None:
     server = ours()
     proxy = in_front(server.port)
     with socket.create_connection(("127.0.0.1", proxy.port), 30) as sock:
@@ -85,7 +89,7 @@ def test_a_client_that_leaves(ours: Any, in_front: Any, request_head: bytes, beg
     server.says(ends)
 
 
-def test_the_client_is_the_one_that_asked_the_proxy(ours: Any, in_front: Any, ask: Any) -> None:
+def test_the_client_is_the_one_that_asked_the_proxy(ours: StartOurs, in_front: PutInFront) -> None:
     server = ours()
     proxy = in_front(server.port)
     told = ask(
@@ -96,7 +100,7 @@ def test_the_client_is_the_one_that_asked_the_proxy(ours: Any, in_front: Any, as
     server.says(rf"{OUTSIDE}:0 - \"GET / HTTP/1\.1\" 200")
 
 
-def test_a_websocket(ours: Any, in_front: Any) -> None:
+def test_a_websocket(ours: StartOurs, in_front: PutInFront) -> None:
     server = ours()
     proxy = in_front(server.port)
     with connect(f"ws://127.0.0.1:{proxy.port}/", source_address=(OUTSIDE, 0)) as one:
@@ -108,10 +112,10 @@ def test_a_websocket(ours: Any, in_front: Any) -> None:
     server.says("websocket ended 100[05]")
 
 
-def load(port: int, client: Callable[..., Any], over: threading.Event, seen: Counter[Any], method: str) -> None:
+def load(port: int, over: threading.Event, seen: Counter[int | str], method: str) -> None:
     """Requests over kept connections until it is over."""
     while not over.is_set():
-        with contextlib.closing(client(port)) as one:
+        with contextlib.closing(client_of(port)) as one:
             try:
                 for _ in range(200):
                     if over.is_set():
@@ -127,11 +131,12 @@ def load(port: int, client: Callable[..., Any], over: threading.Event, seen: Cou
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_reload_under_load(ours: Any, in_front: Any, client: Any, method: str) -> None:
+def test_a_reload_under_load(ours: StartOurs, in_front: PutInFront, method: str) -> None:
     server = ours("--no-access-log", workers=2)
     proxy = in_front(server.port)
-    over, seen = threading.Event(), Counter()  # type: ignore[var-annotated]  # mypy: statuses, and what went wrong
-    threads = [threading.Thread(target=load, args=(proxy.port, client, over, seen, method)) for _ in range(6)]
+    over = threading.Event()
+    seen: Counter[int | str] = Counter()  # statuses, and what went wrong
+    threads = [threading.Thread(target=load, args=(proxy.port, over, seen, method)) for _ in range(6)]
     for thread in threads:
         thread.start()
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-from typing import Any
 
 import pytest
+
+from ports import free_port
+from real_proxies import StartHaproxy, StartNginx, StartOurs, ask
 
 pytestmark = pytest.mark.system
 
@@ -45,7 +47,7 @@ backend app
 SPOOFED = {"Forwarded": 'for=198.51.100.66;proto=https;host=evil;x="', "X-Forwarded-For": "198.51.100.67"}
 
 
-def test_nginx_writes_forwarded(ours: Any, nginx: Any, ask: Any, free_port: Any) -> None:
+def test_nginx_writes_forwarded(ours: StartOurs, nginx: StartNginx) -> None:
     server, here = ours("--forwarded-headers", "forwarded"), free_port()
     proxy = nginx(NGINX.format(here=here, up=server.port, before=""), here)
     told = ask(proxy.port, headers={**SPOOFED, "Host": "shop.example"})
@@ -53,7 +55,7 @@ def test_nginx_writes_forwarded(ours: Any, nginx: Any, ask: Any, free_port: Any)
     assert told["client"][1] != 0
 
 
-def test_nginx_appends_to_what_the_client_wrote(ours: Any, nginx: Any, ask: Any, free_port: Any) -> None:
+def test_nginx_appends_to_what_the_client_wrote(ours: StartOurs, nginx: StartNginx) -> None:
     server, here = ours("--forwarded-headers", "forwarded"), free_port()
     proxy = nginx(NGINX.format(here=here, up=server.port, before="$http_forwarded, "), here)
     told = ask(proxy.port, headers={**SPOOFED, "Host": "shop.example"})
@@ -61,7 +63,7 @@ def test_nginx_appends_to_what_the_client_wrote(ours: Any, nginx: Any, ask: Any,
     assert (told["client"][0], told["scheme"], told["host"]) == (OUTSIDE, "https", "shop.example")
 
 
-def test_nginx_passes_on_what_it_does_not_write(ours: Any, nginx: Any, ask: Any, free_port: Any) -> None:
+def test_nginx_passes_on_what_it_does_not_write(ours: StartOurs, nginx: StartNginx) -> None:
     """Why one family is believed at a time, and by default not this one."""
     server, here = ours(), free_port()
     proxy = nginx(NGINX.format(here=here, up=server.port, before=""), here)
@@ -70,7 +72,7 @@ def test_nginx_passes_on_what_it_does_not_write(ours: Any, nginx: Any, ask: Any,
     assert (told["client"][0], told["root_path"], told["path"]) == (OUTSIDE, "", "/x")
 
 
-def test_host_port_and_prefix(ours: Any, nginx: Any, ask: Any, free_port: Any) -> None:
+def test_host_port_and_prefix(ours: StartOurs, nginx: StartNginx) -> None:
     names = ",".join(f"x-forwarded-{name}" for name in ("for", "proto", "host", "port", "prefix"))
     server, here = ours("--forwarded-headers", names), free_port()
     proxy = nginx(NGINX.format(here=here, up=server.port, before=""), here)
@@ -79,7 +81,7 @@ def test_host_port_and_prefix(ours: Any, nginx: Any, ask: Any, free_port: Any) -
     assert (told["root_path"], told["path"]) == ("/shop", "/shop/x")
 
 
-def test_haproxy_writes_forwarded(ours: Any, haproxy: Any, ask: Any, free_port: Any) -> None:
+def test_haproxy_writes_forwarded(ours: StartOurs, haproxy: StartHaproxy) -> None:
     """`option forwarded` exists from 2.8 on; an older one writes the field by a rule."""
     server, here = ours("--forwarded-headers", "forwarded"), free_port()
     rule = 'http-request add-header Forwarded for=\\"%[src]:%[src_port]\\";proto=http;host=\\"%[req.hdr(host)]\\"'

@@ -9,12 +9,13 @@ import ssl
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from websockets.sync.client import connect
 
 from certificates import Authority, Pair
+from ports import free_port
+from real_proxies import PassOn, StartNginx, StartOurs, ask, client_of
 
 pytestmark = pytest.mark.system
 
@@ -23,10 +24,10 @@ STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 
 @pytest.mark.parametrize("how", ["send-proxy", "send-proxy-v2"])
-def test_haproxy_passes_on(ours: Any, passed_on: Any, ask: Any, client: Any, how: str) -> None:
+def test_haproxy_passes_on(ours: StartOurs, passed_on: PassOn, how: str) -> None:
     server = ours("--proxy-protocol")
     proxy = passed_on(server.port, how)
-    one = client(proxy.port)
+    one = client_of(proxy.port)
     one.connect()
     own = list(one.sock.getsockname())
     told = ask(proxy.port, client=one, headers={"X-Forwarded-For": "198.51.100.66", "X-Forwarded-Proto": "https"})
@@ -36,15 +37,13 @@ def test_haproxy_passes_on(ours: Any, passed_on: Any, ask: Any, client: Any, how
 
 
 @pytest.mark.parametrize("how", ["send-proxy", "send-proxy-v2"])
-def test_tls_goes_through_to_us(
-    ours: Any, passed_on: Any, ask: Any, authority: Authority, pair: Pair, how: str
-) -> None:
+def test_tls_goes_through_to_us(ours: StartOurs, passed_on: PassOn, authority: Authority, pair: Pair, how: str) -> None:
     server = ours("--proxy-protocol", "--ssl-certfile", pair["ssl_certfile"], "--ssl-keyfile", pair["ssl_keyfile"])
     told = ask(0, client=over_tls(passed_on(server.port, how).port, authority.client()))
     assert (told["client"][0], told["scheme"]) == (OUTSIDE, "https")
 
 
-def test_tls_that_haproxy_ends(ours: Any, passed_on: Any, ask: Any, authority: Authority, tmp_path: Path) -> None:
+def test_tls_that_haproxy_ends(ours: StartOurs, passed_on: PassOn, authority: Authority, tmp_path: Path) -> None:
     authority.issue(tmp_path / "proxy.pem")
     server = ours("--proxy-protocol")
     proxy = passed_on(server.port, "send-proxy-v2-ssl", bind=f"ssl crt {tmp_path}/proxy.pem")
@@ -63,7 +62,7 @@ def over_tls(port: int, context: ssl.SSLContext) -> http.client.HTTPConnection:
     return Here("127.0.0.1", port, timeout=30, source_address=(OUTSIDE, 0))
 
 
-def test_nginx_passes_on(ours: Any, nginx: Any, ask: Any, free_port: Any) -> None:
+def test_nginx_passes_on(ours: StartOurs, nginx: StartNginx) -> None:
     if not STREAM_MODULE.exists():
         pytest.skip("nginx has no stream module here (package libnginx-mod-stream)")
     server, here = ours("--proxy-protocol"), free_port()
@@ -72,13 +71,13 @@ def test_nginx_passes_on(ours: Any, nginx: Any, ask: Any, free_port: Any) -> Non
     assert ask(proxy.port)["client"][0] == OUTSIDE
 
 
-def test_a_health_check_is_the_proxys_own(ours: Any, passed_on: Any) -> None:
+def test_a_health_check_is_the_proxys_own(ours: StartOurs, passed_on: PassOn) -> None:
     server = ours("--proxy-protocol")
     passed_on(server.port, "send-proxy-v2 check inter 200ms\n    option httpchk GET /health")
     server.says(r"127\.0\.0\.1:\d+ - \"GET /health HTTP/1\.0\" 200")
 
 
-def test_a_websocket(ours: Any, passed_on: Any) -> None:
+def test_a_websocket(ours: StartOurs, passed_on: PassOn) -> None:
     server = ours("--proxy-protocol")
     proxy = passed_on(server.port, "send-proxy-v2")
     with connect(f"ws://127.0.0.1:{proxy.port}/", source_address=(OUTSIDE, 0)) as one:
@@ -87,10 +86,10 @@ def test_a_websocket(ours: Any, passed_on: Any) -> None:
         assert one.recv(30) == "x"
 
 
-def test_an_upload_and_a_client_that_leaves(ours: Any, passed_on: Any, client: Any) -> None:
+def test_an_upload_and_a_client_that_leaves(ours: StartOurs, passed_on: PassOn) -> None:
     server = ours("--proxy-protocol")
     proxy = passed_on(server.port, "send-proxy-v2")
-    with contextlib.closing(client(proxy.port)) as one:
+    with contextlib.closing(client_of(proxy.port)) as one:
         one.request("POST", "/upload", body=b"x" * 1_000_000)
         assert json.load(one.getresponse())["size"] == 1_000_000
         one.request("GET", "/hang")
@@ -98,25 +97,26 @@ def test_an_upload_and_a_client_that_leaves(ours: Any, passed_on: Any, client: A
     server.says("hang ended")
 
 
-def test_who_comes_without_the_proxy_is_refused(ours: Any, client: Any) -> None:
+def test_who_comes_without_the_proxy_is_refused(ours: StartOurs) -> None:
     server = ours("--proxy-protocol")
     for source in (OUTSIDE, "127.0.0.1"):
-        with contextlib.closing(client(server.port, source)) as one, pytest.raises(OSError):
+        with contextlib.closing(client_of(server.port, source)) as one, pytest.raises(OSError):
             one.request("GET", "/")
             one.getresponse()
     server.says(r"PROXY header refused\. 127\.0\.0\.2:\d+ - not from a trusted proxy")
     server.says(r"PROXY header refused\. 127\.0\.0\.1:\d+ - no PROXY header")
 
 
-def test_a_reload_under_load(ours: Any, passed_on: Any, client: Any) -> None:
+def test_a_reload_under_load(ours: StartOurs, passed_on: PassOn) -> None:
     """Each request on a connection of its own: bytes that are passed on cannot be sent again by the proxy."""
     server = ours("--proxy-protocol", "--no-access-log", workers=2)
     proxy = passed_on(server.port, "send-proxy-v2")
-    over, seen = threading.Event(), Counter()  # type: ignore[var-annotated]  # mypy: statuses, and what went wrong
+    over = threading.Event()
+    seen: Counter[tuple[int, str] | str] = Counter()  # statuses and clients, and what went wrong
 
     def load() -> None:
         while not over.is_set():
-            with contextlib.closing(client(proxy.port)) as one:
+            with contextlib.closing(client_of(proxy.port)) as one:
                 try:
                     one.request("GET", "/", headers={"Connection": "close"})
                     response = one.getresponse()

@@ -11,9 +11,10 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from installations import installed, started
 
 pytestmark = pytest.mark.system
 
@@ -41,7 +42,7 @@ NOT_STRICT = {
 @pytest.mark.parametrize("http", ["httptools", "h11"])
 @pytest.mark.parametrize("ws", ["websockets", "wsproto"])
 def test_autobahn(
-    tmp_path: Path, started: Any, installed: Callable[..., str], ws: str, http: str, group: str, record_property: Any
+    tmp_path: Path, ws: str, http: str, group: str, record_property: Callable[[str, object], None]
 ) -> None:
     wstest = installed("install-autobahn")
     (tmp_path / "echo.py").write_text(ECHO)

@@ -9,9 +9,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from installations import Node, started
 
 pytestmark = pytest.mark.system
 
@@ -79,23 +80,23 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("ws", ["websockets", "wsproto"])
-def test_chromium(started: Any, browse: Any, ws: str) -> None:
+def test_chromium(node: Node, ws: str) -> None:
     with started(EXAMPLES, "chat:app", "--ws", ws) as port:
-        said = browse(CHAT, f"http://127.0.0.1:{port}/")
+        said = node.browse(CHAT, f"http://127.0.0.1:{port}/")
     assert said.startswith('["chat.example","permessage-deflate')
 
 
 @pytest.mark.parametrize("ws", ["websockets", "wsproto"])
 @pytest.mark.parametrize("transports", ["polling", "websocket", "polling,websocket"])
-def test_socket_io(tmp_path: Path, started: Any, clients: Path, node: Any, ws: str, transports: str) -> None:
+def test_socket_io(tmp_path: Path, clients: Path, node: Node, ws: str, transports: str) -> None:
     (tmp_path / "rooms.py").write_text(SOCKET_IO)
     with started(tmp_path, "rooms:app", "--ws", ws, path=str(clients / "site")) as port:
-        said = node(SOCKET_IO_CLIENT, f"http://127.0.0.1:{port}", transports)
+        said = node.run(SOCKET_IO_CLIENT, f"http://127.0.0.1:{port}", transports)
     assert said == f'[5,{{"by":2}},50001,"{transports.split(",")[-1]}"]'
 
 
 @pytest.mark.parametrize("ws", ["websockets", "wsproto"])
-def test_aiohttp(started: Any, clients: Path, ws: str) -> None:
+def test_aiohttp(clients: Path, ws: str) -> None:
     with started(EXAMPLES, "chat:app", "--ws", ws) as port:
         done = subprocess.run(
             [sys.executable, "-c", AIOHTTP, f"http://127.0.0.1:{port}/room"],

@@ -9,11 +9,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from programs import Program, Start, eventually
 
 pytestmark = [
     pytest.mark.system,
@@ -77,11 +77,11 @@ with connect(f"ws://127.0.0.1:{sys.argv[1]}/echo") as peer:
 """
 
 
-def inside(program: Any, *command: str) -> None:
+def inside(program: Program, *command: str) -> None:
     subprocess.run(["nsenter", "-t", str(program.process.pid), "-n", *command], check=True, timeout=30)
 
 
-def sockets(program: Any) -> int:
+def sockets(program: Program) -> int:
     found = 0
     for fd in Path(f"/proc/{program.process.pid}/fd").iterdir():
         try:
@@ -92,7 +92,7 @@ def sockets(program: Any) -> int:
 
 
 @pytest.mark.parametrize("ws", ["websockets", "wsproto"])
-def test_a_peer_that_vanishes(start_program: Callable[..., Any], eventually: Callable[..., Any], ws: str) -> None:
+def test_a_peer_that_vanishes(start_program: Start, ws: str) -> None:
     server = start_program(SERVER, ws, prefix=("unshare", "--net"))
     port = server.wait_for(r"running on http://0\.0\.0\.0:(\d+)")[1]
     inside(server, "ip", "link", "set", "lo", "up")
@@ -116,5 +116,5 @@ def test_a_peer_that_vanishes(start_program: Callable[..., Any], eventually: Cal
     neighbour.wait_for("round")
 
 
-def own_network(program: Any) -> bool:
+def own_network(program: Program) -> bool:
     return os.readlink(f"/proc/{program.process.pid}/ns/net") != os.readlink("/proc/self/ns/net")
