@@ -9,10 +9,11 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from servers import LoopFactory
 from uvicorn.worker.front.acceptor import UNSENT, Acceptor
 
 CROWD = 40
@@ -22,15 +23,15 @@ class Made:
     """The connections that came to be."""
 
     def __init__(self) -> None:
-        self.transports: list[Any] = []
+        self.transports: list[asyncio.Transport] = []
         self.more = asyncio.Event()
 
     def factory(self) -> asyncio.Protocol:
         made = self
 
         class Protocol(asyncio.Protocol):
-            def connection_made(self, transport: Any) -> None:
-                made.transports.append(transport)
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                made.transports.append(cast(asyncio.Transport, transport))
                 made.more.set()
 
         return Protocol()
@@ -97,7 +98,7 @@ def left_in(queue: socket.socket) -> int:
         count += 1
 
 
-async def test_whoever_comes_is_accepted(loop_factory: Any, queue: socket.socket) -> None:
+async def test_whoever_comes_is_accepted(loop_factory: LoopFactory, queue: socket.socket) -> None:
     async with accepting(queue) as (acceptor, made):
         assert acceptor.is_serving()
         assert acceptor.sockets[0].getsockname() == queue.getsockname()
@@ -107,7 +108,7 @@ async def test_whoever_comes_is_accepted(loop_factory: Any, queue: socket.socket
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="the system has no such option")
-async def test_the_kernel_takes_little_for_a_peer_that_reads_nothing(loop_factory: Any) -> None:
+async def test_the_kernel_takes_little_for_a_peer_that_reads_nothing(loop_factory: LoopFactory) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         async with accepting(sock) as (_, made):
             with crowd(sock):
@@ -116,7 +117,7 @@ async def test_the_kernel_takes_little_for_a_peer_that_reads_nothing(loop_factor
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT
 
 
-async def test_stopping_leaves_the_queue_to_others(loop_factory: Any, queue: socket.socket) -> None:
+async def test_stopping_leaves_the_queue_to_others(loop_factory: LoopFactory, queue: socket.socket) -> None:
     async with accepting(queue) as (acceptor, made):
         with crowd(queue):
             await acceptor.stop()
@@ -128,7 +129,9 @@ async def test_stopping_leaves_the_queue_to_others(loop_factory: Any, queue: soc
 
 
 @pytest.mark.parametrize("turns", range(5))
-async def test_stopping_loses_nobody_whenever_it_comes(loop_factory: Any, queue: socket.socket, turns: int) -> None:
+async def test_stopping_loses_nobody_whenever_it_comes(
+    loop_factory: LoopFactory, queue: socket.socket, turns: int
+) -> None:
     """What was taken out of the queue is a connection when `stop` returns; the rest is still in the queue."""
     async with accepting(queue) as (acceptor, made):
         with crowd(queue):
@@ -139,7 +142,7 @@ async def test_stopping_loses_nobody_whenever_it_comes(loop_factory: Any, queue:
 
 
 @pytest.mark.parametrize("turns", range(5))
-async def test_draining_takes_everybody(loop_factory: Any, queue: socket.socket, turns: int) -> None:
+async def test_draining_takes_everybody(loop_factory: LoopFactory, queue: socket.socket, turns: int) -> None:
     async with accepting(queue) as (acceptor, made):
         with crowd(queue):
             for _ in range(turns):
@@ -149,7 +152,7 @@ async def test_draining_takes_everybody(loop_factory: Any, queue: socket.socket,
             assert left_in(queue) == 0
 
 
-async def test_the_path_of_a_unix_socket_stays(loop_factory: Any, tmp_path: Path) -> None:
+async def test_the_path_of_a_unix_socket_stays(loop_factory: LoopFactory, tmp_path: Path) -> None:
     path = tmp_path / "x.sock"
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
@@ -161,7 +164,7 @@ async def test_the_path_of_a_unix_socket_stays(loop_factory: Any, tmp_path: Path
         assert path.is_socket()
 
 
-async def test_it_can_start_again_after_a_stop(loop_factory: Any, queue: socket.socket) -> None:
+async def test_it_can_start_again_after_a_stop(loop_factory: LoopFactory, queue: socket.socket) -> None:
     async with accepting(queue) as (acceptor, made):
         await acceptor.stop()
         with crowd(queue):
@@ -174,7 +177,7 @@ class Scarce(socket.socket):
 
     faults: list[int]
 
-    def accept(self) -> Any:
+    def accept(self) -> tuple[socket.socket, Any]:
         if self.faults:
             raise OSError(self.faults.pop(0), "Too many open files")
         return super().accept()
@@ -182,7 +185,7 @@ class Scarce(socket.socket):
 
 @pytest.mark.parametrize("fault", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 async def test_without_descriptors_the_queue_waits(
-    queue: socket.socket, fault: int, caplog: Any, monkeypatch: pytest.MonkeyPatch
+    queue: socket.socket, fault: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uvicorn.worker.front.acceptor.RETRY_SECONDS", 0.0)
     made = Made()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, ModuleType
-from typing import Any
 
 import pytest
 
 from uvicorn.worker import debugging
 
 
-def trace_of(module: str) -> Any:
+def trace_of(module: str) -> ModuleType:
     made = ModuleType(module)
     exec("def trace(*_): return None\nclass Tracer:\n    __call__ = trace", vars(made))
     return made
@@ -45,10 +45,11 @@ def test_a_tool_under_the_debuggers_id(monkeypatch: pytest.MonkeyPatch, tool: st
     assert debugging.is_held(sys._getframe(), 1.0) is expected
 
 
-def at_prompt(then: Any) -> None:
+def at_prompt(then: Callable[[], object]) -> None:
     """Call that from a frame of pdb's."""
-    exec("def interaction(then): then()", namespace := {"__name__": "pdb"})
-    namespace["interaction"](then)  # type: ignore[operator]
+    made = ModuleType("pdb")
+    exec("def interaction(then): then()", vars(made))
+    made.interaction(then)
 
 
 def test_a_prompt_in_the_main_thread_and_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +59,12 @@ def test_a_prompt_in_the_main_thread_and_in_another(monkeypatch: pytest.MonkeyPa
     assert debugging.is_held(seen[0], 0.0) and not debugging.is_held(None, 0.0)
     assert not debugging.is_asking()
     there, go = threading.Event(), threading.Event()
-    thread = threading.Thread(target=at_prompt, args=(lambda: (there.set(), go.wait()),))
+
+    def wait() -> None:
+        there.set()
+        go.wait()
+
+    thread = threading.Thread(target=at_prompt, args=(wait,))
     thread.start()
     try:
         there.wait()

@@ -35,7 +35,7 @@ def sample() -> Iterator[int]:
 
 
 def fill(sample: int, until: int) -> list[int]:
-    taken = []
+    taken: list[int] = []
     while not taken or taken[-1] < until:
         taken.append(os.dup(sample))
     return taken
@@ -46,17 +46,21 @@ def test_far_from_the_limit_one_question_answers_for_more(
     sample: int, monkeypatch: pytest.MonkeyPatch, free: int, lasts: int
 ) -> None:
     asked: list[int] = []
+
+    def ask(count: int, _: int) -> int:
+        asked.append(count)
+        return 10_000 - spare(10_000) - free
+
     monkeypatch.setattr(module, "soft_limit", lambda: 10_000)
-    monkeypatch.setattr(
-        module, "highest_of_next", lambda count, _: asked.append(count) or 10_000 - spare(10_000) - free
-    )
+    monkeypatch.setattr(module, "highest_of_next", ask)
     descriptors = Descriptors(sample)
     assert [descriptors.room() for _ in range(lasts)] == [True] * lasts and len(asked) == (1 if lasts else 0)
     assert descriptors.room() == (free > 0) and len(asked) == (2 if lasts else 1)
 
 
 def test_room_ends_before_the_descriptors_do(few: None, sample: int) -> None:
-    descriptors, taken = Descriptors(sample), []
+    descriptors = Descriptors(sample)
+    taken: list[int] = []
     try:
         while descriptors.room():
             taken.append(os.dup(sample))
@@ -133,6 +137,7 @@ def test_more_clients_than_descriptors_are_all_served(loop: str, start_python: S
     clients = start_python("-c", textwrap.dedent(CLIENTS), str(port), stdin=subprocess.PIPE)
     clients.wait_for("connected")
     server.wait_for("The limit of open files is near")
+    assert clients.process.stdin is not None
     with clients.process.stdin as stdin:
         stdin.write(b"go\n")
     assert (clients.end(), clients.text) == (0, "connected\nserved\n")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from programs import PATIENCE, Program, Start
+from programs import PATIENCE, Begin, Program, Start
 
 if sys.platform == "win32":
     pytest.skip("signals end processes there in another way", allow_module_level=True)
@@ -34,11 +34,11 @@ STACK = r'File ".*dying\.py", line \d+ in guilty'
 
 
 @pytest.fixture
-def serve(tmp_path: Path, start_command: Start) -> Start:
+def serve(tmp_path: Path, start_command: Start) -> Begin[Program]:
     (tmp_path / "dying.py").write_text(APP)
 
     def begin(*options: str) -> Program:
-        server: Program = start_command("dying:guilty", "--port", "0", *options)
+        server = start_command("dying:guilty", "--port", "0", *options)
         server.listens()
         return server
 
@@ -46,7 +46,7 @@ def serve(tmp_path: Path, start_command: Start) -> Start:
 
 
 @pytest.mark.parametrize(("number", "told"), [("SIGABRT", "Aborted"), ("SIGSEGV", "Segmentation fault")])
-def test_a_worker_leaves_its_stack(serve: Start, number: str, told: str) -> None:
+def test_a_worker_leaves_its_stack(serve: Begin[Program], number: str, told: str) -> None:
     server = serve("--supervise")
     server.expect("ready: 1 worker")  # stacks are written in small pieces, and a line of the master's may be among them
     server.ask(f"/{number}")
@@ -56,7 +56,7 @@ def test_a_worker_leaves_its_stack(serve: Start, number: str, told: str) -> None
     assert server.end(signal.SIGTERM) == 0
 
 
-def test_one_process_leaves_it_and_dies_of_the_signal(serve: Start) -> None:
+def test_one_process_leaves_it_and_dies_of_the_signal(serve: Begin[Program]) -> None:
     server = serve()
     server.ask("/SIGABRT")
     server.wait_for(STACK)
@@ -68,11 +68,12 @@ def die(tmp_path: Path, start_command: Start, **environment: str) -> tuple[Progr
     (tmp_path / "dying.py").write_text(APP)
     log, old = tmp_path / "uvicorn.log", tmp_path / "old.log"
     with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
         options = ("--fd", str(sock.fileno()), "--log-file", "uvicorn.log")
-        server: Program = start_command("dying:guilty", *options, pass_fds=[sock.fileno()], env=environment)
+        server = start_command("dying:guilty", *options, pass_fds=[sock.fileno()], env=environment)
 
         def ask(path: str) -> bytes:
-            client = http.client.HTTPConnection(*sock.getsockname(), timeout=PATIENCE)
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
             with contextlib.closing(client):
                 client.request("GET", path)
                 return client.getresponse().read()

@@ -9,12 +9,16 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 
+from applications import Receive, Scope, Send
+from certificates import Authority, Pair
+from clients import connect
+from servers import LoopFactory, WatchedServer, serving
 from uvicorn.process import channel
 from uvicorn.process.channel import Drain, DrainMode
 from uvicorn.worker.loop.pulse import EACH_TICK
@@ -33,15 +37,19 @@ def http(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
 class App:
     """Keeps the scopes and echoes the body; `/big` is a large answer in one piece, `/wait` waits for the test."""
 
     def __init__(self, big: int = 0) -> None:
-        self.scopes: list[Any] = []
+        self.scopes: list[Scope] = []
         self.big = b"x" * big
         self.begun, self.go = asyncio.Event(), asyncio.Event()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scopes.append(scope)
         self.begun.set()
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -64,9 +72,7 @@ class App:
 # -- the same as without -----------------------------------------------------------------------------------------
 
 
-async def test_requests_and_bodies(
-    serving: Any, connect: Any, loop_factory: Any, pair: Any, authority: Any, http: str
-) -> None:
+async def test_requests_and_bodies(loop_factory: LoopFactory, pair: Pair, authority: Authority, http: str) -> None:
     app = App()
     tls = authority.client()
     async with serving(app, lifespan="off", http=http, **pair) as server:
@@ -84,7 +90,7 @@ async def test_requests_and_bodies(
         assert app.scopes[0]["client"] == app.scopes[-1]["client"]
 
 
-async def test_over_a_unix_socket(serving: Any, loop_factory: Any, pair: Any, authority: Any, tmp_path: Path) -> None:
+async def test_over_a_unix_socket(loop_factory: LoopFactory, pair: Pair, authority: Authority, tmp_path: Path) -> None:
     path = str(tmp_path / "x.sock")
     async with serving(App(), lifespan="off", uds=path, **pair):
         reader, writer = await asyncio.open_unix_connection(path, ssl=authority.client(), server_hostname="localhost")
@@ -93,7 +99,9 @@ async def test_over_a_unix_socket(serving: Any, loop_factory: Any, pair: Any, au
         writer.close()
 
 
-async def test_the_line_that_people_wait_for(serving: Any, loop_factory: Any, pair: Any, caplog: Any) -> None:
+async def test_the_line_that_people_wait_for(
+    loop_factory: LoopFactory, pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "uvicorn.error")
     async with serving(App(), lifespan="off", **pair) as server:
         assert f"Uvicorn running on https://127.0.0.1:{server.port} (Press CTRL+C to quit)" in caplog.messages
@@ -102,11 +110,13 @@ async def test_the_line_that_people_wait_for(serving: Any, loop_factory: Any, pa
 # -- the scope ---------------------------------------------------------------------------------------------------
 
 
-async def scope_of(serving: Any, connect: Any, tls: ssl.SSLContext, **settings: Any) -> Any:
+async def scope_of(tls: ssl.SSLContext, **settings: Any) -> dict[str, Any]:
+    """The extension `tls` of a scope."""
     app = App()
     async with serving(app, lifespan="off", **settings) as server, connect(server, tls) as client:
         assert (await client.get()).status == 200
         assert (await client.get()).status == 200
+    first: dict[str, Any]
     first, second = (scope["extensions"]["tls"] for scope in app.scopes)
     assert first == second and first is not second
     return first
@@ -114,12 +124,12 @@ async def scope_of(serving: Any, connect: Any, tls: ssl.SSLContext, **settings: 
 
 @pytest.mark.parametrize(("version", "number"), [("TLSv1_2", 0x0303), ("TLSv1_3", 0x0304)])
 async def test_the_extension(
-    serving: Any, connect: Any, loop_factory: Any, pair: Any, authority: Any, version: str, number: int
+    loop_factory: LoopFactory, pair: Pair, authority: Authority, version: str, number: int
 ) -> None:
     tls = authority.client()
     tls.maximum_version = ssl.TLSVersion[version]
     tls.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
-    found = await scope_of(serving, connect, tls, **pair)
+    found = await scope_of(tls, **pair)
     assert Path(pair["ssl_certfile"]).read_text().startswith(found.pop("server_cert"))
     cipher = found.pop("cipher_suite")
     assert cipher == 0xC02B if number == 0x0303 else cipher in (0x1301, 0x1302, 0x1303)
@@ -131,7 +141,7 @@ async def test_the_extension(
     }
 
 
-async def test_there_is_no_extension_without_tls(serving: Any, connect: Any, loop_factory: Any) -> None:
+async def test_there_is_no_extension_without_tls(loop_factory: LoopFactory) -> None:
     app = App()
     async with serving(app, lifespan="off") as server, connect(server) as client:
         await client.get()
@@ -139,17 +149,17 @@ async def test_there_is_no_extension_without_tls(serving: Any, connect: Any, loo
 
 
 async def test_the_certificate_of_a_context_of_the_programs_is_not_known(
-    serving: Any, connect: Any, loop_factory: Any, pair: Any, authority: Any
+    loop_factory: LoopFactory, pair: Pair, authority: Authority
 ) -> None:
     settings = {**pair, "ssl_context_factory": lambda config, make_default: make_default()}
-    assert (await scope_of(serving, connect, authority.client(), **settings))["server_cert"] is None
+    assert (await scope_of(authority.client(), **settings))["server_cert"] is None
 
 
 # -- client certificates -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def card(authority: Any, tmp_path: Path) -> Path:
+def card(authority: Authority, tmp_path: Path) -> Path:
     """A client's certificate and key."""
     authority.issue(tmp_path / "card.pem", name="client.example.org", common_name="One, Some", organization_name="Ö")
     return tmp_path / "card.pem"
@@ -157,10 +167,10 @@ def card(authority: Any, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("wanted", [ssl.CERT_OPTIONAL, ssl.CERT_REQUIRED])
 async def test_a_client_with_a_certificate(
-    serving: Any, connect: Any, loop_factory: Any, pair: Any, authority: Any, card: Path, wanted: int
+    loop_factory: LoopFactory, pair: Pair, authority: Authority, card: Path, wanted: int
 ) -> None:
     settings = {**pair, "ssl_cert_reqs": wanted, "ssl_ca_certs": authority.path}
-    found = await scope_of(serving, connect, authority.client(card), **settings)
+    found = await scope_of(authority.client(card), **settings)
     assert found["client_cert_chain"][0] in card.read_text()
     names = found["client_cert_name"].split(",OU=")[0], found["client_cert_name"]
     assert names[0] == "CN=One\\, Some" and ",O=Ö" in names[1]
@@ -168,24 +178,22 @@ async def test_a_client_with_a_certificate(
 
 
 async def test_a_client_without_one_where_it_is_optional(
-    serving: Any, connect: Any, loop_factory: Any, pair: Any, authority: Any
+    loop_factory: LoopFactory, pair: Pair, authority: Authority
 ) -> None:
     settings = {**pair, "ssl_cert_reqs": 1, "ssl_ca_certs": authority.path}
-    found = await scope_of(serving, connect, authority.client(), **settings)
+    found = await scope_of(authority.client(), **settings)
     assert (found["client_cert_chain"], found["client_cert_name"]) == ([], None)
 
 
 @pytest.mark.parametrize("shown", ["none", "a stranger's"])
 @pytest.mark.parametrize("wanted", [ssl.CERT_OPTIONAL, ssl.CERT_REQUIRED])
 async def test_a_client_that_is_refused(
-    serving: Any,
-    connect: Any,
-    loop_factory: Any,
-    pair: Any,
-    authority: Any,
-    new_authority: Any,
+    loop_factory: LoopFactory,
+    pair: Pair,
+    authority: Authority,
+    new_authority: Callable[[], Authority],
     tmp_path: Path,
-    caplog: Any,
+    caplog: pytest.LogCaptureFixture,
     wanted: int,
     shown: str,
 ) -> None:
@@ -208,7 +216,7 @@ async def test_a_client_that_is_refused(
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-async def said(caplog: Any, words: str) -> None:
+async def said(caplog: pytest.LogCaptureFixture, words: str) -> None:
     """Wait until the log says so; another turn of the loop between two looks."""
     while words not in caplog.text:
         await asyncio.sleep(0.01)
@@ -218,7 +226,7 @@ async def said(caplog: Any, words: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def plain(server: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def plain(server: WatchedServer) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         yield reader, writer
@@ -227,7 +235,7 @@ async def plain(server: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asynci
 
 
 async def test_plain_http_on_the_tls_port(
-    serving: Any, connect: Any, loop_factory: Any, pair: Any, authority: Any, caplog: Any
+    loop_factory: LoopFactory, pair: Pair, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "uvicorn.error")
     async with serving(App(), lifespan="off", **pair) as server:
@@ -241,7 +249,7 @@ async def test_plain_http_on_the_tls_port(
 
 
 async def test_a_client_that_says_nothing_is_dropped(
-    serving: Any, loop_factory: Any, pair: Any, caplog: Any, monkeypatch: pytest.MonkeyPatch
+    loop_factory: LoopFactory, pair: Pair, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uvicorn.worker.front.acceptor.HANDSHAKE_DEADLINE", 0.1)
     caplog.set_level(logging.DEBUG, "uvicorn.error")
@@ -252,7 +260,7 @@ async def test_a_client_that_says_nothing_is_dropped(
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-async def test_a_silent_client_does_not_hold_up_a_stop(serving: Any, loop_factory: Any, pair: Any) -> None:
+async def test_a_silent_client_does_not_hold_up_a_stop(loop_factory: LoopFactory, pair: Pair) -> None:
     async with serving(App(), lifespan="off", **pair) as server, plain(server):
         while not server.servers[0]._opening:
             await asyncio.sleep(0)
@@ -266,12 +274,10 @@ async def test_a_silent_client_does_not_hold_up_a_stop(serving: Any, loop_factor
 
 
 async def test_new_certificates_are_noticed_and_nobody_is_dropped(
-    serving: Any,
-    connect: Any,
-    loop_factory: Any,
-    pair: Any,
-    authority: Any,
-    caplog: Any,
+    loop_factory: LoopFactory,
+    pair: Pair,
+    authority: Authority,
+    caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("uvicorn.worker.server.CERTIFICATE_SECONDS", EACH_TICK)
@@ -301,10 +307,11 @@ async def old_begun(app: App, count: int) -> None:
 
 
 async def test_a_program_may_change_the_live_context(
-    serving: Any, connect: Any, loop_factory: Any, pair: Any, authority: Any, tmp_path: Path
+    loop_factory: LoopFactory, pair: Pair, authority: Authority, tmp_path: Path
 ) -> None:
     async with serving(App(), lifespan="off", **pair) as server:
         authority.issue(tmp_path / "other.pem")
+        assert server.config.ssl is not None
         server.config.ssl.load_cert_chain(tmp_path / "other.pem")
         async with connect(server, authority.client()) as client:
             der = client.writer.get_extra_info("ssl_object").getpeercert(True)
@@ -326,10 +333,11 @@ class Deaf:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = tls.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
 
-    def call(self, function: Any, *arguments: Any) -> Any:
+    def call(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | bytes:
+        """b"" where the connection has ended."""
         while True:
             try:
-                return function(*arguments)
+                return function(*arguments, **named)
             except ssl.SSLWantReadError:
                 self.flush()
                 data = self.sock.recv(65536)
@@ -374,7 +382,7 @@ class Deaf:
 
 
 @contextlib.asynccontextmanager
-async def deaf(server: Any, tls: ssl.SSLContext, receive_buffer: int = 0) -> AsyncIterator[Deaf]:
+async def deaf(server: WatchedServer, tls: ssl.SSLContext, receive_buffer: int = 0) -> AsyncIterator[Deaf]:
     client = await asyncio.to_thread(Deaf, server.port, tls, receive_buffer)
     try:
         await asyncio.to_thread(client.handshake)
@@ -387,7 +395,7 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 async def test_a_peer_that_never_says_goodbye_is_left(
-    serving: Any, loop_factory: Any, pair: Any, authority: Any
+    loop_factory: LoopFactory, pair: Pair, authority: Authority
 ) -> None:
     async with serving(App(), lifespan="off", **pair) as server, deaf(server, authority.client()) as client:
         await asyncio.to_thread(client.send, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
@@ -399,7 +407,7 @@ async def test_a_peer_that_never_says_goodbye_is_left(
             await asyncio.sleep(0.01)
 
 
-async def test_idle_peers_do_not_hold_up_a_stop(serving: Any, loop_factory: Any, pair: Any, authority: Any) -> None:
+async def test_idle_peers_do_not_hold_up_a_stop(loop_factory: LoopFactory, pair: Pair, authority: Authority) -> None:
     settings = {**pair, "timeout_keep_alive": 300}
     async with serving(App(), lifespan="off", **settings) as server, deaf(server, authority.client()) as client:
         await asyncio.to_thread(client.send, GET)
@@ -411,7 +419,7 @@ async def test_idle_peers_do_not_hold_up_a_stop(serving: Any, loop_factory: Any,
 
 
 async def test_a_request_in_work_is_answered_in_a_stop(
-    serving: Any, connect: Any, loop_factory: Any, pair: Any, authority: Any
+    loop_factory: LoopFactory, pair: Pair, authority: Authority
 ) -> None:
     app = App()
     async with serving(app, lifespan="off", **pair) as server, connect(server, authority.client()) as client:
@@ -427,7 +435,7 @@ async def test_a_request_in_work_is_answered_in_a_stop(
 
 
 async def test_a_handshake_that_a_stop_overtakes(
-    serving: Any, loop_factory: Any, pair: Any, authority: Any, master: channel.Endpoint
+    loop_factory: LoopFactory, pair: Pair, authority: Authority, master: channel.Endpoint
 ) -> None:
     """Whoever was accepted is served, although its handshake ended after the worker began to retire."""
     async with serving(App(), lifespan="off", **pair) as server:
@@ -449,7 +457,7 @@ async def test_a_handshake_that_a_stop_overtakes(
 
 
 async def test_a_slow_reader_gets_its_last_response_to_the_end(
-    serving: Any, loop_factory: Any, pair: Any, authority: Any
+    loop_factory: LoopFactory, pair: Pair, authority: Authority
 ) -> None:
     """Far more than the kernel holds, in one piece, read after every time of ours is over."""
     app = App(big=24 << 20)
@@ -466,7 +474,7 @@ async def test_a_slow_reader_gets_its_last_response_to_the_end(
 
 
 async def test_a_refusal_reaches_a_client_that_is_still_sending(
-    serving: Any, loop_factory: Any, pair: Any, authority: Any, monkeypatch: pytest.MonkeyPatch
+    loop_factory: LoopFactory, pair: Pair, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uvicorn.worker.http.limits.LINGER", 0.5)  # this client uses all of it
     async with serving(App(), lifespan="off", **pair) as server, deaf(server, authority.client()) as client:
@@ -482,7 +490,7 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(
 
 
 async def test_an_answer_before_the_upload_is_over(
-    serving: Any, loop_factory: Any, pair: Any, authority: Any, monkeypatch: pytest.MonkeyPatch
+    loop_factory: LoopFactory, pair: Pair, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uvicorn.worker.http.limits.LINGER", 0.5)  # this client uses all of it
     async with serving(App(), lifespan="off", **pair) as server, deaf(server, authority.client()) as client:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from applications import Message, Receive, Scope, Send
+from clients import connect
+from logged import Logged
+from servers import LoopFactory, serving
 from uvicorn.config import Config
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
+from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.connection import Connection
 from uvicorn.worker.websockets.protocol import SessionProtocol
 
@@ -21,6 +24,7 @@ WebSocket: Any = AutoWebSocketsProtocol or object
 
 @pytest.fixture(params=["h11", "httptools"])
 def base(request: pytest.FixtureRequest) -> Any:
+    """Any: a type checker cannot know a base class that is chosen at run time."""
     pytest.importorskip(request.param)
     from uvicorn.importer import import_from_string
 
@@ -28,7 +32,7 @@ def base(request: pytest.FixtureRequest) -> Any:
     return import_from_string(f"uvicorn.protocols.http.{name}")
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     while (await receive()).get("more_body"):
         pass
     if scope["path"] == "/fails":
@@ -38,8 +42,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def test_on_response_complete(loop_factory: Any, base: Any, serving: Any, connect: Any) -> None:
-    told: list[Any] = []
+async def test_on_response_complete(loop_factory: LoopFactory, base: Any) -> None:
+    told: list[str] = []
 
     class Mine(base):  # type: ignore[misc]
         def on_response_complete(self) -> None:
@@ -61,8 +65,8 @@ async def test_on_response_complete(loop_factory: Any, base: Any, serving: Any, 
         assert told == ["/1", "/1", "/2", "/fails"]
 
 
-async def test_on_headers_complete(loop_factory: Any, base: Any, serving: Any, connect: Any) -> None:
-    told: list[Any] = []
+async def test_on_headers_complete(loop_factory: LoopFactory, base: Any) -> None:
+    told: list[tuple[bytes, bytes, str]] = []
 
     class Mine(base):  # type: ignore[misc]
         def on_headers_complete(self) -> None:
@@ -84,7 +88,7 @@ async def test_on_headers_complete(loop_factory: Any, base: Any, serving: Any, c
 
 
 async def test_a_request_that_an_override_answers_itself(
-    loop_factory: Any, base: Any, serving: Any, connect: Any, caplog: pytest.LogCaptureFixture
+    loop_factory: LoopFactory, base: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Mine(base):  # type: ignore[misc]
         def on_headers_complete(self) -> None:
@@ -106,7 +110,7 @@ async def test_a_request_that_an_override_answers_itself(
     assert "LookupError: of the program's" in caplog.text
 
 
-async def test_a_request_that_waits_is_told_of_once(base: Any, serving: Any, connect: Any) -> None:
+async def test_a_request_that_waits_is_told_of_once(base: Any) -> None:
     """Above --limit-concurrency the application is called later; the override is not."""
     told, gate = [], asyncio.Event()
 
@@ -115,7 +119,7 @@ async def test_a_request_that_waits_is_told_of_once(base: Any, serving: Any, con
             told.append(self.scope["path"])
             super().on_headers_complete()
 
-    async def slow(scope: Any, receive: Any, send: Any) -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         await gate.wait()
         await app(scope, receive, send)
 
@@ -135,7 +139,7 @@ async def test_a_request_that_waits_is_told_of_once(base: Any, serving: Any, con
     assert told == ["/1", "/2"]
 
 
-async def test_send_400_response(base: Any, serving: Any, connect: Any) -> None:
+async def test_send_400_response(base: Any) -> None:
     class Mine(base):  # type: ignore[misc]
         def send_400_response(self, msg: str) -> None:
             if "Host" in msg:
@@ -153,8 +157,8 @@ async def test_send_400_response(base: Any, serving: Any, connect: Any) -> None:
                 assert await client.ended() == b""
 
 
-async def test_timeout_keep_alive_handler(loop_factory: Any, base: Any, serving: Any, connect: Any) -> None:
-    told: list[Any] = []
+async def test_timeout_keep_alive_handler(loop_factory: LoopFactory, base: Any) -> None:
+    told: list[bool] = []
 
     class Mine(base):  # type: ignore[misc]
         def timeout_keep_alive_handler(self) -> None:
@@ -168,15 +172,14 @@ async def test_timeout_keep_alive_handler(loop_factory: Any, base: Any, serving:
     assert told == [False, False]
 
 
-async def test_what_is_replaced_on_the_class_itself(
-    serving: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_replaced_on_the_class_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
     class Mine(Base):  # type: ignore[misc]
         pass
 
-    def instrumented(self: Any) -> None:
+    def instrumented(self: Connection) -> None:
+        assert self.scope is not None
         told.append(self.scope["path"])
         original(self)
 
@@ -189,7 +192,7 @@ async def test_what_is_replaced_on_the_class_itself(
 
 def test_who_overrides_nothing_pays_nothing(base: Any) -> None:
     class Mine(base):  # type: ignore[misc]
-        def connection_made(self, transport: Any) -> None:
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
 
     for made in (base, Mine):
@@ -200,7 +203,7 @@ def test_who_overrides_nothing_pays_nothing(base: Any) -> None:
 # -- WebSockets ------------------------------------------------------------------------------------------------
 
 
-async def echo(scope: Any, receive: Any, send: Any) -> None:
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
@@ -209,7 +212,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.mark.parametrize("ws", ["websockets_impl:WebSocketProtocol", "wsproto_impl:WSProtocol"])
 @pytest.mark.parametrize("http", ["h11", "httptools"])
-async def test_a_subclass_for_websockets(loop_factory: Any, serving: Any, ws: str, http: str) -> None:
+async def test_a_subclass_for_websockets(loop_factory: LoopFactory, ws: str, http: str) -> None:
     """It is made as 0.54 makes it, and what it overrides of asyncio's and ASGI's methods is called."""
     pytest.importorskip(http)
     websockets = pytest.importorskip("websockets")
@@ -220,25 +223,31 @@ async def test_a_subclass_for_websockets(loop_factory: Any, serving: Any, ws: st
     parent: Any = import_from_string(f"uvicorn.protocols.websockets.{ws}")
 
     class Mine(parent):  # type: ignore[misc]
-        def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        def __init__(
+            self,
+            config: Config,
+            server_state: ServerState,
+            app_state: dict[str, object],
+            _loop: asyncio.AbstractEventLoop | None = None,
+        ) -> None:
             super().__init__(config, server_state, app_state, _loop)
             self.mine = 1
             told.append(("made", _loop is asyncio.get_running_loop()))
 
-        def connection_made(self, transport: Any) -> None:
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
             told.append((self.client[0], self.transport is transport, self in self.connections))
 
-        async def receive(self) -> Any:
-            message = await super().receive()
+        async def receive(self) -> Message:
+            message: Message = await super().receive()
             told.append(message["type"])
             return message
 
-        async def send(self, message: Any) -> None:
+        async def send(self, message: Message) -> None:
             told.append(message["type"])
             await super().send(message)
 
-        def connection_lost(self, exc: Any) -> None:
+        def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             told.append("lost")
 
@@ -257,13 +266,7 @@ async def test_a_subclass_for_websockets(loop_factory: Any, serving: Any, ws: st
 # -- what is not called ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def warnings(caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
-    caplog.set_level(logging.WARNING, logger="uvicorn.error")
-    yield lambda: [record.getMessage() for record in caplog.records]
-
-
-def test_a_method_that_is_never_called_is_warned_of_once(warnings: Any) -> None:
+def test_a_method_that_is_never_called_is_warned_of_once(logged: Logged) -> None:
     class Mixin:
         def on_body(self, body: bytes) -> None: ...
 
@@ -281,21 +284,21 @@ def test_a_method_that_is_never_called_is_warned_of_once(warnings: Any) -> None:
     for _ in range(2):
         Config(app, http=Mine, ws=Socket, log_config=None).load()
     here = "test_a_method_that_is_never_called_is_warned_of_once.<locals>"
-    assert [one.partition(" is never called")[0].partition(f"{here}.")[2] for one in warnings()] == [
+    assert [one.partition(" is never called")[0].partition(f"{here}.")[2] for one in logged.lines()] == [
         "Mine._should_upgrade",
         "Mixin.on_body",
         *(["Socket.run_asgi"] if WebSocket is not object else []),
     ]
-    assert "docs/moving.md" in warnings()[0]
+    assert "docs/moving.md" in logged.lines()[0]
 
 
-def test_ours_and_those_of_others_are_no_matter(warnings: Any) -> None:
+def test_ours_and_those_of_others_are_no_matter(logged: Logged) -> None:
     class Foreign(asyncio.Protocol):
         def on_body(self, body: bytes) -> None: ...
 
     Config(app, log_config=None).load()
     Config(app, http=Foreign, log_config=None).load()
-    assert warnings() == []
+    assert logged.lines() == []
 
 
 CALLED = """
@@ -322,7 +325,9 @@ stop_keepalive ws_handler
 
 
 @pytest.mark.parametrize(("made", "theirs"), [(Connection, THEIRS), (SessionProtocol, THEIRS_WS)])
-def test_each_method_of_theirs_is_called_or_warned_of(made: Any, theirs: str) -> None:
+def test_each_method_of_theirs_is_called_or_warned_of(
+    made: type[Connection] | type[SessionProtocol], theirs: str
+) -> None:
     called = set(CALLED.split())
     assert set(theirs.split()) == (set(theirs.split()) & called) | made.never_called
     assert not made.never_called & called

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import pytest
 
+from applications import Receive, Scope, Send
+from certificates import Authority, Pair
+from clients import Client, connect
+from servers import LoopFactory, WatchedServer, serving
 from uvicorn.net.proxy_protocol import SIGNATURE
 
 V1 = b"PROXY TCP4 203.0.113.1 192.0.2.1 4711 443\r\n"
@@ -31,9 +36,9 @@ class Where:
     """An application that keeps its scopes; it answers /late once the client has closed its half."""
 
     def __init__(self) -> None:
-        self.scopes: list[dict[str, Any]] = []
+        self.scopes: list[Scope] = []
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scopes.append(scope)
         if scope["type"] == "websocket":
             await receive()
@@ -50,15 +55,20 @@ def where() -> Where:
     return Where()
 
 
-@pytest.fixture
-def behind(serving: Any, where: Where) -> Any:
+class Behind(Protocol):
     """behind(**settings): a server that expects PROXY headers."""
+
+    def __call__(self, **settings: Any) -> contextlib.AbstractAsyncContextManager[WatchedServer]: ...
+
+
+@pytest.fixture
+def behind(where: Where) -> Behind:
     return lambda **settings: serving(where, lifespan="off", **{"proxy_protocol": True, **settings})
 
 
 @pytest.mark.parametrize("header", [V1, v2()])
 async def test_the_client_is_whom_the_proxy_names(
-    behind: Any, connect: Any, where: Where, loop_factory: Any, header: bytes
+    behind: Behind, where: Where, loop_factory: LoopFactory, header: bytes
 ) -> None:
     async with behind() as server, connect(server) as proxy:
         proxy.send(header + GET % (b"1", b"") + GET % (b"2", b""))  # with the first request, and in front of all
@@ -69,7 +79,7 @@ async def test_the_client_is_whom_the_proxy_names(
     ] * 3
 
 
-async def test_a_header_in_pieces(behind: Any, connect: Any, where: Where, loop_factory: Any) -> None:
+async def test_a_header_in_pieces(behind: Behind, where: Where, loop_factory: LoopFactory) -> None:
     async with behind() as server, connect(server) as proxy:
         for byte in v2():
             proxy.send(bytes([byte]))
@@ -79,7 +89,7 @@ async def test_a_header_in_pieces(behind: Any, connect: Any, where: Where, loop_
     assert where.scopes[0]["client"] == CLIENT
 
 
-async def test_the_proxy_may_have_ended_tls(behind: Any, connect: Any, where: Where, loop_factory: Any) -> None:
+async def test_the_proxy_may_have_ended_tls(behind: Behind, where: Where, loop_factory: LoopFactory) -> None:
     async with behind() as server, connect(server) as proxy:
         proxy.send(v2(tls=True) + GET % (b"late", b""))
         proxy.writer.write_eof()  # half closed, as plain HTTP allows
@@ -89,7 +99,7 @@ async def test_the_proxy_may_have_ended_tls(behind: Any, connect: Any, where: Wh
 
 @pytest.mark.parametrize("header", [LOCAL, UNKNOWN])
 async def test_a_proxy_that_names_nobody(
-    behind: Any, connect: Any, where: Where, loop_factory: Any, header: bytes
+    behind: Behind, where: Where, loop_factory: LoopFactory, header: bytes
 ) -> None:
     async with behind() as server, connect(server) as proxy:
         proxy.send(header)
@@ -109,7 +119,7 @@ def over_tls(port: int, header: bytes, context: ssl.SSLContext) -> bytes:
 
 @pytest.mark.parametrize("header", [V1, v2()])
 async def test_the_header_comes_before_the_tls_handshake(
-    behind: Any, where: Where, loop_factory: Any, authority: Any, pair: dict[str, str], header: bytes
+    behind: Behind, where: Where, loop_factory: LoopFactory, authority: Authority, pair: Pair, header: bytes
 ) -> None:
     async with behind(**pair) as server:
         answer = await asyncio.to_thread(over_tls, server.port, header, authority.client())
@@ -118,7 +128,7 @@ async def test_the_header_comes_before_the_tls_handshake(
     assert where.scopes[0]["extensions"]["tls"]["tls_version"] is not None
 
 
-async def test_a_unix_socket(behind: Any, connect: Any, where: Where, loop_factory: Any, tmp_path: Path) -> None:
+async def test_a_unix_socket(behind: Behind, where: Where, loop_factory: LoopFactory, tmp_path: Path) -> None:
     path = str(tmp_path / "x.sock")
     async with behind(uds=path, forwarded_allow_ips="unix:") as _, connect(path) as proxy:
         proxy.send(v2())
@@ -126,7 +136,7 @@ async def test_a_unix_socket(behind: Any, connect: Any, where: Where, loop_facto
     assert (where.scopes[0]["client"], where.scopes[0]["server"]) == (CLIENT, SERVER)
 
 
-async def test_a_websocket(behind: Any, connect: Any, where: Where, loop_factory: Any) -> None:
+async def test_a_websocket(behind: Behind, where: Where, loop_factory: LoopFactory) -> None:
     fields = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     fields += b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
     async with behind() as server, connect(server) as proxy:
@@ -151,7 +161,7 @@ FORWARDED = b"X-Forwarded-For: 198.51.100.7\r\n"
     ],
 )
 async def test_whose_forwarded_fields_are_believed(
-    behind: Any, connect: Any, where: Where, header: bytes, trusted: str, believed: bool
+    behind: Behind, where: Where, header: bytes, trusted: str, believed: bool
 ) -> None:
     async with behind(forwarded_allow_ips=trusted) as server, connect(server) as proxy:
         proxy.send(header + GET % (b"", FORWARDED))
@@ -160,7 +170,7 @@ async def test_whose_forwarded_fields_are_believed(
 
 
 async def test_the_access_log_names_the_client(
-    behind: Any, connect: Any, loop_factory: Any, caplog: pytest.LogCaptureFixture
+    behind: Behind, loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "uvicorn.access")
     async with behind() as server, connect(server) as proxy:
@@ -174,7 +184,7 @@ async def test_the_access_log_names_the_client(
 # -- who and what is refused -----------------------------------------------------------------------------------
 
 
-async def gone(client: Any) -> None:
+async def gone(client: Client) -> None:
     """The server closed the connection without a word, or reset it."""
     try:
         assert await client.ended() == b""
@@ -201,13 +211,12 @@ def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
     ],
 )
 async def test_a_refusal_is_logged_once_and_silent(
-    behind: Any,
-    connect: Any,
+    behind: Behind,
     where: Where,
-    loop_factory: Any,
+    loop_factory: LoopFactory,
     caplog: pytest.LogCaptureFixture,
     sent: bytes,
-    settings: Any,
+    settings: dict[str, object],
     reason: str | None,
 ) -> None:
     caplog.set_level(logging.INFO, "uvicorn.error")
@@ -219,7 +228,7 @@ async def test_a_refusal_is_logged_once_and_silent(
 
 
 async def test_one_that_leaves_within_the_header(
-    behind: Any, connect: Any, loop_factory: Any, caplog: pytest.LogCaptureFixture
+    behind: Behind, loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "uvicorn.error")
     async with behind() as server:
@@ -234,7 +243,7 @@ async def test_one_that_leaves_within_the_header(
     assert refusals(caplog) == ["the connection ended within the header: b'PROXY TCP4'"]
 
 
-async def test_without_the_option_a_header_is_no_request(serving: Any, connect: Any, where: Where) -> None:
+async def test_without_the_option_a_header_is_no_request(where: Where) -> None:
     async with serving(where, lifespan="off") as server, connect(server) as client:
         client.send(V1 + GET % (b"", b""))
         assert (await client.answer()).status == 400
@@ -245,7 +254,7 @@ async def test_without_the_option_a_header_is_no_request(serving: Any, connect: 
 
 
 async def test_a_connection_without_its_header_is_idle_for_a_stop(
-    behind: Any, connect: Any, where: Where, loop_factory: Any
+    behind: Behind, where: Where, loop_factory: LoopFactory
 ) -> None:
     async with behind() as server, connect(server) as late, connect(server) as known:
         late.send(b"PROXY ")
@@ -260,7 +269,7 @@ async def test_a_connection_without_its_header_is_idle_for_a_stop(
 
 
 async def test_what_was_accepted_before_a_stop_is_served(
-    behind: Any, connect: Any, where: Where, loop_factory: Any
+    behind: Behind, where: Where, loop_factory: LoopFactory
 ) -> None:
     async with behind() as server, connect(server) as proxy:
         proxy.send(V1[:9])
@@ -275,15 +284,13 @@ async def test_what_was_accepted_before_a_stop_is_served(
     assert where.scopes[0]["client"] == CLIENT
 
 
-async def test_a_protocol_of_somebody_else_is_served_too(
-    serving: Any, connect: Any, where: Where, loop_factory: Any
-) -> None:
+async def test_a_protocol_of_somebody_else_is_served_too(where: Where, loop_factory: LoopFactory) -> None:
     class Foreign(asyncio.Protocol):
-        def __init__(self, **_: Any) -> None:
+        def __init__(self, **_: object) -> None:
             pass
 
-        def connection_made(self, transport: Any) -> None:
-            self.transport = transport
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast(asyncio.Transport, transport)
 
         def data_received(self, data: bytes) -> None:
             self.transport.write(data)

@@ -40,7 +40,7 @@ ACCEPTED = [
     (b"PROXY TCP6 ::ffff:203.0.113.1 ::ffff:192.0.2.1 4711 443\r\n", Header(*ENDS)),
     (
         b"PROXY TCP6 " + b"ffff:" * 7 + b"ffff " + b"ffff:" * 7 + b"ffff 65535 65535\r\n",
-        Header(*[("ffff:" * 7 + "ffff", 65535)] * 2),
+        Header(("ffff:" * 7 + "ffff", 65535), ("ffff:" * 7 + "ffff", 65535)),
     ),
     (b"PROXY UNKNOWN\r\n", Header()),
     (b"PROXY UNKNOWN ffff::1 whatever\r\n", Header()),

@@ -9,20 +9,28 @@ import asyncio
 import contextlib
 import contextvars
 import socket
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from types import ModuleType
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import pytest
 
+from applications import Receive, Scope, Send
+from certificates import Authority, Pair
+from clients import connect
+from servers import LoopFactory, WatchedServer, serving
 from uvicorn.worker.http import call
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.connection import Connection
 from uvicorn.worker.transport.outbox import Outbox
 from uvicorn.worker.websockets.protocol import SessionProtocol
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 LARGE = 300_000
-CALLBACKS: dict[Any, tuple[str, ...]] = {
+CALLBACKS: dict[type | ModuleType, tuple[str, ...]] = {
     Connection: ("data_received", "eof_received", "connection_lost", "resume_writing", "_next"),
     ServerState: ("admit_next",),
     call: ("finish",),
@@ -46,7 +54,7 @@ class Watch:
     def arrival(self, path: str) -> asyncio.Event:
         return self.arrived.setdefault(path, asyncio.Event())
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         self.begun[path] = WHO.get()
         WHO.set(path)
@@ -69,7 +77,7 @@ class Watch:
             WHO.set(f"{path} answers on")
         await send({"type": "http.response.body", "body": b""})
 
-    async def echo(self, path: str, receive: Any, send: Any) -> None:
+    async def echo(self, path: str, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.accept"})
         while (message := await receive())["type"] == "websocket.receive":
@@ -82,11 +90,11 @@ class Watch:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     watch = Watch()
 
-    def watched(name: str, plain: Any) -> Any:
-        def call(self: Any, *arguments: Any) -> Any:
+    def watched(name: str, plain: Callable[P, T]) -> Callable[P, T]:
+        def call(*arguments: P.args, **named: P.kwargs) -> T:
             if asyncio.current_task() is None:  # else an application is below it
                 watch.ran.add((name, WHO.get()))
-            return plain(self, *arguments)
+            return plain(*arguments, **named)
 
         return call
 
@@ -96,12 +104,16 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     return watch
 
 
-@pytest.fixture(params=[False, True], ids=["", "reset"])
-def serve(request: pytest.FixtureRequest, watch: Watch, serving: Any, loop_factory: Any) -> Any:
+class Serve(Protocol):
     """serve(**settings): a server in a context of its own; at the end everybody has seen that context alone."""
 
+    def __call__(self, **settings: Any) -> contextlib.AbstractAsyncContextManager[WatchedServer]: ...
+
+
+@pytest.fixture(params=[False, True], ids=["", "reset"])
+def serve(request: pytest.FixtureRequest, watch: Watch, loop_factory: LoopFactory) -> Serve:
     @contextlib.asynccontextmanager
-    async def begin(**settings: Any) -> AsyncIterator[Any]:
+    async def begin(**settings: Any) -> AsyncIterator[WatchedServer]:
         WHO.set("server")
         async with serving(watch, lifespan="off", reset_contextvars=request.param, **settings) as server:
             WHO.set("client")
@@ -115,13 +127,13 @@ def serve(request: pytest.FixtureRequest, watch: Watch, serving: Any, loop_facto
     return begin
 
 
-async def test_one_after_the_other(serve: Any, connect: Any, watch: Watch) -> None:
+async def test_one_after_the_other(serve: Serve, watch: Watch) -> None:
     async with serve() as server, connect(server) as client:
         for path in ("/a", "/b", "/c"):
             assert (await client.get(path)).status == 200
 
 
-async def test_uploads(serve: Any, connect: Any, watch: Watch) -> None:
+async def test_uploads(serve: Serve, watch: Watch) -> None:
     """Reading pauses, and the application lets it go on."""
     async with serve() as server, connect(server) as client:
         for path in ("/a", "/b", "/c"):
@@ -131,7 +143,7 @@ async def test_uploads(serve: Any, connect: Any, watch: Watch) -> None:
     assert len(watch.begun) == 6
 
 
-async def test_pipelined(serve: Any, connect: Any, watch: Watch) -> None:
+async def test_pipelined(serve: Serve, watch: Watch) -> None:
     async with serve() as server, connect(server) as client:
         for number in range(40):
             client.ask(f"/{number}", method="POST", body=b"x" * (LARGE if number % 10 == 3 else 10))
@@ -140,7 +152,7 @@ async def test_pipelined(serve: Any, connect: Any, watch: Watch) -> None:
     assert len(watch.begun) == 40
 
 
-async def test_a_reader_that_is_slow(serve: Any, connect: Any, watch: Watch) -> None:
+async def test_a_reader_that_is_slow(serve: Serve, watch: Watch) -> None:
     """Writing pauses; the transport calls back, and what is pipelined begins then."""
     async with serve() as server, connect(server) as client:
         client.ask("/large")
@@ -152,14 +164,16 @@ async def test_a_reader_that_is_slow(serve: Any, connect: Any, watch: Watch) -> 
     assert ("Connection.resume_writing", "server") in watch.ran
 
 
-async def test_a_place_in_the_queue(serve: Any, connect: Any, watch: Watch) -> None:
+async def test_a_place_in_the_queue(serve: Serve, watch: Watch) -> None:
     async with serve(limit_concurrency=1, limit_queue=10) as server, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connect(server)) for _ in range(3)]
         for number, client in enumerate(clients):
             client.ask(f"/{number}/gate", method="POST", body=b"x" * LARGE)
             if number == 0:
                 await watch.arrival("/0/gate").wait()
-        while len(server.server_state.admission.waiting) < 2:
+        admission = server.server_state.admission
+        assert admission is not None
+        while len(admission.waiting) < 2:
             await asyncio.sleep(0)
         for number in range(3):
             watch.gate(f"/{number}/gate").set()
@@ -168,7 +182,7 @@ async def test_a_place_in_the_queue(serve: Any, connect: Any, watch: Watch) -> N
     assert ("ServerState.admit_next", "server") in watch.ran
 
 
-async def test_a_client_that_leaves(serve: Any, connect: Any, watch: Watch) -> None:
+async def test_a_client_that_leaves(serve: Serve, watch: Watch) -> None:
     async with serve() as server:
         async with connect(server) as client:
             client.ask("/gate", method="POST", body=b"x" * LARGE)
@@ -188,7 +202,7 @@ FRAME = b"\x81\x82\x00\x00\x00\x00hi"
 
 
 @pytest.mark.parametrize("limit", [None, 1])
-async def test_websockets(serve: Any, connect: Any, watch: Watch, limit: int | None) -> None:
+async def test_websockets(serve: Serve, watch: Watch, limit: int | None) -> None:
     pytest.importorskip("websockets")
     async with serve(limit_concurrency=limit) as server, connect(server) as client, connect(server) as other:
         client.ask("/ws", *HANDSHAKE)
@@ -200,7 +214,7 @@ async def test_websockets(serve: Any, connect: Any, watch: Watch, limit: int | N
     assert watch.begun.keys() == {"/ws", "/beside"}
 
 
-async def test_many_at_the_same_time(serve: Any, connect: Any, watch: Watch) -> None:
+async def test_many_at_the_same_time(serve: Serve, watch: Watch) -> None:
     """Answers of one turn leave together: in whose callback?"""
     async with serve() as server, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(connect(server)) for _ in range(8)]
@@ -212,7 +226,7 @@ async def test_many_at_the_same_time(serve: Any, connect: Any, watch: Watch) -> 
     assert len(watch.begun) == 40
 
 
-async def test_https(serve: Any, connect: Any, watch: Watch, pair: Any, authority: Any) -> None:
+async def test_https(serve: Serve, watch: Watch, pair: Pair, authority: Authority) -> None:
     async with serve(**pair) as server, connect(server, authority.client()) as client:
         client.ask("/large", method="POST", body=b"x" * LARGE)
         client.ask("/after")

@@ -9,16 +9,21 @@ import base64
 import contextlib
 import logging
 import weakref
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Protocol, cast
 
 import pytest
 
+from applications import App, Message, Receive, Scope, Send
+from clients import connect
+from servers import LoopFactory, serving
 from uvicorn.config import Config
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 from uvicorn.server import ServerState
+from uvicorn.worker.http1.connection import Connection
 from uvicorn.worker.http1.h11_connection import H11Protocol
+from uvicorn.worker.websockets.protocol import SessionProtocol
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HANDSHAKE = (
@@ -32,8 +37,8 @@ def masked(first: int, payload: bytes) -> bytes:
 
 
 class Timer:
-    def __init__(self, loop: StandIn, delay: float, callback: Callable[..., Any], arguments: Any) -> None:
-        self.loop, self.delay, self.callback, self.arguments = loop, delay, callback, arguments
+    def __init__(self, loop: StandIn, delay: float, callback: Callable[..., object]) -> None:
+        self.loop, self.delay, self.callback = loop, delay, callback
 
     def cancel(self) -> None:
         self.loop.timers.remove(self)
@@ -43,15 +48,15 @@ class StandIn:
     """A loop with as many methods as a test needs: coroutines are run by hand, and so are timers."""
 
     def __init__(self) -> None:
-        self.coroutines: list[Any] = []
+        self.coroutines: list[Coroutine[object, object, object]] = []
         self.timers: list[Timer] = []
 
-    def create_task(self, coroutine: Any) -> object:
+    def create_task(self, coroutine: Coroutine[object, object, object]) -> object:
         self.coroutines.append(coroutine)
         return object()
 
-    def call_later(self, delay: float, callback: Callable[..., Any], *arguments: Any) -> Timer:
-        self.timers.append(Timer(self, delay, callback, arguments))
+    def call_later(self, delay: float, callback: Callable[..., object], *arguments: object) -> Timer:
+        self.timers.append(Timer(self, delay, callback))
         return self.timers[-1]
 
 
@@ -62,7 +67,7 @@ class Pipe:
         self.output = b""
         self.closed = self.paused = False
 
-    def get_extra_info(self, name: str) -> Any:
+    def get_extra_info(self, name: str) -> object:
         return {"sockname": ("192.0.2.2", 80), "peername": ("192.0.2.1", 1234)}.get(name)
 
     def write(self, data: bytes) -> None:
@@ -83,7 +88,7 @@ class Pipe:
         self.paused = False
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     if scope["path"] == "/fails":
         raise ValueError("of the application's")
@@ -92,7 +97,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.fixture(params=["h11", "httptools"])
-def made(request: pytest.FixtureRequest) -> Any:
+def made(request: pytest.FixtureRequest) -> type[Connection]:
     if request.param == "h11":
         return H11Protocol
     pytest.importorskip("httptools")
@@ -101,19 +106,22 @@ def made(request: pytest.FixtureRequest) -> Any:
     return HttpToolsProtocol
 
 
-def driven(made: Any, application: Any = app, **settings: Any) -> Any:
+def driven(made: type[Connection], application: App | str = app, **settings: Any) -> Any:
+    """One over stand-ins, with the stand-ins' attributes."""
     config = Config(application, log_config=None, lifespan="off", **settings)
-    protocol = made(config=config, server_state=ServerState(), app_state={}, _loop=StandIn())
-    protocol.connection_made(Pipe())
+    loop: Any = StandIn()
+    pipe: Any = Pipe()
+    protocol = made(config=config, server_state=ServerState(), app_state={}, _loop=loop)
+    protocol.connection_made(pipe)
     return protocol
 
 
 # -- by hand ---------------------------------------------------------------------------------------------------
 
 
-async def test_settings_that_nobody_has_loaded_are_loaded(made: Any) -> None:
+async def test_settings_that_nobody_has_loaded_are_loaded(made: type[Connection]) -> None:
     protocol = driven(made, limit_request_line=20, root_path="/mount")
-    assert protocol.config.loaded and type(protocol).__name__ == made.__name__ and isinstance(protocol, made)
+    assert protocol.config.loaded and type(protocol).__name__ == made.__name__ and issubclass(type(protocol), made)
     assert (protocol.client, protocol.server, protocol.scheme) == (("192.0.2.1", 1234), ("192.0.2.2", 80), "http")
     protocol.data_received(b"GET /" + b"a" * 20 + b" HTTP/1.1\r\nHost: a\r\n\r\n")
     assert protocol.transport.output.startswith(b"HTTP/1.1 414 ") and protocol.transport.closed
@@ -125,7 +133,7 @@ async def test_what_cannot_be_loaded_is_said() -> None:
     assert raised.value.code == 3
 
 
-async def test_coroutines_are_run_by_hand(made: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_coroutines_are_run_by_hand(made: type[Connection], caplog: pytest.LogCaptureFixture) -> None:
     protocol = driven(made)
     protocol.data_received(GET + GET)
     protocol.data_received(GET.replace(b"/ ", b"/fails "))
@@ -140,7 +148,7 @@ async def test_coroutines_are_run_by_hand(made: Any, caplog: pytest.LogCaptureFi
     assert protocol.server_state.total_requests == 3 and not protocol.server_state.tasks
 
 
-async def test_idleness_is_measured_by_the_stand_ins_clock(made: Any) -> None:
+async def test_idleness_is_measured_by_the_stand_ins_clock(made: type[Connection]) -> None:
     protocol = driven(made, timeout_keep_alive=7)
     loop = protocol.loop
     for _ in range(2):
@@ -163,7 +171,7 @@ async def test_idleness_is_measured_by_the_stand_ins_clock(made: Any) -> None:
     assert protocol.transport.closed
 
 
-async def test_a_large_body_pauses_a_stand_in(made: Any) -> None:
+async def test_a_large_body_pauses_a_stand_in(made: type[Connection]) -> None:
     protocol = driven(made)
     protocol.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"a" * 100000)
     assert protocol.transport.paused
@@ -175,7 +183,9 @@ async def test_a_large_body_pauses_a_stand_in(made: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def own_server(made: Any, application: Any, **settings: Any) -> AsyncIterator[tuple[ServerState, int]]:
+async def own_server(
+    made: type[Connection], application: App, **settings: Any
+) -> AsyncIterator[tuple[ServerState, int]]:
     loop, state = asyncio.get_running_loop(), ServerState()
     config = Config(application, log_config=None, lifespan="off", **settings)
     server = await loop.create_server(lambda: made(config, state, {}), "127.0.0.1", 0)
@@ -188,7 +198,7 @@ async def own_server(made: Any, application: Any, **settings: Any) -> AsyncItera
         await server.wait_closed()
 
 
-async def test_it_has_a_pulse_of_its_own(loop_factory: Any, made: Any, connect: Any) -> None:
+async def test_it_has_a_pulse_of_its_own(loop_factory: LoopFactory, made: type[Connection]) -> None:
     async with own_server(made, app, timeout_keep_alive=0.2) as (state, port):
         for _ in range(2):
             async with connect(port) as client:
@@ -206,10 +216,10 @@ class Socket:
     """An application: echoes, and notes what it hears."""
 
     def __init__(self) -> None:
-        self.heard: list[Any] = []
+        self.heard: list[Message] = []
         self.path = ""
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.path = scope["path"]
         assert (await receive())["type"] == "websocket.connect"
         await send({"type": "websocket.accept"})
@@ -221,17 +231,22 @@ class Socket:
         self.heard.append(message)
 
 
-@pytest.fixture
-def session() -> Any:
-    """session(application, **settings) → one over a pipe, with nothing read yet."""
-    pytest.importorskip("websockets")
-    opened = []
+class Open(Protocol):
+    """session(application, **settings) → one over a pipe, with nothing read yet, and with the pipe's attributes."""
 
-    def make(application: Any, **settings: Any) -> Any:
+    def __call__(self, application: App, **settings: Any) -> Any: ...
+
+
+@pytest.fixture
+def session() -> Iterator[Open]:
+    pytest.importorskip("websockets")
+    opened: list[SessionProtocol] = []
+
+    def make(application: App, **settings: Any) -> SessionProtocol:
         assert AutoWebSocketsProtocol is not None
         config = Config(application, log_config=None, lifespan="off", **settings)
-        protocol: Any = AutoWebSocketsProtocol(config=config, server_state=ServerState(), app_state={})
-        protocol.connection_made(Pipe())
+        protocol = AutoWebSocketsProtocol(config=config, server_state=ServerState(), app_state={})
+        protocol.connection_made(Pipe())  # type: ignore[arg-type]  # as much of one as a test needs
         opened.append(protocol)
         return protocol
 
@@ -241,13 +256,13 @@ def session() -> Any:
             protocol.server_state.connections.discard(protocol)
 
 
-async def until(ready: Callable[[], Any]) -> None:
+async def until(ready: Callable[[], object]) -> None:
     for _ in range(20):
         await asyncio.sleep(0)
     assert ready()
 
 
-async def test_a_session_reads_its_request_itself(session: Any) -> None:
+async def test_a_session_reads_its_request_itself(session: Open) -> None:
     application = Socket()
     protocol = session(application, root_path="/mount")
     for byte in HANDSHAKE[:-1]:
@@ -276,7 +291,7 @@ async def test_a_session_reads_its_request_itself(session: Any) -> None:
         (b"no request\r\n\r\n", b"400"),
     ],
 )
-async def test_what_is_no_handshake_is_answered(session: Any, data: bytes, status: bytes) -> None:
+async def test_what_is_no_handshake_is_answered(session: Open, data: bytes, status: bytes) -> None:
     application = Socket()
     protocol = session(application)
     protocol.data_received(data)
@@ -285,7 +300,7 @@ async def test_what_is_no_handshake_is_answered(session: Any, data: bytes, statu
     assert application.path == ""
 
 
-async def test_the_peers_answer_has_its_time(session: Any) -> None:
+async def test_the_peers_answer_has_its_time(session: Open) -> None:
     protocol = session(Socket())
     protocol.close_timeout = 0
     protocol.data_received(HANDSHAKE + masked(0x81, b"close"))
@@ -294,7 +309,7 @@ async def test_the_peers_answer_has_its_time(session: Any) -> None:
 
 
 @pytest.mark.parametrize("after", [b"", HANDSHAKE, HANDSHAKE + masked(0x81, b"close")])
-async def test_it_can_be_shut_down_at_any_time(session: Any, after: bytes) -> None:
+async def test_it_can_be_shut_down_at_any_time(session: Open, after: bytes) -> None:
     protocol = session(Socket())
     protocol.data_received(after)
     for _ in range(10):
@@ -310,20 +325,20 @@ async def test_it_can_be_shut_down_at_any_time(session: Any, after: bytes) -> No
 class Foreign(asyncio.Protocol):
     """Somebody else's connection, which knows what to do with a WebSocket only."""
 
-    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
-        self.settings = {"config": config, "server_state": server_state, "app_state": app_state, "_loop": _loop}
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
         session = self.settings["config"].ws_protocol_class(**self.settings)
         session.connection_made(self.transport)
-        self.transport.set_protocol(session)
+        cast(asyncio.Transport, self.transport).set_protocol(session)
         session.data_received(data)
 
 
-async def test_a_foreign_connection_hands_its_transport_over(loop_factory: Any, serving: Any, connect: Any) -> None:
+async def test_a_foreign_connection_hands_its_transport_over(loop_factory: LoopFactory) -> None:
     pytest.importorskip("websockets")
     application = Socket()
     async with serving(application, http=Foreign, lifespan="off") as server, connect(server) as client:
@@ -340,18 +355,19 @@ async def test_a_foreign_connection_hands_its_transport_over(loop_factory: Any, 
 # -- as objects ------------------------------------------------------------------------------------------------
 
 
-async def test_a_protocol_is_an_object_like_others(made: Any) -> None:
+async def test_a_protocol_is_an_object_like_others(made: type[Connection]) -> None:
     protocol = driven(made)
-    assert weakref.ref(protocol)() is protocol
+    same = weakref.ref(protocol)() is protocol
+    assert same
     protocol.mine = 1
     assert (protocol.mine, protocol.scope, protocol.ws_protocol_class) == (1, None, protocol.config.ws_protocol_class)
 
 
-async def test_what_is_set_on_it_counts(made: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_set_on_it_counts(made: type[Connection], caplog: pytest.LogCaptureFixture) -> None:
     protocol = driven(made)
-    seen: list[Any] = []
+    seen: list[Scope] = []
 
-    async def other(scope: Any, receive: Any, send: Any) -> None:
+    async def other(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(scope)
         await app(scope, receive, send)
 
