@@ -18,10 +18,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
+
+from certificates import Authority, Pair
+from programs import Program, Start
 
 pytest.importorskip("gunicorn")
 
@@ -84,7 +88,7 @@ def hold_the_loop():
 class Gunicorn:
     """A running gunicorn, what it has said, and how to ask it."""
 
-    def __init__(self, program: Any, workers: int) -> None:
+    def __init__(self, program: Program, workers: int) -> None:
         self.program = program
         self.process = program.process
         self.says(r"Application startup complete", workers)
@@ -94,11 +98,10 @@ class Gunicorn:
 
     @property
     def text(self) -> str:
-        text: str = self.program.text
-        return text
+        return self.program.text
 
-    def says(self, words: str, times: int = 1) -> list[Any]:
-        """Read until it has said that so many times; all of them."""
+    def says(self, words: str, times: int = 1) -> list[str]:
+        """Read until it has said that so many times; all of them. `words` has one group at most."""
         self.program.until(lambda: len(re.findall(words, self.text)) >= times, words)
         found = re.findall(words, self.text)
         assert len(found) >= times, f"{words!r} came {len(found)} times:\n{self.text}"
@@ -134,17 +137,17 @@ class Gunicorn:
             connection.close()
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        code: int = self.program.end(number)
-        return code
+        return self.program.end(number)
 
 
-Start = Callable[..., Gunicorn]
+class StartGunicorn(Protocol):
+    """start(*arguments, app=…) → gunicorn, all of whose workers serve."""
+
+    def __call__(self, *arguments: str, app: str = APP, workers: int = 2, bind: str = "127.0.0.1:0") -> Gunicorn: ...
 
 
 @pytest.fixture
-def start(start_program: Callable[..., Any], tmp_path: Path) -> Start:
-    """start(*arguments, app=…) → gunicorn, all of whose workers serve."""
-
+def start(start_program: Start, tmp_path: Path) -> StartGunicorn:
     def begin(*arguments: str, app: str = APP, workers: int = 2, bind: str = "127.0.0.1:0") -> Gunicorn:
         return Gunicorn(launch(start_program, tmp_path, *arguments, app=app, workers=workers, bind=bind), workers)
 
@@ -152,14 +155,14 @@ def start(start_program: Callable[..., Any], tmp_path: Path) -> Start:
 
 
 def launch(
-    start_program: Callable[..., Any],
+    start_program: Start,
     folder: Path,
     *arguments: str,
     app: str = APP,
     workers: int = 1,
     bind: str = "127.0.0.1:0",
     target: str = "app:app",
-) -> Any:
+) -> Program:
     (folder / "app.py").write_text(app)
     if "-k" not in arguments:
         arguments = ("-k", OURS[0], *arguments)
@@ -189,7 +192,7 @@ class Load:
         self._stop = threading.Event()
         self._answered = threading.Condition()
 
-    def until(self, holds: Callable[[set[int]], Any]) -> None:
+    def until(self, holds: Callable[[set[int]], object]) -> None:
         """Wait until it holds for the workers that have answered since."""
         with self._answered:
             self.pids.clear()
@@ -229,6 +232,10 @@ class Load:
                 thread.join(PATIENCE)
 
 
+def others(before: set[int], pids: set[int]) -> set[int]:
+    return pids - before
+
+
 def gone(master: Gunicorn, pids: set[int]) -> None:
     for pid in pids:
         master.says(rf"Finished server process \[{pid}\]")
@@ -238,7 +245,7 @@ def gone(master: Gunicorn, pids: set[int]) -> None:
 
 
 @pytest.mark.parametrize("worker", OURS + THEIRS)
-def test_a_reload_under_load_loses_nothing(start: Start, worker: str) -> None:
+def test_a_reload_under_load_loses_nothing(start: StartGunicorn, worker: str) -> None:
     master = start("-k", worker, workers=4)
     with Load(master).running() as load:
         load.until(lambda pids: pids)
@@ -247,13 +254,13 @@ def test_a_reload_under_load_loses_nothing(start: Start, worker: str) -> None:
             master.tell(signal.SIGHUP)
             gone(master, before)
             master.says("Application startup complete", 4 * generation)
-            load.until(lambda pids, before=before: pids - before)
+            load.until(partial(others, before))
     assert load.failures == []
     assert master.end() == 0
 
 
 @pytest.mark.parametrize("worker", OURS + THEIRS)
-def test_a_limit_of_requests_under_load_loses_nothing(start: Start, worker: str) -> None:
+def test_a_limit_of_requests_under_load_loses_nothing(start: StartGunicorn, worker: str) -> None:
     master = start("-k", worker, "--max-requests", "800", "--max-requests-jitter", "80", workers=2)
     with Load(master).running() as load:
         master.says(r"Maximum request limit of 8\d\d exceeded", 4)
@@ -263,7 +270,7 @@ def test_a_limit_of_requests_under_load_loses_nothing(start: Start, worker: str)
     assert master.end() == 0
 
 
-def test_more_and_fewer_workers_under_load(start: Start) -> None:
+def test_more_and_fewer_workers_under_load(start: StartGunicorn) -> None:
     master = start(workers=1)
     with Load(master).running() as load:
         load.until(lambda pids: pids)
@@ -282,7 +289,7 @@ def test_more_and_fewer_workers_under_load(start: Start) -> None:
 
 
 @pytest.mark.parametrize("worker", OURS + THEIRS)
-def test_a_stop_answers_what_is_in_flight(start: Start, tmp_path: Path, worker: str) -> None:
+def test_a_stop_answers_what_is_in_flight(start: StartGunicorn, tmp_path: Path, worker: str) -> None:
     master = start("-k", worker)
     with concurrent.futures.ThreadPoolExecutor(6) as clients:
         answers = [clients.submit(master.get, "/hold") for _ in range(6)]
@@ -299,7 +306,7 @@ def test_a_stop_answers_what_is_in_flight(start: Start, tmp_path: Path, worker: 
 
 
 @pytest.mark.parametrize("worker", [OURS[0], *THEIRS])
-def test_a_term_that_is_repeated_is_no_wish_for_haste(start: Start, tmp_path: Path, worker: str) -> None:
+def test_a_term_that_is_repeated_is_no_wish_for_haste(start: StartGunicorn, tmp_path: Path, worker: str) -> None:
     """gunicorn does so, about once a second, until a worker that is one too many has left."""
     master = start("-k", worker, workers=1)
     with concurrent.futures.ThreadPoolExecutor(1) as clients:
@@ -317,7 +324,7 @@ def test_a_term_that_is_repeated_is_no_wish_for_haste(start: Start, tmp_path: Pa
     assert master.end() == 0
 
 
-def test_what_the_application_forks_is_no_worker(start: Start) -> None:
+def test_what_the_application_forks_is_no_worker(start: StartGunicorn) -> None:
     master = start(workers=1)
     master.get("/fork")
     (child,) = (int(pid) for pid in master.says(r"child (\d+) True"))
@@ -329,7 +336,7 @@ def test_what_the_application_forks_is_no_worker(start: Start) -> None:
     assert master.end(signal.SIGTERM) == 0  # it has held the output open
 
 
-def test_what_outlasts_the_graceful_timeout_is_cancelled_before_gunicorn_kills(start: Start) -> None:
+def test_what_outlasts_the_graceful_timeout_is_cancelled_before_gunicorn_kills(start: StartGunicorn) -> None:
     master = start("--graceful-timeout", "2", workers=1)
     with concurrent.futures.ThreadPoolExecutor(1) as clients:
         answer = clients.submit(master.get, "/hold")
@@ -342,7 +349,7 @@ def test_what_outlasts_the_graceful_timeout_is_cancelled_before_gunicorn_kills(s
 
 
 @pytest.mark.parametrize("way", ["QUIT", "INT", "Ctrl-C"])
-def test_a_fast_stop_waits_for_nobody_and_shuts_the_application_down(start: Start, way: str) -> None:
+def test_a_fast_stop_waits_for_nobody_and_shuts_the_application_down(start: StartGunicorn, way: str) -> None:
     master = start()
     with concurrent.futures.ThreadPoolExecutor(1) as clients:
         answer = clients.submit(master.get, "/hold")
@@ -358,7 +365,7 @@ def test_a_fast_stop_waits_for_nobody_and_shuts_the_application_down(start: Star
     assert len(re.findall("lifespan.shutdown", master.text)) == len(master.booted)
 
 
-def test_a_worker_whose_master_is_gone_finishes_and_leaves(start: Start, tmp_path: Path) -> None:
+def test_a_worker_whose_master_is_gone_finishes_and_leaves(start: StartGunicorn, tmp_path: Path) -> None:
     master = start(workers=1)
     with concurrent.futures.ThreadPoolExecutor(1) as clients:
         answer = clients.submit(master.get, "/hold")
@@ -375,7 +382,7 @@ def test_a_worker_whose_master_is_gone_finishes_and_leaves(start: Start, tmp_pat
 
 
 @pytest.mark.parametrize("worker", OURS + THEIRS)
-def test_a_blocked_loop_is_ended_and_an_idle_one_is_not(start: Start, worker: str) -> None:
+def test_a_blocked_loop_is_ended_and_an_idle_one_is_not(start: StartGunicorn, worker: str) -> None:
     slow = APP.replace("async def starting():\n    pass", "async def starting():\n    await asyncio.sleep(3)")
     master = start("-k", worker, "--timeout", "2", app=slow if worker in OURS else APP)
     assert "WORKER TIMEOUT" not in master.text, "slow to start, but its loop turns"
@@ -394,7 +401,7 @@ def test_a_blocked_loop_is_ended_and_an_idle_one_is_not(start: Start, worker: st
     assert master.text.count("WORKER TIMEOUT") == 1, master.text
 
 
-def test_a_worker_that_is_killed_is_replaced(start: Start) -> None:
+def test_a_worker_that_is_killed_is_replaced(start: StartGunicorn) -> None:
     master = start(workers=1)
     pid = master.get()["pid"]
     os.kill(pid, signal.SIGKILL)
@@ -420,7 +427,7 @@ def test_a_worker_that_is_killed_is_replaced(start: Start) -> None:
     ids=["import", "lifespan", "WSGI"],
 )
 def test_an_application_that_cannot_start_ends_gunicorn(
-    start_program: Callable[..., Any], tmp_path: Path, source: str, cause: str
+    start_program: Start, tmp_path: Path, source: str, cause: str
 ) -> None:
     # One worker: when two fail at the same moment, gunicorn's arbiter stumbles over the second and leaves with 1.
     program = launch(start_program, tmp_path, app=source, workers=1)
@@ -438,7 +445,7 @@ class Mine(UvicornWorker):
 """
 
 
-def test_config_kwargs_of_a_subclass_win(start: Start, tmp_path: Path) -> None:
+def test_config_kwargs_of_a_subclass_win(start: StartGunicorn, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SUBCLASS % {"loop": "asyncio", "http": "h11", "headers": [["x-mine", "1"]]})
     master = start("-k", "mine.Mine", workers=1)
     connection = master.connect()
@@ -448,14 +455,14 @@ def test_config_kwargs_of_a_subclass_win(start: Start, tmp_path: Path) -> None:
     assert master.end() == 0
 
 
-def test_config_kwargs_that_cannot_work_end_gunicorn(start_program: Callable[..., Any], tmp_path: Path) -> None:
+def test_config_kwargs_that_cannot_work_end_gunicorn(start_program: Start, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SUBCLASS % {"http": "gopher"})
     program = launch(start_program, tmp_path, "-k", "mine.Mine")
     assert program.end() == 3, program.text
     assert "gopher" in program.text
 
 
-def test_wsgi_by_a_subclass(start_program: Callable[..., Any], tmp_path: Path) -> None:
+def test_wsgi_by_a_subclass(start_program: Start, tmp_path: Path) -> None:
     pytest.importorskip("a2wsgi")
     (tmp_path / "mine.py").write_text(SUBCLASS % {"interface": "wsgi"})
     source = """
@@ -511,14 +518,14 @@ def test_a_short_graceful_timeout_leaves_a_tenth() -> None:
     assert settings_of(gunicorn_config(graceful_timeout=0))["timeout_graceful_shutdown"] == 0
 
 
-def test_proxies_that_gunicorn_trusts_are_believed(start: Start) -> None:
+def test_proxies_that_gunicorn_trusts_are_believed(start: StartGunicorn) -> None:
     master = start("--forwarded-allow-ips", "127.0.0.1", workers=1)
     told = master.get(X_Forwarded_For="192.0.2.7", X_Forwarded_Proto="https")
     assert (told["client"][0], told["scheme"]) == ("192.0.2.7", "https")
     assert master.end() == 0
 
 
-def test_proxies_that_gunicorn_does_not_trust_are_not(start: Start) -> None:
+def test_proxies_that_gunicorn_does_not_trust_are_not(start: StartGunicorn) -> None:
     master = start("--forwarded-allow-ips", "192.0.2.1", workers=1)
     told = master.get(X_Forwarded_For="192.0.2.7", X_Forwarded_Proto="https")
     assert (told["client"][0], told["scheme"]) == ("127.0.0.1", "http")
@@ -526,7 +533,7 @@ def test_proxies_that_gunicorn_does_not_trust_are_not(start: Start) -> None:
 
 
 @pytest.mark.parametrize("worker", OURS + THEIRS)
-def test_https(start: Start, pair: dict[str, str], authority: Any, worker: str) -> None:
+def test_https(start: StartGunicorn, pair: Pair, authority: Authority, worker: str) -> None:
     master = start("-k", worker, "--certfile", pair["ssl_certfile"], "--keyfile", pair["ssl_keyfile"], workers=1)
     told = master.get(tls=authority.client())
     assert told["scheme"] == "https" and {told["pid"]} == master.booted
@@ -534,7 +541,7 @@ def test_https(start: Start, pair: dict[str, str], authority: Any, worker: str) 
 
 
 @pytest.mark.parametrize("worker", OURS + THEIRS)
-def test_a_unix_socket_survives_a_reload(start: Start, tmp_path: Path, worker: str) -> None:
+def test_a_unix_socket_survives_a_reload(start: StartGunicorn, tmp_path: Path, worker: str) -> None:
     master = start("-k", worker, bind=f"unix:{tmp_path}/s")
     before = master.booted
     assert master.get()["pid"] in before
@@ -545,7 +552,7 @@ def test_a_unix_socket_survives_a_reload(start: Start, tmp_path: Path, worker: s
     assert not (tmp_path / "s").exists()
 
 
-def test_user_and_group(start: Start) -> None:
+def test_user_and_group(start: StartGunicorn) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
     try:
@@ -561,14 +568,14 @@ def test_user_and_group(start: Start) -> None:
 # -- application and logs --------------------------------------------------------------------------------------
 
 
-def test_a_preloaded_application_is_imported_once(start: Start) -> None:
+def test_a_preloaded_application_is_imported_once(start: StartGunicorn) -> None:
     master = start("--preload")
     assert master.says("imported by (\\d+)") == [str(master.process.pid)]
     assert master.get()["pid"] in master.booted
     assert master.end() == 0
 
 
-def test_without_preload_a_reload_serves_new_code(start: Start, tmp_path: Path) -> None:
+def test_without_preload_a_reload_serves_new_code(start: StartGunicorn, tmp_path: Path) -> None:
     master = start(workers=1)
     before = master.booted
     (tmp_path / "app.py").write_text(APP.replace('"uid": os.geteuid()', '"uid": "new code"') + "\n# longer")
@@ -578,7 +585,7 @@ def test_without_preload_a_reload_serves_new_code(start: Start, tmp_path: Path) 
     assert master.end() == 0
 
 
-def test_gunicorns_reloader_replaces_the_worker(start: Start, tmp_path: Path) -> None:
+def test_gunicorns_reloader_replaces_the_worker(start: StartGunicorn, tmp_path: Path) -> None:
     master = start("--reload", "--reload-engine", "poll", workers=1)
     (tmp_path / "app.py").write_text("this is no Python")
     os.utime(tmp_path / "app.py", (time.time() + 10,) * 2)
@@ -596,9 +603,7 @@ def test_gunicorns_reloader_replaces_the_worker(start: Start, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("worker", OURS + THEIRS)
-def test_logs_go_where_gunicorns_go_and_are_reopened(
-    start_program: Callable[..., Any], tmp_path: Path, worker: str
-) -> None:
+def test_logs_go_where_gunicorns_go_and_are_reopened(start_program: Start, tmp_path: Path, worker: str) -> None:
     error, access = tmp_path / "error.log", tmp_path / "access.log"
     program = launch(
         start_program, tmp_path, "-k", worker, "--error-logfile", str(error), "--access-logfile", str(access), workers=1
@@ -635,7 +640,7 @@ def test_logs_go_where_gunicorns_go_and_are_reopened(
     assert "/second" not in access.with_suffix(".old").read_text()
 
 
-def test_a_log_file_that_cannot_be_opened_anew_fails_no_request(start: Start, tmp_path: Path) -> None:
+def test_a_log_file_that_cannot_be_opened_anew_fails_no_request(start: StartGunicorn, tmp_path: Path) -> None:
     access = tmp_path / "access.log"
     master = start("--access-logfile", str(access), workers=1)
     (pid,) = master.booted
@@ -654,7 +659,7 @@ def test_a_log_file_that_cannot_be_opened_anew_fails_no_request(start: Start, tm
     assert "Traceback" not in master.text, master.text
 
 
-def test_a_websocket_is_sent_away_by_a_stop(start: Start) -> None:
+def test_a_websocket_is_sent_away_by_a_stop(start: StartGunicorn) -> None:
     client = pytest.importorskip("websockets.sync.client")
     from websockets.exceptions import ConnectionClosed
 
