@@ -1,16 +1,17 @@
 """The end of a process: what an interpreter does at its end, within the time that a stop has.
 
-The interpreter would wait without bound: for every thread that is no daemon, a blocked handler in the default executor
-among them; for the processes of a pool and for a child of multiprocessing that does not end; for a queue that nobody
-reads. So its steps are taken here, in its order: threading's exit callbacks, the exit handlers, multiprocessing's
-finalizers and children. Then everything that is buffered is written, and the process leaves.
+The interpreter would wait without limit: for every thread that is no daemon, such as a blocked handler in the default
+executor; for the processes of a pool and for a child of multiprocessing that does not end; for a queue that nobody
+reads. So this module takes the interpreter's steps, in its order: threading's exit callbacks, the exit handlers,
+multiprocessing's finalizers and children. Then it writes everything that is buffered, and ends the process.
 
     leave ── the steps, in this thread ─────────────────────────────────────────────────────────► os._exit
       └───── a guard ── limit: what multiprocessing has started is ended ── a moment later ─────► os._exit
 
-Until when, says who served in this process (`until`). What `subprocess` started is nobody's business here.
+The limit is set by what served in this process (`until`). Children that `subprocess` started are left alone.
 
-Owns: that order. Must not: decide on the code. Fails by: a line on standard error for a step that failed, and goes on.
+Owns: that order. Must not: choose the exit code. Fails by: a line on standard error for a step that failed; the next
+steps follow.
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ from uvicorn.logs import files as logfiles
 from uvicorn.process.interrupts import AGAIN_SECONDS
 
 PATIENCE = 1.0
-"""Seconds that threads get to end by themselves."""
+"""Seconds in which threads may end by themselves."""
 LAST = 0.25
-"""Seconds that the steps have at least, and what is left once multiprocessing's children were ended."""
+"""The least time for the steps, in seconds, and the time for what is left once the children of multiprocessing were
+ended."""
 STEP = 0.05
-"""Seconds between two looks of the guard."""
+"""Seconds between two checks of the guard."""
 
 _ORDERS = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU")
-"""What asks a server to go on in another way."""
+"""Signals that mean something while a server runs."""
 
 _log = logging.getLogger("uvicorn.error")
 _over_at: float | None = None
@@ -50,9 +52,9 @@ _hear: Callable[[int, FrameType | None], Any] | None = None
 
 @contextmanager
 def last_word(for_good: bool) -> Iterator[None]:
-    """Around a server: a copy of SIGINT or SIGTERM that comes when it has ended (`over`) changes neither how the
-    process ends nor its exit code. `for_good`: the process ends with the block. An INT a second later leads out of an
-    exit handler that stands still, as ever."""
+    """Around a server: a copy of SIGINT or SIGTERM that arrives after the server has ended (`over`) changes neither how
+    the process ends nor its exit code. `for_good`: the process ends with the block. An INT one second later still
+    interrupts an exit handler that hangs."""
     global _over_at, _for_good
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -89,7 +91,8 @@ def _is_late(number: int) -> bool:
 
 
 def _hear_no_more() -> None:
-    """At its very end the interpreter gives the signals that it handles their defaults, and leaves ignored ones."""
+    """Ignore the signals: at its very end the interpreter sets those that it handles to their defaults, and leaves
+    ignored ones alone."""
     if _over_at is not None:
         for number in (signal.SIGINT, signal.SIGTERM, *_orders()):
             signal.signal(number, signal.SIG_IGN)
@@ -100,19 +103,19 @@ def _orders() -> list[int]:
 
 
 def is_kept(number: int) -> bool:
-    """Whether a handler is not to be given back, because this process is about to end: whoever has read the pid file
-    (logrotate) may still send what would kill it then."""
+    """Whether the handler of this signal stays, because the process is about to end: a program that has read the pid
+    file (logrotate) may still send it, and the default would kill the process."""
     return _for_good and number in _orders()
 
 
 def over() -> None:
-    """The server has ended: what follows is the end of the process. To be called before signals are given back."""
+    """The server has ended: what follows is the end of the process. Call this before handlers are restored."""
     global _over_at
     _over_at = time.monotonic()
 
 
 def until(limit: Callable[[], float], hear: Callable[[int, FrameType | None], Any] | None) -> None:
-    """How long the end of this process may take: `limit` is asked again and again, and answers in seconds of the
+    """Set when the end of this process must be over: `limit` is called again and again, and returns seconds of the
     monotonic clock. `hear` handles SIGINT and SIGTERM meanwhile; without it their handlers stay as they are."""
     global _limit, _hear
     _limit, _hear = limit, hear
@@ -142,7 +145,7 @@ def _take(step: Callable[[], object]) -> None:
 
 
 def leave_if_held_up(code: int) -> None:
-    """Return if nothing would keep the interpreter from ending; else leave, and say what was left running."""
+    """Return if nothing keeps the interpreter from ending; else leave, and log what was left running."""
     deadline = time.monotonic() + PATIENCE
     for thread in _others():
         thread.join(max(0.0, deadline - time.monotonic()))
@@ -160,10 +163,10 @@ def _others() -> list[threading.Thread]:
 
 
 def _waits_for_work(thread: threading.Thread) -> bool:
-    """Whether it belongs to a pool and is idle: the interpreter ends those at once, and no event loop does. The one
-    that manages a pool of processes ends with them.
+    """Whether the thread belongs to a pool and is idle: the interpreter ends such threads at once, event loops do not.
+    The thread that manages a pool of processes ends with them.
 
-    Told by where it stands. Rejected: dismissing the pools, which would end those of a program that goes on after us.
+    Its stack tells. Rejected: shutting the pools down, which would end those of a program that goes on after us.
     """
     if type(thread).__module__ == "concurrent.futures.process":
         return True
@@ -187,11 +190,11 @@ def _start_guard(code: int) -> None:
     try:
         threading.Thread(target=_guard, args=(code, time.monotonic()), name="uvicorn: leaving", daemon=True).start()
     except RuntimeError:
-        pass  # no more threads: then nobody watches the time, but for a master
+        pass  # no thread can be started: then only a master bounds the time
 
 
 def _guard(code: int, begun: float) -> None:
-    """End the process if the steps are not done in time. Where nobody says until when, only the children are ended."""
+    """End the process if the steps are not done in time. Without a limit, end only the children."""
     try:
         _wait(begun)
         for end in ("terminate", "kill"):
@@ -200,7 +203,7 @@ def _guard(code: int, begun: float) -> None:
             time.sleep(LAST / 2)  # the steps that waited for them go on
     finally:
         if _limit is not None:
-            last = threading.Thread(target=logfiles.flush, daemon=True)  # whoever stands still may hold a lock
+            last = threading.Thread(target=logfiles.flush, daemon=True)  # the thread that hangs may hold a lock
             last.start()
             last.join(LAST / 2)
             os._exit(code & 0xFF)
@@ -225,20 +228,20 @@ def _names(children: list[Any]) -> str:
 
 
 def _thread_callbacks() -> Iterator[Callable[[], object]]:
-    """Threading's exit callbacks, the latest first, but for the one that waits for each thread of a pool."""
+    """Threading's exit callbacks, the latest first, without the one that waits for each thread of a pool."""
     for call in reversed(getattr(threading, "_threading_atexits", ())):
         if getattr(call, "func", call).__module__ != "concurrent.futures.thread":
             yield call
 
 
 def _children() -> list[Any]:
-    """What multiprocessing has started and not seen end, in this process."""
+    """The children that multiprocessing has started in this process and that have not ended."""
     process = sys.modules.get("multiprocessing.process")
     return [] if process is None else [p for p in list(process._children) if p._popen.returncode is None]
 
 
 def _give_queues_a_moment() -> None:
-    """A queue waits at the end until somebody has read what is in it: not for ever, and not as long as a process."""
+    """Limit the wait of multiprocessing's queues, which is for everything in them to be read."""
     util, queues = sys.modules.get("multiprocessing.util"), sys.modules.get("multiprocessing.queues")
     if util is not None and queues is not None:
         for finalizer in list(util._finalizer_registry.values()):
@@ -253,7 +256,7 @@ def _join_for_a_moment(reference: Callable[[], threading.Thread | None]) -> None
 
 
 def _end_multiprocessing() -> None:
-    """What is registered as an exit handler, which a fork of ours has dropped. It does nothing the second time."""
+    """Multiprocessing's own exit handler, which a fork of ours has cleared. A second call does nothing."""
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util._exit_function()

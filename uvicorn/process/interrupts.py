@@ -1,8 +1,8 @@
-"""Which SIGINT means "stop now": one that comes a second or more after the first. Pure: time is an argument.
+"""Which SIGINT means "stop now": one that arrives a second or more after the first. Pure: time is an argument.
 
-A TERM never does, however often it comes, and nor does an INT that follows the first one at once. Whoever starts a
-server passes on signals that the process group has had already: npm, honcho, `timeout` and a terminal's Ctrl-C reach
-the same process twice within milliseconds, and only a person who waits comes back after a second.
+TERM never does, however often it arrives, and nor does an INT right after the first one. Programs that start a server
+pass on signals that the process group has already received: npm, honcho, `timeout` and a terminal's Ctrl-C reach the
+same process twice within milliseconds, and only a person who waits presses Ctrl-C again after a second.
 
 Owns: that rule, for the master, the machine for development and a process without a master. Must not: read a clock.
 Fails by: nothing.
@@ -14,7 +14,7 @@ AGAIN_SECONDS = 1.0
 
 
 class Interrupts:
-    """The SIGINTs of one stop. `first` is when the first one came, in seconds of the monotonic clock; None before."""
+    """The SIGINTs of one stop. `first` is when the first arrived, in seconds of the monotonic clock; None before."""
 
     __slots__ = ("first",)
 
@@ -22,7 +22,7 @@ class Interrupts:
         self.first: float | None = None
 
     def hear(self, now: float) -> bool:
-        """Note one that came at `now`. True when it means "stop now"."""
+        """Record one that arrived at `now`. True when it means "stop now"."""
         if self.first is None:
             self.first = now
         return now - self.first >= AGAIN_SECONDS

@@ -1,19 +1,19 @@
-"""The end of a master, as a worker notices it that cannot look: one in an endless loop, or in an import that hangs.
+"""How a worker that cannot read its channel ends with its master: one in an endless loop, or in an import that hangs.
 
-States: the master lives → it is gone, and whoever turns the loop renews the time → its time was not renewed: the end.
+States: the master lives → it is gone, and each turn of the loop restarts a timer → the timer ran out: the process ends.
 
 The kernel sends a signal when anything happens to the worker's end of the channel (O_ASYNC, and F_SETSIG for a signal
-of our own), its end of file among it. So it is tied to the master, whoever forked this process, and costs nothing
-before. The handler starts faulthandler's timer, which needs no interpreter lock, and each heartbeat starts it anew: a
-worker that drains is left alone, one whose loop does not turn ends within `SECONDS`. C code that keeps the interpreter
-lock at that moment lets no handler run: it ends as soon as it comes back to the interpreter, or by whoever ends the
-service from outside (the kernel with PID 1 of a container, a service manager with the control group).
+of our own), end of file included. So it depends on the master itself, not on the thread that forked, and costs nothing
+before. The handler starts faulthandler's timer, which needs no interpreter lock, and each heartbeat restarts it: a
+worker that drains goes on, one whose loop does not turn ends within `SECONDS`. C code that holds the interpreter lock
+at that moment lets no handler run: the process ends when that code returns to the interpreter, or with the service
+(the kernel ends a container with its PID 1, a service manager the control group).
 
-Rejected: a death signal (`prctl`), which is tied to the thread that forked; a thread in each worker, which an
-application that forks would have; `setitimer`, whose signal is the application's.
+Rejected: a death signal (`prctl`), which depends on the thread that forked; a thread in each worker, which the forks of
+an application would have too; `setitimer`, whose signal belongs to the application.
 
 Owns: that signal, its handler, and the timer. Must not: log, or end a process whose master lives. Fails by: nothing;
-where the system has no such signal, a worker whose loop does not turn stays until somebody ends it.
+where the system has no such signal, a worker whose loop does not turn stays until it is killed.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from types import FrameType
 from uvicorn.process.channel import WorkerLink
 
 SECONDS = 1.5
-"""What a loop has for one turn once its master is gone."""
+"""The time for one turn of the loop, once the master is gone."""
 
 
 class Lifeline:
-    """What a new worker has, in its main thread, from its start to its end."""
+    """Of one worker; used in its main thread, from its start to its end."""
 
     def __init__(self, link: WorkerLink) -> None:
         self._link = link
@@ -53,10 +53,10 @@ class Lifeline:
             fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
         except OSError:
             return  # a filter of system calls
-        self.look(number, None)  # it may be gone by now
+        self.look(number, None)  # the master may be gone already
 
     def look(self, number: int, frame: FrameType | None) -> None:
-        """The handler: whether what happened is the end. Nothing is read, which is the loop's to do."""
+        """The signal handler: start the timer if the master is gone. It reads nothing; that is for the loop."""
         link = self._link
         fd = link.endpoint.fileno()
         if fd < 0 or link.after_beat is not None:
@@ -70,5 +70,5 @@ class Lifeline:
             self._renew()
 
     def _renew(self) -> None:
-        """The stacks go where nobody can hold the end up: standard error may be a pipe that nobody reads any more."""
+        """Restart the timer. The stacks go to /dev/null, since standard error may be a pipe that nobody reads."""
         faulthandler.dump_traceback_later(SECONDS, exit=True, file=self._fd)

@@ -1,20 +1,20 @@
-"""The file that `--pid` names: who serves, for scripts and service managers.
+"""The file that `--pid` names, with the pid of the server, for scripts and service managers.
 
-States: draft (beside it, locked) → in place → removed. While it is ours we hold a record lock on it (fcntl(2)): the
-system lets go of it when the process ends, however it ends, and children do not inherit it. So whoever comes next is
-refused as long as somebody holds the file and by nothing else; what a number in a file says after a reboot, or in
-another container, is anybody's.
+States: draft (beside the final file, locked) → in place → removed. While the file is ours we hold a record lock on it
+(fcntl(2)): the system releases the lock when the process ends, however it ends, and children do not inherit it. So
+another instance is refused exactly as long as one holds the lock; the number in a file means nothing after a reboot, or
+in another container.
 
-Owns: writing it (a reader sees a whole number or no file), the lock, and its removal. It is written after bind, so that
-a second instance on the same address never gets here, behind the handlers of the signals that scripts send to whom it
-names, and before the first fork. At the end it is the first to go. Only the process that wrote it removes it, and only
-while it still says so: not a child, and not the predecessor of somebody who has taken over. Of two processes that start
-at the same time one has the lock on the old file, or is the first to give a new one its name.
+Owns: writing it (a reader sees a whole number or no file), the lock, and its removal. The file is written after bind,
+so that a second instance on the same address fails before it gets here; after the handlers of the signals that scripts
+send to its pid; and before the first fork. At the end it is removed first. Only the process that wrote it removes it,
+and only while it still holds its pid: not a child, and not the predecessor of an instance that has taken over. Of two
+processes that start at the same time one gets the lock on the old file, or is the first to give a new one its name.
 
 Known weakness: a process that opens and closes the file itself loses the lock, so nothing here reads it by its name.
 Where there are no locks (Windows, some network file systems) every file is replaced.
 
-Must not: signal anybody. Fails by: `StartupError`, one sentence. A file that cannot be removed at the end is left.
+Must not: signal a process. Fails by: `StartupError`, one sentence. A file that cannot be removed at the end is left.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ else:
     _locks = fcntl
 
 _TRIES = 100
-"""How often the file may change between two looks at it."""
+"""How often the file may change between two checks of it."""
 _HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
 def written(path: str | os.PathLike[str] | None) -> Iterator[None]:
-    """Inside, the file says who we are. `None` is no file."""
+    """Inside, the file holds our pid. `None` means no file."""
     if path is None:
         yield
         return
@@ -60,11 +60,11 @@ def written(path: str | os.PathLike[str] | None) -> Iterator[None]:
 
 
 def _take(path: str, own: int) -> int | None:
-    """Put our number in place; the descriptor that holds the lock, where there are locks."""
+    """Put the file in place. The descriptor that holds the lock; None where there are no locks."""
     draft = f"{path}.{own}"
     try:
         held = _create(draft, own)
-        if _locks is None:  # and no open file can be renamed
+        if _locks is None:  # Windows, where an open file cannot be renamed
             os.close(held)
             os.replace(draft, path)
             return None
@@ -81,7 +81,7 @@ def _take(path: str, own: int) -> int | None:
 
 
 def _create(draft: str, own: int) -> int:
-    _discard(draft)  # of a process that was killed right here, and had our number
+    _discard(draft)  # left by a process that was killed at this point, and had our pid
     held = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         os.write(held, f"{own}\n".encode())
@@ -93,7 +93,7 @@ def _create(draft: str, own: int) -> int:
 
 
 def _replace(draft: str, path: str) -> None:
-    """Give the draft its name, holding the lock on what has it now."""
+    """Rename the draft to `path`, holding the lock on the file that is there now."""
     for _ in range(_TRIES):
         old = _open(path)
         if old is None:
@@ -107,7 +107,7 @@ def _replace(draft: str, path: str) -> None:
         try:
             free = _lock(old)
             if not _is_at(path, old):
-                continue  # somebody has taken over, or left, in between
+                continue  # another process has replaced or removed it in between
             if not free:
                 named = _number(old)
                 who = "another process" if named is None else f"process {named}"
@@ -120,8 +120,8 @@ def _replace(draft: str, path: str) -> None:
 
 
 def _open(path: str) -> int | None:
-    """What is there, None when nothing is. A link that somebody laid must not decide what is replaced, and /dev/null
-    stays what it is."""
+    """A descriptor of the file at `path`; None without one. Links and devices are refused: a link must not decide what
+    is replaced, and /dev/null stays a device."""
     try:
         kind = os.lstat(path).st_mode
         if not stat.S_ISREG(kind):
@@ -135,7 +135,7 @@ def _open(path: str) -> int | None:
 
 
 def _lock(descriptor: int) -> bool:
-    """False when another process holds it. A descriptor that cannot write may only share, which tells that as well."""
+    """Take the lock. False when another process holds it; a descriptor that cannot write takes a shared one."""
     for kind in (_locks.LOCK_EX, _locks.LOCK_SH):
         try:
             _locks.lockf(descriptor, kind | _locks.LOCK_NB)
@@ -156,14 +156,14 @@ def _is_at(path: str, descriptor: int) -> bool:
 
 
 def _number(descriptor: int) -> int | None:
-    """The number in the file; None when it holds none that could be a process."""
+    """The pid in the file; None when it holds none."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     text = os.read(descriptor, 32).strip()
     return int(text) if text.isdigit() and 0 < int(text) < 2**31 else None
 
 
 def _remove(path: str, held: int | None, own: int) -> None:
-    """Where that is not allowed any more, the next one replaces it."""
+    """Remove the file if it is ours. Where that is not allowed any more, the next instance replaces it."""
     ours = _holds(path, own) if held is None else _is_at(path, held) and _number(held) == own
     if ours:
         _discard(path)

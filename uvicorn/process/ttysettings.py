@@ -1,8 +1,8 @@
-"""The terminal that a process shares with those it starts: a debugger changes its settings, and one that is killed
-leaves them so, without an echo.
+"""The settings of the terminal that the master shares with its workers: a debugger changes them, and a worker that is
+killed in one leaves them so, without an echo.
 
-Owns: the settings as they were when this was made. Must not: import `termios` where there is no terminal, or set
-anything from the background, which would stop us. Fails by: nothing; a terminal that has gone needs no settings.
+Owns: the settings as they were when the object was made. Must not: import `termios` where there is no terminal, or set
+anything from the background, which would stop this process. Fails by: nothing; a terminal that is gone is left alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class TTYSettings:
-    """That of the standard streams, if any is one."""
+    """Of the terminal behind one of the standard streams, if there is one."""
 
     def __init__(self) -> None:
         self._fd = next((fd for fd in range(3) if os.isatty(fd)), -1)
@@ -26,7 +26,7 @@ class TTYSettings:
                 pass  # there is none to be set
 
     def restore(self) -> None:
-        """Give it the settings back that it had, after somebody was killed who may have changed them."""
+        """Put the settings back, after a process was killed that may have changed them."""
         if self._settings is None:
             return
         import termios
