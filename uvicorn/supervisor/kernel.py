@@ -31,7 +31,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -115,6 +114,9 @@ class Kernel:
             self._terminal.close()
         for process in list(self._processes.values()):
             self._forget(process)
+        self._close_page()
+
+    def _close_page(self) -> None:
         if self._page is not None:
             self._page.close()
             self._page = None
@@ -255,46 +257,53 @@ class Kernel:
     def spawn(self, serial: int, slot: int, generation: int, title: str, run: RunWorker) -> Event:
         """Make a process that calls `run`. In that process this does not return."""
         try:
-            process = self._spawn(serial, slot, generation, title, run)
+            process, theirs = self._prepare(serial, slot)
         except (OSError, MemoryError) as exc:
-            if self._page is not None and not self._processes:
-                self._page.close()
-                self._page = None
             return ev.SpawnFailed(serial, _reason(exc))
+        link = channel.WorkerLink(theirs, process.counters, slot, generation, self._report_signal, process.dump_fd)
+        setup = ChildSetup(link, title, process.dump_fd, self._dump_signal)
+        try:
+            process.pid = self._spawner.spawn(setup, self._sources.private, run)
+        except (OSError, MemoryError) as exc:
+            self._release(process)
+            if not self._processes:
+                self._close_page()
+            return ev.SpawnFailed(serial, _reason(exc))
+        finally:
+            theirs.close()
+        self._sources.keep_private(process.dump_fd)
         self._processes[serial] = self._by_pid[process.pid] = process
         return ev.Spawned(serial, process.pid)
 
-    def _spawn(self, serial: int, slot: int, generation: int, title: str, run: RunWorker) -> Process:
-        """Raises OSError or MemoryError; then nothing is open that was not before, but for the page."""
-        with ExitStack() as undo:
-            ours, theirs = channel.pair()
-            undo.callback(ours.close)
-            with closing(theirs):
-                if self._page is None:
-                    self._page = FleetPage.create()
-                counters = self._page.take()
-                undo.callback(counters.release)
-                dump_fd = inspection.dump_file() if self._dump_signal else -1
-                if dump_fd >= 0:
-                    undo.callback(os.close, dump_fd)
-                link = channel.WorkerLink(theirs, counters, slot, generation, self._report_signal, dump_fd)
-                setup = ChildSetup(link, title, dump_fd, self._dump_signal)
-                pid = self._spawner.spawn(setup, self._sources.private | {ours.fileno()}, run)
-            undo.pop_all()
-        process = Process(serial, pid, slot, ours, counters, dump_fd)
+    def _prepare(self, serial: int, slot: int) -> tuple[Process, channel.Endpoint]:
+        """A process that is not there yet, and its own end of the channel. Raises OSError or MemoryError; then nothing
+        is open."""
+        ours, theirs = channel.pair()
+        try:
+            if self._page is None:
+                self._page = FleetPage.create()
+            counters = self._page.take()
+        except BaseException:
+            ours.close()
+            theirs.close()
+            raise
+        process = Process(serial, 0, slot, ours, counters, inspection.dump_file() if self._dump_signal else -1)
         self._sources.add(ours.fileno(), Rank.WORKER, partial(self._read_channel, process))
-        self._sources.keep_private(dump_fd)
-        return process
+        return process, theirs
 
     def _forget(self, process: Process) -> None:
         """It was reaped, or the master lets go of it."""
+        del self._processes[process.serial], self._by_pid[process.pid]
+        self._release(process)
+
+    def _release(self, process: Process) -> None:
+        """Close what the master has of it."""
         self._drop_endpoint(process)
+        self._silent.pop(process.pid, None)
         process.counters.release()
         if process.dump_fd >= 0:
             self._sources.remove(process.dump_fd)
             os.close(process.dump_fd)
-        del self._processes[process.serial], self._by_pid[process.pid]
-        self._silent.pop(process.pid, None)
 
     def tell(self, serial: int, message: channel.Message) -> None:
         process = self._processes.get(serial)
