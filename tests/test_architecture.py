@@ -61,6 +61,8 @@ DOORS = tuple(
     for name in ["accesslog", "server", "_ansi", "_compat", "protocols", "lifespan", "loops", "supervisors", "workers"]
 )
 PURE = (
+    "uvicorn.errors",
+    "uvicorn.process.drainmode",
     "uvicorn.process.interrupts",
     *(
         f"uvicorn.supervisor.{name}"
@@ -68,13 +70,18 @@ PURE = (
             "events",
             "actions",
             "policy",
-            "state",
+            "supervisor",
+            "transitions",
+            "service",
+            "fleet",
+            "handle",
+            "plain",
             "table",
             "rolling",
             "watchdog",
             "wording",
-            "effects",
             "development",
+            "development_table",
         ]
     ),
 )
@@ -200,7 +207,6 @@ def test_few_files_are_beside_the_rooms() -> None:
 LONGEST = 450
 TABLES = {"uvicorn.settings.declared", "uvicorn.main"}
 UNFINISHED = {
-    "uvicorn.supervisor.development",
     "uvicorn.worker.http1.connection",
 }
 """Long by their nature: one line or more for each option."""

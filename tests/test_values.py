@@ -314,9 +314,9 @@ async def test_a_value_is_refused_before_anything_starts_or_it_is_served_with(
             named(exc, name)
             continue
         if sys.platform != "win32":
-            from uvicorn.supervisor.master import limits
+            from uvicorn.supervisor.master import policy_of
 
-            limits(config)
+            policy_of(config)
         try:
             async with Server(config).running() as server:
                 if config.uds is None and name not in ("limit_request_line", "proxy_protocol"):  # that refuses it

@@ -9,9 +9,10 @@ import pytest
 from uvicorn.process.interrupts import AGAIN_SECONDS
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
-from uvicorn.supervisor.development import TABLE, Cue, Development, Stage
+from uvicorn.supervisor.development import Development
+from uvicorn.supervisor.development_table import TABLE, Cue, Stage
 from uvicorn.supervisor.events import WATCHER, Event, Signal
-from uvicorn.supervisor.policy import Limits
+from uvicorn.supervisor.policy import Policy
 
 
 class World:
@@ -19,7 +20,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.machine = Development(Limits())
+        self.machine = Development(Policy())
         self.now = 0.0
         self.alive: set[int] = set()
         self.obeys: set[int] = set()
@@ -30,7 +31,7 @@ class World:
     def feed(self, event: Event) -> None:
         pending = [event]
         while pending:
-            for action in self.machine.handle(pending.pop(0), self.now):
+            for action in self.machine.handle([pending.pop(0)], self.now):
                 pending += self.perform(action)
 
     def perform(self, action: do.Action) -> list[Event]:

@@ -9,25 +9,29 @@ exactly.
 from __future__ import annotations
 
 import heapq
+import json
+import math
 import os
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.process.interrupts import AGAIN_SECONDS
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
-from uvicorn.supervisor.effects import Service
-from uvicorn.supervisor.policy import Limits, recycled_at_once
-from uvicorn.supervisor.state import Supervisor
+from uvicorn.supervisor.policy import Policy, recycled_at_once
+from uvicorn.supervisor.service import ServiceState
+from uvicorn.supervisor.supervisor import Supervisor
 from uvicorn.supervisor.table import State
 
 HISTORIES = int(os.environ.get("UVICORN_TEST_HISTORIES", "1000"))
 BLOCKS = 20
 LENGTH = 40.0
+BUSY_SECONDS = 0.5
 SIGNALS = [ev.Signal.HUP] * 4 + [ev.Signal.TTIN, ev.Signal.TTOU, ev.Signal.USR1, ev.Signal.USR2, ev.Signal.WINCH]
 STOPS = [ev.Signal.TERM] * 4 + [ev.Signal.INT] * 3 + [ev.Signal.QUIT]
 
@@ -72,6 +76,8 @@ class World:
     now: float = 0.0
     alive: dict[int, Fake] = field(default_factory=dict)
     reaped: set[int] = field(default_factory=set)
+    exited: set[int] = field(default_factory=set)
+    """Those whose exit is to be handled; an order that came in the same wake-up may still be for them."""
     queue: list[tuple[float, int, Callable[[], ev.Event | None]]] = field(default_factory=list)
     order: int = 0
     last_serial: int = 0
@@ -84,11 +90,16 @@ class World:
     bad_settings: float = 0.0
     new_numbers: float = 0.0
     still: int = 0
+    together: float = 0.0
+    """How often what happens within `BUSY_SECONDS` comes as one wake-up."""
+    moves: float = 0.0
+    """How often the machine is dumped, and loaded into one that goes on beside it."""
+    moved: Supervisor | None = None
     number: tuple[int | None, int] = (None, 0)
     """How many workers there are to be: after the reload if the log has told, and if it fails or there is none."""
 
     def __post_init__(self) -> None:
-        self.number = (None, self.machine.target)
+        self.number = (None, self.machine.fleet.target)
 
     def later(self, delay: float, what: Callable[[], ev.Event | None]) -> None:
         self.order += 1
@@ -103,11 +114,16 @@ class World:
         before = self.now
         if due is None or (at is not None and at <= due):
             assert at is not None, "nothing will ever happen again"
-            at, _, what = heapq.heappop(self.queue)
-            self.now = max(self.now, at)
-            event = what()
-            if event is not None:
-                self.feed(event)
+            end = min(at + BUSY_SECONDS, math.inf if due is None else due)
+            events = [self.happens()]
+            if self.rng.random() < self.together:
+                while self.queue and self.queue[0][0] <= end:
+                    events.append(self.happens())
+            happened = sorted((event for event in events if event is not None), key=rank)
+            self.feed(*(event for event in happened if not isinstance(event, ev.SettingsRead)))
+            for event in happened:
+                if isinstance(event, ev.SettingsRead):  # an answer, not part of a wake-up
+                    self.feed(event)
         else:
             late = self.rng.random() * 50 if self.rng.random() < self.temper.late_master * 0.05 else 0.0
             self.now = max(self.now, due) + late
@@ -119,60 +135,85 @@ class World:
         self.still = self.still + 1 if self.now == before else 0
         assert self.still < 200, "the machine spins"
 
-    def feed(self, event: ev.Event) -> None:
+    def happens(self) -> ev.Event | None:
+        at, _, what = heapq.heappop(self.queue)
+        self.now = max(self.now, at)
+        return what()
+
+    def feed(self, *events: ev.Event) -> None:
+        if not events:
+            return
         due = self.machine.watchdog.due
-        if isinstance(event, ev.SignalReceived) and event.signal in STOPS and not self.exits:
-            self.stops.append((event.signal, self.now))
-        actions = self.machine.handle(event, self.now)
+        for event in events:
+            if isinstance(event, ev.SignalReceived) and event.signal in STOPS and not self.exits:
+                self.stops.append((event.signal, self.now))
+            if isinstance(event, ev.SettingsRead) and not event.failure:
+                self.number = (None, self.number[1])
+        if len(events) == 1:
+            self.reaped |= self.exited
+        actions = self.machine.handle(events, self.now)
+        self.check_moved(events, actions)
         self.check_urgency()
-        if isinstance(event, ev.Tick) and due is not None and due <= self.now:
+        if isinstance(events[-1], ev.Tick) and due is not None and due <= self.now:
             self.check_watchdog(do.Status.WATCHDOG in [a.status for a in actions if isinstance(a, do.Notify)])
         for action in actions:
             self.perform(action)
+        self.reaped |= self.exited
+        self.exited.clear()
         self.check()
+
+    def check_moved(self, events: Sequence[ev.Event], actions: list[do.Action]) -> None:
+        """A machine that was loaded does what the first one does."""
+        if self.moved is not None:
+            assert self.moved.handle(events, self.now) == actions
+            assert self.moved.deadline() == self.machine.deadline()
+            assert self.moved.dump() == self.machine.dump()
+        if self.rng.random() < self.moves:
+            self.moved = Supervisor.load(json.loads(json.dumps(self.machine.dump())))
+            assert self.moved.deadline() == self.machine.deadline()
 
     def check_urgency(self) -> None:
         """What is wanted follows from the signals so far, and from nothing else: no TERM is urgent."""
-        service, interrupts = self.machine.service, [at for signal, at in self.stops if signal is ev.Signal.INT]
+        service, interrupts = self.machine.facts.state, [at for signal, at in self.stops if signal is ev.Signal.INT]
         now = any(signal is ev.Signal.QUIT for signal, _ in self.stops) or (
             bool(interrupts) and interrupts[-1] - interrupts[0] >= AGAIN_SECONDS
         )
-        if service is Service.NOW:
+        if service is ServiceState.NOW:
             assert now, "nobody has asked for a stop at once"
-        if service is Service.STOPPING:
+        if service is ServiceState.STOPPING:
             assert not now, "a stop at once was asked for"
-            assert (self.machine.stop_mode is do.Mode.INTERRUPT) == bool(interrupts)
-        if service is Service.RUNNING and self.stops:
+            assert (self.machine.facts.stop_mode is DrainMode.INTERRUPT) == bool(interrupts)
+        if service is ServiceState.RUNNING and self.stops:
             assert not interrupts, "an INT waits for nobody"
-            assert self.now <= self.stops[0][1] + self.machine.limits.delay or self.temper.late_master
+            assert self.now <= self.stops[0][1] + self.machine.fleet.policy.delay or self.temper.late_master
 
     def check_watchdog(self, answered: bool) -> None:
         """The answer is withheld for stuck loops only, and always when most loops are stuck."""
         stuck = [fake for fake in self.alive.values() if fake.stuck_since is not None]
         assert answered or stuck, "the watchdog is not answered although every loop turns"
         if self.temper.late_master == 0.0:
-            limit = max(1.0, self.machine.limits.watchdog / 2)
+            limit = max(1.0, self.machine.fleet.policy.watchdog / 2)
             dead = {fake.serial for fake in stuck if self.now - (fake.stuck_since or 0.0) >= limit}
-            loops = {w.serial for w in self.machine.workers.values() if w.state in (State.READY, State.HUNG)}
-            starting = sum(w.state is State.BOOTING for w in self.machine.workers.values())
+            loops = {w.serial for w in self.machine.fleet.workers.values() if w.state in (State.READY, State.HUNG)}
+            starting = sum(w.state is State.BOOTING for w in self.machine.fleet.workers.values())
             assert not answered or 2 * len(loops & dead) <= len(loops) + starting, "most loops are dead"
 
     def check(self) -> None:
         """What holds after every event."""
         machine = self.machine
-        if machine.service is not Service.RUNNING:
+        if machine.facts.state is not ServiceState.RUNNING:
             return
-        if not machine.epoch.rolling:
-            assert machine.target == self.number[1], "another number than the log says"
-            self.number = (None, machine.target)
-        active = machine.active()
+        if not machine.fleet.epoch.rolling:
+            assert machine.fleet.target == self.number[1], "another number than the log says"
+            self.number = (None, machine.fleet.target)
+        active = machine.fleet.active()
         booting = [w.slot for w in active if w.state is State.BOOTING]
         assert len(booting) == len(set(booting)), "two starts in one slot"
         filled = {w.slot for w in active}
-        for index in set(range(machine.target)) - filled:
-            wait = machine.slot(index).not_before - self.now
-            assert 0 < wait <= 30.5 or machine.verdict is not None, "a slot is left empty"
-        if not machine.epoch.rolling:
+        for index in set(range(machine.fleet.target)) - filled:
+            wait = machine.fleet.slot(index).not_before - self.now
+            assert 0 < wait <= 30.5 or machine.facts.pending is not None, "a slot is left empty"
+        if not machine.fleet.epoch.rolling:
             marked = {w.slot for w in active if w.marked and w.state is State.READY}
             assert sum(slot in marked for slot in booting) <= self.recycling, "too many are recycled at a time"
 
@@ -203,7 +244,7 @@ class World:
             case do.ReadSettings():
                 failure = "nonsense" if self.rng.random() < self.bad_settings else ""
                 target = self.rng.randint(1, 6) if self.rng.random() < self.new_numbers else None
-                self.later(0.0, lambda: self.settings(failure, target))
+                self.later(0.0, lambda: ev.SettingsRead(failure, target=target))
             case do.Log(_, text):
                 self.read_number(text)
             case do.Listen():
@@ -217,11 +258,6 @@ class World:
             case do.Exit(code):
                 self.exits.append(code)
                 assert not self.alive, "the master leaves workers behind"
-
-    def settings(self, failure: str, target: int | None) -> ev.Event:
-        if not failure:
-            self.number = (None, self.number[1])
-        return ev.SettingsRead(failure, target=target)
 
     def read_number(self, text: str) -> None:
         """What the log says of the number of workers holds, however a reload ends."""
@@ -257,7 +293,7 @@ class World:
             fake.stuck_since = self.now  # never ready, deaf to what is not SIGKILL
 
     def no_fork(self, serial: int) -> ev.Event:
-        self.reaped.add(serial)
+        self.exited.add(serial)
         return ev.SpawnFailed(serial, "no processes")
 
     def said(self, fake: Fake, event: ev.Event) -> ev.Event | None:
@@ -314,13 +350,18 @@ class World:
         if fake.serial not in self.alive or (fake.stuck_since is not None and not final and not name):
             return None
         del self.alive[fake.serial]
-        self.reaped.add(fake.serial)
+        self.exited.add(fake.serial)
         return ev.WorkerExited(fake.serial, code, name)
 
 
-def play(seed: int) -> World:
+def rank(event: ev.Event) -> int:
+    """Where the kernel puts it in what one wake-up brings."""
+    return 0 if isinstance(event, ev.SignalReceived) else 2 if isinstance(event, ev.WorkerExited) else 1
+
+
+def play(seed: int, together: float = 0.0, moves: float = 0.0) -> World:
     rng = random.Random(seed)
-    limits = Limits(
+    policy = Policy(
         drain=rng.choice([0.0, 2.0, 10.0]),
         hang=rng.choice([0.0, 2.0, 10.0]),
         boot=rng.choice([0.0, 0.0, 2.0]),
@@ -329,7 +370,8 @@ def play(seed: int) -> World:
         memory=rng.choice([0, 0, 500]),
         watchdog=rng.choice([0.0, 1.0, 6.0]),
     )
-    world = World(rng, Temper.draw(rng), Supervisor(limits, rng.choice([1, 1, 2, 4, 8, 20])))
+    world = World(rng, Temper.draw(rng), Supervisor(policy, rng.choice([1, 1, 2, 4, 8, 20])))
+    world.together, world.moves = together, moves
     world.bad_settings = rng.choice([0.0, 0.0, 0.5])
     world.new_numbers = rng.choice([0.0, 0.5])
     world.feed(ev.Started())
@@ -346,7 +388,7 @@ def play(seed: int) -> World:
         stop = rng.choice(STOPS)
         world.later(at, lambda stop=stop: ev.SignalReceived(stop))  # type: ignore[misc]
     # Seen from the first stop: the drain, the grace, and a kill of what hung; a late master's sleep comes on top.
-    bound = min(stops) + limits.delay + limits.drain + 2.0 + 2.0
+    bound = min(stops) + policy.delay + policy.drain + 2.0 + 2.0
     while not world.exits:
         world.step()
         if world.temper.late_master == 0.0:
@@ -359,17 +401,17 @@ def play(seed: int) -> World:
 def judge(world: World) -> None:
     """What holds of a whole history."""
     assert len(world.exits) == 1
-    assert world.machine.handle(ev.Tick(), world.now + 1) == []
+    assert world.machine.handle([ev.Tick()], world.now + 1) == []
     assert world.machine.deadline() is None
     assert not world.listeners_open
     code = world.exits[0]
     assert code in (0, 3, 4, 5)
     if code == 3:
-        assert not world.machine.served, "only a first boot is final"
+        assert not world.machine.fleet.served, "only a first boot is final"
     if code == 5:
         assert "its drain deadline passed" in world.kills
     if code == 4:
-        assert world.machine.served
+        assert world.machine.fleet.served
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
@@ -377,6 +419,25 @@ def test_histories(block: int) -> None:
     for seed in range(block, HISTORIES, BLOCKS):
         try:
             judge(play(seed))
+        except Exception as exc:
+            raise AssertionError(f"seed {seed}: {exc!r}") from exc
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_histories_in_which_much_comes_together(block: int) -> None:
+    for seed in range(block, HISTORIES // 2, BLOCKS):
+        try:
+            judge(play(seed, together=0.7))
+        except Exception as exc:
+            raise AssertionError(f"seed {seed}: {exc!r}") from exc
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_a_machine_that_was_dumped_and_loaded_goes_on_as_before(block: int) -> None:
+    for seed in range(block, HISTORIES // 4, BLOCKS):
+        try:
+            world = play(seed, together=0.3, moves=0.05)
+            judge(world)
         except Exception as exc:
             raise AssertionError(f"seed {seed}: {exc!r}") from exc
 
@@ -401,7 +462,7 @@ def test_they_end_in_every_way() -> None:
 def test_a_healthy_roll_never_dips(seed: int) -> None:
     """Any number of reloads at any time: once the fleet is up, READY never falls below the target."""
     rng = random.Random(seed)
-    world = World(rng, Temper(0, 0, 0, 0, 0), Supervisor(Limits(drain=10, hang=5), rng.randint(1, 6)))
+    world = World(rng, Temper(0, 0, 0, 0, 0), Supervisor(Policy(drain=10, hang=5), rng.randint(1, 6)))
     world.feed(ev.Started())
     for _ in range(rng.choice([1, 2, 25])):
         world.later(rng.random() * rng.choice([0.25, 20.0]), lambda: ev.SignalReceived(ev.Signal.HUP))
@@ -410,16 +471,16 @@ def test_a_healthy_roll_never_dips(seed: int) -> None:
     full, generations = False, set()
     while True:
         world.step()
-        if machine.service is not Service.RUNNING:
+        if machine.facts.state is not ServiceState.RUNNING:
             break
-        ready = sum(w.state is State.READY for w in machine.workers.values())
-        full = full or ready >= machine.target
-        assert not full or ready >= machine.target, "READY dips"
-        assert len(machine.active()) <= machine.target + 1, "more than one surge"
-        generations = {w.generation for w in machine.active()}
+        ready = sum(w.state is State.READY for w in machine.fleet.workers.values())
+        full = full or ready >= machine.fleet.target
+        assert not full or ready >= machine.fleet.target, "READY dips"
+        assert len(machine.fleet.active()) <= machine.fleet.target + 1, "more than one surge"
+        generations = {w.generation for w in machine.fleet.active()}
     assert full
-    assert not machine.epoch.rolling
-    assert generations == {machine.epoch.last}
+    assert not machine.fleet.epoch.rolling
+    assert generations == {machine.fleet.epoch.last}
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -428,18 +489,18 @@ def test_healthy_recycling_never_dips(seed: int) -> None:
     no more than a tenth of the fleet (and one at least) is on its way at a time, and everybody is replaced."""
     rng = random.Random(seed)
     target = rng.choice([1, 2, 4, 20])
-    limits = Limits(drain=10, hang=5, lifetime=rng.choice([0.0, 8.0]), memory=rng.choice([0, 900]))
-    world = World(rng, Temper(0, 0, 0, 1, 0), Supervisor(limits, target), recycling=recycled_at_once(target))
+    policy = Policy(drain=10, hang=5, lifetime=rng.choice([0.0, 8.0]), memory=rng.choice([0, 900]))
+    world = World(rng, Temper(0, 0, 0, 1, 0), Supervisor(policy, target), recycling=recycled_at_once(target))
     world.feed(ev.Started())
     world.later(60.0, lambda: ev.SignalReceived(ev.Signal.TERM))
     machine = world.machine
     full = False
     while True:
         world.step()
-        if machine.service is not Service.RUNNING:
+        if machine.facts.state is not ServiceState.RUNNING:
             break
-        ready = sum(w.state is State.READY for w in machine.workers.values())
+        ready = sum(w.state is State.READY for w in machine.fleet.workers.values())
         full = full or ready >= target
         assert not full or ready >= target, "READY dips"
-        assert len(machine.active()) <= target + recycled_at_once(target), "more than the surge"
+        assert len(machine.fleet.active()) <= target + recycled_at_once(target), "more than the surge"
     assert world.last_serial >= 2 * target

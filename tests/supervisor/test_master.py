@@ -14,10 +14,11 @@ import pytest
 from uvicorn.config import Config
 from uvicorn.net import sockets
 from uvicorn.process import channel
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.supervisor import events as ev
-from uvicorn.supervisor.actions import Mode, Status
+from uvicorn.supervisor.actions import Status, Tell
 from uvicorn.supervisor.events import Event, Signal
-from uvicorn.supervisor.master import Master, app_name, limits
+from uvicorn.supervisor.master import Master, app_name, policy_of
 from uvicorn.supervisor.notify import Notifier
 
 Script = list[tuple[float, list[Event]]]
@@ -63,6 +64,16 @@ class ScriptedKernel:
 
     def dump_stack(self, serial: int) -> None:
         self.calls.append(f"dump {serial}")
+
+    def ask(self, serial: int) -> None:
+        self.calls.append(f"ask {serial}")
+
+    def interrupt(self, serial: int) -> None:
+        self.calls.append(f"interrupt {serial}")
+
+    def measure_memory(self) -> list[Event]:
+        self.calls.append("measure memory")
+        return []
 
     def stack(self, serial: int) -> str | None:
         self.calls.append(f"stack {serial}")
@@ -192,9 +203,9 @@ def test_the_worker_gets_the_sockets(listener: sockets.Listener) -> None:
 
 
 def test_what_is_said_at_once_is_heard_before_what_waited(listener: sockets.Listener) -> None:
-    """A fork that fails answers before the rest of the batch is judged."""
+    """A fork that fails answers before the next wake-up is judged."""
     kernel = ScriptedKernel(
-        [(1.0, [ev.WorkerReady(1)]), (3.0, [ev.WorkerExited(1, 1), ev.SignalReceived(Signal.QUIT)])]
+        [(1.0, [ev.WorkerReady(1)]), (3.0, [ev.WorkerExited(1, 1)]), (3.0, [ev.SignalReceived(Signal.QUIT)])]
     )
     kernel.no_fork = {2}
     assert run(kernel, [listener]) == 0
@@ -340,16 +351,19 @@ def test_a_manager_that_is_gone_costs_one_debug_line(tmp_path: Path, error_log: 
 
 
 def test_modes_are_the_channels() -> None:
-    assert [(mode.name, mode.value) for mode in Mode] == [(mode.name, mode.value) for mode in channel.DrainMode]
+    assert [mode.name for mode in DrainMode] == ["RETIRE", "STOP", "INTERRUPT", "CUT"]
+    for mode in DrainMode:
+        order = Tell(1, mode, 2.0)
+        assert channel.decode(channel.encode(channel.Drain(order.mode, order.deadline))) == channel.Drain(mode, 2.0)
 
 
 def test_settings_become_limits() -> None:
-    wanted = limits(config(timeout_graceful_shutdown=7, timeout_worker_healthcheck=3))
+    wanted = policy_of(config(timeout_graceful_shutdown=7, timeout_worker_healthcheck=3))
     assert (wanted.drain, wanted.hang, wanted.boot, wanted.fixed_code) == (7.0, 3.0, 0.0, False)
 
     async def application(scope: object, receive: object, send: object) -> None:
         """Never called."""
 
     given = Config(application, log_config=None, workers=1)
-    assert limits(given).fixed_code
+    assert policy_of(given).fixed_code
     assert app_name(given).endswith("application")

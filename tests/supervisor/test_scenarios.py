@@ -21,21 +21,21 @@ about it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from transcripts import render
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.development import Development
 from uvicorn.supervisor.master import Machine
-from uvicorn.supervisor.policy import Limits
-from uvicorn.supervisor.state import Supervisor
+from uvicorn.supervisor.policy import Policy
+from uvicorn.supervisor.supervisor import Supervisor
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
 STATUS, READY = "notify status", "log INFO: ready: "
-Render = Callable[[do.Action], str]
 
 
 def pairwise(words: list[str]) -> Iterator[tuple[str, str]]:
@@ -46,6 +46,12 @@ def beat(
     serial: str, at: str, in_flight: int = 0, requests: int = 0, held: bool = False, asking: bool = False
 ) -> ev.Event:
     return ev.Heartbeats((ev.Heartbeat(int(serial), float(at), in_flight, requests, held, asking),))
+
+
+def policy_of(settings: Mapping[str, float | bool]) -> Policy:
+    """The defaults, and what the scenario says."""
+    assert settings.keys() <= Policy._field_defaults.keys()
+    return Policy._make({**Policy._field_defaults, **settings}.values())
 
 
 def parse_event(words: list[str]) -> ev.Event:
@@ -88,9 +94,9 @@ def parse_event(words: list[str]) -> ev.Event:
         case ["settings", "target", count]:
             return ev.SettingsRead(target=int(count))
         case ["settings", "both", count, "drain", seconds]:
-            return ev.SettingsRead(limits=Limits(drain=float(seconds), hang=0), target=int(count))
+            return ev.SettingsRead(policy=Policy(drain=float(seconds), hang=0), target=int(count))
         case ["settings", "limits", *pairs]:
-            return ev.SettingsRead(limits=Limits(**{k: float(v) for k, v in pairwise(pairs)}))
+            return ev.SettingsRead(policy=policy_of({k: float(v) for k, v in pairwise(pairs)}))
         case ["beat", serial, "held", "at", at]:
             return beat(serial, at, held=True)
         case ["beat", serial, "asking", "at", at]:
@@ -111,8 +117,7 @@ def parse_event(words: list[str]) -> ev.Event:
 class Play:
     """One scenario, line by line."""
 
-    def __init__(self, render: Render) -> None:
-        self.render = render
+    def __init__(self) -> None:
         self.now = 0.0
         self.target = 1
         self.settings: dict[str, float | bool] = {}
@@ -169,22 +174,22 @@ class Play:
 
     def happens(self, event: ev.Event) -> None:
         if self.machine is None:
-            limits = Limits(**self.settings)  # type: ignore[arg-type]
-            self.machine = Development(limits) if self.development else Supervisor(limits, self.target)
+            policy = policy_of(self.settings)
+            self.machine = Development(policy) if self.development else Supervisor(policy, self.target)
         if isinstance(event, ev.Tick):  # the decimal of a transcript may be a hair before the float
             due = self.machine.deadline()
             self.now = due if due is not None and abs(due - self.now) < 1e-9 else self.now
-        actions = self.machine.handle(event, self.now)
+        actions = self.machine.handle([event], self.now)
         if self.listens and any(isinstance(action, do.Listen) for action in actions):
             actions = [action for action in actions if not isinstance(action, do.Listen)]
-            actions += self.machine.handle(ev.Listened(), self.now)
-        shown = map(self.render, actions)
+            actions += self.machine.handle([ev.Listened()], self.now)
+        shown = map(render, actions)
         self.actual = iter([s for s in shown if not s.startswith(tuple(self.hidden))])
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
-def test_scenario(path: Path, render: Render) -> None:
-    play = Play(render)
+def test_scenario(path: Path) -> None:
+    play = Play()
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# proves: ")
     for number, line in enumerate(text.splitlines(), 1):

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -66,13 +67,18 @@ async def app(scope, receive, send):
 """
 
 
+class Serve(Protocol):
+    """Starts the command with options and an environment, and waits until it listens."""
+
+    def __call__(self, *options: str, **environment: str) -> Program: ...
+
+
 @pytest.fixture
-def serve(tmp_path: Path, start_command: Start) -> Start:
-    """serve(*options, **environment): the command, once it listens."""
+def serve(tmp_path: Path, start_command: Start) -> Serve:
     (tmp_path / "served.py").write_text(APP)
 
     def begin(*options: str, **environment: str) -> Program:
-        server: Program = start_command("served:app", "--port", "0", "--no-access-log", *options, env=environment)
+        server = start_command("served:app", "--port", "0", "--no-access-log", *options, env=environment)
         server.listens()
         return server
 
@@ -98,7 +104,7 @@ HANG = ("--supervise", "--timeout-worker-healthcheck", "1")
     ],
 )
 def test_a_blocked_loop_is_told_with_the_guilty_line_and_replaced(
-    serve: Start, kind: str, state: str, line: str
+    serve: Serve, kind: str, state: str, line: str
 ) -> None:
     server = serve(*HANG)
     waiting = server.ask("/wait")
@@ -126,7 +132,7 @@ def test_a_blocked_loop_is_told_with_the_guilty_line_and_replaced(
 @pytest.mark.parametrize("options", [("--workers", "2"), ("--workers", "2", "--timeout-worker-healthcheck", "0")])
 @pytest.mark.parametrize("kind", ["spin", "sleep"])
 def test_a_worker_whose_loop_does_not_turn_ends_with_its_master(
-    serve: Start, options: tuple[str, ...], kind: str
+    serve: Serve, options: tuple[str, ...], kind: str
 ) -> None:
     """A sibling answers meanwhile what it has begun, for longer than that takes."""
     server = serve(*options)
@@ -150,7 +156,7 @@ def test_an_import_that_hangs_ends_with_its_master(tmp_path: Path, start_command
     server.end()
 
 
-def test_a_busy_loop_that_turns_is_left_alone(serve: Start) -> None:
+def test_a_busy_loop_that_turns_is_left_alone(serve: Serve) -> None:
     """Twelve requests of a quarter of a second each, one after the other: three times the limit, at full load."""
     pytest.importorskip("uvloop")  # on asyncio they would be one turn of the loop: the next test
     server = serve(*HANG)
@@ -164,7 +170,7 @@ def test_a_busy_loop_that_turns_is_left_alone(serve: Start) -> None:
     assert "has not turned" not in server.text
 
 
-def test_a_turn_that_works_through_many_requests_is_no_hang(serve: Start) -> None:
+def test_a_turn_that_works_through_many_requests_is_no_hang(serve: Serve) -> None:
     """They are all ready in one turn of the loop, which takes three times the limit."""
     server = serve(*HANG, "--loop", "asyncio")  # uvloop accepts one connection in a turn
     connections = [server.ask("/busy/0.5"), *(server.ask("/busy/0.2") for _ in range(16))]
@@ -177,7 +183,7 @@ def test_a_turn_that_works_through_many_requests_is_no_hang(serve: Start) -> Non
     assert "killing" not in server.text
 
 
-def test_a_worker_in_a_debugger_is_not_judged(serve: Start) -> None:
+def test_a_worker_in_a_debugger_is_not_judged(serve: Serve) -> None:
     server = serve(*HANG, TRACED="4")
     connection = server.ask("/block/traced")
     pid = server.expect(r"blocking (\d+)")[1]
@@ -188,7 +194,7 @@ def test_a_worker_in_a_debugger_is_not_judged(serve: Start) -> None:
     assert "killing" not in server.text
 
 
-def test_recycling_after_requests_loses_none(serve: Start) -> None:
+def test_recycling_after_requests_loses_none(serve: Serve) -> None:
     server = serve("--supervise", "--limit-max-requests", "20", "--limit-max-requests-jitter", "0")
     pids: list[str] = []
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
@@ -206,7 +212,7 @@ def test_recycling_after_requests_loses_none(serve: Start) -> None:
     assert "ERROR" not in server.text
 
 
-def test_one_process_ends_at_its_limit_of_requests(serve: Start) -> None:
+def test_one_process_ends_at_its_limit_of_requests(serve: Serve) -> None:
     server = serve("--limit-max-requests", "3", "--limit-max-requests-jitter", "0")
     for _ in range(3):
         server.get()
@@ -214,7 +220,7 @@ def test_one_process_ends_at_its_limit_of_requests(serve: Start) -> None:
     assert server.end() == 0
 
 
-def test_recycling_by_lifetime(serve: Start) -> None:
+def test_recycling_by_lifetime(serve: Serve) -> None:
     server = serve("--supervise", "--limit-worker-lifetime", "1")
     first = words(server)[0]
     server.expect(rf"Worker 0 \[{first}\] has served for 1 s: replacing it")
@@ -229,7 +235,7 @@ LONG = ("timeout", "lifetime", "delay", "interval")
 
 @pytest.mark.parametrize("seconds", ["2592000", "1e9", "1e300"])
 @pytest.mark.parametrize("master", ["--supervise", "--no-supervise"])
-def test_times_that_no_system_call_can_wait_for(serve: Start, seconds: str, master: str) -> None:
+def test_times_that_no_system_call_can_wait_for(serve: Serve, seconds: str, master: str) -> None:
     """All of them at once, so that nothing shorter is ever waited for; the sum of two is longer still."""
     times = [one.flag for one in options().values() if one.kind is float and any(word in one.name for word in LONG)]
     assert len(times) > 10
@@ -246,14 +252,14 @@ def test_times_that_no_system_call_can_wait_for(serve: Start, seconds: str, mast
 
 
 @pytest.mark.system
-def test_recycling_by_memory(serve: Start) -> None:
+def test_recycling_by_memory(serve: Serve) -> None:
     """The look at the memory comes every 10 s."""
     server = serve("--supervise", "--limit-worker-memory", "1MB")
     server.expect(r"Worker 0 \[\d+\] uses \d+ MB, more than its 1 MB: replacing it")
     assert server.end(signal.SIGTERM) == 0
 
 
-def test_a_reload_reads_the_environment_file_again(serve: Start, tmp_path: Path) -> None:
+def test_a_reload_reads_the_environment_file_again(serve: Serve, tmp_path: Path) -> None:
     pytest.importorskip("dotenv")
     (tmp_path / "app.env").write_text("GREETING=one\nHOME=/nowhere\n")
     server = serve("--supervise", "--env-file", "app.env")
@@ -305,7 +311,7 @@ def test_a_reload_of_the_command_finds_the_application_and_the_number_of_workers
         ("[", "uvicorn.toml"),
     ],
 )
-def test_settings_that_cannot_serve_change_nothing(serve: Start, tmp_path: Path, line: str, reason: str) -> None:
+def test_settings_that_cannot_serve_change_nothing(serve: Serve, tmp_path: Path, line: str, reason: str) -> None:
     """Neither what serves, nor what replaces it."""
     file = tmp_path / "uvicorn.toml"
     file.write_text("workers = 2\n")
@@ -325,7 +331,7 @@ def test_settings_that_cannot_serve_change_nothing(serve: Start, tmp_path: Path,
 
 
 @pytest.mark.parametrize("options", [("--supervise",), ()], ids=["master", "alone"])
-def test_stop_now_has_no_word_about_itself(serve: Start, options: tuple[str, ...]) -> None:
+def test_stop_now_has_no_word_about_itself(serve: Serve, options: tuple[str, ...]) -> None:
     server = serve(*options, "--lifespan", "on", APP="lifespan")
     connection = server.ask("/wait")
     server.expect("waiting")
@@ -337,7 +343,7 @@ def test_stop_now_has_no_word_about_itself(serve: Start, options: tuple[str, ...
 
 
 @pytest.mark.parametrize("options", [("--supervise",), ()], ids=["master", "alone"])
-def test_a_stop_with_a_delay_goes_on_accepting(serve: Start, options: tuple[str, ...]) -> None:
+def test_a_stop_with_a_delay_goes_on_accepting(serve: Serve, options: tuple[str, ...]) -> None:
     server = serve(*options, "--shutdown-delay", "600")
     server.get()
     server.tell(signal.SIGTERM)
@@ -351,7 +357,7 @@ def test_a_stop_with_a_delay_goes_on_accepting(serve: Start, options: tuple[str,
 @pytest.mark.parametrize("options", [("--supervise",), ()], ids=["master", "alone"])
 @pytest.mark.parametrize("path", ["/wait", "/thread"])
 def test_an_application_that_never_returns_does_not_hold_up_the_stop(
-    serve: Start, options: tuple[str, ...], path: str
+    serve: Serve, options: tuple[str, ...], path: str
 ) -> None:
     server = serve(*options, "--timeout-graceful-shutdown", "1")
     connection = server.ask(path)
@@ -360,7 +366,7 @@ def test_an_application_that_never_returns_does_not_hold_up_the_stop(
     connection.close()
 
 
-def test_the_boot_limit_is_told_with_the_stack(serve: Start, tmp_path: Path) -> None:
+def test_the_boot_limit_is_told_with_the_stack(serve: Serve, tmp_path: Path) -> None:
     server = serve("--supervise", "--timeout-worker-boot", "3")
     server.get()
     (tmp_path / "served.py").write_text("import time\n\n\ndef connect():\n    time.sleep(600)\n\n\nconnect()\n")
@@ -371,7 +377,7 @@ def test_the_boot_limit_is_told_with_the_stack(serve: Start, tmp_path: Path) -> 
     assert server.end(signal.SIGTERM) == 0
 
 
-def test_a_stop_leads_out_of_an_import_wherever_it_stands(serve: Start, tmp_path: Path) -> None:
+def test_a_stop_leads_out_of_an_import_wherever_it_stands(serve: Serve, tmp_path: Path) -> None:
     """An exception is dropped in the callback of a weak reference, with a traceback, and the import would go on."""
     server = serve("--supervise")
     server.get()
@@ -417,11 +423,11 @@ SAID = {
 
 
 @pytest.fixture
-def ending(tmp_path: Path, start_command: Start) -> Start:
+def ending(tmp_path: Path, start_command: Start) -> Serve:
     (tmp_path / "ending.py").write_text(ENDING)
 
     def begin(*options: str, **environment: str) -> Program:
-        server: Program = start_command(
+        server = start_command(
             "ending:app", "--port", "0", "--no-access-log", *options, env={"APP": "returned", **environment}
         )
         server.listens()
@@ -431,7 +437,7 @@ def ending(tmp_path: Path, start_command: Start) -> Start:
 
 
 @pytest.mark.parametrize("how", SAID)
-def test_a_lifespan_that_ends_without_a_master(ending: Start, how: str) -> None:
+def test_a_lifespan_that_ends_without_a_master(ending: Serve, how: str) -> None:
     server = ending(APP=how)
     server.get("/die")
     server.wait_for(SAID[how])
@@ -441,7 +447,7 @@ def test_a_lifespan_that_ends_without_a_master(ending: Start, how: str) -> None:
     assert server.text.count("ERROR") == 2
 
 
-def test_a_lifespan_that_ends_under_a_master(ending: Start) -> None:
+def test_a_lifespan_that_ends_under_a_master(ending: Serve) -> None:
     """The next one dies right after its start, perhaps: then it is replaced a little later."""
     server = ending("--supervise")
     first = server.get("/die")

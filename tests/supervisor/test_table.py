@@ -3,22 +3,21 @@ other table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
 import pytest
 
+from transcripts import render
 from uvicorn.errors import ExitCode
-from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
-from uvicorn.supervisor.policy import Code, Limits, SlotRecord, backoff
-from uvicorn.supervisor.state import Supervisor
+from uvicorn.supervisor.policy import Policy, SlotRecord, backoff
+from uvicorn.supervisor.supervisor import Supervisor
 from uvicorn.supervisor.table import TABLE, Cell, Input, State, Table
 
 NOW = 100.0
 DEADLINES = {State.BOOTING: 20.0, State.READY: 120.0, State.STOPPING: 140.0, State.HUNG: 101.0, State.KILLED: None}
-Render = Callable[[do.Action], str]
 
 
 @dataclass(frozen=True)
@@ -112,25 +111,26 @@ ABSENT = [
 ROWS = PRESENT + ABSENT
 
 
-def observe(row: Row, table: Table, render: Render) -> Row:
+def observe(row: Row, table: Table) -> Row:
     """Put the only worker of a fleet that has served into the row's state, and feed it the row's input."""
-    machine = Supervisor(Limits(drain=25, hang=30, boot=20), 1, table)
-    machine.handle(ev.Started(), 0.0)
-    machine.handle(ev.Spawned(1, 77), 0.0)
-    machine.served.add(0)
-    w = machine.workers[1]
-    w.state, w.deadline, w.beat, w.in_flight, w.exit_code = row.state, DEADLINES[row.state], 98.0, 4, 9
+    machine = Supervisor(Policy(drain=25, hang=30, boot=20), 1, table)
+    machine.handle([ev.Started()], 0.0)
+    machine.handle([ev.Spawned(1, 77)], 0.0)
+    machine.fleet.served.add(0)
+    w = machine.fleet.workers[1]
+    machine.fleet.move(w, row.state)
+    w.deadline, w.beat, w.in_flight, w.exit_code = DEADLINES[row.state], 98.0, 4, 9
     w.ready_at, w.spent = 1.0, "has served 9 requests"
     if row.state is State.STOPPING:
         w.drain_deadline = 138.0
-    machine.feed(w, row.what, NOW)
-    after = w.state if w.serial in machine.workers else None
-    return Row(row.state, row.what, after, w.deadline, [render(action) for action in machine.collect()])
+    machine.transitions.feed(w, row.what, NOW)
+    after = w.state if w.serial in machine.fleet.workers else None
+    return Row(row.state, row.what, after, w.deadline, [render(action) for action in machine.service.collect()])
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_cell(row: Row, render: Render) -> None:
-    assert observe(row, TABLE, render) == row
+def test_cell(row: Row) -> None:
+    assert observe(row, TABLE) == row
 
 
 def variations() -> Iterator[tuple[str, Table]]:
@@ -150,25 +150,26 @@ def variations() -> Iterator[tuple[str, Table]]:
             yield f"{row.id} is {cell}", {**TABLE, (row.state, row.what): cell}
 
 
-def caught(table: Table, render: Render) -> bool:
+def caught(table: Table) -> bool:
     changed = (row for row in ROWS if table.get((row.state, row.what)) != TABLE.get((row.state, row.what)))
-    return any(observe(row, table, render) != row for row in changed)
+    return any(observe(row, table) != row for row in changed)
 
 
-def test_every_cell_matters(render: Render) -> None:
-    survivors = [name for name, table in variations() if not caught(table, render)]
+def test_every_cell_matters() -> None:
+    survivors = [name for name, table in variations() if not caught(table)]
     assert survivors == []
 
 
-def test_the_machine_reads_the_table_it_is_given(render: Render) -> None:
-    machine = Supervisor(Limits(), 1, {})
-    machine.handle(ev.Started(), 0.0)
-    machine.handle(ev.WorkerReady(1), 1.0)
-    assert machine.workers[1].state is State.BOOTING
+def test_the_machine_reads_the_table_it_is_given() -> None:
+    machine = Supervisor(Policy(), 1, {})
+    machine.handle([ev.Started()], 0.0)
+    machine.handle([ev.WorkerReady(1)], 1.0)
+    assert machine.fleet.workers[1].state is State.BOOTING
 
 
 def test_exit_codes_are_those_of_the_package() -> None:
-    assert {code.name: int(code) for code in Code} == {code.name: int(code) for code in ExitCode}
+    numbers = {"OK": 0, "INTERNAL": 1, "USAGE": 2, "STARTUP": 3, "CRASH_LOOP": 4, "FORCED": 5}
+    assert numbers == {code.name: int(code) for code in ExitCode}
 
 
 def test_backoff_grows_by_half_up_to_half_a_minute() -> None:

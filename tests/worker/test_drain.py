@@ -15,7 +15,8 @@ import pytest
 
 from uvicorn.net.sockets import Listener, bind_unix
 from uvicorn.process import channel
-from uvicorn.process.channel import Drain, Drained, DrainMode, Failed, Ready
+from uvicorn.process.channel import Drain, Drained, Failed, Ready
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.process.page import Phase
 from uvicorn.worker.drain import IDLE_GRACE, MOMENT, NOTICE, RESERVE, timetable
 

@@ -20,7 +20,8 @@ from certificates import Authority, Pair
 from clients import connect
 from servers import LoopFactory, WatchedServer, serving
 from uvicorn.process import channel
-from uvicorn.process.channel import Drain, DrainMode
+from uvicorn.process.channel import Drain
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.worker.loop.pulse import EACH_TICK
 
 pytestmark = pytest.mark.usefixtures("loop_factory")

@@ -33,7 +33,7 @@ from uvicorn.launch import packing
 from uvicorn.launch.reloading import KILL_GRACE, LEAVE_SECONDS, BaseReload, interrupts_held
 from uvicorn.net import sockets
 from uvicorn.net.sockets import Listener
-from uvicorn.process.channel import DrainMode
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.watcher.main import Watch, forget_compiled
 from uvicorn.worker import process
 from uvicorn.worker.server import Server

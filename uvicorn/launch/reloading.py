@@ -33,7 +33,7 @@ from uvicorn import _subprocess
 from uvicorn.config import Config, logger
 from uvicorn.errors import StartupError
 from uvicorn.net.sockets import Listener, listens
-from uvicorn.process.channel import DrainMode
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.process.ttysettings import TTYSettings
 from uvicorn.watcher.files import Snapshot, counts, files, times
 from uvicorn.watcher.main import Watch, changed_since, changes, compare, forget_compiled, shown

@@ -18,13 +18,13 @@ Fails by: `ChannelClosed` when the other side is gone; a line that is no message
 
 from __future__ import annotations
 
-import enum
 import select
 import socket
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.process.page import Counters, Phase
 from uvicorn.surface.later import Later
 
@@ -36,23 +36,6 @@ else:
 
 LONGEST_WAIT = 2_000_000.0
 """Seconds (23 days). Waits of the kernel take milliseconds in an int; a longer wait is one after the other."""
-
-
-class DrainMode(enum.Enum):
-    """How a worker leaves. The order is that of urgency: a drain can only become more urgent."""
-
-    RETIRE = "retire"
-    """Reload, recycling: leave the kernel's queue to the siblings, leave idle connections their keep-alive time."""
-    STOP = "stop"
-    """Full stop: accept until the queue is empty; idle connections close after at most a second."""
-    INTERRUPT = "interrupt"
-    """Somebody waits at a terminal: like STOP, and idle connections close at once."""
-    CUT = "cut"
-    """Development: the queue is left to the successor, and what is open ends after a moment, so that a stream which
-    never ends does not delay the next worker; the time until the deadline is for the lifespan's shutdown."""
-
-
-_URGENCY = {mode: rank for rank, mode in enumerate(DrainMode)}
 
 
 class Ready(NamedTuple):
@@ -101,7 +84,7 @@ class Drain(NamedTuple):
 
     def merged(self, other: Drain) -> Drain:
         """The more urgent of both, field by field: a drain is shortened, never extended."""
-        mode = max(self.mode, other.mode, key=_URGENCY.__getitem__)
+        mode = max(self.mode, other.mode, key=lambda one: one.urgency)
         return Drain(mode, min(self.deadline, other.deadline))
 
 

@@ -1,15 +1,16 @@
 """What to do: everything the supervisor can ask for, as values.
 
 Owns: the vocabulary between the machine, which decides, and the shell, which performs. An action about a
-worker whose process is gone is performed by doing nothing. Must not: import anything but the standard
-library's value types, or carry behaviour. Fails by: nothing; whether an action worked comes back as an
-event.
+worker whose process is gone is performed by doing nothing. Must not: import anything but value types, or carry
+behaviour. Fails by: nothing; whether an action worked comes back as an event.
 """
 
 from __future__ import annotations
 
 import enum
 from typing import NamedTuple
+
+from uvicorn.process.drainmode import DrainMode
 
 
 class Level(enum.Enum):
@@ -18,15 +19,6 @@ class Level(enum.Enum):
     WARNING = "WARNING"
     ERROR = "ERROR"
     CRITICAL = "CRITICAL"
-
-
-class Mode(enum.Enum):
-    """How a worker leaves, in the order of urgency. The shell translates it for the channel, name by name."""
-
-    RETIRE = "retire"
-    STOP = "stop"
-    INTERRUPT = "interrupt"
-    CUT = "cut"
 
 
 class Status(enum.Enum):
@@ -55,7 +47,7 @@ class Tell(NamedTuple):
     """Say over the channel: leave in this mode, be gone by `deadline`."""
 
     serial: int
-    mode: Mode
+    mode: DrainMode
     deadline: float
 
 

@@ -3,15 +3,7 @@
 It is a machine of its own because every judgement is another one. The old worker leaves *before* the new one starts:
 it may hold a port, a lock or a file that the new one wants; meanwhile the master's listeners keep clients waiting. No
 failure is final: somebody is just mending it. Nobody is killed for a blocked loop while it serves; one that is told to
-leave and does not turn its loop is, unless a debugger holds it.
-
-    stage       ready      failed  changed      drained      deadline      stop     now      exited     silent
-    STARTING    → SERVING  note    → REPLACING  –            kill          → ENDING → ENDING → WAITING  → ASKING
-    SERVING     –          –       → REPLACING  → REPLACING  –             → ENDING → ENDING → WAITING  → ASKING
-    ASKING      –          go on   –            go on        go on or wait → ENDING → ENDING → STARTING –
-    REPLACING   –          –       –            –            look or kill  → ENDING → ENDING → STARTING –
-    WAITING     –          –       → STARTING   –            → STARTING    → ENDING → ENDING –          –
-    ENDING      –          –       –            –            look or kill  –        kill     → ENDING   –
+leave and does not turn its loop is, unless a debugger holds it. See `development_table`.
 
 ASKING: a change (to a worker whose loop does not turn, or one of whose threads a debugger has stopped) or a Ctrl-C
 (`_wanted`) came. The worker is asked whether one holds it. If not, what was wanted goes on once its loop has turned, or
@@ -30,19 +22,19 @@ Must not: hold a descriptor, read a clock, log, or block. Fails by: nothing; wha
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
 
+from uvicorn.errors import ExitCode
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.process.interrupts import AGAIN_SECONDS, Interrupts
 from uvicorn.supervisor import actions as do
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor import wording
-from uvicorn.supervisor.actions import Action, Level, Mode, Status
-from uvicorn.supervisor.events import WATCHER, Event, Signal
-from uvicorn.supervisor.policy import GIVE_UP_SECONDS, STAY_SECONDS, Code, Limits, SlotRecord
-from uvicorn.supervisor.table import WorkerHandle
+from uvicorn.supervisor.actions import Action, Level, Status
+from uvicorn.supervisor.development_table import CUES, TABLE, Cue, Effect, Stage
+from uvicorn.supervisor.events import WATCHER, Event, Report, Signal
+from uvicorn.supervisor.handle import WorkerHandle
+from uvicorn.supervisor.policy import GIVE_UP_SECONDS, STAY_SECONDS, Policy, SlotRecord
 
 LEAVE_SECONDS = 5.0
 """What a worker gets to leave, at most: requests in flight a moment of it, the lifespan's shutdown the rest."""
@@ -60,108 +52,17 @@ CRASHES = 3
 """So many workers in a row that serve and do not stay for a second are enough."""
 
 
-class Stage(enum.Enum):
-    STARTING = "starting"
-    SERVING = "serving"
-    ASKING = "perhaps held by a debugger"
-    REPLACING = "replacing"
-    WAITING = "waiting for a change"
-    ENDING = "ending"
-
-
-class Cue(enum.Enum):
-    READY = "ready"
-    FAILED = "failed"
-    CHANGED = "changed"
-    DRAINED = "drained"
-    DEADLINE = "deadline"
-    STOP = "stop"
-    NOW = "stop now"
-    EXITED = "exited"
-    SILENT = "a change or an interrupt, and perhaps a debugger"
-
-
-class Effect(enum.Enum):
-    WELCOME = "it serves"
-    NOTE_FAILURE = "it cannot start; its exit follows"
-    KILL_LINGERING = "kill what did not leave after it failed"
-    START = "start a worker"
-    TELL = "tell it to leave"
-    ASK = "ask whether a debugger holds it"
-    JUDGE = "go on, or wait until it lets go"
-    GO_ON = "do what was wanted"
-    LEFT = "start another, or end, as was wanted"
-    LOOK = "kill it if it does not turn its loop, or if its time is over"
-    TELL_FAILURE = "say why it did not start"
-    CRASHED = "say how it died; again at once, unless that has not helped"
-    END = "close the listeners, send everybody home"
-    END_NOW = "close the listeners, kill everybody"
-    KILL = "kill who was told to leave"
-    GONE = "as expected"
-
-
-class Cell(NamedTuple):
-    effect: Effect
-    after: Stage
-
-
-TABLE: Mapping[tuple[Stage, Cue], Cell] = MappingProxyType(
-    {
-        (Stage.STARTING, Cue.READY): Cell(Effect.WELCOME, Stage.SERVING),
-        (Stage.STARTING, Cue.FAILED): Cell(Effect.NOTE_FAILURE, Stage.STARTING),
-        (Stage.STARTING, Cue.CHANGED): Cell(Effect.TELL, Stage.REPLACING),
-        (Stage.STARTING, Cue.DEADLINE): Cell(Effect.KILL_LINGERING, Stage.STARTING),
-        (Stage.STARTING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
-        (Stage.STARTING, Cue.NOW): Cell(Effect.END_NOW, Stage.ENDING),
-        (Stage.STARTING, Cue.EXITED): Cell(Effect.TELL_FAILURE, Stage.WAITING),
-        (Stage.STARTING, Cue.SILENT): Cell(Effect.ASK, Stage.ASKING),
-        (Stage.ASKING, Cue.READY): Cell(Effect.WELCOME, Stage.ASKING),
-        (Stage.ASKING, Cue.FAILED): Cell(Effect.GO_ON, Stage.STARTING),
-        (Stage.ASKING, Cue.DRAINED): Cell(Effect.GO_ON, Stage.SERVING),
-        (Stage.ASKING, Cue.DEADLINE): Cell(Effect.JUDGE, Stage.ASKING),
-        (Stage.ASKING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
-        (Stage.ASKING, Cue.NOW): Cell(Effect.END_NOW, Stage.ENDING),
-        (Stage.ASKING, Cue.EXITED): Cell(Effect.LEFT, Stage.STARTING),
-        (Stage.SERVING, Cue.SILENT): Cell(Effect.ASK, Stage.ASKING),
-        (Stage.SERVING, Cue.CHANGED): Cell(Effect.TELL, Stage.REPLACING),
-        (Stage.SERVING, Cue.DRAINED): Cell(Effect.TELL, Stage.REPLACING),
-        (Stage.SERVING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
-        (Stage.SERVING, Cue.NOW): Cell(Effect.END_NOW, Stage.ENDING),
-        (Stage.SERVING, Cue.EXITED): Cell(Effect.CRASHED, Stage.WAITING),
-        (Stage.REPLACING, Cue.DEADLINE): Cell(Effect.LOOK, Stage.REPLACING),
-        (Stage.REPLACING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
-        (Stage.REPLACING, Cue.NOW): Cell(Effect.END_NOW, Stage.ENDING),
-        (Stage.REPLACING, Cue.EXITED): Cell(Effect.START, Stage.STARTING),
-        (Stage.WAITING, Cue.CHANGED): Cell(Effect.START, Stage.STARTING),
-        (Stage.WAITING, Cue.DEADLINE): Cell(Effect.START, Stage.STARTING),
-        (Stage.WAITING, Cue.STOP): Cell(Effect.END, Stage.ENDING),
-        (Stage.WAITING, Cue.NOW): Cell(Effect.END_NOW, Stage.ENDING),
-        (Stage.ENDING, Cue.DEADLINE): Cell(Effect.LOOK, Stage.ENDING),
-        (Stage.ENDING, Cue.NOW): Cell(Effect.KILL, Stage.ENDING),
-        (Stage.ENDING, Cue.EXITED): Cell(Effect.GONE, Stage.ENDING),
-    }
-)
-
-_CUES = {
-    ev.WorkerReady: Cue.READY,
-    ev.WorkerFailed: Cue.FAILED,
-    ev.WorkerDrained: Cue.DRAINED,
-    ev.WorkerExited: Cue.EXITED,
-    ev.SpawnFailed: Cue.EXITED,
-}
-
-
 class Development:
     """The whole of the master's judgement under `--reload`. Feed it `Started` first; after an `Exit` it says no
     more."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, policy: Policy) -> None:
         self.stage = Stage.WAITING
         self.worker: WorkerHandle | None = None
         self.watcher: WorkerHandle | None = None
         self.again_at: float | None = None
-        self._leave_seconds = min(limits.drain, LEAVE_SECONDS)
-        self._code: int = Code.OK
+        self._leave_seconds = min(policy.drain, LEAVE_SECONDS)
+        self._code = int(ExitCode.OK)
         self._serial = 0
         self._crashes = 0
         self._wanted: set[Cue] = set()
@@ -171,7 +72,6 @@ class Development:
         self._passed_at: float | None = None
         """When a Ctrl-C was passed on to a debugger that may still hold the worker."""
         self._waits = False
-        self._loop_held = False
         self._watch_again = SlotRecord()
         self._over = False
         self._interrupts = Interrupts()
@@ -197,11 +97,12 @@ class Development:
 
     # -- the two questions -----------------------------------------------------------------------------------
 
-    def handle(self, event: Event, now: float) -> list[Action]:
-        """What to do about `event`. `now` is seconds of a monotonic clock, the same at every call."""
+    def handle(self, events: Iterable[Event], now: float) -> list[Action]:
+        """What to do about `events`, in their order. `now` is seconds of a monotonic clock, the same at every call."""
         if self._over:
             return []
-        self._take(event, now)
+        for event in events:
+            self._take(event, now)
         if self.stage is Stage.ENDING and self.worker is None and self.watcher is None:
             self._over = True
             self._out.append(do.Exit(self._code))
@@ -271,39 +172,17 @@ class Development:
             case _:
                 self._log(Level.DEBUG, f"Received {signal.value} while {self.stage.value}: ignored.")
 
-    def _about_worker(
-        self,
-        event: ev.Spawned
-        | ev.SpawnFailed
-        | ev.WorkerReady
-        | ev.WorkerFailed
-        | ev.WorkerDrained
-        | ev.WorkerExited
-        | ev.Heartbeat,
-        now: float,
-    ) -> None:
+    def _about_worker(self, report: Report, now: float) -> None:
         w = self.worker
-        if w is None or event.serial != w.serial:
-            self._log(Level.DEBUG, f"Nobody has serial {event.serial}: {type(event).__name__} is ignored.")
+        if w is None or report.serial != w.serial:
+            self._log(Level.DEBUG, f"Nobody has serial {report.serial}: {type(report).__name__} is ignored.")
             return
-        match event:
-            case ev.Spawned(_, pid):
-                w.pid = pid
-                return
-            case ev.Heartbeat(_, at, in_flight, _, held, asking):
-                w.in_flight, w.held, self._loop_held = in_flight, held or asking, held
-                if not held:
-                    w.beat = at
-                if not w.held and self._passed_at is not None and at > self._passed_at:
-                    self._passed_at = None
-                return
-            case ev.SpawnFailed(_, reason):
-                w.cause = f"Cannot start a worker process: {reason}."
-            case ev.WorkerFailed(_, code, cause):
-                w.cause, w.failed_code = cause, code
-            case ev.WorkerExited(_, code, killed_by):
-                w.exit_code, w.exit_signal = code, killed_by
-        self._feed(_CUES[type(event)], now)
+        w.note(report)
+        if isinstance(report, ev.Heartbeat):
+            if not w.debugged and self._passed_at is not None and report.at > self._passed_at:
+                self._passed_at = None
+        elif type(report) in CUES:
+            self._feed(CUES[type(report)], now)
 
     def _feed(self, cue: Cue, now: float) -> None:
         cell = TABLE.get((self.stage, cue))
@@ -334,14 +213,14 @@ class Development:
     def _start(self, now: float) -> None:
         self._serial += 1
         self.again_at = self._passed_at = None
-        self.worker = WorkerHandle(self._serial, 0, self._serial, started_at=now, deadline=None, slow_at=None)
+        self.worker = WorkerHandle(self._serial, 0, self._serial, started_at=now)
         if self._serial > 1:
             self._out.append(do.ReadSettings())
         self._out.append(do.Spawn(self._serial, 0, self._serial))
 
     def _welcome(self, now: float) -> None:
         w = self._present
-        w.ready_at = w.beat = now
+        w.welcome(now, w.deadline)
         self._out.append(do.Notify(Status.READY, f"1 of 1 workers ready, generation {w.generation}"))
 
     # -- a debugger ------------------------------------------------------------------------------------------
@@ -351,7 +230,7 @@ class Development:
         w = self.worker
         if self.stage is Stage.ASKING:
             self._wanted.add(cue)
-            self._present.deadline = now
+            self._present.wait_until(now)
         elif w is not None and (self.stage, Cue.SILENT) in TABLE and self._may_be_held(w, cue, now):
             self._wanted = {cue}
             self._feed(Cue.SILENT, now)
@@ -360,7 +239,7 @@ class Development:
 
     def _may_be_held(self, w: WorkerHandle, cue: Cue, now: float) -> bool:
         """A Ctrl-C may come in the moment in which a debugger has stopped the loop. A change waits afterwards, too."""
-        silent = w.held or now - w.beat >= SILENT_SECONDS or cue is Cue.STOP
+        silent = w.debugged or now - w.turned_at >= SILENT_SECONDS or cue is Cue.STOP
         return silent and not w.cause and not w.kill_reason
 
     def _feed_wanted(self, cue: Cue, now: float) -> None:
@@ -380,27 +259,27 @@ class Development:
         w = self._present
         self._asked_at, self._looks = now, 0
         self._waits = False
-        w.deadline = now if w.held else now + ANSWER_SECONDS
+        w.wait_until(now if w.debugged else now + ANSWER_SECONDS)
         self._out.append(do.Ask(w.serial))
 
     def _judge(self, now: float) -> None:
         w = self._present
-        if not w.held:
+        if not w.debugged:
             self._looks += 1
-            if w.beat > self._asked_at or self._looks == LOOKS:
+            if w.turned_at > self._asked_at or self._looks == LOOKS:
                 self._go_on(now)
             else:
-                w.deadline = now + ANSWER_SECONDS
+                w.wait_until(now + ANSWER_SECONDS)
             return
         if Cue.STOP in self._wanted:
             self._wanted.discard(Cue.STOP)
             self._passed_at, self._interrupts = now, Interrupts()
             self._log(Level.WARNING, f"{w.name} is held by a debugger: Ctrl-C once more ends everything.")
-            if self._loop_held:  # else it is another thread, and this one serves
+            if w.held:  # else it is another thread, and this one serves
                 self._out.append(do.Interrupt(w.serial))
         if not self._wanted:
             self.stage = Stage.SERVING if w.ready_at else Stage.STARTING
-            w.deadline = None
+            w.wait_until(None)
             return
         self._asked_at, self._looks = now, 0
         self._wait_for_debugger(now)
@@ -410,12 +289,12 @@ class Development:
         if not self._waits:
             self._waits = True
             self._log(Level.WARNING, f"{w.name} is held by a debugger: the change waits until it is let go.")
-        w.deadline = now + HELD_SECONDS
+        w.wait_until(now + HELD_SECONDS)
         self._out.append(do.Ask(w.serial))
 
     def _go_on(self, now: float) -> None:
         w = self._present
-        w.deadline = None
+        w.wait_until(None)
         self.stage = Stage.SERVING if w.ready_at else Stage.STARTING
         if w.cause:
             self._note_failure(now)
@@ -432,14 +311,14 @@ class Development:
     # -- leaving ---------------------------------------------------------------------------------------------
 
     def _note_failure(self, now: float) -> None:
-        self._present.deadline = now + GIVE_UP_SECONDS
+        self._present.expect_exit(now + GIVE_UP_SECONDS)
 
     def _kill_lingering(self, now: float) -> None:
         self._kill("it did not leave after it had failed")
 
     def _kill(self, reason: str) -> None:
         w = self._present
-        w.kill_reason, w.deadline = reason, None
+        w.kill(reason)
         self._out.append(do.Kill(w.serial, reason))
 
     def _tell(self, now: float) -> None:
@@ -447,26 +326,26 @@ class Development:
         if w.kill_reason or w.drain_deadline:
             return
         self._waits = False
-        w.drain_deadline = now + self._leave_seconds
-        w.deadline = min(now + LOOK_SECONDS, w.drain_deadline + GIVE_UP_SECONDS)
-        self._out.append(do.Tell(w.serial, Mode.CUT, w.drain_deadline))
+        drain_deadline = now + self._leave_seconds
+        w.leave(DrainMode.CUT, drain_deadline, min(now + LOOK_SECONDS, drain_deadline + GIVE_UP_SECONDS))
+        self._out.append(do.Tell(w.serial, w.drain_mode, w.drain_deadline))
         self._out.append(do.Terminate(w.serial))
         self._out.append(do.Ask(w.serial))
 
     def _look(self, now: float) -> None:
         w = self._present
         end = w.drain_deadline + GIVE_UP_SECONDS
-        if w.held and self.stage is Stage.REPLACING:
+        if w.debugged and self.stage is Stage.REPLACING:
             self._wait_for_debugger(now)
-            w.drain_deadline = now + HELD_SECONDS + self._leave_seconds
+            w.leave(DrainMode.CUT, now + HELD_SECONDS + self._leave_seconds, now + HELD_SECONDS)
             return
-        if now < end and (w.held or now - w.beat < QUIET_SECONDS):
-            w.deadline = end
+        if now < end and (w.debugged or now - w.turned_at < QUIET_SECONDS):
+            w.wait_until(end)
             return
         reason = "its time to leave is over" if now >= end else "it was told to leave, and its event loop does not turn"
         self._log(Level.WARNING, f"Killing {w.name[0].lower()}{w.name[1:]}: {reason}.")
         if self.stage is Stage.ENDING:
-            self._code = Code.FORCED
+            self._code = int(ExitCode.FORCED)
         self._kill(reason)
 
     def _wait(self, reason: str) -> None:
@@ -509,25 +388,21 @@ class Development:
     # -- the watcher -----------------------------------------------------------------------------------------
 
     def _watch(self, now: float) -> None:
-        self.watcher = WorkerHandle(WATCHER, -1, 0, started_at=now, deadline=None, slow_at=None)
+        self.watcher = WorkerHandle(WATCHER, -1, 0, started_at=now)
         self._out.append(do.SpawnWatcher())
 
-    def _about_watcher(self, event: Event, now: float) -> None:
+    def _about_watcher(self, report: Report, now: float) -> None:
         w = self.watcher
         if w is None:
             return
-        match event:
-            case ev.Spawned(_, pid):
-                w.pid = pid
-            case ev.WorkerFailed(_, _, cause):
-                w.cause = cause
+        match report:
             case ev.SpawnFailed(_, reason):
                 self._watcher_gone(w, f"cannot be started: {reason}", now)
-            case ev.WorkerExited(_, code, killed_by):
-                w.exit_code, w.exit_signal = code, killed_by
+            case ev.WorkerExited():
+                w.note(report)
                 self._watcher_gone(w, wording.death(w), now)
             case _:
-                pass
+                w.note(report)
 
     def _watcher_gone(self, w: WorkerHandle, how: str, now: float) -> None:
         self.watcher = None

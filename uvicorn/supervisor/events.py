@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from uvicorn.supervisor.policy import Limits
+from uvicorn.supervisor.policy import Policy
 
 WATCHER = 0
 """The serial of the process that watches files; workers are counted from 1."""
@@ -136,7 +136,7 @@ class SettingsRead(NamedTuple):
     """The answer to `ReadSettings`. `failure` says why they cannot be used; what is None stays as it is."""
 
     failure: str = ""
-    limits: Limits | None = None
+    policy: Policy | None = None
     target: int | None = None
 
 
@@ -147,6 +147,19 @@ class FilesChanged(NamedTuple):
     paths: tuple[str, ...]
     total: int
 
+
+Report = (
+    Spawned
+    | SpawnFailed
+    | WorkerReady
+    | WorkerFailed
+    | WorkerDrained
+    | WorkerSpent
+    | MemoryMeasured
+    | WorkerExited
+    | Heartbeat
+)
+"""What is about one worker: each has a `serial`."""
 
 Event = (
     Started

@@ -1,7 +1,7 @@
 """The loop: wait → events → handle → perform, until an action says exit.
 
 Owns: the order of start and end, and the translation of actions into calls. It decides nothing: what is
-done is the machine's (`state`), how it is done is the kernel's. Must not: read a clock, or touch a process
+done is the machine's (`supervisor`), how it is done is the kernel's. Must not: read a clock, or touch a process
 itself. Fails by: the exit code; a fault of our own is logged with its traceback and is exit code 1. The
 workers then see EOF on their lifeline, finish what they have in flight, and leave.
 """
@@ -11,8 +11,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from uvicorn.config import Config, announce
@@ -28,8 +27,8 @@ from uvicorn.supervisor.development import Development
 from uvicorn.supervisor.events import WATCHER, Event
 from uvicorn.supervisor.kernel import Kernel
 from uvicorn.supervisor.notify import Notifier
-from uvicorn.supervisor.policy import Limits
-from uvicorn.supervisor.state import Supervisor
+from uvicorn.supervisor.policy import Policy
+from uvicorn.supervisor.supervisor import Supervisor
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -57,11 +56,11 @@ class KernelLike(Protocol):
 class Machine(Protocol):
     """What judges: `Supervisor`, or `Development` under `--reload`."""
 
-    def handle(self, event: Event, now: float) -> list[Action]: ...
+    def handle(self, events: Iterable[Event], now: float) -> list[Action]: ...
     def deadline(self) -> float | None: ...
 
 
-class Watch(Protocol):
+class WatcherProgram(Protocol):
     """What the watcher process runs; its exit status. `name` is how it looks at files."""
 
     name: str
@@ -94,7 +93,7 @@ class Master:
         reread: Callable[[], Config] | None = None,
         kernel: Callable[[], KernelLike] = Kernel,
         notifier: Notifier | None = None,
-        watch: Watch | None = None,
+        watch: WatcherProgram | None = None,
     ) -> None:
         self._config = config
         self._reread = reread or (lambda: config)
@@ -106,7 +105,7 @@ class Master:
         self._watch = watch
         self._role = "parent" if watch is None else "reloader"
         self._machine: Machine = (
-            Supervisor(self._limits(config), config.workers) if watch is None else Development(self._limits(config))
+            Supervisor(self._policy(config), config.workers) if watch is None else Development(self._policy(config))
         )
         self._settings: dict[int, tuple[Config, dict[str, str]]] = {}
         self._kernel: KernelLike
@@ -140,18 +139,17 @@ class Master:
             gc.freeze()  # a collection in a worker must not write to the pages that all of them share
 
     def _loop(self) -> int:
-        pending: deque[Event] = deque([ev.Started()])
+        events: list[Event] = [ev.Started()]
         while True:
             now = self._kernel.now()
-            while pending:
-                actions = self._machine.handle(pending.popleft(), now)
+            while events:  # what was done is answered before the next wake-up
                 answers: list[Event] = []
-                for action in actions:
+                for action in self._machine.handle(events, now):
                     if isinstance(action, do.Exit):
                         return action.code
                     answers += self._perform(action, now)
-                pending.extendleft(reversed(answers))
-            pending.extend(self._kernel.wait(self._deadline(now)))
+                events = answers
+            events = self._kernel.wait(self._deadline(now))
 
     def _deadline(self, now: float) -> float | None:
         """That of the machine, or an earlier one for lines of the log that nobody has read."""
@@ -170,7 +168,7 @@ class Master:
                 assert self._watch is not None
                 return [self._kernel.spawn(WATCHER, -1, 0, f"uvicorn: watcher [{self._app}]", self._watch)]
             case do.Tell(serial, mode, deadline):
-                self._kernel.tell(serial, channel.Drain(channel.DrainMode[mode.name], deadline))
+                self._kernel.tell(serial, channel.Drain(mode, deadline))
             case do.Terminate(serial):
                 self._kernel.signal(serial, "SIGTERM")
             case do.Quit(serial):
@@ -231,10 +229,10 @@ class Master:
             logger.debug("The settings cannot be read.", exc_info=True)
             return ev.SettingsRead(failure=describe_failure(exc))
         self._config = fresh
-        return ev.SettingsRead(limits=self._limits(fresh), target=fresh.workers)
+        return ev.SettingsRead(policy=self._policy(fresh), target=fresh.workers)
 
-    def _limits(self, config: Config) -> Limits:
-        return limits(config)._replace(watchdog=self._notifier.watchdog)
+    def _policy(self, config: Config) -> Policy:
+        return policy_of(config)._replace(watchdog=self._notifier.watchdog)
 
     def _work_of(self, generation: int) -> Callable[[], int]:
         """What a worker of that generation runs: with the settings that it began with, whatever was read since."""
@@ -260,9 +258,9 @@ class Master:
 _STARTED = "Started %s process [\x1b[36m\x1b[1m%d\x1b[0m]%s"
 
 
-def limits(config: Config) -> Limits:
+def policy_of(config: Config) -> Policy:
     """The settings as the machine wants them."""
-    return Limits(
+    return Policy(
         drain=config.drain_seconds,
         hang=float(config.timeout_worker_healthcheck),
         boot=float(config.timeout_worker_boot or 0),

@@ -1,14 +1,12 @@
 """How long, how often, how many: the numbers of supervision and the arithmetic on them.
 
-Owns: `Limits` (what the settings say), the constants that nobody needs to set, backoff per slot, the
-restart budget, and the exit codes as plain numbers (a test compares them with `uvicorn.errors.ExitCode`;
-the pure modules import nothing). Must not: read a clock, know a worker's state, or decide what happens
-next. Fails by: nothing; every function is total.
+Owns: `Policy` (what the settings say), the constants that nobody needs to set, backoff per slot, and the restart
+budget. Must not: read a clock, know a worker's state, or decide what happens next. Fails by: nothing; every function
+is total.
 """
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,17 +42,9 @@ BUDGET_PER_SLOT = 10
 """Failed starts per slot, while no worker serves, after which the master gives up."""
 
 
-class Code(enum.IntEnum):
-    OK = 0
-    INTERNAL = 1
-    USAGE = 2
-    STARTUP = 3
-    CRASH_LOOP = 4
-    FORCED = 5
-
-
-class Limits(NamedTuple):
-    """Seconds, and bytes of a worker for `memory`; 0 switches a limit off, and means "at once" for `drain`.
+class Policy(NamedTuple):
+    """What the settings say: seconds, and bytes of a worker for `memory`. 0 switches a limit off, and means "at once"
+    for `drain`.
 
     `delay` is how long a stop goes on accepting. `watchdog`: the interval in which the service manager wants to hear
     that we are alive. `fixed_code`: the application is an object that was handed over, so a reload brings no new code.

@@ -1,27 +1,27 @@
-"""Which generation is wanted, and the next step of a roll towards it.
+"""Which generation is wanted, and what that means for one slot.
 
 Owns: `Epoch`. Wanted is two numbers: `generation`, which new workers carry, and `floor`, below which a
 worker is to be replaced. A reload raises both; everything else follows from comparing them with the fleet,
 so a reload can be repeated, overtaken by another one, or cut short by a stop, and there is nothing to undo.
 
 What a failed reload leaves. A generation is an epoch of code and settings, and a fork imports what is on
-the disk *now*: the master keeps no old code, so a worker that was replaced cannot be had back. Therefore
+the disk *now*: the master keeps no old code, so a worker that was replaced cannot be brought back. Therefore
 nothing is retired before the first new worker is READY; the usual failure (the code does not import, the
 database is away) comes with no old worker touched, and rolling back means only that the new generation is
 given up. When a later worker of the roll fails, the ones that already serve are sound and stay; to retire
 them would trade working processes for a start that just failed. The roll stops where it is, every old
 worker that still is stays, and the summary names both generations. Numbers are never used twice.
 
-Must not: act, or touch a worker. Fails by: nothing.
+Must not: act, or change a worker. Fails by: nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from uvicorn.supervisor.policy import recycled_at_once
-from uvicorn.supervisor.table import State, WorkerHandle
+from uvicorn.supervisor.handle import WorkerHandle
+from uvicorn.supervisor.table import State
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Epoch:
         """Whether this worker's failure is the roll's failure."""
         return self.rolling and w.generation == self.generation
 
-    def give_up(self, fleet: Collection[WorkerHandle]) -> None:
+    def give_up(self, fleet: Iterable[WorkerHandle]) -> None:
         """The roll failed: what serves is what is wanted."""
         self.since = None
         self.failed = True
@@ -62,47 +62,19 @@ class Epoch:
         self.since = None
         self.settled = self.floor
 
-    def done(self, fleet: Collection[WorkerHandle], target: int) -> bool:
-        """Whether every slot is served by the wanted generation and no older worker is left in any of
-        them."""
-        fresh = {w.slot for w in fleet if w.state is State.READY and w.generation >= self.floor}
-        return fresh.issuperset(range(target)) and not any(w.active and w.generation < self.floor for w in fleet)
+    def superfluous(self, members: Collection[WorkerHandle], keeper: WorkerHandle | None) -> list[WorkerHandle]:
+        """Who of the active workers in one slot is to leave: the older of two that serve, and starts that nobody waits
+        for (neither a roll nor a worker that is to be recycled). `keeper` is the newest that serves."""
+        if keeper is None:
+            return []
+        return [w for w in members if w is not keeper and self._outdone(w, keeper)]
 
-    def next_slot(self, fleet: Collection[WorkerHandle], target: int) -> int | None:
-        """Where to start the next new worker: surge one, so none while one is on its way beside an old
-        one."""
-        booting = {w.slot for w in fleet if w.state is State.BOOTING}
-        occupied = {w.slot for w in fleet if w.state in (State.READY, State.HUNG)}
-        if booting & occupied:
-            return None
-        stale = {w.slot for w in fleet if w.active and w.generation < self.floor} & occupied
-        return min((slot for slot in stale if slot < target), default=None)
-
-    def superfluous(self, fleet: Collection[WorkerHandle], target: int) -> list[WorkerHandle]:
-        """Who is to leave: slots above the target, the older of two that serve, and starts that nobody
-        waits for (neither a roll nor a worker that is to be recycled)."""
-        best: dict[int, WorkerHandle] = {}
-        for w in fleet:
-            if w.state is State.READY and (w.slot not in best or _newer(w, best[w.slot])):
-                best[w.slot] = w
-        return [w for w in fleet if w.slot >= target or self._outdone(w, best.get(w.slot))]
-
-    def _outdone(self, w: WorkerHandle, keeper: WorkerHandle | None) -> bool:
-        if keeper is None or w is keeper:
-            return False
+    def _outdone(self, w: WorkerHandle, keeper: WorkerHandle) -> bool:
         awaited = self.concerns(w) if self.rolling else keeper.marked
         return w.state is State.READY or (w.state is State.BOOTING and not awaited)
 
-    def recyclable(self, fleet: Collection[WorkerHandle], target: int) -> list[WorkerHandle]:
-        """Who may be replaced now because it reached a limit of its own: none during a roll, which replaces
-        everybody, and only so many at a time; the first that asked first."""
-        if self.rolling:
-            return []
-        booting = {w.slot for w in fleet if w.state is State.BOOTING}
-        marked = [w for w in fleet if w.marked and w.state is State.READY and w.slot < target]
-        room = recycled_at_once(target) - sum(w.slot in booting for w in marked)
-        return [w for w in marked if w.slot not in booting] if room > 0 else []
 
-
-def _newer(one: WorkerHandle, other: WorkerHandle) -> bool:
-    return (one.generation, one.serial) > (other.generation, other.serial)
+def newest_ready(members: Iterable[WorkerHandle]) -> WorkerHandle | None:
+    """Who serves in a slot; of several the one of the newest generation, started last."""
+    ready = [w for w in members if w.state is State.READY]
+    return max(ready, key=lambda w: (w.generation, w.serial), default=None)

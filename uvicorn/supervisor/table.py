@@ -1,6 +1,6 @@
-"""One worker as the master sees it, and the table that says what each input means in each state.
+"""The states of a worker, and the table that says what each input means in each of them.
 
-Owns: `State`, `Input`, `Effect`, the transition table as data, and `WorkerHandle`. A cell names the effect
+Owns: `State`, `Input`, `Effect`, and the transition table as data. A cell names the effect
 and the state after it; `None` as the state means that the handle is forgotten. A missing cell means:
 ignore, and say so at debug level (reports cross with decisions all the time, so that is no fault).
 
@@ -18,11 +18,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
-
-from uvicorn.supervisor.actions import Mode
 
 
 class State(enum.Enum):
@@ -102,71 +99,3 @@ TABLE: Table = MappingProxyType(
         (State.KILLED, Input.EXITED): Cell(Effect.FORGET, None),
     }
 )
-
-ACTIVE = frozenset({State.BOOTING, State.READY, State.HUNG})
-"""The states of a worker that fills its slot. One that is leaving does not."""
-
-
-@dataclass(slots=True, eq=False)
-class WorkerHandle:
-    """The master's view of one worker: facts as they were reported, the state, and its deadline.
-
-    `deadline` belongs to the state (see the table); `slow_at` and `report_at` are for the log only, `spent_at` is the
-    end of its lifetime. `spent` is why it is to be replaced, once it is `marked` for that; `broken`: for a fault.
-    `accepts`: it has been READY; `released`: it has said that its copies of the listeners are closed.
-    """
-
-    serial: int
-    slot: int
-    generation: int
-    started_at: float
-    deadline: float | None
-    slow_at: float | None
-    state: State = State.BOOTING
-    pid: int = 0
-    ready_at: float = 0.0
-    beat: float = 0.0
-    in_flight: int = 0
-    requests: int = 0
-    report_at: float | None = None
-    spent_at: float | None = None
-    spent: str = ""
-    marked: bool = False
-    broken: bool = False
-    held: bool = False
-    cause: str = ""
-    failed_code: int = 0
-    exit_code: int = 0
-    exit_signal: str = ""
-    kill_reason: str = ""
-    drain_mode: Mode = Mode.RETIRE
-    drain_deadline: float = 0.0
-    accepts: bool = False
-    released: bool = False
-    hurried: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"Worker {self.slot} [{self.pid}]" if self.pid else f"Worker {self.slot}"
-
-    @property
-    def active(self) -> bool:
-        return self.state in ACTIVE
-
-    @property
-    def holds_queue(self) -> bool:
-        """Whether clients may wait at its copy of a listener for nobody: it has not served yet, or does not turn."""
-        return not self.released and (not self.accepts or self.state in (State.HUNG, State.KILLED))
-
-    @property
-    def left_politely(self) -> bool:
-        """What a TERM from outside looks like: a clean exit, or death by it where no loop handles it."""
-        return self.exit_signal == "SIGTERM" or (not self.exit_signal and self.exit_code == 0)
-
-    @property
-    def killed_from_outside(self) -> bool:
-        return self.exit_signal == "SIGKILL" and not self.kill_reason
-
-    def wake_times(self) -> list[float]:
-        times = [self.deadline, self.slow_at, self.report_at, self.spent_at if self.state is State.READY else None]
-        return [at for at in times if at is not None]

@@ -21,9 +21,11 @@ only when a whole interval passed without an answer: two looks in a row.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from uvicorn.supervisor.table import State, WorkerHandle
+from uvicorn.supervisor.handle import WorkerHandle
+from uvicorn.supervisor.table import State
 
 LEAST_SECONDS = 1.0
 """No loop is taken for dead sooner than this."""
@@ -40,24 +42,28 @@ class Look(NamedTuple):
         return 2 * self.ticking >= self.loops
 
 
+@dataclass(slots=True)
 class Watchdog:
     """`seconds` is the manager's interval; with 0 nobody watches and nothing is ever due."""
 
-    def __init__(self, seconds: float) -> None:
-        self._pace = seconds / 2
-        self.due: float | None = None
+    seconds: float
+    due: float | None = None
 
     def start(self, now: float) -> None:
-        if self._pace > 0:
-            self.due = now + self._pace
+        if self.seconds > 0:
+            self.due = now + self.seconds / 2
 
     def look(self, now: float, workers: Collection[WorkerHandle]) -> Look | None:
         """The judgement, if one is due; all beats were read just before."""
         if self.due is None or now < self.due:
             return None
-        limit = max(self._pace, LEAST_SECONDS) + now - self.due
-        self.due = now + self._pace
-        fresh = {w.serial for w in workers if w.beat > 0.0 and now - w.beat < limit}
-        serving = [w for w in workers if w.state in (State.READY, State.HUNG)]
-        starting = sum(w.state is State.BOOTING and w.serial in fresh for w in workers)
-        return Look(sum(w.serial in fresh for w in serving) + starting, len(serving) + starting)
+        pace = self.seconds / 2
+        limit = max(pace, LEAST_SECONDS) + now - self.due
+        self.due = now + pace
+        ticking = loops = 0
+        for w in workers:
+            fresh = w.beat > 0.0 and now - w.beat < limit
+            if w.state in (State.READY, State.HUNG) or (fresh and w.state is State.BOOTING):
+                loops += 1
+                ticking += fresh
+        return Look(ticking, loops)

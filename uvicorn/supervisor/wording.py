@@ -5,7 +5,7 @@ Owns: sentences. Must not: decide, or name anything that the machine does not kn
 
 from __future__ import annotations
 
-from uvicorn.supervisor.table import WorkerHandle
+from uvicorn.supervisor.handle import WorkerHandle
 
 STARTUP_FAILED = "Application startup failed. Exiting."
 """What a lifespan's failure ends with."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from uvicorn.process.channel import Drain, DrainMode
+from uvicorn.process.channel import Drain
+from uvicorn.process.drainmode import DrainMode
 
 RESERVE = 5.0
 NOTICE = 2.0

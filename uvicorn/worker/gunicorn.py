@@ -33,7 +33,7 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
 from uvicorn.net.sockets import Listener
-from uvicorn.process.channel import DrainMode
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.settings.application import is_wsgi
 from uvicorn.worker.drain import RESERVE
 from uvicorn.worker.loop.forks import shedding

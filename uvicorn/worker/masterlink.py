@@ -26,12 +26,12 @@ from uvicorn.process.channel import (
     ChannelClosed,
     Drain,
     Drained,
-    DrainMode,
     Failed,
     Ready,
     Spent,
     WorkerLink,
 )
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.process.page import Phase
 from uvicorn.surface.later import Later
 from uvicorn.worker import debugging

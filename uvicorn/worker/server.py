@@ -26,7 +26,8 @@ from uvicorn.config import Config, announce
 from uvicorn.errors import ExitCode, StartupError, describe_failure
 from uvicorn.logs import files as logfiles
 from uvicorn.net.sockets import Listener, describe_for_clients
-from uvicorn.process.channel import DrainMode, Failed, Spent
+from uvicorn.process.channel import Failed, Spent
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.process.interrupts import Interrupts
 from uvicorn.process.page import Phase
 from uvicorn.surface.later import Later

@@ -15,7 +15,8 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from uvicorn.process.channel import Drain, Drained, DrainMode
+from uvicorn.process.channel import Drain, Drained
+from uvicorn.process.drainmode import DrainMode
 from uvicorn.process.page import Phase
 from uvicorn.surface.later import Later
 from uvicorn.worker.drain import IDLE_GRACE, timetable

@@ -1,15 +1,12 @@
-"""Shared by the supervisor's tests: how an action reads in a transcript."""
+"""How an action of the supervisor reads in a transcript."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-
-import pytest
 
 from uvicorn.supervisor import actions as do
 
 
-def _render(action: do.Action) -> str:
+def render(action: do.Action) -> str:
+    """One line."""
     match action:
         case do.Spawn(serial, slot, generation):
             return f"spawn {serial} slot {slot} gen {generation}"
@@ -47,8 +44,3 @@ def _render(action: do.Action) -> str:
             return f"log {level.value}: {text}".replace("\n", " / ")
         case do.Exit(code):
             return f"exit {int(code)}"
-
-
-@pytest.fixture(scope="session")
-def render() -> Callable[[do.Action], str]:
-    return _render
