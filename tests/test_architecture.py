@@ -44,14 +44,7 @@ folder, and what is flat beside the folders is its own room; the longest name co
 APART = ("supervisor", "watcher", "worker")
 """Three processes: none of them imports another's files."""
 TOLERATED: set[tuple[str, str]] = {
-    ("worker.access.followed", "worker.http.defaults"),
-    ("worker.access.followed", "worker.http.exchange"),
-    ("worker.access.followed", "worker.http1.framing"),
-    ("worker.access.followed", "worker.http1.request_head"),
-    ("worker.access.followed", "worker.http1.request_line"),
-    ("worker.familiar.cycle", "worker.http1.request_head"),
     ("worker.familiar.overridden", "worker.http1.connection"),
-    ("worker.http.exchange", "worker.http1.framing"),
     ("worker.http1.connection", "worker.websockets.handshake"),
     ("worker.http1.connection", "worker.websockets.upgrade"),
     ("worker.transport.carrier", "worker.http.state"),
@@ -288,9 +281,15 @@ def test_what_proxies_say_is_pure(module: str) -> None:
     assert not banned & {name.split(".")[0] for name in imports(module)}
 
 
-@pytest.mark.parametrize("name", ["exchange", "scope"])
-def test_exchange_and_scope_know_no_codec(name: str) -> None:
-    assert not [found for found in imports(f"uvicorn.worker.http.{name}") if "codec" in found]
+@pytest.mark.parametrize("module", modules_of("uvicorn.worker.http"))
+def test_what_every_version_shares_knows_no_wire(module: str) -> None:
+    above = ("uvicorn.worker.http1", "uvicorn.worker.websockets")
+    assert not [found for found in imports(module) if "codec" in found or within(found, above)]
+
+
+@pytest.mark.parametrize("name", ["response", "framing", "request_line", "request_head", "unread"])
+def test_the_wire_of_http1_knows_no_loop(name: str) -> None:
+    assert "asyncio" not in {found.split(".")[0] for found in imports(f"uvicorn.worker.http1.{name}")}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from uvicorn.worker.http.exchange import Stream
+from uvicorn.worker.http1.response import Http1Exchange
 
 PARSERS = ["h11", *(["httptools"] if importlib.util.find_spec("httptools") else [])]
 
@@ -49,7 +49,7 @@ async def test_what_a_request_is(serving: Any, connect: Any, http: str) -> None:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         one = receive.__self__
-        assert one is send.__self__ and type(one) is Stream
+        assert one is send.__self__ and type(one) is Http1Exchange
         assert all(isinstance(one, door(name).RequestResponseCycle) for name in PARSERS)
         seen.append((one.scope is scope, one.transport.get_extra_info("peername")[0], one.keep_alive))
         seen.append((one.body, one.more_body, one.response_started, one.response_complete, one.disconnected))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.defaults import DefaultFields
-from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, SENDING, STARTED, TURN, WAITING, Stream
+from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, SENDING, STARTED, WAITING
+from uvicorn.worker.http.payload import TURN
 from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.http1.request_line import request_line
+from uvicorn.worker.http1.response import Http1Exchange
 from uvicorn.worker.transport.outbox import JOIN_LIMIT
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -22,13 +25,14 @@ class FakeOutlet:
     """A connection that keeps what it is told."""
 
     def __init__(self) -> None:
+        self._state = SimpleNamespace(default=DefaultFields([]))
         self.writable = True
         self.closing = False
         self.logs_access = True
         self.writes: list[bytes] = []
         self.wanted = 0
         self.logged: list[int] = []
-        self.completed: list[Stream] = []
+        self.completed: list[Http1Exchange] = []
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
@@ -42,10 +46,10 @@ class FakeOutlet:
     def body_wanted(self) -> None:
         self.wanted += 1
 
-    def log_access(self, stream: Stream, status: int) -> None:
+    def log_access(self, stream: Http1Exchange, status: int) -> None:
         self.logged.append(status)
 
-    def response_complete(self, stream: Stream) -> None:
+    def response_complete(self, stream: Http1Exchange) -> None:
         self.completed.append(stream)
 
     @property
@@ -53,7 +57,7 @@ class FakeOutlet:
         return b"".join(self.writes).partition(b"\r\n\r\n")[2]
 
 
-Make = Callable[..., Stream]
+Make = Callable[..., Http1Exchange]
 
 
 @pytest.fixture
@@ -65,9 +69,9 @@ def outlet() -> FakeOutlet:
 def make(outlet: FakeOutlet) -> Make:
     """make(*fields, line=…, complete=…) → a stream; `complete`: the request has no body, or it is there."""
 
-    def made(*fields: tuple[bytes, bytes], line: bytes = b"POST / HTTP/1.1", complete: bool = False) -> Stream:
+    def made(*fields: tuple[bytes, bytes], line: bytes = b"POST / HTTP/1.1", complete: bool = False) -> Http1Exchange:
         request = RequestHead(request_line(line), [(b"host", b"a"), *fields])
-        return Stream(outlet, request, {"type": "http"}, DefaultFields([]), complete)
+        return Http1Exchange(outlet, request, {"type": "http"}, complete)
 
     return made
 
@@ -152,7 +156,7 @@ async def test_two_tasks_may_wait(make: Make) -> None:
     ]
 
 
-async def waiting_or_done(task: asyncio.Task[Any], stream: Stream) -> Any:
+async def waiting_or_done(task: asyncio.Task[Any], stream: Http1Exchange) -> Any:
     """The second one has nothing to tell but the end of the connection."""
     for _ in range(5):
         await asyncio.sleep(0)

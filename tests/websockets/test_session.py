@@ -19,7 +19,7 @@ from logged import Logged
 from servers import WatchedServer, serving
 from uvicorn.config import Config
 from uvicorn.errors import ClientDisconnected
-from uvicorn.worker.http.exchange import TURN
+from uvicorn.worker.http.payload import TURN
 from uvicorn.worker.http.state import ServerState
 from websocket_peers import peer
 

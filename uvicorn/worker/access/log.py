@@ -1,7 +1,7 @@
 """The access log as a worker writes it: who listens, what they need, and the short way to a file.
 
 A plain line is told when a response begins and needs nothing but the request. When a handler of `uvicorn.access` has a
-`RequestFormatter`, requests are followed to the end of their response instead (`http/followed.py`).
+`RequestFormatter`, requests are followed to the end of their response instead (`entry`).
 
 The short way: when the only listener is a handler of ours with a formatter of ours, and nobody has changed how logging
 works, the line is handed to the handler as text. A record, and a turn of each filter, handler and formatter, cost ten
@@ -17,8 +17,6 @@ import os
 import random
 import re
 import sys
-from collections.abc import Callable
-from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +25,7 @@ from uvicorn.logs.files import LineHandler
 
 if TYPE_CHECKING:
     from uvicorn.logs.formats import Exchange, RequestFormatter
-    from uvicorn.worker.access.followed import Entry
-    from uvicorn.worker.http.exchange import Stream
+    from uvicorn.worker.access.entry import Entry
     from uvicorn.worker.http.request import Request
 
 CLIENT_LEFT = 499
@@ -44,31 +41,27 @@ _USED = ("info", "_log", "makeRecord", "handle", "callHandlers", "isEnabledFor")
 class AccessLog:
     """The access log of one server. Until `settle` it goes the long way and knows plain lines only.
 
-    `new_stream` makes the streams of requests that are followed; None when none are.
+    `follows`: requests are followed to the end of their response.
     """
 
-    __slots__ = ("_direct", "_formatter", "_log", "_random", "names_requests", "new_stream")
+    __slots__ = ("_direct", "_formatter", "_log", "_random", "follows", "names_requests")
 
     def __init__(self) -> None:
         self._log = logging.getLogger("uvicorn.access")
         self._direct: LineHandler | None = None
         self._formatter: Any = None
         self._random = random.Random()
-        self.new_stream: Callable[..., Stream] | None = None
-        self.names_requests = False
+        self.follows = self.names_requests = False
 
     def settle(self, wanted: bool) -> bool:
-        """Look who listens now. True when somebody wants plain lines; `new_stream` is set when they want more."""
+        """Look who listens now. True when somebody wants plain lines; `follows` is set when they want more."""
         log = self._log
         wanted = wanted and log.hasHandlers() and log.isEnabledFor(_INFO)
         followers = _followers(log) if wanted else []
         self.names_requests = any(formatter.names_requests for formatter in followers)
         self._random.seed(os.urandom(16))  # a fork has the state of its parent
-        self.new_stream = self._direct = self._formatter = None
-        if followers:
-            from uvicorn.worker.access.followed import FollowedStream
-
-            self.new_stream = partial(FollowedStream, self)
+        self._direct = self._formatter = None
+        self.follows = bool(followers)
         if wanted and len(log.handlers) == 1 and _is_untouched(log):
             handler = log.handlers[0]
             if isinstance(handler, LineHandler) and (handler.formatter in followers or _is_plain(handler.formatter)):
@@ -106,30 +99,22 @@ class AccessLog:
         )
 
     def follow(self, request: Request, scope: dict[str, Any], trusted: bool) -> Entry | None:
-        """What becomes the line of a request that is no stream; None when none are followed."""
-        if self.new_stream is None:
+        """What becomes the line of a request; None when none are followed."""
+        if not self.follows:
             return None
-        from uvicorn.worker.access.followed import Entry
+        from uvicorn.worker.access.entry import Entry
 
         return Entry(self, request, scope, trusted)
-
-    def refused(self, client: tuple[str, Any] | None, begin: bytes, status: int, sent: int) -> None:
-        """Bytes that were no acceptable request were answered."""
-        if self.new_stream is not None:
-            from uvicorn.worker.access.followed import unread
-
-            self.tell(unread(client, begin, status, sent))
 
     def request_id(self, request: Request, trusted: bool) -> str:
         """What a trusted proxy calls this request, else a name of ours: 32 hexadecimal digits."""
         return (trusted and _given_id(request)) or f"{self._random.getrandbits(128):032x}"
 
 
-def named(owner: object, request: Request, client: str, line: str, trusted: bool) -> str:
+def named(entry: Entry | None, request: Request, client: str, line: str, trusted: bool) -> str:
     """A request in a line about a fault. It begins as its access line does, so that one leads to the other, and ends
-    with what the access log, or a trusted proxy, calls it. `owner` is its stream or session."""
-    entry = getattr(owner, "_entry", None)
-    request_id = getattr(entry, "request_id", "") or (trusted and _given_id(request))
+    with what the access log (`entry`), or a trusted proxy, calls it."""
+    request_id = (entry is not None and entry.request_id) or (trusted and _given_id(request))
     return f'{client} - "{line}", request {request_id}' if request_id else f'{client} - "{line}"'
 
 

@@ -1,12 +1,13 @@
 """One request in the form in which programs change how it is served: `RequestResponseCycle`.
 
-What serves a request is a `Stream`. Programs know a class of that name in each of the modules for a parser, and replace
-its methods or the class itself. Both classes here are streams, and stand for all streams where `isinstance` asks. One
-is made for a request only once a program has changed it, or has put a class of its own, derived from it, in its place;
-connections look when they begin, and requests pay nothing. Then the application is called by `run_asgi`.
+What serves a request of HTTP/1.1 is an exchange that has, beside its own, the names that programs know (`CycleNames`).
+They know a class RequestResponseCycle in each of the modules for a parser, and replace its methods or the class itself.
+Both of these (`http1/cycles`) stand for all exchanges where `isinstance` asks. One is made for a request only once a
+program has changed it, or has put a class of its own, derived from it, in its place; connections look when they begin,
+and requests pay nothing. Then the application is called by `run_asgi`.
 
-Owns: that look, and the arguments that such a class is made with. Must not: serve anything itself. Fails by: one
-warning for a class that is derived from neither, and the request is served as ever.
+Owns: these names, that look, and the arguments that such a class is made with. Must not: serve anything itself. Fails
+by: one warning for a class that is derived from neither, and the request is served as ever.
 """
 
 from __future__ import annotations
@@ -14,23 +15,100 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
-from uvicorn.worker.access.log import AccessLog
-from uvicorn.worker.http.defaults import DefaultFields
-from uvicorn.worker.http.exchange import Outlet, Stream
-from uvicorn.worker.http1.request_head import RequestHead
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Message, Scope
+from uvicorn.worker.http.exchange import COMPLETE, WAITING
+
+if TYPE_CHECKING:
+    from uvicorn.worker.http1.connection import Connection
 
 _NAME = "RequestResponseCycle"
 _log = logging.getLogger("uvicorn.error")
 _told: set[Any] = set()
 
 
-class _Noticing(type):
-    """Remembers that somebody has set an attribute of the class."""
+class CycleNames:
+    """The names that programs know, of an exchange of HTTP/1.1."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        _body: list[bytes]
+        _connection: Connection
+        body_complete: bool
+        continue_due: bool
+        hung_up: bool
+        phase: int
+        scope: dict[str, Any]
+
+        async def receive(self) -> Message: ...
+
+        async def send(self, message: Message) -> None: ...
+
+    async def run_asgi(self, app: ASGI3Application) -> None:
+        """Have `app` answer. Called where a program has changed how that is done (`cycle`); the server is shorter."""
+        await app(self.scope, self.receive, self.send)
+
+    async def send_500_response(self) -> None:
+        """The answer to a request whose application has failed. The server has its own."""
+        body = b"Internal Server Error"
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+        await self.send({"type": "http.response.start", "status": 500, "headers": [*fields, (b"connection", b"close")]})
+        await self.send({"type": "http.response.body", "body": body})
+
+    @property
+    def transport(self) -> Any:
+        return self._connection.transport
+
+    @property
+    def logger(self) -> logging.Logger:
+        return logging.getLogger("uvicorn.error")
+
+    @property
+    def access_logger(self) -> logging.Logger:
+        return logging.getLogger("uvicorn.access")
+
+    @property
+    def access_log(self) -> bool:
+        return self._connection.logs_access
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        return self._connection._state.default.pairs
+
+    @property
+    def body(self) -> bytes:
+        """What has arrived of the request's body and was not received yet."""
+        return b"".join(self._body)
+
+    @property
+    def more_body(self) -> bool:
+        return not self.body_complete
+
+    @property
+    def disconnected(self) -> bool:
+        return self.hung_up
+
+    @property
+    def response_started(self) -> bool:
+        return self.phase != WAITING
+
+    @property
+    def response_complete(self) -> bool:
+        return self.phase == COMPLETE
+
+    @property
+    def waiting_for_100_continue(self) -> bool:
+        return self.continue_due
+
+
+class NoticingChanges(type):
+    """Remembers that somebody has set an attribute of the class. `ours`: the classes that stand for all exchanges where
+    `isinstance` asks."""
 
     changed = False
+    ours: ClassVar[list[type[Any]]] = []
 
     def __setattr__(cls, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -38,11 +116,11 @@ class _Noticing(type):
             cls.changed = True
 
     def __instancecheck__(cls, instance: Any) -> bool:
-        return super().__instancecheck__(instance) or (cls in _OURS and isinstance(instance, Stream))
+        return super().__instancecheck__(instance) or (cls in cls.ours and isinstance(instance, CycleNames))
 
 
-class _Cycle(Stream, metaclass=_Noticing):
-    """Made in two steps: as a stream, then with the arguments that programs expect, which say nothing new to it.
+class ReplaceableCycle(CycleNames, metaclass=NoticingChanges):
+    """Made in two steps: as an exchange, then with the arguments that programs expect, which say nothing new to it.
 
     Those that have no counterpart here are None.
     """
@@ -54,48 +132,12 @@ class _Cycle(Stream, metaclass=_Noticing):
             raise TypeError(f"A {_NAME} is made by its connection, for a request: it cannot be made by hand.")
 
 
-class H11Cycle(_Cycle):
-    """`uvicorn.protocols.http.h11_impl.RequestResponseCycle`"""
-
-    arguments = (
-        "conn",
-        "transport",
-        "flow",
-        "logger",
-        "access_logger",
-        "access_log",
-        "default_headers",
-        "message_event",
-        "on_response",
-    )
-
-
-class HttptoolsCycle(_Cycle):
-    """`uvicorn.protocols.http.httptools_impl.RequestResponseCycle`"""
-
-    arguments = (
-        "transport",
-        "flow",
-        "logger",
-        "access_logger",
-        "access_log",
-        "default_headers",
-        "message_event",
-        "expect_100_continue",
-        "keep_alive",
-        "on_response",
-    )
-
-
-_OURS = (H11Cycle, HttptoolsCycle)
-
-
-def replaced(door: str) -> type[_Cycle] | None:
+def replaced(door: str) -> type[ReplaceableCycle] | None:
     """The class that a program has changed, or put in the module `door`; None for neither, as nearly always."""
     found = getattr(sys.modules.get(door), _NAME, None)
-    if found is None or (found in _OURS and not found.changed):
+    if found is None or (found in NoticingChanges.ours and not found.changed):
         return None
-    if isinstance(found, type) and issubclass(found, _Cycle):
+    if isinstance(found, type) and issubclass(found, ReplaceableCycle):
         return found
     if found not in _told:
         _told.add(found)
@@ -103,34 +145,24 @@ def replaced(door: str) -> type[_Cycle] | None:
     return None
 
 
-def maker(made: type[_Cycle], access: AccessLog) -> Callable[..., Stream]:
-    """What makes the stream of a request by such a class, as a connection calls it."""
-    kind: Any = made
-    followed: Any = None
-    if access.new_stream is not None:
-        from uvicorn.worker.access import followed
+def maker(made: type[Any], exchange_class: type[Any]) -> Callable[..., Any]:
+    """What makes the exchange of a request by such a class, as a connection calls `exchange_class`."""
 
-        kind = type(made.__name__, (followed.FollowedStream, made), {})
+    def new_exchange(*arguments: Any) -> Any:
+        exchange: Any = object.__new__(made)
+        exchange_class.__init__(exchange, *arguments)
+        known = {name: getattr(exchange, name, None) for name in made.arguments}
+        made.__init__(exchange, scope=exchange.scope, **known)
+        return exchange
 
-    def new_stream(
-        outlet: Outlet, request: RequestHead, scope: dict[str, Any], default: DefaultFields, body_complete: bool
-    ) -> Stream:
-        stream: Any = kind.__new__(kind)
-        Stream.__init__(stream, outlet, request, scope, default, body_complete)
-        if followed is not None:
-            stream._entry = followed.Entry(access, request, scope, outlet.trusted)
-        made.__init__(stream, scope=scope, **{name: getattr(stream, name, None) for name in made.arguments})
-        made_stream: Stream = stream
-        return made_stream
-
-    return new_stream
+    return new_exchange
 
 
 def by_run_asgi(app: ASGI3Application) -> ASGI3Application:
     """`app` as it is called where a program has a word in how that is done."""
 
     async def call(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        cycle: Any = receive.__self__  # type: ignore[attr-defined]  # a stream's
+        cycle: Any = receive.__self__  # type: ignore[attr-defined]  # an exchange's
         await cycle.run_asgi(app)
 
     return call

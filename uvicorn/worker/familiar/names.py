@@ -14,9 +14,9 @@ from uvicorn.surface.replaceable import replaceable
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
-    from uvicorn.worker.http.exchange import Stream
     from uvicorn.worker.http.scope import Endpoints
     from uvicorn.worker.http.state import ServerState
+    from uvicorn.worker.http1.response import Http1Exchange
     from uvicorn.worker.websockets.session import Session
 
 
@@ -114,7 +114,7 @@ class FamiliarConnection(Familiar):
     __slots__ = ()
 
     if TYPE_CHECKING:
-        _stream: Stream | None
+        _exchange: Http1Exchange | None
         logs_access: bool
 
     access_logger = logging.getLogger("uvicorn.access")
@@ -128,19 +128,19 @@ class FamiliarConnection(Familiar):
         return self.config.ws_protocol_class
 
     @replaceable
-    def cycle(self) -> Stream | None:
+    def cycle(self) -> Http1Exchange | None:
         """The request in work."""
-        return self._stream
+        return self._exchange
 
     @replaceable
     def scope(self) -> dict[str, Any] | None:
         """That of the request in work."""
-        return self._stream.scope if self._stream is not None else None
+        return self._exchange.scope if self._exchange is not None else None
 
     @replaceable
     def headers(self) -> list[tuple[bytes, bytes]] | None:
         """Those of the request in work."""
-        return self._stream.request.fields if self._stream is not None else None
+        return self._exchange.request.fields if self._exchange is not None else None
 
     @replaceable
     def access_log(self) -> bool:

@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http.exchange import Stream
+from uvicorn.worker.http.exchange import Exchange
 from uvicorn.worker.http.request import Request
 from uvicorn.worker.http.scope import http_scope
 
@@ -48,9 +48,9 @@ class Heeding:
 
     def on_response_complete(self) -> None:
         """The last byte of a response was handed to the transport. Go on with the next request, or close."""
-        stream = vars(self).pop("_completed", None)
-        if stream is not None:
-            _base(self).response_complete(self, stream)
+        exchange = vars(self).pop("_completed", None)
+        if exchange is not None:
+            _base(self).response_complete(self, exchange)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no acceptable request. The connection is closed afterwards."""
@@ -64,8 +64,8 @@ def _base(connection: Any) -> Any:
     return Connection
 
 
-def _response_complete(self: Any, stream: Stream) -> None:
-    vars(self)["_completed"] = stream
+def _response_complete(self: Any, exchange: Exchange) -> None:
+    vars(self)["_completed"] = exchange
     self.on_response_complete()
     _base(self).on_response_complete(self)  # if it did not do that itself
 
@@ -74,9 +74,9 @@ def _serve(self: Any, request: Request) -> None:
     own = vars(self)
     scope = http_scope(request, self._ends)
     own.update(scope=scope, headers=scope["headers"], url=request.target, _due=request, _held_back=[])
-    if "_streams" not in own:
-        own["_streams"] = self._new_stream
-        self._new_stream = _new_stream
+    if "_exchanges" not in own:
+        own["_exchanges"] = self._new_exchange
+        self._new_exchange = _new_exchange
     try:
         self.on_headers_complete()
     except Exception:
@@ -85,21 +85,21 @@ def _serve(self: Any, request: Request) -> None:
     ready = own.pop("_held_back")
     if own.pop("_due", None) is not None:
         self.close()  # whoever keeps a request to himself has answered it
-    for stream in ready:
-        _base(self)._start(self, stream)
+    for exchange in ready:
+        _base(self)._start(self, exchange)
 
 
-def _new_stream(connection: Any, request: Request, scope: dict[str, Any], *more: Any) -> Any:
+def _new_exchange(connection: Any, request: Request, scope: dict[str, Any], complete: bool) -> Any:
     own = vars(connection)
-    return own["_streams"](connection, request, own["scope"], *more)
+    return own["_exchanges"](connection, request, own["scope"], complete)
 
 
-def _start(self: Any, stream: Stream) -> None:
+def _start(self: Any, exchange: Exchange) -> None:
     held_back = vars(self).get("_held_back")
     if held_back is None:
-        _base(self)._start(self, stream)  # it has waited for its turn
+        _base(self)._start(self, exchange)  # it has waited for its turn
     else:
-        held_back.append(stream)
+        held_back.append(exchange)
 
 
 def _write_refusal(self: Any, fault: BadRequest, body: str) -> None:

@@ -78,9 +78,9 @@ class LoneConnection(Connection):
         self._busy()
         super().connection_lost(exc)
 
-    def _release(self, stream: Any) -> None:
-        super()._release(stream)
-        idle = self._stream is None and not self.transport.is_closing() and not self.reader.pending
+    def _release(self, exchange: Any) -> None:
+        super()._release(exchange)
+        idle = self._exchange is None and not self.transport.is_closing() and not self.reader.pending
         if idle and _is_stand_in(self.loop):
             self._busy()
             handle = self.loop.call_later(self.config.timeout_keep_alive, self.timeout_keep_alive_handler)

@@ -1,4 +1,4 @@
-"""ONE ASGI exchange: a request on its way in, a response on its way out.
+"""ONE ASGI exchange: a request on its way in, a response on its way out, whatever wire carries them.
 
 States of the response: WAITING ──start──▶ STARTED ──first body──▶ SENDING ──last body──▶ COMPLETE. The head waits in
 STARTED for the first body part, so that both leave in one write. A stream of events may begin long before its first
@@ -7,148 +7,126 @@ else at the second sweep of the connection that finds it waiting. The request's 
 `feed_end`; `receive` hands them out. The peer's end: `hang_up` (it will send nothing more: `receive` says so, `send`
 goes on, because a client may close its half and still read) and `lost` (nobody is there: `send` raises).
 
+A connection may carry many exchanges. Each has its own back-pressure: `receive` asks for more of its own body, and
+`send` waits when its own response has no room (`part`), until `resume_writing`.
+
 Owns: the ASGI messages of this exchange and what the application may do when. Nothing is allocated until something
-must wait: one future, made by the first `receive` or `send` that cannot go on. Must not: know a codec, a clock or a
-socket; it talks to its `Outlet` (the connection). Fails by: `RuntimeError` in the application for messages out of
-order, `ClientDisconnected` once the peer has left.
+must wait: one future, made by the first `receive` or `send` that cannot go on. Must not: know a wire, a clock or a
+socket: a subclass for each wire has these (`part` and the methods behind it). Fails by: `RuntimeError` in the
+application for messages out of order, `ClientDisconnected` once the peer has left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from uvicorn._types import ASGI3Application, Message
+from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.access.log import CLIENT_LEFT
-from uvicorn.worker.http.defaults import DefaultFields
+from uvicorn.worker.http.payload import TURN, as_bytes
+from uvicorn.worker.http.request import Request
 from uvicorn.worker.http.scope import EARLY_HINT
-from uvicorn.worker.http1.framing import (
-    BODILESS,
-    CHUNKED,
-    LENGTH,
-    UNTIL_CLOSE,
-    chunk,
-    early_hints,
-    response_head,
-)
-from uvicorn.worker.transport.outbox import JOIN_LIMIT
+
+if TYPE_CHECKING:
+    from uvicorn.worker.access.entry import Entry
 
 WAITING, STARTED, SENDING, COMPLETE = range(4)
 _OPEN = (STARTED, SENDING)
 
-TURN = 64
-"""Parts of a response after which the others get a turn of the loop, if nothing else made this one wait: a client that
-takes everything at once, or a response of which nothing is written (to HEAD), must not hold them up for ever."""
 HIGH_WATER = 65536
 """Bytes of unread body above which reading from the socket pauses."""
-
-
-if TYPE_CHECKING:
-    from uvicorn.worker.http1.request_head import RequestHead
 
 _log = logging.getLogger("uvicorn.error")
 
 
-class Outlet(Protocol):
-    """What a stream needs of its connection."""
+class Exchange:
+    """`receive` and `send` of one request. A wire is a class derived from this one (`http1/response`).
 
-    writable: bool
-    """Whether the transport is below its high-water mark."""
-    closing: bool
-    """Whether the connection shall end."""
-    logs_access: bool
-    """Whether a plain line is wanted when the response begins."""
-
-    @property
-    def trusted(self) -> bool:
-        """Whether the peer is a proxy that is believed."""
-
-    def write(self, data: bytes) -> None: ...
-
-    def write_large(self, head: bytes, body: bytes, more: bool) -> None: ...
-
-    def body_wanted(self) -> None: ...
-
-    def ends_here(self) -> bool: ...
-
-    def log_access(self, stream: Stream, status: int) -> None: ...
-
-    def answer(self, stream: Stream, status: int, text: str, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """Answer in the application's place, which has not begun to."""
-
-    def cut(self, stream: Stream) -> None:
-        """End a response of which the rest will never come."""
-
-    def unanswered(self, stream: Stream) -> None:
-        """The application has ended without a response, because its client left or because it was told so."""
-
-    def response_complete(self, stream: Stream) -> None: ...
-
-    def named(self, stream: Stream) -> str: ...
-
-
-class Stream:
-    """`receive` and `send` of one request.
-
-    `left`: the bytes that Content-Length announced and that were not sent yet. Some are left after the last part of a
-    response that is too short: its connection cannot be used again. `heard_end`: `receive` has said http.disconnect
-    while the response was not complete.
+    `continue_due`: the client waits for a 100 before it sends its body. `heard_end`: `receive` has said http.disconnect
+    while the response was not complete. `in_flight`: `call` counts it as load. `entry` is its line in an access log
+    that follows requests to their end, None in others.
     """
 
     __slots__ = (
         "_body",
         "_body_size",
         "_end_told",
-        "_ending",
-        "_outlet",
         "_parts",
         "_start",
         "_waiter",
         "_write_waiter",
         "body_complete",
         "continue_due",
-        "default",
+        "entry",
         "heard_end",
         "hung_up",
         "in_flight",
         "is_lost",
-        "keep_alive",
-        "left",
         "phase",
         "request",
         "scope",
     )
 
-    def __init__(
-        self,
-        outlet: Outlet,
-        request: RequestHead,
-        scope: dict[str, Any],
-        default: DefaultFields,
-        body_complete: bool,
-    ) -> None:
-        self._outlet = outlet
+    def __init__(self, request: Request, scope: dict[str, Any], body_complete: bool) -> None:
         self.request = request
         self.scope = scope
-        self.default = default
-        self.keep_alive = request.keep_alive
-        self._ending = self._parts = self.left = 0
-        self.in_flight = False
+        self._parts = 0
         self.phase = WAITING
         self.body_complete = body_complete
         self.continue_due = request.expect_continue
-        self.hung_up = False
-        self.heard_end = False
-        self.is_lost = False
+        self.hung_up = self.heard_end = self.is_lost = self.in_flight = self._end_told = False
         self._start: Message | None = None
         self._body: list[bytes] = []
         self._body_size = 0
-        self._end_told = False
         self._waiter: asyncio.Future[None] | None = None
         self._write_waiter: asyncio.Future[None] | None = None
+        self.entry: Entry | None = None
+
+    # -- what a wire does --------------------------------------------------------------------------------------
+
+    def part(self, start: Message | None, body: bytes, more: bool) -> bool:
+        """Send a part of the body; `start` is the message that began the response, with its first part, None with the
+        others. Whether there is room for more: if not, the application waits until `resume_writing`.
+
+        Raises ValueError or TypeError for a head that cannot be put on the wire, RuntimeError for a body that is longer
+        than was announced; then nothing was sent.
+        """
+        raise NotImplementedError
+
+    def completed(self) -> None:
+        """The last part of the response was sent."""
+        raise NotImplementedError
+
+    def go_on(self) -> None:
+        """Tell the client to send the body of its request: a 100 (RFC 9110, 10.1.1)."""
+        raise NotImplementedError
+
+    def hint(self, links: Iterable[bytes]) -> None:
+        """Send a 103 with these Link values (RFC 8297)."""
+        raise NotImplementedError
+
+    def body_wanted(self) -> None:
+        """The application has taken what there was of the body, or waits for its first part: read on."""
+        raise NotImplementedError
+
+    def answer(self, status: int, text: str, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Send a response of ours in the application's place, which has not begun one, and call `answered`."""
+        raise NotImplementedError
+
+    def cut(self) -> None:
+        """End a response of which the rest will never come, so that its client does not take it for the whole."""
+        raise NotImplementedError
+
+    def unanswered(self) -> None:
+        """The application has ended without a response, because its client left or because it was told so."""
+        raise NotImplementedError
+
+    def named(self) -> str:
+        """The request, as a line about a fault names it."""
+        raise NotImplementedError
 
     # -- what the connection says ------------------------------------------------------------------------------
 
@@ -175,25 +153,24 @@ class Stream:
         self.hung_up = self.is_lost = True
         self._wake()
         self.resume_writing()
+        if self.entry is not None:
+            self.entry.end(whole=False)
 
     def answered(self, status: int, size: int) -> None:
         """The connection has answered in the application's place, with a body of `size` bytes, and ends."""
         self.phase = COMPLETE
-        self.left = 0  # of the application's response, which was never sent
-        self.keep_alive = False
         self.hang_up()
+        if self.entry is not None:
+            self.entry.answered(status, size)
 
     def announce(self) -> None:
         """Send the head of a response whose body is late: a client takes a stream of events for open then."""
         if self.phase == STARTED and not self.continue_due:  # a 100 may yet be asked for, and comes before the head
             try:
-                self._send_body(b"", True, STARTED)
+                self.part(self._start, b"", True)
             except Exception:
-                self.phase = STARTED  # what is wrong with the head, the application hears with its first body part
-
-    def named(self) -> str:
-        """The request, as a line about a fault names it."""
-        return self._outlet.named(self)
+                return  # what is wrong with the head, the application hears with its first body part
+            self.phase = SENDING
 
     def resume_writing(self) -> None:
         """The transport takes data again (or never will)."""
@@ -220,8 +197,8 @@ class Stream:
                 return {"type": "http.disconnect"}
             if self.continue_due:  # RFC 9110, 10.1.1: when the application first asks for the body
                 self.continue_due = False
-                self._outlet.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                self._outlet.body_wanted()
+                self.go_on()
+                self.body_wanted()
             if self.phase == STARTED:
                 self.announce()
             if self._waiter is None:
@@ -236,7 +213,7 @@ class Stream:
             self._body_size = 0
         more = not self.body_complete
         if more:
-            self._outlet.body_wanted()
+            self.body_wanted()
         else:
             self._end_told = True
         return {"type": "http.request", "body": data, "more_body": more}
@@ -254,10 +231,26 @@ class Stream:
         phase = self.phase
         if kind == "http.response.body":
             if phase in _OPEN:
-                self._send_body(message.get("body", b""), message.get("more_body", False), phase)
-                if self.phase == SENDING and not self.is_lost:  # never after the last part: nobody would wake it
+                body = message.get("body", b"")
+                more = message.get("more_body", False)
+                if type(body) is not bytes:
+                    body = as_bytes(body, "The body of a response must be bytes")
+                try:
+                    room = self.part(self._start if phase == STARTED else None, body, more)
+                except (ValueError, TypeError):
+                    if phase == STARTED:  # nothing is on the wire yet: the application, or a 500, may start again
+                        self.phase = WAITING
+                    raise
+                if not more:
+                    self.phase = COMPLETE
+                    self.completed()
+                    if self._waiter is not None:
+                        self._wake()
+                    return
+                self.phase = SENDING
+                if not self.is_lost:
                     self._parts += 1
-                    if not self._outlet.writable:
+                    if not room:
                         await self._writable()
                     elif not self._parts % TURN:
                         await asyncio.sleep(0)
@@ -268,54 +261,25 @@ class Stream:
             if self._waiter is not None:
                 self.announce()
             return
-        elif kind == EARLY_HINT and phase == WAITING and self.request.http_version == "1.1":
-            self._outlet.write(early_hints(message.get("links", ())))
+        elif kind == EARLY_HINT and phase == WAITING and self.request.http_version != "1.0":
+            self.hint(message.get("links", ()))
             return
         raise RuntimeError(_out_of_order(kind, phase))
 
-    def _send_body(self, body: bytes, more: bool, phase: int) -> None:
-        if type(body) is not bytes:
-            body = _as_bytes(body)
-        outlet = self._outlet
-        head = self._head(len(body), more) if phase == STARTED else b""
-        ending = self._ending
-        if ending == LENGTH:
-            left = self.left - len(body)
-            if left < 0:
-                raise RuntimeError("Response content longer than Content-Length")
-            self.left = left
-        elif ending == CHUNKED:
-            body = chunk(body, more)
-        elif ending == BODILESS:
-            body = b""
-        if head and outlet.logs_access:
-            outlet.log_access(self, self.status_to_tell)
-        if len(body) < JOIN_LIMIT:
-            outlet.write(head + body)
-        else:
-            outlet.write_large(head, body, more)
-        if more:
-            self.phase = SENDING
-        else:
-            self.phase = COMPLETE
-            outlet.response_complete(self)
-            if self._waiter is not None:
-                self._wake()
+    async def _writable(self) -> None:
+        if self._write_waiter is None:
+            self._write_waiter = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._write_waiter)
+        if self.is_lost:
+            raise ClientDisconnected("The client has closed the connection.")
 
-    def _head(self, size: int, more: bool) -> bytes:
-        start = self._start
-        assert start is not None
-        # Without a 100 nobody knows whether the body will come.
-        if (self._outlet.closing and self._outlet.ends_here()) or self.continue_due:
-            self.keep_alive = self.continue_due = False
-        try:
-            head, self._ending, self.left, self.keep_alive = response_head(
-                self.request, start["status"], start.get("headers", ()), self.default, self.keep_alive, size, more
-            )
-        except (ValueError, TypeError):
-            self.phase = WAITING  # nothing is on the wire yet: the application, or a 500, may start again
-            raise
-        return head
+    @property
+    def status_to_tell(self) -> int:
+        """What the access log has of the response that has begun. A framework that hears of its client's end answers,
+        with an error, somebody who is gone."""
+        assert self._start is not None
+        status: int = self._start["status"]
+        return CLIENT_LEFT if self.heard_end and status >= 500 else status
 
     # -- the application's end (see `call`) --------------------------------------------------------------------
 
@@ -326,7 +290,7 @@ class Stream:
         return self.is_lost or self.heard_end
 
     def unavailable(self) -> None:
-        self._outlet.answer(self, 503, "Service Unavailable", [(b"retry-after", b"1")])
+        self.answer(503, "Service Unavailable", [(b"retry-after", b"1")])
 
     def returned(self) -> bool:
         gone = self.client_gone
@@ -344,100 +308,11 @@ class Stream:
         if self.is_lost or self.phase == COMPLETE:
             return
         if self.phase == SENDING:
-            self._outlet.cut(self)
+            self.cut()
         elif departed:
-            self._outlet.unanswered(self)
+            self.unanswered()
         else:
-            self._outlet.answer(self, 500, "Internal Server Error")
-
-    # -- what programs know of a request, by the names that they know ------------------------------------------
-
-    async def run_asgi(self, app: ASGI3Application) -> None:
-        """Have `app` answer. Called where a program has changed how that is done (`cycle`); the server is shorter."""
-        await app(self.scope, self.receive, self.send)
-
-    async def send_500_response(self) -> None:
-        """The answer to a request whose application has failed. The server has its own."""
-        body = b"Internal Server Error"
-        fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
-        await self.send({"type": "http.response.start", "status": 500, "headers": [*fields, (b"connection", b"close")]})
-        await self.send({"type": "http.response.body", "body": body})
-
-    @property
-    def transport(self) -> Any:
-        return getattr(self._outlet, "transport", None)
-
-    @property
-    def logger(self) -> logging.Logger:
-        return logging.getLogger("uvicorn.error")
-
-    @property
-    def access_logger(self) -> logging.Logger:
-        return logging.getLogger("uvicorn.access")
-
-    @property
-    def access_log(self) -> bool:
-        return self._outlet.logs_access
-
-    @property
-    def default_headers(self) -> list[tuple[bytes, bytes]]:
-        return self.default.pairs
-
-    @property
-    def body(self) -> bytes:
-        """What has arrived of the request's body and was not received yet."""
-        return b"".join(self._body)
-
-    @property
-    def more_body(self) -> bool:
-        return not self.body_complete
-
-    @property
-    def disconnected(self) -> bool:
-        return self.hung_up
-
-    @property
-    def response_started(self) -> bool:
-        return self.phase != WAITING
-
-    @property
-    def response_complete(self) -> bool:
-        return self.phase == COMPLETE
-
-    @property
-    def waiting_for_100_continue(self) -> bool:
-        return self.continue_due
-
-    @property
-    def status_to_tell(self) -> int:
-        """What the access log has of the response that has begun. A framework that hears of its client's end answers,
-        with an error, somebody who is gone."""
-        assert self._start is not None
-        status: int = self._start["status"]
-        return CLIENT_LEFT if self.heard_end and status >= 500 else status
-
-    @property
-    def unbounded(self) -> bool:
-        """Whether only the end of the connection ends the body that is being sent."""
-        return self.phase == SENDING and self._ending == UNTIL_CLOSE
-
-    async def _writable(self) -> None:
-        if self._write_waiter is None:
-            self._write_waiter = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._write_waiter)
-        if self.is_lost:
-            raise ClientDisconnected("The client has closed the connection.")
-
-
-def _as_bytes(body: Any) -> bytes:
-    """Other bytes-like objects are taken too, and None, which is empty. Raises TypeError for anything else, before a
-    byte is on the wire.
-    """
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body)
-    if body is None:
-        return b""
-    raise TypeError(f"The body of a response must be bytes, not {type(body).__name__}.")
+            self.answer(500, "Internal Server Error")
 
 
 def _out_of_order(kind: str, phase: int) -> str:

@@ -1,6 +1,6 @@
 """One HTTP connection: the ONE asyncio.Protocol for every codec.
 
-States: READING (no request in work; bytes of a head may be there) → SERVING (one stream) → READING …, and at the end
+States: READING (no request in work; bytes of a head may be there) → SERVING (one exchange) → READING …, and at the end
 LINGERING (a last response was written while the peer still sends: its bytes are dropped for a moment, because closing
 now would reset the connection under the response) → closed.
 
@@ -16,7 +16,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.errors import BadRequest
@@ -26,13 +26,14 @@ from uvicorn.worker.familiar import cycle, standalone
 from uvicorn.worker.familiar.names import FamiliarConnection
 from uvicorn.worker.familiar.overridden import Heeding, heed
 from uvicorn.worker.http import call
-from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, STARTED, WAITING, Stream
+from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, STARTED, WAITING
 from uvicorn.worker.http.limits import Verdict, Wait, Watch
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.framing import plain_response
 from uvicorn.worker.http1.reader import Part, RequestReader, Shared
 from uvicorn.worker.http1.request_head import UNREAD, RequestHead
+from uvicorn.worker.http1.response import Http1Exchange
 from uvicorn.worker.transport.carrier import Carrier, meet
 from uvicorn.worker.transport.tls import all_sent
 from uvicorn.worker.websockets.handshake import Refused, wants_websocket
@@ -90,14 +91,15 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         "_discarded",
         "_ends",
         "_eof",
+        "_exchange",
+        "_follows",
         "_fresh",
         "_late",
         "_lingering",
-        "_new_stream",
+        "_new_exchange",
         "_refused",
         "_sent",
         "_spared",
-        "_stream",
         "_watch",
         "active_at",
         "closing",
@@ -128,8 +130,8 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         super().__init__(server_state, _loop or asyncio.get_running_loop())
         self._app = config.loaded_app
         self._ends = Endpoints(None, None, "http", config.root_path, config.asgi_version, app_state)
-        self._stream: Stream | None = None
-        self._late: Stream | None = None  # whose head waited for its body in the last sweep
+        self._exchange: Http1Exchange | None = None
+        self._late: Http1Exchange | None = None  # whose head waited for its body in the last sweep
         self._fresh = True
         self._advancing = self._eof = self._lingering = self._refused = self._sent = False
         self._discarded = 0
@@ -141,10 +143,11 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         self.reader = RequestReader(shared)
         self.closing = server_state.draining or server_state.closes
         self.logs_access = server_state.logs_access
-        self._new_stream = server_state.access.new_stream or Stream
+        self._follows = server_state.access.follows
+        self._new_exchange: Callable[..., Http1Exchange] = Http1Exchange
         made = cycle.replaced(self.door)
         if made is not None:
-            self._new_stream, self._app = cycle.maker(made, server_state.access), cycle.by_run_asgi(self._app)
+            self._new_exchange, self._app = cycle.maker(made, Http1Exchange), cycle.by_run_asgi(self._app)
         self.active_at = server_state.now
 
     # -- the transport's calls ---------------------------------------------------------------------------------
@@ -182,24 +185,24 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         else:
             reader.pending = data
             self.active_at = self._state.now
-        stream = self._stream
-        if stream is None:
+        exchange = self._exchange
+        if exchange is None:
             self._next()
-        elif not stream.body_complete:
-            self._body(stream)
+        elif not exchange.body_complete:
+            self._body(exchange)
         elif len(reader.pending) > HIGH_WATER:  # pipelined requests wait as bytes, and not without bound
             self._pause()
 
     def eof_received(self) -> bool:
         """The peer sends no more. A request in work is still answered: the peer may only have closed its half."""
-        stream = self._stream
-        over = stream.phase == COMPLETE if stream is not None else not self.reader.pending
+        exchange = self._exchange
+        over = exchange.phase == COMPLETE if exchange is not None else not self.reader.pending
         if self._lingering or over or self._ends.tls is not None:
             self.flush()
             return False
         self._eof = True
-        if stream is not None:
-            stream.hang_up()
+        if exchange is not None:
+            exchange.hang_up()
         else:  # between two pipelined requests, or in the middle of a head: `_next` tells
             self.soon(self._next)
         return True
@@ -208,12 +211,12 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         self._state.connections.discard(self)
         if self._state.traces:
             _log.log(TRACE_LOG_LEVEL, "%s - HTTP connection lost", shown(self._ends.client))
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            call.forget(self, stream)
-            if self.logs_access and stream.phase in (WAITING, STARTED) and not self._state.gave_up:
-                self.log_access(stream, CLIENT_LEFT)
-            stream.lost()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            call.forget(self, exchange)
+            if self.logs_access and exchange.phase in (WAITING, STARTED) and not self._state.gave_up:
+                self.log_access(exchange, CLIENT_LEFT)
+            exchange.lost()
         self.reader.forget()
         self.reader.pending = b""
         self.drop()
@@ -222,20 +225,20 @@ class Connection(FamiliarConnection, Heeding, Carrier):
 
     def resume_writing(self) -> None:
         self.writable = True
-        if self._stream is not None:
-            self._stream.resume_writing()
+        if self._exchange is not None:
+            self._exchange.resume_writing()
         elif self.reader.pending:
             self.soon(self._next)
 
     # -- requests ----------------------------------------------------------------------------------------------
 
     def _next(self) -> None:
-        """Serve what is there, until a stream is in work, a head is not complete, or the peer takes no more answers."""
+        """Serve what is there, until one is in work, a head is not complete, or the peer takes no more answers."""
         reader = self.reader
         self._advancing = True
         try:
             served = 0
-            while self._stream is None and reader.pending and self.writable and not self.transport.is_closing():
+            while self._exchange is None and reader.pending and self.writable and not self.transport.is_closing():
                 if served == TURN:  # one client's pipeline must not hold up the others
                     self.soon(self._next)
                     return
@@ -248,7 +251,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             self._refuse(exc)
         finally:
             self._advancing = False
-        if self._stream is None:
+        if self._exchange is None:
             if reader.pending and not self.writable:
                 self._pause()  # `resume_writing` goes on
             elif self._eof:
@@ -263,20 +266,22 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         if request.upgrade is not None and self._upgrade(request):
             return
         scope = http_scope(request, self._ends)
-        stream = self._new_stream(self, request, scope, state.default, complete)
-        self._stream = stream
+        exchange = self._new_exchange(self, request, scope, complete)
+        self._exchange = exchange
+        if self._follows:
+            exchange.entry = state.access.follow(request, exchange.scope, self.trusted)
         self._fresh = False
         if self._eof:  # it stood behind another request when the client closed its half
-            stream.hang_up()
+            exchange.hang_up()
         if not complete:
             if self._watch is not None:
                 self._watch.new_body()
             self._resume()  # it paused, perhaps, while this request waited behind others
             if self.reader.pending:
-                self._body(stream)
-                if self._stream is not stream:
+                self._body(exchange)
+                if self._exchange is not exchange:
                     return
-        self._start(stream)
+        self._start(exchange)
 
     _start = call.serve
 
@@ -313,7 +318,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
                 self.transport.close()
         return True
 
-    def _body(self, stream: Stream) -> None:
+    def _body(self, exchange: Http1Exchange) -> None:
         """Hand on what has arrived of the request's body."""
         reader = self.reader
         try:
@@ -321,23 +326,23 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         except BadRequest as exc:
             self._refuse(exc)
             return
-        if stream.phase == COMPLETE:
+        if exchange.phase == COMPLETE:
             self._discard(len(data))
         elif data:
             self.active_at = self._state.now
-            if not stream.feed(data):
+            if not exchange.feed(data):
                 self._pause()
         if reader.part is _HEAD:
-            stream.feed_end()
-            if stream.phase == COMPLETE and self._stream is stream:
-                self._release(stream)
+            exchange.feed_end()
+            if exchange.phase == COMPLETE and self._exchange is exchange:
+                self._release(exchange)
 
     def _discard(self, size: int) -> None:
         self._discarded += size
         if self._discarded > DISCARD_LIMIT:
             self._linger()
 
-    # -- the stream's calls ------------------------------------------------------------------------------------
+    # -- the exchange's calls ------------------------------------------------------------------------------------
 
     def body_wanted(self) -> None:
         self.active_at = self._state.now  # until now the peer was not to blame
@@ -348,26 +353,26 @@ class Connection(FamiliarConnection, Heeding, Carrier):
     def trusted(self) -> bool:
         return self._ends.believed()
 
-    def log_access(self, stream: Stream, status: int) -> None:
-        request = stream.request
+    def log_access(self, exchange: Http1Exchange, status: int) -> None:
+        request = exchange.request
         path = shown_target(self._ends.root_path, request.target)
-        self._state.access.line(_peer(stream), request.method, path, request.http_version, status)
+        self._state.access.line(_peer(exchange), request.method, path, request.http_version, status)
 
-    def named(self, stream: Stream) -> str:
-        """The request of a stream, as a line about a fault names it."""
-        request, target = stream.request, shown_target(self._ends.root_path, stream.request.target)
+    def named(self, exchange: Http1Exchange) -> str:
+        """The request of an exchange, as a line about a fault names it."""
+        request, target = exchange.request, shown_target(self._ends.root_path, exchange.request.target)
         line = f"{request.method} {target} HTTP/{request.http_version}"
-        return named(stream, request, _peer(stream), line, self.trusted)
+        return named(exchange.entry, request, _peer(exchange), line, self.trusted)
 
-    def response_complete(self, stream: Stream) -> None:
+    def response_complete(self, exchange: Http1Exchange) -> None:
         """The last byte of the response was handed to the transport."""
-        if stream.left:
+        if exchange.left:
             _log.error("Response content shorter than Content-Length: closing the connection.")
-            self._end_behind(stream)
-        elif not stream.keep_alive:
-            self._end_behind(stream)
-        elif stream.body_complete:
-            self._release(stream)
+            self._end_behind(exchange)
+        elif not exchange.keep_alive:
+            self._end_behind(exchange)
+        elif exchange.body_complete:
+            self._release(exchange)
         elif self._eof:
             self.close()  # the rest of the body will never come
         else:  # the rest of the body is dropped, so that the next request can be read; `sweep` waits for it
@@ -381,19 +386,19 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             return False
         return True
 
-    def _end_behind(self, stream: Stream) -> None:
+    def _end_behind(self, exchange: Http1Exchange) -> None:
         """The last response was written. A client that did not ask for the end may have sent more meanwhile."""
         self.closing = True
         unread = bool(self.reader.pending) or not self._reading
-        if not stream.body_complete or unread or (stream.request.keep_alive and self._ends.tls is None):
+        if not exchange.body_complete or unread or (exchange.request.keep_alive and self._ends.tls is None):
             self._linger()
         else:
-            self._stream = None
+            self._exchange = None
             self.close()
 
-    def _release(self, stream: Stream) -> None:
+    def _release(self, exchange: Http1Exchange) -> None:
         """The exchange is over: the next request may be parsed."""
-        self._stream = None
+        self._exchange = None
         self._discarded = 0
         self.active_at = self._state.now
         if self._advancing:  # `_next` is on the stack and goes on by itself
@@ -407,30 +412,21 @@ class Connection(FamiliarConnection, Heeding, Carrier):
 
     # -- our own answers ---------------------------------------------------------------------------------------
 
-    def answer(self, stream: Stream, status: int, text: str, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """A response of ours in the application's place, the last one of this connection."""
-        self.closing = True
-        if self.logs_access:
-            self.log_access(stream, status)
-        self.write(plain_response(stream.request, status, text, self._state.default, extra))
-        stream.answered(status, len(text))
-        self.response_complete(stream)
-
-    def cut(self, stream: Stream) -> None:
+    def cut(self, exchange: Http1Exchange) -> None:
         """The rest of a response will never come: its client must not take what it has for the whole."""
         self.closing = True
-        if stream.unbounded:
+        if exchange.unbounded:
             self.abort()
         else:
-            self._end_behind(stream)
+            self._end_behind(exchange)
 
-    def unanswered(self, stream: Stream) -> None:
+    def unanswered(self, exchange: Http1Exchange) -> None:
         """The application has ended without a response, because its client left or because it was told so."""
         self.closing = True
         if self._eof:
             self.close()
         else:  # the server said so, because its time is over
-            self.answer(stream, 503, "Service Unavailable")
+            exchange.answer(503, "Service Unavailable")
 
     def _refuse(self, fault: BadRequest) -> None:
         """Answer what is no acceptable request, once, and close. The application does not hear of it."""
@@ -445,31 +441,37 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             fault.status,
             begin,
         )
-        stream = self._stream
-        if stream is not None:
-            call.forget(self, stream)
-        if stream is None or stream.phase in (WAITING, STARTED):
+        exchange = self._exchange
+        if exchange is not None:
+            call.forget(self, exchange)
+        if exchange is None or exchange.phase in (WAITING, STARTED):
             self._write_refusal(fault, fault.body)
-            if stream is not None:
-                stream.answered(fault.status, len(fault.body))
+            if exchange is not None:
+                exchange.answered(fault.status, len(fault.body))
             else:
-                self._state.access.refused(self._ends.client, self.reader.pending, fault.status, len(fault.body))
-        if stream is not None:
-            stream.lost()
-            if stream.unbounded:
+                self._log_refusal(fault)
+        if exchange is not None:
+            exchange.lost()
+            if exchange.unbounded:
                 self.abort()
                 return
         self._linger()
 
+    def _log_refusal(self, fault: BadRequest) -> None:
+        if self._follows:
+            from uvicorn.worker.http1.unread import unread
+
+            self._state.access.tell(unread(self._ends.client, self.reader.pending, fault.status, len(fault.body)))
+
     def _write_refusal(self, fault: BadRequest, body: str) -> None:
-        request = self._stream.request if self._stream is not None else UNREAD
+        request = self._exchange.request if self._exchange is not None else UNREAD
         self.write(plain_response(request, fault.status, body, self._state.default, fault.fields))
 
     # -- closing -----------------------------------------------------------------------------------------------
 
     def _linger(self) -> None:
         """Close our half and drop what still comes: a reset would take the response from the peer."""
-        self._stream = None
+        self._exchange = None
         self._lingering = self.closing = True
         self.reader.pending = b""
         self.active_at = self._state.now
@@ -491,8 +493,8 @@ class Connection(FamiliarConnection, Heeding, Carrier):
     def shutdown(self) -> None:
         """Close now if idle, else after the response in work, whatever that has said."""
         self.closing = True
-        if self._stream is not None:
-            self._stream.keep_alive = False
+        if self._exchange is not None:
+            self._exchange.keep_alive = False
         self.close_idle(self._state.now)
 
     def retire(self) -> None:
@@ -503,9 +505,9 @@ class Connection(FamiliarConnection, Heeding, Carrier):
 
     def close_idle(self, since: float) -> None:
         """Close if idle since then (seconds of the coarse clock). A head that stands still for long is no request."""
-        stream = self._stream
-        if stream is not None:
-            if stream.phase == COMPLETE:
+        exchange = self._exchange
+        if exchange is not None:
+            if exchange.phase == COMPLETE:
                 self._linger()
         elif self.reader.pending:
             if self._state.now - self.active_at > STALLED_HEAD:
@@ -516,15 +518,15 @@ class Connection(FamiliarConnection, Heeding, Carrier):
     def disconnect(self) -> None:
         """Tell the application that its peer is gone: the drain deadline is near."""
         self._spared = 0
-        if self._stream is not None:
-            self._stream.hang_up()
+        if self._exchange is not None:
+            self._exchange.hang_up()
 
     def abort(self) -> None:
         """Close without waiting for anything. A part of a response must not look like the whole: where only the end of
         the connection says which it is, the peer gets a reset.
         """
         self.closing = True
-        if self._stream is not None and self._stream.unbounded:
+        if self._exchange is not None and self._exchange.unbounded:
             _reset_at_close(self.transport)
         self.as_server(self.transport.abort)
 
@@ -533,17 +535,17 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         if self._ends.tls is not None and self.transport.is_closing():
             self._part(now - self.active_at)
             return
-        state, stream, reader = self._state, self._stream, self.reader
-        if state.admission is not None and stream is not None and state.admission.overdue(stream, now):
-            call.refuse(stream)
+        state, exchange, reader = self._state, self._exchange, self.reader
+        if state.admission is not None and exchange is not None and state.admission.overdue(exchange, now):
+            call.refuse(exchange)
             return
-        late = stream if stream is not None and stream.phase == STARTED else None
+        late = exchange if exchange is not None and exchange.phase == STARTED else None
         if late is not None and late is self._late:
             late.announce()
         self._late = late
         watch = self._watch
         if watch is None:
-            idle = stream is None and self.writable and not (reader.pending or self._lingering)
+            idle = exchange is None and self.writable and not (reader.pending or self._lingering)
             if idle and now - self.active_at <= min(keep_alive, state.limits.header_time):
                 reader.forget()
                 return  # as most are, in most sweeps
@@ -554,13 +556,13 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             self._end(verdict)
 
     def _waits_for(self) -> Wait:
-        stream = self._stream
-        if stream is not None:
-            if stream.body_complete:
+        exchange = self._exchange
+        if exchange is not None:
+            if exchange.body_complete:
                 return Wait.NOBODY
-            if stream.phase == COMPLETE:
+            if exchange.phase == COMPLETE:
                 return Wait.REST
-            return Wait.BODY if self._reading and not stream.continue_due else Wait.NOBODY
+            return Wait.BODY if self._reading and not exchange.continue_due else Wait.NOBODY
         if self._lingering:
             return Wait.END
         if self.transport.is_closing() or not self.writable:
@@ -593,11 +595,11 @@ class Connection(FamiliarConnection, Heeding, Carrier):
 
     def in_work(self, now: float) -> str:
         """The request that is in work, in a line for a person; "" when there is none."""
-        stream = self._stream
-        if stream is None or stream.phase == COMPLETE:
+        exchange = self._exchange
+        if exchange is None or exchange.phase == COMPLETE:
             return ""
-        target = shown_target(self._ends.root_path, stream.request.target)
-        return f"{stream.request.method} {target} from {_peer(stream)}, {now - self.active_at:.1f} s"
+        target = shown_target(self._ends.root_path, exchange.request.target)
+        return f"{exchange.request.method} {target} from {_peer(exchange)}, {now - self.active_at:.1f} s"
 
     def _part(self, quiet: float) -> None:
         """Closing TLS waits for the peer's word, which many never say: go once everything was sent, seen twice."""
@@ -618,6 +620,6 @@ def _reset_at_close(transport: asyncio.Transport) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def _peer(stream: Stream) -> str:
+def _peer(exchange: Http1Exchange) -> str:
     """Who asks, as a trusted proxy says it."""
-    return shown(stream.scope.get("client"))
+    return shown(exchange.scope.get("client"))

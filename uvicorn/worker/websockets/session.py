@@ -28,8 +28,8 @@ from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.access.log import CLIENT_LEFT, named, shown, shown_target
 from uvicorn.worker.http import call
-from uvicorn.worker.http.exchange import TURN
 from uvicorn.worker.http.headers import encoded
+from uvicorn.worker.http.payload import TURN, as_bytes
 from uvicorn.worker.http.request import Request
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.websockets.codec import Codec
@@ -46,6 +46,8 @@ CONNECTING, DENYING, OPEN, LEFT, DONE, ENDED = range(6)
 
 QUEUED_BYTES = 1 << 20
 """Bytes of messages that wait for the application, above which the queue is full."""
+
+_MESSAGE = "A WebSocket message is text or bytes"
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -162,7 +164,7 @@ class Session:
                 data = message.get("bytes")
                 if data is None:
                     return  # neither: there is nothing to send
-                frame = self._codec.binary(data if type(data) is bytes else _as_bytes(data))
+                frame = self._codec.binary(data if type(data) is bytes else as_bytes(data, _MESSAGE))
             wire.write(frame)
             self._sends += 1
             if not wire.writable:
@@ -188,7 +190,7 @@ class Session:
             self.phase = DENYING
         elif phase == DENYING and kind == "websocket.http.response.body":
             body = message.get("body")
-            self._deny(b"" if body is None else _as_bytes(body), message.get("more_body", False))
+            self._deny(as_bytes(body, _MESSAGE), message.get("more_body", False))
         elif phase == LEFT:
             raise ClientDisconnected("The client has closed the connection, or is sent away.")
         else:
@@ -351,7 +353,7 @@ class Session:
 
     def named(self) -> str:
         """The session, as a line about a fault names it."""
-        return named(self, self._request, self.peer(), f"WebSocket {self.path()}", self._ends.believed())
+        return named(self._entry, self._request, self.peer(), f"WebSocket {self.path()}", self._ends.believed())
 
     @property
     def transport(self) -> Any:
@@ -379,13 +381,6 @@ def _scope(request: Request, offer: Offer, ends: Endpoints) -> dict[str, Any]:
         extensions["tls"] = scope["extensions"]["tls"]
     scope["extensions"] = extensions
     return scope
-
-
-def _as_bytes(data: Any) -> bytes:
-    """Raises TypeError for what is no bytes, before a byte is on the wire."""
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
-    raise TypeError(f"A WebSocket message is text or bytes, not {type(data).__name__}.")
 
 
 def _status_text(status: int) -> str:

@@ -1,0 +1,147 @@
+"""An exchange on HTTP/1.1's wire (RFC 9112): its head, the way its body ends, and whether the connection goes on.
+
+It is a class derived from `Exchange`, and not a second object that one would have: that would cost each request 3 % of
+its instructions.
+
+
+Owns: when the head is made (with the first part of the body, so that both leave in one write), how many bytes of an
+announced length are left, interim responses (100, 103), and what the access log learns of a response. The bytes come
+from `framing`, and leave by the connection. Must not: know asyncio, or in which order an application sends. Fails by:
+ValueError or TypeError for a head that cannot be put on the wire, RuntimeError for a body that is longer than was
+announced; nothing has been written then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from uvicorn._types import Message
+from uvicorn.worker.access.log import CLIENT_LEFT
+from uvicorn.worker.familiar.cycle import CycleNames
+from uvicorn.worker.http.exchange import SENDING, Exchange
+from uvicorn.worker.http1.framing import (
+    BODILESS,
+    CHUNKED,
+    LENGTH,
+    UNTIL_CLOSE,
+    chunk,
+    early_hints,
+    plain_response,
+    response_head,
+)
+from uvicorn.worker.transport.outbox import JOIN_LIMIT
+
+if TYPE_CHECKING:
+    from uvicorn.worker.access.entry import Entry
+    from uvicorn.worker.http1.connection import Connection
+    from uvicorn.worker.http1.request_head import RequestHead
+
+
+class Http1Exchange(CycleNames, Exchange):
+    """One exchange on HTTP/1.1's wire.
+
+    `left`: the bytes that Content-Length announced and that were not sent yet. Some are left after the last part of a
+    response that is too short: its connection cannot be used again. `keep_alive`: the connection goes on behind it.
+    """
+
+    __slots__ = ("_connection", "_framing", "keep_alive", "left")
+
+    if TYPE_CHECKING:
+        request: RequestHead
+
+    def __init__(self, connection: Connection, request: RequestHead, scope: dict[str, Any], complete: bool) -> None:
+        Exchange.__init__(self, request, scope, complete)
+        self._connection = connection
+        self._framing = self.left = 0
+        self.keep_alive = request.keep_alive
+
+    def part(self, start: Message | None, body: bytes, more: bool) -> bool:
+        connection = self._connection
+        size = len(body)
+        if start is None and more and self._framing == CHUNKED and size < JOIN_LIMIT and self.entry is None:
+            if body:  # the usual part of a stream, on the shortest way: everything below agrees with it
+                connection.write(b"%x\r\n%b\r\n" % (size, body))
+            return connection.writable
+        head = b""
+        if start is not None:
+            # Without a 100 nobody knows whether the body will come.
+            if (connection.closing and connection.ends_here()) or self.continue_due:
+                self.keep_alive = self.continue_due = False
+            head, self._framing, self.left, self.keep_alive = response_head(
+                self.request,
+                start["status"],
+                start.get("headers", ()),
+                connection._state.default,
+                self.keep_alive,
+                size,
+                more,
+            )
+        framing = self._framing
+        if framing == LENGTH:
+            left = self.left - size
+            if left < 0:
+                raise RuntimeError("Response content longer than Content-Length")
+            self.left = left
+        elif framing == CHUNKED:
+            body = chunk(body, more)
+        elif framing == BODILESS:
+            body = b""
+        if head and connection.logs_access:
+            connection.log_access(self, self.status_to_tell)
+        if len(body) < JOIN_LIMIT:
+            connection.write(head + body)
+        else:
+            connection.write_large(head, body, more)
+        if self.entry is not None:
+            self._follow(self.entry, head, size, more)
+        return connection.writable
+
+    def _follow(self, entry: Entry, head: bytes, size: int, more: bool) -> None:
+        """Tell the access log what was sent."""
+        if head:
+            entry.status, entry.head = self.status_to_tell, head
+        if self._framing != BODILESS:
+            entry.sent += size
+        if not more:
+            entry.end(whole=not self.left and entry.status != CLIENT_LEFT)
+
+    def completed(self) -> None:
+        self._connection.response_complete(self)
+
+    def go_on(self) -> None:
+        self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def hint(self, links: Iterable[bytes]) -> None:
+        self._connection.write(early_hints(links))
+
+    def body_wanted(self) -> None:
+        self._connection.body_wanted()
+
+    def answer(self, status: int, text: str, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        connection = self._connection
+        connection.closing = True
+        if connection.logs_access:
+            connection.log_access(self, status)
+        connection.write(plain_response(self.request, status, text, connection._state.default, extra))
+        self.answered(status, len(text))
+        connection.response_complete(self)
+
+    def answered(self, status: int, size: int) -> None:
+        self.left = 0  # of the application's response, which was never sent
+        self.keep_alive = False
+        super().answered(status, size)
+
+    def cut(self) -> None:
+        self._connection.cut(self)
+
+    def unanswered(self) -> None:
+        self._connection.unanswered(self)
+
+    def named(self) -> str:
+        return self._connection.named(self)
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether only the end of the connection ends the body that is being sent."""
+        return self.phase == SENDING and self._framing == UNTIL_CLOSE
