@@ -130,8 +130,8 @@ def test_json() -> None:
         ("%(reqest_id)s", "there is no %(reqest_id)s; did you mean request_id?"),
         ("%({x-request-id})s", "did you mean {x-request-id}i?"),
         ("%(z)s", "there is no %(z)s; there are h l u t"),
-        ("%(h)x", "a % that begins no atom"),
-        ("%h", "a % that begins no atom"),
+        ("%(h)x", "a % that does not start an atom"),
+        ("%h", "a % that does not start an atom"),
         ("%(h)s\n", "one line without control characters"),
     ],
 )

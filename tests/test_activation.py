@@ -114,7 +114,7 @@ def test_not_for_us(environ: dict[str, str]) -> None:
 @pytest.mark.parametrize("count", ["many", "-1"])
 def test_a_count_that_is_none(count: str) -> None:
     environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count}
-    with pytest.raises(BindError, match=f"LISTEN_FDS is '{count}', which is no number"):
+    with pytest.raises(BindError, match=f"LISTEN_FDS is '{count}', which is not a number"):
         take_passed(environ)
     assert environ == {}
 
@@ -123,9 +123,9 @@ def test_a_count_that_is_none(count: str) -> None:
 def test_all_of_them_serve(start: Launch, listener: socket.socket, unix: socket.socket, workers: str) -> None:
     service = start([listener, unix], "--workers", workers, "--port", "1", names="web:local")
     port = listener.getsockname()[1]
-    line = service.wait_for("service manager passed.*")[0]
+    line = service.wait_for("sockets of the service manager.*")[0]
     assert line == (
-        "service manager passed, and not --host, --port or --uds:"
+        "sockets of the service manager instead of --host, --port and --uds:"
         f" web (http://127.0.0.1:{port}), local (unix:{unix.getsockname()})"
     )
     for address in (listener.getsockname(), unix.getsockname()):
@@ -158,7 +158,7 @@ def test_an_explicit_descriptor_wins(start: Launch, listener: socket.socket, uni
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("datagram", "it is no stream socket"), ("connection", "it is a connection already"), ("file", "non-socket")],
+    [("datagram", "it is not a stream socket"), ("connection", "it is a connection, not"), ("file", "non-socket")],
 )
 def test_what_is_no_listening_socket(start: Launch, tmp_path: Path, listener: Any, kind: str, words: str) -> None:
     with socket.create_connection(listener.getsockname()) as connection:
@@ -173,7 +173,7 @@ def test_what_is_no_listening_socket(start: Launch, tmp_path: Path, listener: An
             thing.close()
     (line,) = service.text.splitlines()
     assert "Cannot use descriptor 4 (odd) of the service manager: " in line and words in line
-    assert line.endswith("A stream socket that listens is needed: ListenStream= and Accept=no in its .socket unit.")
+    assert line.endswith("It must be a listening stream socket: set ListenStream= and Accept=no in the .socket unit.")
 
 
 def test_more_are_promised_than_there_are(listener: socket.socket) -> None:
@@ -182,7 +182,7 @@ def test_more_are_promised_than_there_are(listener: socket.socket) -> None:
         "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1000000000')\ntake_passed()"
     )
     ended = run_code(code)
-    assert "LISTEN_FDS is 1000000000, but descriptor 3 cannot be had (Bad file descriptor)." in ended.stderr
+    assert "LISTEN_FDS is 1000000000, but descriptor 3 cannot be used (Bad file descriptor)." in ended.stderr
 
 
 # -- a restart -------------------------------------------------------------------------------------------------

@@ -164,7 +164,7 @@ def test_a_port_in_use(run: Start, workers: str) -> None:
 def test_a_path_that_is_no_socket(run: Start, folder: Path) -> None:
     command = run("good:app", "--uds", str(folder / "good.py"))
     assert command.end() == 3
-    assert "the file exists and is no socket" in command.text
+    assert "the file exists and is not a socket" in command.text
     assert (folder / "good.py").read_text() == APP
     command = run("good:app", "--uds", str(folder / "no" / "folder"))
     assert command.end() == 3

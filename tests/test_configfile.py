@@ -109,10 +109,10 @@ def test_a_fault_is_named_with_file_and_key(write: Write, text: str, sentence: s
 def test_what_is_no_file_or_no_toml(write: Callable[..., str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Cannot read the configuration file .*: No such file or directory\."):
         read(str(tmp_path / "nowhere.toml"))
-    with pytest.raises(ConfigError, match=r"is no TOML: Invalid value"):
+    with pytest.raises(ConfigError, match=r"is not valid TOML: Invalid value"):
         read(write("port ="))
     (tmp_path / "latin.toml").write_bytes(b"host = '\xe9'")
-    with pytest.raises(ConfigError, match="a TOML file is UTF-8"):
+    with pytest.raises(ConfigError, match="a TOML file must be UTF-8"):
         read(str(tmp_path / "latin.toml"))
 
 

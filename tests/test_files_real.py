@@ -213,7 +213,7 @@ def test_usr1_without_a_file_is_a_sentence(run: Run, processes: tuple[str, ...])
     command = run("simple:app", *processes)
     assert command.get() == "here"
     command.tell(signal.SIGUSR1)
-    command.wait_for(r"no log file is open that could be reopened\.")
+    command.wait_for(r"there is no open log file to reopen\.")
     assert command.get() == "here"
     assert command.end(signal.SIGTERM) == 0
 
@@ -221,7 +221,7 @@ def test_usr1_without_a_file_is_a_sentence(run: Run, processes: tuple[str, ...])
 def test_a_log_file_that_cannot_be_opened_is_exit_code_2(run: Run, tmp_path: Path) -> None:
     command = run("simple:app", "--log-file", "missing/x.log")
     assert command.end() == 2
-    assert f"Cannot open --log-file {tmp_path}/missing/x.log: there is no folder {tmp_path}/missing." in command.text
+    assert f"Cannot open --log-file {tmp_path}/missing/x.log: there is no directory {tmp_path}/missing." in command.text
 
 
 def test_a_program_rotates_as_well(run: Run, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_record_that_cannot_be_formatted_does_not_raise(
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("missing/a.log", "there is no folder .*/missing"), ("", "Is a directory"), ("fifo", "No such dev")],
+    [("missing/a.log", "there is no directory .*/missing"), ("", "Is a directory"), ("fifo", "No such dev")],
 )
 @pytest.mark.parametrize("option", ["log_file", "access_log_file"])
 def test_a_file_that_cannot_be_opened(tmp_path: Path, option: str, name: str, why: str) -> None:
@@ -424,7 +424,7 @@ def test_the_old_file_stays_when_there_is_no_new_one(tmp_path: Path) -> None:
     said, x = (moved / "a").read_text().splitlines()
     assert (
         said
-        == f"ERROR:    Cannot reopen --log-file {folder}/a: there is no folder {folder}. The old file stays in use."
+        == f"ERROR:    Cannot reopen --log-file {folder}/a: there is no directory {folder}. The old file stays in use."
     )
     assert x == "INFO:     x"
     folder.mkdir()
@@ -442,7 +442,7 @@ def test_reopening_leaks_no_descriptor(log: Path) -> None:
 
 
 def test_nothing_to_reopen() -> None:
-    assert logfiles.reopen() == "no log file is open that could be reopened."
+    assert logfiles.reopen() == "there is no open log file to reopen."
 
 
 # -- as a server uses it ---------------------------------------------------------------------------------------

@@ -280,7 +280,7 @@ def test_open_is_looked_up_in_the_module(monkeypatch: pytest.MonkeyPatch) -> Non
         ("nowhere.json", None, "No such file or directory"),
         ("nowhere.ini", None, "there is no such file"),
         ("log.json", "{", "line 1 column 2"),
-        ("log.json", "[]", "it holds no dictionary for logging.config.dictConfig"),
+        ("log.json", "[]", "it does not contain a dictionary for logging.config.dictConfig"),
         ("log.json", '{"version": 2}', "Unsupported version: 2"),
         ("log.json", '{"version": 1, "handlers": {"h": {"class": "no.Such"}}}', "Unable to configure handler 'h'"),
         ("log.ini", "[loggers]\nkeys = nobody\n", "there is no 'formatters'"),

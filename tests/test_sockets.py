@@ -261,7 +261,7 @@ def test_what_is_no_socket_is_refused_and_left_alone(tmp_path: Path, kind: str) 
     else:
         (tmp_path / "other").write_text("data")
         path.symlink_to(tmp_path / "other")
-    with pytest.raises(BindError, match="the file exists and is no socket"):
+    with pytest.raises(BindError, match="the file exists and is not a socket"):
         bind_unix(str(path), 10)
     assert path.exists()
 
@@ -350,7 +350,7 @@ def test_a_descriptor_that_is_none() -> None:
 def test_a_descriptor_that_is_no_stream_socket(tmp_path: Path) -> None:
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
-        pytest.raises(BindError, match="no stream socket"),
+        pytest.raises(BindError, match="not a stream socket"),
     ):
         adopt(datagrams.fileno(), 10)
     with (tmp_path / "file").open("w") as file, pytest.raises(BindError, match="--fd"):

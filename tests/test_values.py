@@ -200,7 +200,7 @@ def test_an_environment_file_that_is_not_there_is_warned_of_once(caplog: pytest.
     assert Config("app:app", env_file="", log_config=None)._environment is None
     assert caplog.messages == []
     assert Config("app:app", env_file="nowhere.env", log_config=None)._environment is None
-    assert caplog.messages == ["There is no environment file 'nowhere.env': going on without it."]
+    assert caplog.messages == ["There is no environment file 'nowhere.env': continuing without it."]
 
 
 @needs_fork
@@ -252,7 +252,7 @@ def test_another_value_of_connection_is_dropped_with_a_warning(caplog: pytest.Lo
     config = Config(echo, headers=[("Connection", "x-a"), ("B", "c"), ("Upgrade", "h2c")], log_config=None)
     assert config.headers == [("B", "c")]
     assert caplog.messages == [
-        "--header Connection: x-a, Upgrade: h2c is not sent: how a connection goes on is the server's business."
+        "--header Connection: x-a, Upgrade: h2c is not sent: the server manages its connections itself."
     ]
 
 

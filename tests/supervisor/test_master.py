@@ -262,7 +262,7 @@ def test_reopening_logs_is_a_sentence_and_every_worker_hears(
     ]
     kernel = ScriptedKernel(script)
     assert run(kernel, [listener]) == 0
-    assert "Received SIGUSR1: no log file is open that could be reopened." in error_log.text
+    assert "Received SIGUSR1: there is no open log file to reopen." in error_log.text
     assert kernel.calls[1] == "tell all Reopen"
 
 

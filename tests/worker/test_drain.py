@@ -191,7 +191,7 @@ async def test_a_descriptor_that_was_given_keeps_its_queue(
 
         def make(app: Any, **settings: Any) -> Any:
             server = make_server(app, **settings)
-            server._known_listeners = [Listener(sock, given=True)]
+            server._known_listeners = [Listener(sock, inherited=True)]
             return server
 
         server = await started(make, App(), [sock])

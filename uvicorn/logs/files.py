@@ -1,22 +1,21 @@
-"""Where log lines go: files that can be reopened, and batches of lines for what is no terminal.
+"""Where log lines go: files that can be reopened, and batches of lines for everything but terminals.
 
-Owns: the handlers behind `--log-file` and `--access-log-file`, and the one that the access log's standard stream gets
-when that is a pipe, a socket or a file. Each puts whole lines out, each batch by one `write`, so that the lines of
-several processes never mix: files are opened with O_APPEND (batches up to 64 KiB), what is no such file gets 4096 bytes
-at a time, which a pipe takes whole.
+Owns: the handlers behind `--log-file` and `--access-log-file`, and the handler that replaces the one of a standard
+stream. Each write is a batch of whole lines, so that the lines of several processes never mix: files are opened with
+O_APPEND (batches up to 64 KiB); pipes and everything else get at most 4096 bytes, which a pipe takes in one piece.
 
-Nobody waits for whoever reads a pipe, a socket or a terminal (`outlet`): what is not taken is held, up to 1 MiB a
-process, and tried again with the next line or `flush`. Above that whole lines are dropped, those of requests first, and
-counted.
+Logging never waits for the reader of a pipe, a socket or a terminal (`outlet`): lines that it does not take are held,
+up to 1 MiB a process, and tried again with the next line or `flush`. Above that, whole lines are dropped and counted,
+lines of the access log first.
 
-A handler writes every record at once until somebody promises to call `flush` ten times a second (`hold`); from then on
-the access log is batched, but for the first line after a time between two flushes in which there was none: who asks now
-and then sees the line with the answer. `release` ends that, so nothing is pending once a server has stopped. A process
-that is killed loses the access lines of its last tick.
+A handler writes every record at once, until somebody promises to call `flush` ten times a second (`hold`). From then on
+the access log is batched, except for the first line after an interval without any: who sends one request sees its line
+at once. `release` ends that, so no line is pending after a server has stopped. A process that is killed loses the
+access lines since the last flush.
 
-Must not: know a request or a process, or raise into the code that logs. Fails by: `ConfigError` when a file cannot be
-opened at the start; later by one sentence on standard error for each time that writing begins to fail (the lines are
-lost until it works again), and by keeping the old file when a new one cannot be opened.
+Must not: know a request or a process, or raise into the code that logs. Fails by: `ConfigError` if a file cannot be
+opened at the start. Later by one sentence on standard error each time that writing starts to fail (lines are lost until
+it works again), and by keeping the old file if a new one cannot be opened.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ from uvicorn.logs.outlet import PIPE_BATCH, Outlet
 
 FILE_BATCH = 65536
 MOST_HELD = 1 << 20
-"""Bytes of lines that a process holds for whoever does not read them."""
+"""Maximum bytes of lines that a process holds while nobody reads them."""
 PAUSE = 0.02
 PATIENCE = 1.0
-"""Seconds that the end of a process waits for a reader."""
+"""Seconds that a process waits for a reader before it ends."""
 
 _log = logging.getLogger("uvicorn.error")
 _handlers: weakref.WeakSet[LineHandler] = weakref.WeakSet()
@@ -51,7 +50,7 @@ _dropped = 0
 
 
 class LineHandler(logging.Handler):
-    """Writes whole records to a descriptor: at once, or (`batched`) when `limit` bytes or a `flush` have come."""
+    """Writes whole records to a descriptor: at once, or (`batched`) at `limit` bytes or a `flush`."""
 
     terminator = "\n"
 
@@ -64,7 +63,7 @@ class LineHandler(logging.Handler):
         self._pending = bytearray()
         self._outlet = Outlet()
         self._failing = False
-        self._torn = self._begun = False  # a line, the rest of which is lost; or is still pending
+        self._torn = self._begun = False  # the rest of a line is lost; is still pending
         self._quiet = True
         _handlers.add(self)
 
@@ -79,7 +78,7 @@ class LineHandler(logging.Handler):
         self._append(text)
 
     def put(self, text: str) -> None:
-        """Write one line that is formatted already, past filters and level."""
+        """Write one formatted line, whatever the filters and the level are."""
         self.acquire()
         try:
             self._append(text)
@@ -108,16 +107,16 @@ class LineHandler(logging.Handler):
                 self.release()
 
     def forget(self) -> None:
-        """In a fork: what was pending is the parent's to write."""
+        """In a child process: drop the pending lines, which the parent writes."""
         self._pending.clear()
         self._outlet.forget()
         self._torn = self._begun = False
         self._quiet = True
 
     def _write_pending(self) -> None:
-        """What the reader does not take is held, within a bound, and tried again with the next line or `flush`."""
+        """Write as much as the reader takes; hold the rest, up to the limit, until the next line or `flush`."""
         pending = self._pending
-        if self._torn and pending:  # after a line that an error cut short, the next must not be glued to it
+        if self._torn and pending:  # an error cut the last line short: begin a new one
             pending[:0] = b"\n"
         try:
             while pending:
@@ -141,7 +140,7 @@ class LineHandler(logging.Handler):
                 self._outlet.let_go()
 
     def _chunk(self) -> bytes:
-        """Whole lines up to the limit, or one that is longer."""
+        """Whole lines up to the limit, or a single longer line."""
         pending = self._pending
         if len(pending) <= self.limit:
             return bytes(pending)
@@ -149,11 +148,11 @@ class LineHandler(logging.Handler):
         return bytes(pending[:end])
 
     def drop(self, size: int) -> int:
-        """Give up the newest lines, about `size` bytes of them. How many bytes those were."""
+        """Drop the newest lines, about `size` bytes of them; the number of bytes dropped."""
         global _dropped
         pending = self._pending
         end = pending.rfind(b"\n", 0, max(0, len(pending) - size)) + 1
-        if end == 0 and self._begun:  # the rest of a line that has begun to leave
+        if end == 0 and self._begun:  # keep the rest of a line that is partly written
             end = pending.find(b"\n") + 1
         dropped = len(pending) - end
         _dropped += pending.count(b"\n", end)
@@ -166,18 +165,17 @@ class LineHandler(logging.Handler):
         return len(self._pending)
 
     def _put(self, data: bytes) -> int:
-        """How much of it was taken. Raises BlockingIOError when nothing is, now."""
+        """Write; the number of bytes taken. Raises BlockingIOError if none can be taken now."""
         return self._outlet.write(self._descriptor(), data)
 
     def _descriptor(self) -> int:
-        """What to write to, now. Raises OSError or ValueError when there is nothing."""
+        """The descriptor to write to. Raises OSError or ValueError if there is none."""
         raise NotImplementedError
 
 
 class BatchHandler(LineHandler, logging.StreamHandler):  # type: ignore[type-arg]  # not generic at run time before 3.11
-    """A `logging.StreamHandler` of a standard stream: past its own buffer, in batches unless it is a terminal.
-
-    What the application has printed leaves first, so that the order stays.
+    """A `logging.StreamHandler` for a standard stream that bypasses its buffer, and writes in batches unless it is a
+    terminal. What the application has printed before is flushed first, so that the order stays.
     """
 
     def __init__(self, stream: Any, *, batched: bool) -> None:
@@ -188,7 +186,7 @@ class BatchHandler(LineHandler, logging.StreamHandler):  # type: ignore[type-arg
     def _put(self, data: bytes) -> int:
         if self.stream is self._standard:
             return super()._put(data)
-        self.stream.write(data.decode(self._encoding))  # a program gave it another one, which may be no file
+        self.stream.write(data.decode(self._encoding))  # a program has set another stream, which may not be a file
         self.stream.flush()
         return len(data)
 
@@ -199,10 +197,10 @@ class BatchHandler(LineHandler, logging.StreamHandler):  # type: ignore[type-arg
 
 
 class FileHandler(LineHandler):
-    """Appends to a file. `option` is what named it, for sentences."""
+    """Appends to a file. `option` is the flag that names it, for messages."""
 
     def __init__(self, option: str, path: str | os.PathLike[str], *, batched: bool) -> None:
-        self.path = os.path.abspath(path)  # the application may change the folder
+        self.path = os.path.abspath(path)  # the application may change the working directory
         super().__init__(f"{option} {self.path}", batched=batched)
         self._fd = -1
         try:
@@ -212,11 +210,11 @@ class FileHandler(LineHandler):
 
     @property
     def is_open(self) -> bool:
-        """Not before the first record after a `close`."""
+        """Whether the file is open. After `close`, the next record opens it again."""
         return self._fd >= 0
 
     def reopen(self) -> str | None:
-        """Go on in a new file of the same name. None, or a sentence: then the old file stays in use."""
+        """Open the path again and write to that file. None, or a sentence: then the old file stays in use."""
         self.acquire()
         try:
             self._write_pending()
@@ -229,10 +227,8 @@ class FileHandler(LineHandler):
         return None
 
     def close(self) -> None:
-        """Close the file. A record that comes later opens it again.
-
-        `logging.config.dictConfig`, which an application may call while it is imported, closes every handler there
-        is, those that stay in use included.
+        """Close the file. A later record opens it again, because an application may call `logging.config.dictConfig`,
+        which closes every handler, those that stay in use included.
         """
         self.flush()
         self.acquire()
@@ -250,8 +246,8 @@ class FileHandler(LineHandler):
         return self._fd
 
     def _open(self) -> None:
-        """Open first, then swap: whatever fails, what was open stays open. Descriptors are close-on-exec by default."""
-        nonblocking = getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody reads is refused instead of waited for
+        """Open the new file first, then swap: if opening fails, the old one stays open."""
+        nonblocking = getattr(os, "O_NONBLOCK", 0)  # opening a pipe without a reader fails instead of waiting
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | nonblocking | getattr(os, "O_BINARY", 0)
         fresh = os.open(self.path, flags, 0o666)
         if nonblocking:
@@ -266,18 +262,18 @@ class FileHandler(LineHandler):
             os.close(fresh)
 
 
-# -- what everybody else calls ---------------------------------------------------------------------------------
+# -- for the rest of the package ---------------------------------------------------------------------------------
 
 
 def hold(flusher: object) -> None:
-    """`flusher` promises to call `flush` ten times a second, until `release`."""
+    """Batch access lines from now on: `flusher` calls `flush` ten times a second, until `release`."""
     global _held
     _flushers.add(flusher)
     _held = True
 
 
 def release(flusher: object) -> None:
-    """Nobody counts on `flusher` any more; nothing is pending afterwards."""
+    """`flusher` stops calling `flush`. No line is pending afterwards."""
     global _held
     _flushers.discard(flusher)
     _held = bool(_flushers)
@@ -285,19 +281,19 @@ def release(flusher: object) -> None:
 
 
 def flush() -> None:
-    """Write every line that is pending."""
+    """Write every pending line."""
     for handler in list(_handlers):
         handler.flush()
     _tell_of_dropped()
 
 
 def behind() -> bool:
-    """Whether lines are held that somebody else has to flush: nobody has promised to."""
+    """Whether lines are held although nobody calls `flush`."""
     return not _held and any(handler.held for handler in list(_handlers))
 
 
 def finish() -> None:
-    """Write what is held, at the end of a process; a reader has a second for it."""
+    """Write the held lines at the end of a process; wait up to `PATIENCE` seconds for the reader."""
     until = time.monotonic() + PATIENCE
     flush()
     while any(handler.held for handler in list(_handlers)) and time.monotonic() < until:
@@ -306,7 +302,7 @@ def finish() -> None:
 
 
 def _shed() -> None:
-    """Above the bound whole lines are dropped, those of the access log first."""
+    """Drop whole lines above `MOST_HELD`, lines of the access log first."""
     over = sum(handler.held for handler in list(_handlers)) - MOST_HELD
     for handler in sorted(_handlers, key=lambda one: not one.expendable):
         if over > 0 and handler.lock is not None and handler.lock.acquire(blocking=False):
@@ -320,13 +316,13 @@ def _tell_of_dropped() -> None:
     global _dropped
     if _dropped and not any(handler.held for handler in list(_handlers)):
         count, _dropped = _dropped, 0
-        _log.warning("Nobody read the log for a while: %d lines were dropped.", count)
+        _log.warning("The log was not read fast enough: %d lines were dropped.", count)
 
 
 def reopen() -> str:
-    """Open every log file anew, for whoever has moved them away; what could not be opened is logged.
+    """Open every log file again, after a log rotation has moved them. Errors are logged.
 
-    Returns half a sentence that says what was done.
+    Returns the end of a sentence that says what was done.
     """
     files = [handler for handler in list(_handlers) if isinstance(handler, FileHandler) and handler.is_open]
     refusals = {handler: handler.reopen() for handler in files}
@@ -336,14 +332,14 @@ def reopen() -> str:
     done = sorted({handler.path for handler, sentence in refusals.items() if sentence is None})
     if done:
         return f"reopened {', '.join(done)}."
-    return "no log file could be reopened." if files else "no log file is open that could be reopened."
+    return "no log file could be reopened." if files else "there is no open log file to reopen."
 
 
 def to_file(loggers: Sequence[str], option: str, path: str | os.PathLike[str], *, batched: bool = False) -> None:
-    """Let these loggers write to `path`, without colours. Raises ConfigError when it cannot be opened.
+    """Let these loggers write to `path`, without colors. Raises ConfigError if it cannot be opened.
 
-    The file takes the place of every handler that writes to a standard stream; when there is none, it is added to the
-    first logger. Handlers of any other kind stay, and so does propagation.
+    The file replaces every handler that writes to a standard stream; if there is none, it is added to the first logger.
+    Other handlers and propagation stay as they are.
     """
     replaced = [h for name in loggers for h in logging.getLogger(name).handlers if _is_console(h)]
     fresh = FileHandler(option, path, batched=batched)
@@ -360,7 +356,7 @@ def to_file(loggers: Sequence[str], option: str, path: str | os.PathLike[str], *
 
 
 def take(logger: str, *, batched: bool = False) -> None:
-    """Let this logger's plain handlers for a standard stream be ours, which write in batches if that is no terminal."""
+    """Replace this logger's handlers for a standard stream by ours, which write in batches unless it is a terminal."""
     log = logging.getLogger(logger)
     log.handlers = [_taken(h, batched) if type(h) is logging.StreamHandler else h for h in log.handlers]
 
@@ -371,7 +367,7 @@ def take(logger: str, *, batched: bool = False) -> None:
 def _taken(handler: Any, batched: bool) -> logging.Handler:
     try:
         terminal = os.isatty(handler.stream.fileno())
-    except (AttributeError, OSError, ValueError):  # closed, or no file at all
+    except (AttributeError, OSError, ValueError):  # closed, or not a file
         return handler  # type: ignore[no-any-return]  # a StreamHandler, which is generic for type checkers alone
     if not _is_console(handler):
         return handler  # type: ignore[no-any-return]
@@ -382,13 +378,13 @@ def _taken(handler: Any, batched: bool) -> logging.Handler:
 
 def _is_console(handler: logging.Handler) -> bool:
     if isinstance(handler, FileHandler):
-        return True  # ours, of an earlier call
+        return True  # from an earlier call
     streams = [one for one in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__) if one is not None]
     return isinstance(handler, logging.StreamHandler) and any(handler.stream is one for one in streams)
 
 
 def _take_over(fresh: logging.Handler, old: logging.Handler | None) -> None:
-    """Everything about a handler but where it writes."""
+    """Copy level, filters, formatter and name."""
     if old is not None:
         fresh.setLevel(old.level)
         fresh.filters = list(old.filters)
@@ -397,7 +393,7 @@ def _take_over(fresh: logging.Handler, old: logging.Handler | None) -> None:
 
 
 def _plain(formatter: logging.Formatter | None, *, access: bool) -> logging.Formatter:
-    """A formatter without colours; ours when there is none."""
+    """The formatter without colors; the default one if there is none."""
     if formatter is None:
         kind, name = (AccessFormatter, "access") if access else (DefaultFormatter, "default")
         return kind(LOGGING_CONFIG["formatters"][name]["fmt"], use_colors=False)
@@ -410,7 +406,7 @@ def _plain(formatter: logging.Formatter | None, *, access: bool) -> logging.Form
 def _why(path: str, exc: OSError) -> str:
     folder = os.path.dirname(path)
     if isinstance(exc, FileNotFoundError) and not os.path.isdir(folder):
-        return f"there is no folder {folder}"
+        return f"there is no directory {folder}"
     return exc.strerror or str(exc)
 
 
@@ -425,4 +421,4 @@ def _after_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-atexit.register(finish)  # before `logging.shutdown`, which tries but once
+atexit.register(finish)  # runs before `logging.shutdown`, which tries only once

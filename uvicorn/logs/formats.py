@@ -1,11 +1,11 @@
-"""What an access line says beside the default: `--access-log-format` as a format string, or as JSON.
+"""Access log formats other than the default: `--access-log-format` as a format string, or as JSON.
 
-A format is compiled once, to a function from an `Exchange` to a line. Whatever came from a peer or an application is
-escaped, so that a line is printable ASCII and stays one line: in text the bytes that are not plain, quotes and
-backslashes become \\xHH, in JSON they are escaped as JSON has it. A value of a header is cut at LONGEST bytes.
+A format is compiled once, to a function from an `Exchange` to a line. Everything that comes from a client or from the
+application is escaped, so that a line is printable ASCII and stays one line: in text as \\xHH (quotes and backslashes,
+too), in JSON as JSON does it. The value of a header is cut at LONGEST bytes.
 
-Owns: the names of formats and atoms, their meaning, escaping, and the formatter that logging is given. Must not: know
-a connection, or read a clock but for the line's own time. Fails by: `ConfigError`, which names the nearest atom.
+Owns: the names of formats and atoms, their meaning, escaping, and the formatter for `logging`. Must not: know a
+connection, or read a clock except for the time of a line. Fails by: `ConfigError`, which suggests the nearest atom.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from uvicorn.errors import ConfigError
 from uvicorn.surface.phrases import nearest
 
 UVICORN = "uvicorn"
-"""The default: a line of `uvicorn.logging.AccessFormatter`, made when a response begins."""
+"""The default: a line of `uvicorn.logging.AccessFormatter`, written when a response begins."""
 
 _COMMON = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s'
 FORMATS = {"common": _COMMON, "combined": _COMMON + ' "%(f)s" "%(a)s"'}
 NAMES = (UVICORN, *FORMATS, "json")
 
 LONGEST = 1024
-"""Bytes of a header's value that a line has."""
+"""Maximum bytes of a header's value in a line."""
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ATOM = re.compile(r"%(?:%|\(([^)]*)\)(-?[0-9]*(?:\.[0-9]+)?)[sd]|)")
@@ -43,11 +43,11 @@ _Getter = Callable[["Exchange", Found], Any]
 
 
 class Exchange(NamedTuple):
-    """One request and its answer, when both are over.
+    """One request and its response, after both have ended.
 
-    `method` is "" when the request could not be read: then `line` is what its first line looked like. `target` begins
-    with the mount point. `head` is the response's head as it left, b"" for none. `sent` counts the response's body,
-    without framing. `duration` is in seconds. `whole`: the response was not cut short.
+    `method` is "" if the request could not be parsed; `line` is then its first line. `target` begins with the mount
+    point. `head` is the response's head as it was sent, b"" for none. `sent` is the number of bytes of the response's
+    body, without framing. `duration` is in seconds. `whole`: the response was not cut short.
     """
 
     client: tuple[str, Any] | None
@@ -65,14 +65,14 @@ class Exchange(NamedTuple):
 
     @property
     def quoted(self) -> str:
-        """What was asked for, as a plain line has it between quotes."""
+        """The target, as the default format shows it between quotes."""
         return self.target.replace('"', "%22") or escaped(self.line)
 
 
 class RequestFormatter(logging.Formatter):
-    """Formats the records of `uvicorn.access` by an access log format; a server that finds it times its requests.
+    """Formats the records of `uvicorn.access` by an access log format. A server whose logger has it times requests.
 
-    `fmt` is one of `NAMES` but "uvicorn", or a format string.
+    `fmt` is a format string, or one of `NAMES` except "uvicorn". Raises ConfigError.
     """
 
     def __init__(self, fmt: str = "json", datefmt: str | None = None, use_colors: bool | None = None) -> None:
@@ -85,14 +85,14 @@ class RequestFormatter(logging.Formatter):
         exchange = getattr(record, "exchange", None)
         if exchange is not None:
             return self.line(exchange)
-        text = record.getMessage()  # somebody else's record
+        text = record.getMessage()  # not a record of ours
         if not self._json:
             return escaped(text, len(text))
         return f'{{"time":{_json(_iso_time())},"message":{_json(text, len(text))}}}'
 
 
 def compiled(wanted: str) -> Line:
-    """The function that makes a line. Raises ConfigError for what is no format."""
+    """The function that makes a line. Raises ConfigError if `wanted` is not a format."""
     if wanted == "json":
         return _json_line
     if "%" not in wanted:
@@ -112,7 +112,9 @@ def compiled(wanted: str) -> Line:
         if match[0] == "%%":
             return "%%"
         if name is None:
-            raise ConfigError(f"--access-log-format: a % that begins no atom, at {wanted[match.start() :][:20]!r}.")
+            raise ConfigError(
+                f"--access-log-format: a % that does not start an atom, at {wanted[match.start() :][:20]!r}."
+            )
         getters.append(_getter(name, names))
         return f"%{width}s"
 
@@ -129,7 +131,7 @@ def compiled(wanted: str) -> Line:
 
 
 def escaped(value: bytes | str, longest: int = LONGEST) -> str:
-    """Printable ASCII without quotes and backslashes; any other byte as \\xHH, as nginx has it."""
+    """Printable ASCII; quotes, backslashes and all other bytes as \\xHH, as in nginx."""
     text = value if isinstance(value, str) else value.decode("latin-1")
     if len(text) > longest:
         return escaped(text[:longest], longest) + "..."
@@ -140,7 +142,7 @@ def escaped(value: bytes | str, longest: int = LONGEST) -> str:
 
 
 def _json(value: bytes | str, longest: int = LONGEST) -> str:
-    """A string of JSON, in ASCII. What is no UTF-8 stands as \\xhh in it: a lone surrogate breaks many readers."""
+    """A JSON string in ASCII. Bytes that are not UTF-8 become \\xhh, because many parsers reject lone surrogates."""
     if isinstance(value, bytes):
         text = value[:longest].decode("utf-8", "backslashreplace")
     else:
@@ -156,7 +158,7 @@ def _json_field(found: Found, name: bytes) -> str:
 
 
 def _found(fields: list[tuple[bytes, bytes]], names: frozenset[bytes]) -> Found:
-    """The values of these fields; several lines of one are one list (RFC 9110, 5.3)."""
+    """The values of these headers; repeated ones are joined by commas (RFC 9110, 5.3)."""
     found: Found = {}
     for name, value in fields:
         if name in names:
@@ -197,7 +199,7 @@ _shown = ("", "")
 
 
 def _times(now: int) -> tuple[str, str]:
-    """This second as the common log format has it, in local time, and as ISO 8601 has it, in UTC."""
+    """This second in the common log format (local time), and in ISO 8601 (UTC)."""
     global _second, _shown
     if now != _second:
         t, u = time.localtime(now), time.gmtime(now)
@@ -231,7 +233,7 @@ def _request_line(e: Exchange, found: Found) -> str:
 
 
 def _user(e: Exchange, found: Found) -> str:
-    """The name in `Authorization: Basic`, which nobody has checked."""
+    """The user name in `Authorization: Basic`; its password is not verified."""
     kind, _, credentials = found.get(b"authorization", b"").partition(b" ")
     if kind.lower() != b"basic":
         return "-"
@@ -285,7 +287,7 @@ _FIELDS_OF = {"u": b"authorization", "f": b"referer", "a": b"user-agent"}
 
 
 def _getter(name: str, names: set[bytes]) -> _Getter:
-    """What stands for `%(name)s`; the request's fields that it needs are added to `names`."""
+    """The function for `%(name)s`. The request headers that it needs are added to `names`."""
     if name in _ATOMS:
         if name in _FIELDS_OF:
             names.add(_FIELDS_OF[name])

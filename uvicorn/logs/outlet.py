@@ -1,11 +1,11 @@
 """Writing to a descriptor that others share, without waiting for its reader and without changing its flags.
 
-A pipe or a terminal is opened anew for the moment (`/proc/self/fd`), which gives a description of our own that does
-not block; a socket has a flag for each call. Writers of one pipe take turns by a lock on it: what fits into PIPE_BUF
-leaves in one piece and shares the lock, a longer line has the lock for itself until it is written. Where nothing can
-be opened anew (no /proc, somebody else's pipe) a descriptor that polls writable is given PIPE_BUF bytes at most.
+A pipe or a terminal is opened again for the moment (`/proc/self/fd`), which gives a file description of our own that
+does not block; a socket has a flag for each call. Writers to one pipe take turns by a lock on it: up to PIPE_BUF bytes
+are written in one piece under a shared lock; a longer line has an exclusive lock until it is written. If the descriptor
+cannot be opened again (no /proc, another user's pipe), a writer polls it, and writes PIPE_BUF bytes at most.
 
-Owns: those calls. Must not: keep bytes, or judge lines. Fails by: BlockingIOError when nothing can be written now, and
+Owns: those calls. Must not: keep bytes, or drop lines. Fails by: BlockingIOError if nothing can be written now, and
 OSError as `write` does.
 """
 
@@ -22,12 +22,15 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 PIPE_BATCH = 4096
-"""What a pipe takes in one piece, even from several writers (PIPE_BUF)."""
+"""Bytes that a pipe takes in one piece, even from several writers (PIPE_BUF)."""
 
 
 class Outlet:
-    """What one handler writes through. A description of our own is kept until `let_go`, which is to come soon: it holds
-    a pipe open that the application may close. While a long line is being written it stays, and the lock with it."""
+    """The way of one handler to its descriptor.
+
+    Our own file description is kept until `let_go`, which must follow soon, because it keeps a pipe open that the
+    application may close. While a long line is being written, it is kept together with the lock.
+    """
 
     def __init__(self) -> None:
         self._own = -1
@@ -35,7 +38,7 @@ class Outlet:
         self._long = False
 
     def write(self, fd: int, data: bytes) -> int:
-        """How many of the bytes were taken."""
+        """Write; the number of bytes taken."""
         found = os.fstat(fd)
         mode = found.st_mode
         if stat.S_ISSOCK(mode):
@@ -78,7 +81,7 @@ class Outlet:
             self._close()
 
     def forget(self) -> None:
-        """In a fork: it is the parent's."""
+        """In a child process: close the copy of the parent's description."""
         self._close()
 
     def _close(self) -> None:
@@ -90,7 +93,7 @@ class Outlet:
 def _send(fd: int, data: bytes) -> int:
     blocking = os.get_blocking(fd)
     with socket.socket(fileno=os.dup(fd)) as sock:
-        if os.get_blocking(fd) != blocking:  # PyPy changes what both descriptors share
+        if os.get_blocking(fd) != blocking:  # PyPy changes the flags, which both descriptors share
             os.set_blocking(fd, blocking)
         return sock.send(data, getattr(socket, "MSG_DONTWAIT", 0))
 

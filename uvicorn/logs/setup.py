@@ -1,12 +1,12 @@
 """Setting up logging: `log_config` first, then the level, the log files and the access log's format on top of it.
 
-A part of a configuration is a formatter, a filter or a handler. Two kinds have to be left out somewhere, and the
-default takes the place of a formatter or a handler then, so that every line still goes somewhere:
+A part of a configuration is a formatter, a filter or a handler. Parts are left out in two cases. The default formatter
+or handler replaces them, so that every line is still written somewhere:
 
-* a master imports no module of the application, so the parts that name one are set up in its workers only (`apply`);
-* settings that travel to another interpreter hold nothing but plain data: what has a name in a module is written as
-  `logging.config` reads it ("module.attribute", "ext://module.attribute"), and a part with anything else is left out,
-  with a sentence (`spelled`).
+* a master imports no module of the application, so parts that name one are set up in its workers only (`apply`);
+* settings for another interpreter are plain data. An object that a module has under a name is written as
+  `logging.config` reads it ("module.attribute", "ext://module.attribute"). A part with any other object is left out,
+  and a sentence says so (`spelled`).
 
 Owns: the order of these steps, and those rewritings. Must not: change the dictionary that was given, or know a Config.
 Fails by: `ConfigError` (`configure`); the other functions by what `logging.config`, a parser or a user's class raises.
@@ -28,7 +28,7 @@ from uvicorn.surface import naming
 
 _SECTIONS = ("formatters", "filters", "handlers")
 _NAMES = ("()", "class", "queue", "listener")
-"""Keys whose text is a name, without "ext://"."""
+"""Keys whose values are import names without "ext://"."""
 
 Parts = dict[str, set[str]]
 """Names of formatters, filters and handlers, by section."""
@@ -126,13 +126,16 @@ def read(source: Any, open_file: Callable[..., IO[Any]] = open) -> Any:
     else:
         return source
     if not isinstance(loaded, dict):
-        raise ValueError("it holds no dictionary for logging.config.dictConfig")
+        raise ValueError("it does not contain a dictionary for logging.config.dictConfig")
     return loaded
 
 
 def apply(wanted: Any, use_colors: bool | None, without: str | None = None) -> bool:
-    """Set logging up, by a dictionary or a file in the .ini form (its name, or what has it open); True when something
-    was left out, because it names a module of the application `without` that is not imported yet."""
+    """Apply a dictionary, or a file in .ini form (its path, an open file, or a parser).
+
+    Parts that name a module of the application `without`, which is not imported yet, are left out; whether there were
+    any.
+    """
     if isinstance(wanted, (str, os.PathLike)):
         return _apply_ini(os.fspath(wanted), without)
     if not isinstance(wanted, dict):  # an open file, or a parser that has read one
@@ -149,7 +152,7 @@ def apply(wanted: Any, use_colors: bool | None, without: str | None = None) -> b
 
 
 def _naming_modules_of(app: str, config: dict[str, Any]) -> Parts:
-    """The parts that need a module of the application which this process has not imported."""
+    """The parts that need a module of the application that this process has not imported."""
     return _parts(config, lambda name, part: any(_is_foreign(text, app) for text in _names_in(part)))
 
 
@@ -158,7 +161,7 @@ def _is_foreign(name: str, app: str) -> bool:
 
 
 def _names_in(value: Any, key: object = None) -> Iterator[str]:
-    """Every "module.attribute" that `logging.config` would look up."""
+    """Every "module.attribute" that `logging.config` would import."""
     if isinstance(value, str) and (value.startswith("ext://") or key in _NAMES):
         name = value.removeprefix("ext://")
         if "." in name and not name.startswith("cfg:"):
@@ -203,7 +206,7 @@ def _apply_ini(path: str, without: str | None) -> bool:
 
 
 def _is_in_logging(name: str) -> bool:
-    """A handler may also be called `handlers.RotatingFileHandler`: names are looked up in the module logging first."""
+    """Whether the module logging has the name, where it is looked up first: `handlers.RotatingFileHandler`, for one."""
     found: Any = logging
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -254,7 +257,7 @@ def _refuse(value: Any) -> str:
 
 
 def _parts(config: dict[str, Any], chosen: Callable[[str, Any], bool], sections: tuple[str, ...] = _SECTIONS) -> Parts:
-    """The parts for which `chosen(what a person calls it, the part)` is true."""
+    """The parts for which `chosen(name of the part in a sentence, part)` is true."""
     found = {
         section: {
             name for name, part in (config.get(section) or {}).items() if chosen(f"{section[:-1]} {name!r}", part)
@@ -265,8 +268,7 @@ def _parts(config: dict[str, Any], chosen: Callable[[str, Any], bool], sections:
 
 
 def _replaced(config: dict[str, Any], left: Parts) -> dict[str, Any]:
-    """`config` with the defaults in the place of those formatters and handlers, and without those filters. Of a logger
-    everything but its filters is plain anyway."""
+    """`config` with the defaults in place of these formatters and handlers, and without these filters."""
     if not left:
         return config
     fresh = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}

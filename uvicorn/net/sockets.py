@@ -1,12 +1,12 @@
 """Listening sockets: bind, listen, adopt, describe, close.
 
-States of a listener: bound (the address is ours, and clients are refused) → listening → closed. One that was given
-listens from the beginning. Until somebody serves, nobody who waits for the port is to be told that it is open; so who
-has bound listens later, and may hear only then that another process, which had bound as well, was faster.
+States of a listener: bound (the address is reserved, and clients are refused) → listening → closed. An inherited socket
+listens from the beginning. A server listens only when it can serve, so that nobody who waits for the port connects too
+early; another process that has bound the same address may then have been faster, which only `listen` reports.
 
-Owns: everything between an address in the configuration and a socket that listens. The master calls this before the
-first fork and keeps every listener open for its whole life, so that no queue of connections dies with a worker; a
-server without a master calls it once at start. Must not: accept, fork, or know what a worker is.
+Owns: everything between an address in the configuration and a socket that listens. A master calls this before the first
+fork and keeps every listener open while it runs, so that no queue of connections is lost with a worker; a server
+without a master calls it once at the start. Must not: accept, fork, or know what a worker is.
 Fails by: `BindError`, one sentence that says what to do. Nothing stays open after a failure.
 """
 
@@ -24,12 +24,13 @@ from uvicorn.errors import BindError
 
 
 class Listener:
-    """A bound socket and what its owner must know to listen on it and to let go of it.
+    """A bound socket, and what its owner needs to listen on it and to close it.
 
-    `path`: of a Unix socket's file that we made, and `identity`: its (device, inode), so that we never remove another
-    server's. Both are kept because who served may have closed the socket already, or changed the folder.
-    `given`: by whoever started us, who gives it to the next process as well, with the queue that we leave behind.
-    `backlog`: how many connections may wait to be accepted. `asked`: what a failure calls the address.
+    `path` is the absolute path of a Unix socket's file that we created, and `identity` its (device, inode), so that the
+    file of another server is never removed. Both are stored because the socket may be closed, or the working directory
+    changed, before `close` is called. `inherited`: passed by the process that started us, which passes it to the next
+    process as well; connections in its queue are left for that process. `backlog` is the maximum number of connections
+    that wait to be accepted. `asked` is the address in error messages.
     """
 
     def __init__(
@@ -37,14 +38,14 @@ class Listener:
         sock: socket.socket,
         path: str | None = None,
         identity: tuple[int, int] | None = None,
-        given: bool = False,
+        inherited: bool = False,
         backlog: int = 2048,
         asked: str = "",
     ) -> None:
         self.sock = sock
         self.path = path
         self.identity = identity
-        self.given = given
+        self.inherited = inherited
         self.backlog = backlog
         self._asked = asked
 
@@ -53,8 +54,8 @@ class Listener:
         return listens(self.sock)
 
     def listen(self) -> None:
-        """Let clients in. Raises BindError. One that was given does so already, as whoever gave it wishes."""
-        if self.given:
+        """Let clients connect. Raises BindError. Does nothing for an inherited socket, which listens already."""
+        if self.inherited:
             return
         try:
             self.sock.listen(self.backlog)
@@ -63,11 +64,11 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """What a person can open, or the path of a Unix socket."""
+        """The URL of the socket, or the path of a Unix socket."""
         return describe(self.sock)
 
     def close(self) -> None:
-        """Close our copy, and remove a Unix socket's file if it is still the one we made."""
+        """Close our copy, and remove the file of a Unix socket if it is still the one that we created."""
         self.sock.close()
         if self.path is not None:
             try:
@@ -75,11 +76,11 @@ class Listener:
                 if (info.st_dev, info.st_ino) == self.identity:
                     os.unlink(self.path)
             except OSError:
-                pass  # gone already, or the folder is no longer ours to write: nothing is lost
+                pass  # removed already, or the directory is not writable any more: no harm
 
 
 def listen_all(listeners: list[Listener]) -> None:
-    """Raises BindError; who called then closes them all."""
+    """Listen on all of them. Raises BindError; the caller then closes them all."""
     for listener in listeners:
         listener.listen()
 
@@ -90,7 +91,7 @@ def listens(sock: socket.socket) -> bool:
 
 
 def describe(sock: socket.socket, scheme: str = "http") -> str:
-    """`http://host:port` or `unix:path` for a bound socket; an abstract Unix name opens with an @."""
+    """`http://host:port` or `unix:path` for a bound socket; an abstract Unix name begins with @."""
     name = sock.getsockname()
     if isinstance(name, tuple):
         host = f"[{name[0]}]" if sock.family == socket.AF_INET6 else name[0]
@@ -107,7 +108,7 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def describe_for_clients(sock: socket.socket, scheme: str = "http") -> str:
-    """The same as a client on this machine needs it: where every address is listened on, it asks the loopback one."""
+    """The URL for a client on this machine: the loopback address, if the socket listens on every address."""
     url, name = describe(sock, scheme), sock.getsockname()
     if isinstance(name, tuple) and name[0] in _ANY:
         return url.replace(name[0], _ANY[name[0]], 1)
@@ -118,18 +119,18 @@ _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 _Info = tuple[int, int, int, str, tuple[Any, ...]]
-"""What `getaddrinfo` says: family, kind, protocol, name, address."""
+"""A result of `getaddrinfo`: family, type, protocol, canonical name, address."""
 
 _CHOICES = 16
-"""Ports that the system may choose before we give up: one that is free on one address may be in use on another."""
+"""Maximum number of attempts with port 0: a port that is free on one address may be in use on another."""
 
 
 def bind_tcp(host: str | Sequence[str], port: int, backlog: int) -> list[Listener]:
-    """Bind every address that `host`, or each of several, stands for; an empty one is every address. `::` is every
-    address of both families, unless an IPv4 address is asked for beside it.
+    """Bind every address of one or several host names. An empty name is every address; `::` is every address of both
+    families, unless an IPv4 address is named as well.
 
-    Port 0 lets the kernel choose one port for all of them. Raises BindError when a name is unknown, when an address
-    cannot be bound, or when a name has no address that this machine has.
+    With port 0 the kernel chooses one port for all addresses. Raises BindError for an unknown name, for an address that
+    cannot be bound, and for a name without an address of this machine.
     """
     found: dict[_Info, list[str]] = {}
     for name in [host] if isinstance(host, str) else host:
@@ -138,7 +139,7 @@ def bind_tcp(host: str | Sequence[str], port: int, backlog: int) -> list[Listene
     every = {info[0]: info for info in found if info[4][0] in _ANY}
     for info in list(found):
         wider = every.get(info[0], info)
-        if wider != info:  # 0.0.0.0 listens on 127.0.0.1 as well, and both on one port cannot be bound
+        if wider != info:  # 0.0.0.0 includes 127.0.0.1: both cannot be bound on one port
             found[wider] += found.pop(info)
     for _ in range(_CHOICES):
         listeners, failures = _bind_each(found, port, backlog)
@@ -154,14 +155,14 @@ def bind_tcp(host: str | Sequence[str], port: int, backlog: int) -> list[Listene
 def _addresses(host: str, port: int) -> Sequence[_Info]:
     try:
         return socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (ValueError, TypeError):  # what IDNA cannot encode, or a NUL
-        raise BindError(f"Cannot resolve --host {host!r}: it is no name.") from None
+    except (ValueError, TypeError):  # not encodable in IDNA, or with a NUL
+        raise BindError(f"Cannot resolve --host {host!r}: it is not a valid name.") from None
     except OSError as exc:
         raise BindError(f"Cannot resolve --host {host!r}: {exc.strerror or exc}.") from None
 
 
 def _bind_each(found: dict[_Info, list[str]], port: int, backlog: int) -> tuple[list[Listener], _Failures]:
-    """The listeners, and which names could not be listened on."""
+    """The listeners, and the names that cannot be listened on, with the errors."""
     listeners: list[Listener] = []
     failures: list[tuple[list[str], OSError]] = []
     served: set[str] = set()
@@ -175,7 +176,7 @@ def _bind_each(found: dict[_Info, list[str]], port: int, backlog: int) -> tuple[
             served.update(names)
         except OSError as exc:
             failures.append((names, exc))
-    # An address that this machine lacks (often ::1 in a container) is passed over if its name has another one.
+    # An address that this machine does not have (often ::1 in a container) is skipped if its name has another one.
     return listeners, [
         (next((name for name in names if name not in served), names[0]), exc)
         for names, exc in failures
@@ -187,7 +188,7 @@ _Failures = list[tuple[str, OSError]]
 
 
 def _bind_one(family: int, kind: int, proto: int, address: tuple[Any, ...], both: bool) -> socket.socket:
-    """`both`: the IPv6 address that stands for every one stands for every IPv4 address as well."""
+    """`both`: let the IPv6 wildcard address `::` accept IPv4 clients as well."""
     sock = socket.socket(family, kind, proto)
     try:
         if os.name == "posix" and sys.platform != "cygwin":
@@ -213,10 +214,10 @@ def _sentence(where: str, exc: OSError) -> str:
 
 
 def bind_unix(path: str, backlog: int) -> Listener:
-    """Bind a Unix socket; mode 0666, or that of the stale file it replaces.
+    """Bind a Unix socket. Its mode is 0666, or that of the stale file that it replaces.
 
-    A file left by a dead server is removed, a live server's is refused, and so is any other kind of file.
-    Raises BindError.
+    The file of a server that has ended is removed. Raises BindError for the file of a running server, and for a file of
+    any other kind.
     """
     mode = 0o666
     try:
@@ -228,7 +229,7 @@ def bind_unix(path: str, backlog: int) -> Listener:
     else:
         if not stat.S_ISSOCK(info.st_mode):
             raise BindError(
-                f"Cannot listen on --uds {path}: the file exists and is no socket. Remove it or choose another path."
+                f"Cannot listen on --uds {path}: the file exists and is not a socket. Remove it or choose another path."
             )
         _refuse_live(path)
         mode = stat.S_IMODE(info.st_mode)
@@ -247,8 +248,11 @@ def bind_unix(path: str, backlog: int) -> Listener:
 
 
 def _refuse_live(path: str) -> None:
-    """A server that starts has bound its path and does not listen yet: it refuses a stream as a file does that nobody
-    has any more. By a socket of another kind the two differ: EPROTOTYPE is said only of what is bound."""
+    """Raise BindError if a server uses this path.
+
+    A server that is starting has bound its path and does not listen yet, so it refuses stream connections as a stale
+    file does. Connecting with a datagram socket tells them apart: a bound socket answers with EPROTOTYPE.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(path)
@@ -270,39 +274,39 @@ def _unlink_stale(path: str) -> None:
 
 
 def adopt(fd: int, backlog: int) -> Listener:
-    """Take a socket that a parent bound (and perhaps listens on already). Raises BindError if `fd` is none.
+    """Take over a socket that a parent process has bound, and listen on it. Raises BindError.
 
-    The descriptor is duplicated, so that ours can be closed without taking away the parent's number.
+    The descriptor is duplicated, so that closing ours leaves the parent's number open.
     """
     try:
         sock = socket.socket(fileno=os.dup(fd))
     except OSError as exc:
         raise BindError(f"Cannot use --fd {fd}: {exc.strerror or exc}. It must be an open socket.") from None
     try:
-        _listen_on_given(sock, backlog)
+        _listen_on_inherited(sock, backlog)
     except OSError as exc:
         sock.close()
         raise BindError(f"Cannot use --fd {fd}: {exc.strerror or exc}.") from None
-    return Listener(sock, given=True, backlog=_backlog_of(sock, backlog))
+    return Listener(sock, inherited=True, backlog=_backlog_of(sock, backlog))
 
 
-def _listen_on_given(sock: socket.socket, backlog: int) -> None:
-    """One that listens keeps the backlog that it was given with."""
+def _listen_on_inherited(sock: socket.socket, backlog: int) -> None:
+    """Listen, unless it does already: then its backlog stays."""
     if sock.type != socket.SOCK_STREAM:
-        raise OSError(errno.EINVAL, "it is no stream socket")
+        raise OSError(errno.EINVAL, "it is not a stream socket")
     if _is_connected(sock):
-        raise OSError(errno.EINVAL, "it is a connection already; a socket that listens is needed (Accept=no)")
+        raise OSError(errno.EINVAL, "it is a connection, not a listening socket (set Accept=no)")
     if not listens(sock):
         sock.listen(backlog)
     sock.setblocking(False)
 
 
 _TCP_INFO_BACKLOG = 28
-"""Where struct tcp_info of Linux has it: `tcpi_sacked`, which for a listening socket is its backlog."""
+"""Offset in Linux's struct tcp_info of `tcpi_sacked`, which is the backlog of a listening socket."""
 
 
 def _backlog_of(sock: socket.socket, otherwise: int) -> int:
-    """That of a listening TCP socket, where the system tells it: uvloop sets it again."""
+    """The backlog of a listening TCP socket, if the system reports it. uvloop sets the backlog again."""
     if sys.platform == "linux" and sock.family in (socket.AF_INET, socket.AF_INET6):
         known = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
         if len(known) >= _TCP_INFO_BACKLOG + 4:
@@ -325,16 +329,18 @@ _ACTIVATION = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
 
 
 def take_passed(environ: MutableMapping[str, str] = os.environ) -> dict[int, str]:
-    """The descriptors that a service manager passed to this very process, each with its name. Once.
+    """The descriptors that a service manager passed to this process, each with its name. A second call returns none.
 
-    The variables are taken out of the environment whoever they were meant for, and the descriptors are not inherited
-    by programs that are started from here: nobody shall believe that they are his. Raises BindError.
+    The variables are removed from the environment even if they are for another process, and the descriptors are made
+    non-inheritable, so that no child process takes them for its own. Raises BindError.
     """
     pid, count, names, _ = (environ.pop(name, "") for name in _ACTIVATION)
     if pid != str(os.getpid()) or count in ("", "0"):
         return {}
     if not count.isdecimal():
-        raise BindError(f"Cannot use the sockets of the service manager: LISTEN_FDS is {count!r}, which is no number.")
+        raise BindError(
+            f"Cannot use the sockets of the service manager: LISTEN_FDS is {count!r}, which is not a number."
+        )
     known = names.split(":") if names else []
     passed: dict[int, str] = {}
     for fd in range(FIRST_PASSED, FIRST_PASSED + int(count)):
@@ -343,26 +349,26 @@ def take_passed(environ: MutableMapping[str, str] = os.environ) -> dict[int, str
         except OSError as exc:
             raise BindError(
                 f"Cannot use the sockets of the service manager: LISTEN_FDS is {count},"
-                f" but descriptor {fd} cannot be had ({exc.strerror or exc})."
+                f" but descriptor {fd} cannot be used ({exc.strerror or exc})."
             ) from None
         passed[fd] = known[len(passed)] if len(passed) < len(known) else "unknown"
     return passed
 
 
 def adopt_passed(passed: dict[int, str], backlog: int) -> list[Listener]:
-    """Listen on what `take_passed` found. Raises BindError if one of them cannot be listened on."""
+    """Listen on the descriptors of `take_passed`. Raises BindError if one of them cannot be listened on."""
     listeners: list[Listener] = []
     for fd, name in passed.items():
         try:
             sock = socket.socket(fileno=fd)
-            listeners.append(Listener(sock, given=True))
-            _listen_on_given(sock, backlog)
+            listeners.append(Listener(sock, inherited=True))
+            _listen_on_inherited(sock, backlog)
             listeners[-1].backlog = _backlog_of(sock, backlog)
         except OSError as exc:
             close_all(listeners)
             raise BindError(
                 f"Cannot use descriptor {fd} ({name}) of the service manager: {exc.strerror or exc}."
-                " A stream socket that listens is needed: ListenStream= and Accept=no in its .socket unit."
+                " It must be a listening stream socket: set ListenStream= and Accept=no in the .socket unit."
             ) from None
     return listeners
 

@@ -1,7 +1,7 @@
-"""From what names or is an application to what is served: an ASGI 3 callable.
+"""From an application, or its import string, to an ASGI 3 callable.
 
-Owns: import, factories, and which kind of callable an application is. Must not: know the other settings. Fails by:
-`StartupError`, whose cause is the application's own exception where there was one.
+Owns: import, factories, and telling ASGI 2, ASGI 3 and WSGI applications apart. Must not: know the other settings.
+Fails by: `StartupError`, whose cause is the application's own exception, if there was one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ _log = logging.getLogger("uvicorn.error")
 def load(
     app: Any, factory: bool, interface: InterfaceType, wrapper: Callable[[str], Any]
 ) -> tuple[ASGI3Application, InterfaceType]:
-    """The application as an ASGI 3 callable, and the interface that it has ("auto" is resolved). `wrapper` finds the
-    class by that name that makes one of another kind.
+    """The application as an ASGI 3 callable, and its interface ("auto" is resolved).
+
+    `wrapper(name)` returns the middleware class that adapts an application of another interface.
     """
     try:
         loaded = import_from_string(app)
@@ -35,20 +36,20 @@ def load(
     loaded = _called_factory(app, loaded, factory)
     if interface == "wsgi":
         adapted = wrapper("WSGIMiddleware")(loaded)
-        threads = getattr(adapted, "workers", None)  # a program's own may have anything else
+        threads = getattr(adapted, "workers", None)  # a program's replacement may have none
         _log.info("Interface wsgi%s.", "" if threads is None else f", {threads} threads")
         return adapted, interface
     if interface == "auto":
         if is_wsgi(loaded):
             named = repr(app) if isinstance(app, str) else f"The application ({type(app).__name__})"
             raise StartupError(
-                f"Error loading ASGI app. {named} takes two arguments, as WSGI applications do: is it one?"
-                " Then serve it with --interface wsgi."
+                f"Error loading ASGI app. {named} takes two arguments, like a WSGI application."
+                " Serve WSGI applications with --interface wsgi."
             )
         interface = "asgi2" if is_double_callable(loaded) else "asgi3"
     if interface == "asgi2":
         loaded = wrapper("ASGI2Middleware")(loaded)
-    return loaded, interface  # whatever it is: calling it says whether it is an application
+    return loaded, interface  # whether it is an application shows when it is called
 
 
 def _called_factory(app: Any, loaded: Any, factory: bool) -> Any:
@@ -71,24 +72,23 @@ def _called_factory(app: Any, loaded: Any, factory: bool) -> Any:
 
 
 def is_double_callable(app: Any) -> bool:
-    """Whether `app` is ASGI 2: `app(scope)` returns what takes `(receive, send)`; else it is ASGI 3.
+    """Whether `app` is ASGI 2, where `app(scope)` returns a callable of `(receive, send)`.
 
-    Told by what can be called with: a class or function that needs exactly one argument is ASGI 2.
-    What cannot be inspected is taken for ASGI 3.
+    A class or function that needs exactly one argument is ASGI 2. A callable without a signature is taken for ASGI 3.
     """
     target = _called(app)
     return target is not None and _fits(target, 1) and not _fits(target, 3)
 
 
 def is_wsgi(app: Any) -> bool:
-    """Whether `app` can be called with exactly two arguments, as WSGI does it and neither ASGI."""
+    """Whether `app` takes exactly two arguments, as WSGI applications do and ASGI applications do not."""
     target = _called(app)
     return target is not None and _fits(target, 2) and not _fits(target, 1) and not _fits(target, 3)
 
 
 def _called(app: Any) -> Any:
-    """What has the signature of a call of `app`; None for a coroutine function, which is ASGI 3."""
-    import inspect  # costs what the rest of this module costs
+    """The callable whose signature is that of calling `app`; None for a coroutine function, which is ASGI 3."""
+    import inspect  # not when this module is imported: it takes as long as the rest of it
 
     target = app
     if not inspect.isclass(app) and not inspect.isroutine(app) and not isinstance(app, partial):

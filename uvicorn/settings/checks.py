@@ -44,7 +44,7 @@ def drop_missing_file(settings: Settings) -> list[str]:
     if settings.env_file is None or os.path.exists(settings.env_file):
         return []
     name, settings.env_file = os.fspath(settings.env_file), None
-    return [f"There is no environment file {name!r}: going on without it."]
+    return [f"There is no environment file {name!r}: continuing without it."]
 
 
 def fill_in(settings: Settings) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def warnings_about(settings: Settings) -> list[str]:
     dropped = headers.encode(settings.headers or []).dropped
     if dropped:
         said = ", ".join(f"{name}: {value}" for name, value in dropped)
-        found.append(f"--header {said} is not sent: how a connection goes on is the server's business.")
+        found.append(f"--header {said} is not sent: the server manages its connections itself.")
         settings.headers = [pair for pair in settings.headers or [] if pair not in dropped]
     if settings.ssl_ca_certs is not None and not has_tls(settings):
         found.append("--ssl-ca-certs has no effect without --ssl-certfile: connections are not encrypted.")
@@ -119,9 +119,9 @@ def check(settings: Settings, words: Mapping[str, Collection[str]]) -> None:
     if wrong := proxies.misnamed(comma_separated(settings.forwarded_headers)):
         raise ConfigError(f"--forwarded-headers: {wrong}")
     if settings.http2:
-        raise ConfigError("--http2 is not available yet: leave it out, and clients speak HTTP/1.1.")
+        raise ConfigError("--http2 is not available yet. Without it, clients use HTTP/1.1.")
     if not comma_separated(settings.host) and not isinstance(settings.host, str):
-        raise ConfigError("--host must name an address, or be empty text for all of them, not an empty list.")
+        raise ConfigError("--host must be an address, or empty text for all addresses, not an empty list.")
     try:
         settings.root_path.encode()
     except UnicodeEncodeError:

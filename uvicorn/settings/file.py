@@ -1,8 +1,8 @@
 """The configuration file: `uvicorn.toml`, or `[tool.uvicorn]` of a pyproject.toml.
 
-Keys are the names of the options, with hyphens or underscores; what an option may hold is read from its declaration.
-Owns: from a file to checked values, from values to a file, and what a reload may change. Must not: build a Config, look
-at the command line or the environment, or know an option by name.
+Keys are the names of the options, with hyphens or underscores; their types are those of the declarations.
+Owns: reading a file to checked values, writing values as a file, and what a reload can change. Must not: make a Config,
+read the command line or the environment, or know an option by name.
 Fails by: `ConfigError`, one sentence with the file and the key.
 """
 
@@ -50,9 +50,9 @@ def _parse(path: str) -> dict[str, Any]:
     except OSError as exc:
         raise ConfigError(f"Cannot read the configuration file {path}: {exc.strerror}.") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: a TOML file is UTF-8.") from None
+        raise ConfigError(f"{path}: a TOML file must be UTF-8.") from None
     except toml.TOMLDecodeError as exc:
-        raise ConfigError(f"{path} is no TOML: {exc}.") from None
+        raise ConfigError(f"{path} is not valid TOML: {exc}.") from None
 
 
 def _section(path: str, document: dict[str, Any]) -> dict[str, Any]:
@@ -86,9 +86,10 @@ def _checked(where: str, declared: Declared, value: Any) -> Any:
 def renewed(
     declared: Declarations, wanted: Mapping[str, Any], before: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """What a reload makes of the values in force: (the values for a new Config, the names that changed in vain).
+    """The values for the Config of a reload, and the names of options that a reload cannot change.
 
-    A setting that the master used when it started keeps its old value, and is named.
+    `wanted` are the values that the file has now, `before` those in force. An option that the master used when it
+    started keeps its value.
     """
     values, in_vain = dict(before), []
     for name, value in wanted.items():
@@ -105,7 +106,7 @@ def renewed(
 
 
 def dump(values: Mapping[str, Any], sources: Mapping[str, str]) -> str:
-    """`values` as TOML that `read` takes; what is unset is left out. `sources` is said behind a setting."""
+    """`values` as TOML that `read` accepts, without those that are unset; with the source of each in a comment."""
     lines = []
     for name, value in values.items():
         if value is None or (isinstance(value, (list, dict)) and not value):

@@ -1,7 +1,7 @@
-"""The fields that `--header` adds to every response: from what a person or a program gives to pairs of bytes. Pure.
+"""The headers that `--header` adds to every response: from text to pairs of bytes. Pure.
 
-Owns: the forms in which they may come, which of them can be sent, and what `Connection` means among them: `close` ends
-each connection after its answer, and is then said by whoever frames a response. Must not: log. Fails by: `ConfigError`.
+Owns: the forms in which they can be given, which of them can be sent, and `Connection`: its value `close` ends each
+connection after the response, and the module that writes responses sends it. Must not: log. Fails by: `ConfigError`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from uvicorn.surface.phrases import shown
 Pair = tuple[str, str]
 
 _PER_CONNECTION = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
-"""What the server says itself, connection by connection (RFC 9110, 7.6.1)."""
+"""Headers that the server sends itself (RFC 9110, 7.6.1)."""
 
 
 class Fields(NamedTuple):
-    """`encoded`: what is sent, names in lower case; `closes`: whether each answer ends its connection; `dropped`: what
-    is not sent, as it was given."""
+    """`encoded`: the headers to send, names in lower case; `closes`: whether every response ends its connection;
+    `dropped`: the headers that are not sent, as they were given."""
 
     encoded: list[tuple[bytes, bytes]]
     closes: bool
@@ -47,14 +47,15 @@ def _pairs(where: str, value: Any) -> Iterator[Pair]:
 
 
 def encode(given: Iterable[Pair], server_header: bool = False) -> Fields:
-    """What of `given` is sent, after `Server: uvicorn` if that is wanted and not given. Raises ConfigError for a field
-    that cannot be sent.
+    """Encode the headers, with `Server: uvicorn` before them if it is wanted and not among them.
+
+    Raises ConfigError for a header that cannot be sent.
     """
     found = Fields([], False, [])
     for name, value in given:
         pair = _encoded(name, value)
         if pair[0] == b"content-length":
-            raise ConfigError(f"--header {name}: each response has a length of its own; leave it out.")
+            raise ConfigError(f"--header {name}: every response has its own length: leave it out.")
         if pair[0] == b"connection" and b"close" in [one.strip() for one in pair[1].lower().split(b",")]:
             found = found._replace(closes=True)
         elif pair[0] in _PER_CONNECTION:
@@ -70,9 +71,9 @@ def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
     try:
         pair = (name.lower().encode("ascii"), value.strip(" \t").encode("latin-1"))
     except UnicodeEncodeError:
-        raise ConfigError(f"--header {name}: {value!r} cannot be encoded: a header is Latin-1.") from None
+        raise ConfigError(f"--header {name}: {value!r} cannot be encoded in Latin-1, as headers must be.") from None
     if not grammar.is_token(pair[0]):
-        raise ConfigError(f"--header {name!r} is no name for a header: letters, digits and hyphens, please.")
+        raise ConfigError(f"--header {name!r} is not a valid header name: use letters, digits and hyphens.")
     if any(byte in pair[1] for byte in b"\r\n\0"):
-        raise ConfigError(f"--header {name}: a value has no line ends and no NUL: {value!r}.")
+        raise ConfigError(f"--header {name}: a value must not contain line breaks or NUL: {value!r}.")
     return pair

@@ -3,7 +3,7 @@
 An option is one field of a dataclass, annotated with its type and an `Option`. The command line, the environment
 variables, the keys of a configuration file and the README's tables are derived from what `declarations` finds.
 
-Owns: that derivation, and whether a value fits its declaration. Must not: know any option by name. Fails by:
+Owns: that derivation, and checking a value against its declaration. Must not: know any option by name. Fails by:
 `ConfigError`, one sentence that names the option.
 """
 
@@ -23,20 +23,22 @@ CONFIG_ONLY = "a parameter of Config, and not of run()"
 
 
 class Option(NamedTuple):
-    """How one parameter of `Config` is shown to a person.
+    """How one option is declared, beside its type and its default.
 
-    `help` is one sentence; `flags` replaces the flag derived from the name; `metavar` names the value; `minimum` and
-    `maximum` bound a number. `group` is the heading in `--help` and in the README. `exists`: a path that must be there.
-    `restart`: a reload cannot change it, because the master read it when it started. `valued`: not a pair of flags
-    but one that takes true or false. `numbers`: the command line takes a whole number beside the words of the Literal.
-    `pairs`: a list of (name, value), each written as `Name:Value`.
-    `command_default` is the default on the command line, where it is not the one of `Config`. While an option is None,
-    the environment variable `variable` sets it, or `fallback` where that is unset, too.
+    For a person: `help` is a sentence or two, `group` the heading in `--help` and in the README; `flags` replaces the
+    flag that is derived from the name, and `metavar` the name of the value. `valued`: a bool that takes true or false,
+    and not a pair of flags. `numbers`: the command line takes a whole number as well as the words of the Literal.
+    `pairs`: a list of (name, value), each written as `Name:Value`. `command_default` is the default on the command
+    line and in a file, if it is not that of `Config`.
 
-    What a program may pass besides (`values`): a number below `floor` or above `ceiling` means that; `unset` is what
-    None means where it is not the default; `blank`: empty text is None; `any_case`: of its words; `other_text`: text
-    that is no value is None; `also`: what else is taken as it is, and how a person calls that; `read` takes the place
-    of all this.
+    For a value: `minimum` and `maximum` bound a number; `exists`: the path must exist. `restart`: a reload cannot
+    change the option, because the master uses it when it starts. `variable` names an environment variable that sets the
+    option while it is None; `fallback` is the value if the variable is not set either.
+
+    What a program may pass besides (see `values`): a number below `floor` or above `ceiling` is taken for that bound;
+    `unset` is the value of None, if that is not the default; `blank`: empty text is None; `any_case`: words in upper
+    case, too; `other_text`: any other text is None; `also`: (its name in an error message, a function that accepts a
+    value as it is); `read`: a function that replaces all of this.
     """
 
     help: str
@@ -63,7 +65,7 @@ class Option(NamedTuple):
     read: Callable[[str, Any], Any] | None = None
 
     def bounded(self, name: str, value: int | float) -> int | float:
-        """The number within its floor and ceiling. Raises ConfigError when it is out of bounds."""
+        """The number, limited to `floor` and `ceiling`. Raises ConfigError below `minimum` and above `maximum`."""
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name} must be a number, not {value:g}.")
         if self.floor is not None and value < self.floor:
@@ -78,18 +80,17 @@ class Option(NamedTuple):
 
 
 class Declared(NamedTuple):
-    """One parameter as the command line and a file need it.
+    """One option, as the command line and a file need it.
 
-    `kind` is bool, int, float or str; `choices` are the words of its Literal; `free` says that other text or numbers
-    are allowed beside them, `any_text` that any text is; `many` that the flag, which is then in the singular, may be
-    given more than once. `types` are all that a file may hold.
+    `kind` is the type of its value on the command line: bool, int, float or str. `choices` are the words of its
+    Literal; `any_text`: any other text is allowed, too. `many`: the flag can be repeated. `optional`: it can be None.
+    `types` are the types that a file can have.
     """
 
     name: str
     spec: Option
     kind: type
     choices: tuple[str, ...]
-    free: bool
     many: bool
     optional: bool
     any_text: bool
@@ -110,7 +111,7 @@ class Declared(NamedTuple):
         return "UVICORN_" + self.name.upper()
 
     def check_type(self, name: str, value: Any) -> None:
-        """Raises ConfigError when `value` is of a type, or a word, that this option cannot have."""
+        """Raises ConfigError if the option cannot have a value of this type, or this word."""
         number = isinstance(value, int) and not isinstance(value, bool) and float in self.types
         if not number and type(value) not in self.types:
             raise ConfigError(f"{name} must be {self.kinds()}, not {value!r}.")
@@ -119,7 +120,7 @@ class Declared(NamedTuple):
             raise ConfigError(f"{name} must be one of {', '.join(self.choices)}, not {value!r}.")
 
     def kinds(self) -> str:
-        """What it may be, in words."""
+        """What a value can be, for an error message."""
         hidden = {int} if float in self.types else {str} if self.choices and not self.any_text else set()
         words = list(self.choices) if hidden == {str} else []
         return " or ".join([_KINDS[kind] for kind in _KINDS if kind in self.types and kind not in hidden] + words)
@@ -164,7 +165,6 @@ def _declare(name: str, spec: Option, annotation: Any, default: Any) -> Declared
         spec=spec,
         kind=kind,
         choices=choices,
-        free=str in plain or int in plain,
         many=list in origins and bool(spec.flags),
         optional=type(None) in members,
         any_text=str in plain,

@@ -1,10 +1,10 @@
-"""What a setting's value may be: from what a program passes to the plain value that the rest of the package relies on.
+"""From what a program passes to the plain value of an option, which the rest of the package relies on.
 
-A program has its values from environment variables, other configuration, enumerations and arithmetic: a port as text,
-a level in capitals, a path as a Path, a limit of 0. What has one clear meaning is taken and made plain here, once;
-anything else is refused. Afterwards nothing has to ask for a type again.
+Programs take values from environment variables, other configuration, enumerations and arithmetic: a port as text, a
+level in capitals, a path as a Path, a limit of 0. A value with one clear meaning is converted here, once; any other
+value is refused. No other module has to check a type again.
 
-Owns: that step, for any option; what is special about one is in its `Option`. Must not: know an option by name, import
+Owns: that step, for any option; an `Option` says what is special about it. Must not: know an option by name, import
 what a value names, or look at files. Fails by: `ConfigError`, one sentence that names the option.
 """
 
@@ -20,9 +20,9 @@ from uvicorn.settings.options import Declared
 from uvicorn.surface.phrases import shown
 
 LONGEST = 10**9
-"""Seconds that stand for any longer time (31 years): the system's own clocks and timers can still add some of them."""
+"""The longest time, in seconds (31 years). Longer times are cut to it, so that clocks and timers do not overflow."""
 MOST = sys.maxsize // 2
-"""What stands for any larger number of bytes or other things: C can still add to it."""
+"""The largest number of bytes or other things. Larger numbers are cut to it, so that C code does not overflow."""
 
 _TRUE = frozenset(("1", "true", "t", "yes", "y", "on"))
 _FALSE = frozenset(("0", "false", "f", "no", "n", "off", ""))
@@ -38,7 +38,7 @@ def normalized(option: Declared, value: Any, name: str = "") -> Any:
     if isinstance(value, os.PathLike) and str in option.types:
         value = os.fsdecode(value)
     if isinstance(value, str):
-        return _text(option, name, str.__str__(value))  # of an enumeration: what it stands for
+        return _text(option, name, str.__str__(value))  # the value, if it is a member of an enumeration
     if isinstance(value, bool) or option.types == (bool,):
         if bool in option.types and isinstance(value, int):
             return bool(value)
@@ -57,14 +57,14 @@ def normalized(option: Declared, value: Any, name: str = "") -> Any:
 
 
 def function(name: str, value: Any) -> Any:
-    """Something to call, or None."""
+    """A function, or None. Raises ConfigError."""
     if value is not None and not callable(value):
         raise ConfigError(f"{name} must be a function, not {shown(value)}.")
     return value
 
 
 def seconds(name: str, value: Any, default: float) -> int | float:
-    """A time."""
+    """A time in seconds. Raises ConfigError."""
     number = default if value is None else None if isinstance(value, bool) else _number(value)
     if number is None or not number >= 0:
         raise ConfigError(f"{name} must be a number of seconds, not {shown(value)}.")
@@ -75,7 +75,7 @@ def _text(option: Declared, name: str, text: str) -> Any:
     if not text and option.spec.blank:
         return None
     if not _can_be_passed_on(text):
-        raise ConfigError(f"{name} must not hold a NUL character or half a surrogate pair: {shown(text)}.")
+        raise ConfigError(f"{name} must not contain a NUL character or a lone surrogate: {shown(text)}.")
     word = text.lower() if option.spec.any_case else text
     if option.any_text or word in option.choices:
         return word
@@ -94,8 +94,8 @@ def _text(option: Declared, name: str, text: str) -> Any:
 
 
 def _can_be_passed_on(text: str) -> bool:
-    """Whether the system, a log and another process can be told it: a NUL ends text there, and half a pair of
-    surrogates has no bytes. (What Python makes of other bytes, in an argument or a variable, can be turned back.)
+    """Whether text can be passed to the system, to a log and to another process: a NUL would end it there, and a lone
+    surrogate cannot be encoded. (Surrogate escapes, which Python makes of undecodable bytes, can be.)
     """
     try:
         return b"\0" not in text.encode("utf-8", "surrogateescape")
@@ -104,7 +104,7 @@ def _can_be_passed_on(text: str) -> bool:
 
 
 def _number(value: Any) -> int | float | None:
-    """A number of any type, as one of ours; None for what is none, or is too large to be one."""
+    """A number of any type, as an int or a float; None if it is not a number, or too large."""
     if isinstance(value, float):
         return float(value)
     for kind in (operator.index, float):

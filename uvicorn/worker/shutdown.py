@@ -107,7 +107,7 @@ class Shutdown:
         until = timetable(order, start).refuse_at
         for acceptor in self._server.servers:
             # What is queued is for whoever listens after us: other workers, or the next process with this descriptor.
-            if order.mode in (DrainMode.RETIRE, DrainMode.CUT) or acceptor.given:
+            if order.mode in (DrainMode.RETIRE, DrainMode.CUT) or acceptor.inherited:
                 await acceptor.stop()
                 acceptor.close()
             else:

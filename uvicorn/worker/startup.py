@@ -159,7 +159,7 @@ class Startup:
 
             introduced = Introductions(loop, factory, state, TrustedProxies(config.forwarded_allow_ips))
         return [
-            Acceptor(loop, listener.sock, factory, config.ssl, listener.given, introduced) for listener in listeners
+            Acceptor(loop, listener.sock, factory, config.ssl, listener.inherited, introduced) for listener in listeners
         ]
 
     def _look_at_acceptors(self, now: float) -> None:

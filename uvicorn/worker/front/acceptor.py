@@ -66,12 +66,12 @@ class Acceptor:
         sock: socket.socket,
         factory: Callable[[], asyncio.Protocol],
         tls: ssl.SSLContext | None = None,
-        given: bool = False,
+        inherited: bool = False,
         introduced: Introduced | None = None,
     ) -> None:
         """`introduced` says by which factory a socket becomes a connection; None from it: it is none, and closed."""
         sock.setblocking(False)
-        self.given = given  # as a listener's: for the server that decides how this stops
+        self.inherited = inherited  # from the listener: decides how a server stops accepting
         if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_NOTSENT_LOWAT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         self._loop = loop
