@@ -271,7 +271,7 @@ class Config(Settings):
 
         A master imports no module of the application: handlers from there are set up by `load()`, unless `complete`.
         """
-        wanted = setup.Wanted(
+        log_options = setup.LogOptions(
             self.log_config,
             self.log_level,
             self.use_colors,
@@ -281,7 +281,7 @@ class Config(Settings):
             self.log_file,
         )
         without = self.app if isinstance(self.app, str) and not complete and self._may_be_a_master else None
-        self._logs_in_part = setup.configure(wanted, open, without)
+        self._logs_in_part = setup.configure(log_options, open, without)
 
     def _complete_logging(self) -> None:
         try:

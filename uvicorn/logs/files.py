@@ -102,7 +102,7 @@ class LineHandler(logging.Handler):
             self.acquire()
             try:
                 self._write_pending()
-                self._outlet.let_go()
+                self._outlet.close_if_idle()
             finally:
                 self.release()
 
@@ -137,7 +137,7 @@ class LineHandler(logging.Handler):
             self._failing = False
         finally:
             if not _held:
-                self._outlet.let_go()
+                self._outlet.close_if_idle()
 
     def _chunk(self) -> bytes:
         """Whole lines up to the limit, or a single longer line."""
@@ -343,8 +343,8 @@ def to_file(loggers: Sequence[str], option: str, path: str | os.PathLike[str], *
     """
     replaced = [h for name in loggers for h in logging.getLogger(name).handlers if _is_console(h)]
     fresh = FileHandler(option, path, batched=batched)
-    _take_over(fresh, replaced[0] if replaced else None)
-    fresh.setFormatter(_plain(fresh.formatter, access=batched))
+    _copy_settings(fresh, replaced[0] if replaced else None)
+    fresh.setFormatter(_colorless(fresh.formatter, access=batched))
     if not replaced:
         logging.getLogger(loggers[0]).addHandler(fresh)
     for name in loggers:
@@ -355,16 +355,16 @@ def to_file(loggers: Sequence[str], option: str, path: str | os.PathLike[str], *
             old.close()
 
 
-def take(logger: str, *, batched: bool = False) -> None:
+def replace_console(logger: str, *, batched: bool = False) -> None:
     """Replace this logger's handlers for a standard stream by ours, which write in batches unless it is a terminal."""
     log = logging.getLogger(logger)
-    log.handlers = [_taken(h, batched) if type(h) is logging.StreamHandler else h for h in log.handlers]
+    log.handlers = [_replacement(h, batched) if type(h) is logging.StreamHandler else h for h in log.handlers]
 
 
 # -- helpers ---------------------------------------------------------------------------------------------------
 
 
-def _taken(handler: Any, batched: bool) -> logging.Handler:
+def _replacement(handler: Any, batched: bool) -> logging.Handler:
     try:
         terminal = os.isatty(handler.stream.fileno())
     except (AttributeError, OSError, ValueError):  # closed, or not a file
@@ -372,7 +372,7 @@ def _taken(handler: Any, batched: bool) -> logging.Handler:
     if not _is_console(handler):
         return handler  # type: ignore[no-any-return]
     fresh = BatchHandler(handler.stream, batched=batched and not terminal)
-    _take_over(fresh, handler)
+    _copy_settings(fresh, handler)
     return fresh
 
 
@@ -383,7 +383,7 @@ def _is_console(handler: logging.Handler) -> bool:
     return isinstance(handler, logging.StreamHandler) and any(handler.stream is one for one in streams)
 
 
-def _take_over(fresh: logging.Handler, old: logging.Handler | None) -> None:
+def _copy_settings(fresh: logging.Handler, old: logging.Handler | None) -> None:
     """Copy level, filters, formatter and name."""
     if old is not None:
         fresh.setLevel(old.level)
@@ -392,7 +392,7 @@ def _take_over(fresh: logging.Handler, old: logging.Handler | None) -> None:
         fresh.set_name(old.get_name())
 
 
-def _plain(formatter: logging.Formatter | None, *, access: bool) -> logging.Formatter:
+def _colorless(formatter: logging.Formatter | None, *, access: bool) -> logging.Formatter:
     """The formatter without colors; the default one if there is none."""
     if formatter is None:
         kind, name = (AccessFormatter, "access") if access else (DefaultFormatter, "default")

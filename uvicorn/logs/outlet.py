@@ -28,8 +28,8 @@ PIPE_BATCH = 4096
 class Outlet:
     """The way of one handler to its descriptor.
 
-    Our own file description is kept until `let_go`, which must follow soon, because it keeps a pipe open that the
-    application may close. While a long line is being written, it is kept together with the lock.
+    Our own file description is kept until `close_if_idle`, which must follow soon, because it keeps a pipe open that
+    the application may close. While a long line is being written, it is kept together with the lock.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Outlet:
     def is_open(self) -> bool:
         return self._own >= 0
 
-    def let_go(self) -> None:
+    def close_if_idle(self) -> None:
         if not self._long:
             self._close()
 

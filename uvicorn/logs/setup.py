@@ -34,7 +34,7 @@ Parts = dict[str, set[str]]
 """Names of formatters, filters and handlers, by section."""
 
 
-class Wanted(NamedTuple):
+class LogOptions(NamedTuple):
     """The options under "Logging", by their names."""
 
     log_config: Any
@@ -46,28 +46,28 @@ class Wanted(NamedTuple):
     log_file: str | os.PathLike[str] | None
 
 
-def configure(wanted: Wanted, open_file: Callable[..., IO[Any]] = open, without: str | None = None) -> bool:
+def configure(options: LogOptions, open_file: Callable[..., IO[Any]] = open, without: str | None = None) -> bool:
     """Set up the loggers of this process; True when parts that name a module of the application `without` were left
     out. Raises ConfigError.
     """
     logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
     left_out = False
-    if wanted.log_config is not None:
+    if options.log_config is not None:
         try:
-            config = wanted.log_config if isinstance(wanted.log_config, dict) else read(wanted.log_config, open_file)
-            left_out = apply(config, wanted.use_colors, without)
+            config = options.log_config if isinstance(options.log_config, dict) else read(options.log_config, open_file)
+            left_out = apply(config, options.use_colors, without)
         except Exception as exc:  # whatever a parser, a handler's class or a formatter raises
-            raise _unusable(wanted.log_config, exc) from exc
-    if wanted.log_level is not None:
-        level = LOG_LEVELS[wanted.log_level] if isinstance(wanted.log_level, str) else wanted.log_level
+            raise _unusable(options.log_config, exc) from exc
+    if options.log_level is not None:
+        level = LOG_LEVELS[options.log_level] if isinstance(options.log_level, str) else options.log_level
         for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
             logging.getLogger(name).setLevel(level)
-    _set_up_access_log(wanted)
-    if wanted.log_file is not None:
-        files.to_file(["uvicorn", "uvicorn.error", "uvicorn.asgi"], "--log-file", wanted.log_file)
-    elif wanted.log_config is not None:
+    _set_up_access_log(options)
+    if options.log_file is not None:
+        files.to_file(["uvicorn", "uvicorn.error", "uvicorn.asgi"], "--log-file", options.log_file)
+    elif options.log_config is not None:
         for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
-            files.take(name)
+            files.replace_console(name)
     return left_out
 
 
@@ -78,19 +78,19 @@ def _unusable(log_config: Any, exc: Exception) -> ConfigError:
     return ConfigError(f"--log-config {source} cannot be used{where}: {reason.removesuffix('.')}.")
 
 
-def _set_up_access_log(wanted: Wanted) -> None:
+def _set_up_access_log(options: LogOptions) -> None:
     access = logging.getLogger("uvicorn.access")
-    if not wanted.access_log:
+    if not options.access_log:
         access.handlers = []
         access.propagate = False
         return
-    if wanted.access_log_file is not None:
-        files.to_file(["uvicorn.access"], "--access-log-file", wanted.access_log_file, batched=True)
+    if options.access_log_file is not None:
+        files.to_file(["uvicorn.access"], "--access-log-file", options.access_log_file, batched=True)
         access.propagate = False  # the file replaces every other destination, also those of parent loggers
-    elif wanted.log_config is not None:
-        files.take("uvicorn.access", batched=True)
-    if wanted.access_log_format != "uvicorn":
-        _format_access_log(access, wanted.access_log_format)
+    elif options.log_config is not None:
+        files.replace_console("uvicorn.access", batched=True)
+    if options.access_log_format != "uvicorn":
+        _format_access_log(access, options.access_log_format)
 
 
 def _format_access_log(access: logging.Logger, text: str) -> None:
@@ -101,7 +101,7 @@ def _format_access_log(access: logging.Logger, text: str) -> None:
     if not access.handlers:
         access.addHandler(logging.StreamHandler(sys.stdout))
         access.propagate = False
-        files.take(access.name, batched=True)
+        files.replace_console(access.name, batched=True)
     for handler in access.handlers:
         handler.setFormatter(formatter)
 

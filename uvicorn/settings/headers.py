@@ -19,7 +19,7 @@ _PER_CONNECTION = frozenset((b"connection", b"keep-alive", b"transfer-encoding",
 """Headers that the server sends itself (RFC 9110, 7.6.1)."""
 
 
-class Fields(NamedTuple):
+class EncodedHeaders(NamedTuple):
     """`encoded`: the headers to send, names in lower case; `closes`: whether every response ends its connection;
     `dropped`: the headers that are not sent, as they were given."""
 
@@ -46,12 +46,12 @@ def _pairs(where: str, value: Any) -> Iterator[Pair]:
         raise ConfigError(f'{where} must be a list of "Name: value" or a table, not {shown(one)}.')
 
 
-def encode(given: Iterable[Pair], server_header: bool = False) -> Fields:
+def encode(given: Iterable[Pair], server_header: bool = False) -> EncodedHeaders:
     """Encode the headers, with `Server: uvicorn` before them if it is wanted and not among them.
 
     Raises ConfigError for a header that cannot be sent.
     """
-    found = Fields([], False, [])
+    found = EncodedHeaders([], False, [])
     for name, value in given:
         pair = _encoded(name, value)
         if pair[0] == b"content-length":
