@@ -241,6 +241,39 @@ def test_a_child_has_none_of_its_siblings_ends_and_keeps_its_own(fleet: Fleet) -
         assert set(dumps[:number]) <= private and dumps[number] not in private
 
 
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="a process cannot list its descriptors here")
+def test_no_child_has_a_descriptor_of_the_masters(fleet: Fleet) -> None:
+    """By what is behind the numbers, which the child may have used again."""
+    fleet.spawn(1, 2)
+    processes = list(fleet.kernel._processes.values())
+    ours = {identity(fd) for fd in fleet.kernel._sources.private}
+    assert len(ours) >= 2 + 2 * len(processes), "the wake-up socket, and two for each worker"
+    reader, writer = os.pipe()
+
+    def say_what_is_open() -> int:
+        found = {identity(int(name)) for name in os.listdir("/dev/fd")}
+        os.write(writer, repr(sorted(ours & found)).encode())
+        return wait_for_the_end()
+
+    kernel = fleet.kernel
+    kernel._spawner = ForkSpawner()
+    event = kernel.spawn(3, 2, 1, "puppet 3", say_what_is_open)
+    assert isinstance(event, ev.Spawned)
+    fleet.pids[3] = event.pid
+    assert os.read(reader, 1000) == b"[]"
+    os.close(reader)
+    os.close(writer)
+
+
+def identity(fd: int) -> tuple[int, int]:
+    """Of the open file behind a descriptor; of none, for the one by which a folder was listed."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
+
+
 def test_a_spawner_that_fails_leaves_nothing_open(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet.spawn(1)
     before = os.listdir("/dev/fd")
