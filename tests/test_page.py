@@ -89,6 +89,15 @@ def test_who_has_released_a_row_cannot_write_to_it(fleet: FleetPage) -> None:
         counters.beat(1.0, 1, Phase.SERVING, 1)
 
 
+def test_who_lets_go_of_a_row_leaves_it_as_it_is(fleet: FleetPage) -> None:
+    """A master that ends before its workers."""
+    counters = fleet.take()
+    counters.beat(1.0, 2, Phase.SERVING, 3)
+    counters.close()
+    assert fleet.beats() == [(1.0, 2, Phase.SERVING, 3)]
+    assert fleet.take().index == 1
+
+
 def test_what_is_detached_writes_to_nobodys_row(fleet: FleetPage) -> None:
     counters = fleet.take()
     counters.beat(1.0, 0, Phase.SERVING, 0)

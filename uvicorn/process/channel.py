@@ -187,8 +187,9 @@ class WorkerLink:
     this.
 
     `report_signal` is the signal by which a master that suspects a hang asks for the requests in flight, and
-    `report_fd` the file where it reads them; 0 and -1 where there are none. `failed` says that the master knows why
-    this worker leaves. `after_beat` is called after each heartbeat, once the master is gone (`lifeline`).
+    `report_fd` the file where it reads them and the stacks; 0 and -1 where there are none. `failed` says that the
+    master knows why this worker leaves. `after_beat` is called after each heartbeat, once the master is gone
+    (`lifeline`).
     """
 
     def __init__(

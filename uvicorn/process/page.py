@@ -143,10 +143,14 @@ class Counters:
         """In a process that is not the row's own any more: what it writes is seen by nobody."""
         self._row = memoryview(bytearray(ROW_SIZE))
 
+    def close(self) -> None:
+        """Let go of the row and leave it as it is: its process goes on, or is read by others."""
+        self._row.release()
+
     def release(self) -> None:
         """By the master, once the process was reaped or could not be made: the row may be used again."""
         self._row[:] = bytes(ROW_SIZE)
-        self._row.release()
+        self.close()
         self.page.give_back(self.index)
 
 
@@ -213,7 +217,7 @@ class FleetPage:
             return list(_BEATS.iter_unpack(rows))
 
     def close(self) -> None:
-        """Every row must have been released. Others who have the page keep it."""
+        """Every row must have been closed or released before. Other processes keep the page."""
         self._memory.close()
         _close(self.fd)
         self.fd = -1

@@ -40,12 +40,11 @@ _SILENT = ("SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2")
 
 
 class ChildSetup(NamedTuple):
-    """What a new process is handed. `dump_fd` and `dump_signal` are the file for its stacks and the signal that asks
-    for them; -1 and 0 where there are none."""
+    """What a new process is handed. `dump_signal` asks for its stacks, which go to `link.report_fd`; 0 where there is
+    none."""
 
     link: channel.WorkerLink
     title: str
-    dump_fd: int
     dump_signal: int
 
 
@@ -84,8 +83,8 @@ def _prepare(setup: ChildSetup) -> None:
     signal.signal(signal.SIGINT, setup.link.hear_interrupt)
     if setup.link.report_signal:
         signal.signal(setup.link.report_signal, setup.link.hear_interrupt)  # until the server has something to report
-    if setup.dump_fd >= 0:
-        faulthandler.register(setup.dump_signal, file=setup.dump_fd, all_threads=True, chain=False)
+    if setup.link.report_fd >= 0:
+        faulthandler.register(setup.dump_signal, file=setup.link.report_fd, all_threads=True, chain=False)
     atexit._clear()
     _disown_children()
     random.seed()

@@ -112,8 +112,11 @@ class Kernel:
         self._drop_caller()
         if self._terminal is not None:
             self._terminal.close()
-        for process in list(self._processes.values()):
-            self._forget(process)
+        for process in self._processes.values():
+            self._close(process)
+            process.counters.close()
+        self._processes.clear()
+        self._by_pid.clear()
         self._close_page()
 
     def _close_page(self) -> None:
@@ -261,11 +264,12 @@ class Kernel:
         except (OSError, MemoryError) as exc:
             return ev.SpawnFailed(serial, _reason(exc))
         link = channel.WorkerLink(theirs, process.counters, slot, generation, self._report_signal, process.dump_fd)
-        setup = ChildSetup(link, title, process.dump_fd, self._dump_signal)
+        setup = ChildSetup(link, title, self._dump_signal)
         try:
             process.pid = self._spawner.spawn(setup, self._sources.private, run)
         except (OSError, MemoryError) as exc:
-            self._release(process)
+            self._close(process)
+            process.counters.release()
             if not self._processes:
                 self._close_page()
             return ev.SpawnFailed(serial, _reason(exc))
@@ -292,15 +296,15 @@ class Kernel:
         return process, theirs
 
     def _forget(self, process: Process) -> None:
-        """It was reaped, or the master lets go of it."""
+        """It was reaped."""
         del self._processes[process.serial], self._by_pid[process.pid]
-        self._release(process)
+        self._close(process)
+        process.counters.release()
 
-    def _release(self, process: Process) -> None:
-        """Close what the master has of it."""
+    def _close(self, process: Process) -> None:
+        """Close the master's descriptors of it."""
         self._drop_endpoint(process)
         self._silent.pop(process.pid, None)
-        process.counters.release()
         if process.dump_fd >= 0:
             self._sources.remove(process.dump_fd)
             os.close(process.dump_fd)
