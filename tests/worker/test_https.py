@@ -252,7 +252,7 @@ async def test_plain_http_on_the_tls_port(
 async def test_a_client_that_says_nothing_is_dropped(
     loop_factory: LoopFactory, pair: Pair, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uvicorn.worker.front.acceptor.HANDSHAKE_DEADLINE", 0.1)
+    monkeypatch.setattr("uvicorn.worker.front.acceptor.HANDSHAKE_SECONDS", 0.1)
     caplog.set_level(logging.DEBUG, "uvicorn.error")
     async with serving(App(), lifespan="off", **pair) as server, plain(server) as (reader, _):
         assert await reader.read() == b""
@@ -263,7 +263,7 @@ async def test_a_client_that_says_nothing_is_dropped(
 
 async def test_a_silent_client_does_not_hold_up_a_stop(loop_factory: LoopFactory, pair: Pair) -> None:
     async with serving(App(), lifespan="off", **pair) as server, plain(server):
-        while not server.servers[0]._opening:
+        while not server.servers[0]._being_set_up:
             await asyncio.sleep(0)
         start = time.monotonic()
         server.should_exit = True
@@ -441,7 +441,7 @@ async def test_a_handshake_that_a_stop_overtakes(
     """Whoever was accepted is served, although its handshake ended after the worker began to retire."""
     async with serving(App(), lifespan="off", **pair) as server:
         client = await asyncio.to_thread(Deaf, server.port, authority.client())
-        while not server.servers[0]._opening:
+        while not server.servers[0]._being_set_up:
             await asyncio.sleep(0)
         master.send(Drain(DrainMode.RETIRE, time.monotonic() + 60))
         while not server.server_state.draining:

@@ -260,7 +260,7 @@ async def test_a_connection_without_its_header_is_idle_for_a_stop(
         late.send(b"PROXY ")
         known.send(V1)
         assert (await known.get()).status == 200
-        while not any(type(one).__name__ == "Waiting" for one in server.server_state.connections):
+        while not any(type(one).__name__ == "PendingSocket" for one in server.server_state.connections):
             await asyncio.sleep(0)
         server.should_exit = True
         await gone(late)

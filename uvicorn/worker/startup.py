@@ -152,16 +152,17 @@ class Startup:
         state.logs_access = state.access.settle(config.access_log)  # as the application has left it
         protocol: Any = config.http_protocol_class
         factory = partial(protocol, config=config, server_state=state, app_state=server.lifespan.state, _loop=loop)
-        introduced = None
+        read_header = None
         if config.proxy_protocol:
             from uvicorn.net.proxies import TrustedProxies
-            from uvicorn.worker.front.proxy_header import Introductions
+            from uvicorn.worker.front.proxy_header import ProxyHeaders
 
-            introduced = Introductions(loop, factory, state, TrustedProxies(config.forwarded_allow_ips))
+            read_header = ProxyHeaders(loop, factory, state, TrustedProxies(config.forwarded_allow_ips))
         return [
-            Acceptor(loop, listener.sock, factory, config.ssl, listener.inherited, introduced) for listener in listeners
+            Acceptor(loop, listener.sock, factory, config.ssl, listener.inherited, read_header)
+            for listener in listeners
         ]
 
     def _look_at_acceptors(self, now: float) -> None:
         for acceptor in self._server.servers:
-            acceptor.look()
+            acceptor.resume_if_possible()

@@ -1,12 +1,12 @@
 """Whether this process may open more files.
 
-A connection that is accepted with the last descriptor leaves none for the application, and one that comes when there is
-none at all is lost: libuv then takes connections out of the queue and closes them unseen. So accepting pauses in time,
-and who waits in the kernel's queue is served when others have left.
+A connection that takes the last descriptor leaves none for the application, and one that comes when there is none at
+all is lost: libuv takes such connections out of the queue and closes them. So accepting pauses in time, and the clients
+in the kernel's queue are served when others have left.
 
-The question is put to the kernel, which always gives the lowest free numbers: what the application has open counts as
-well, and nothing has to be counted. Owns: how many descriptors are left to the application. Must not: know connections.
-Fails by: saying yes where there is no limit to be read.
+The kernel always gives the lowest free number, so opening a few files for a moment tells how many numbers are free. The
+application's files count as well, and nothing has to be tracked. Owns: how many descriptors are kept for the
+application. Must not: know connections. Fails by: allowing a connection where the limit cannot be read.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from __future__ import annotations
 import os
 
 BATCH = 8
-"""Connections that one question answers for."""
+"""Connections that are accepted before the kernel is asked again."""
 FAR = 512
-"""So many free descriptors below the limit, a question answers for eight times as many connections."""
+"""Free descriptors above which eight times as many are."""
 
 
 class Descriptors:
-    """`room()` is asked once for each new connection. `sample` is any open descriptor."""
+    """`room()` is called once for each new connection. `sample` is any open descriptor."""
 
     __slots__ = ("_left", "_sample")
 
@@ -41,7 +41,7 @@ class Descriptors:
 
 
 def soft_limit() -> int | None:
-    """The number of descriptors this process may have now; None for no limit."""
+    """How many descriptors this process may have; None for no limit."""
     try:
         import resource
     except ImportError:  # Windows
@@ -51,12 +51,12 @@ def soft_limit() -> int | None:
 
 
 def spare(limit: int) -> int:
-    """How many are not for connections."""
+    """How many descriptors are kept from connections, for the application."""
     return min(256, max(2 * BATCH, limit // 8))
 
 
 def highest_of_next(count: int, sample: int) -> int:
-    """The highest of the numbers that the next `count` files would get; above any limit when there are not as many."""
+    """The highest number that the next `count` files would get; above any limit if not so many are free."""
     taken = []
     try:
         for _ in range(count):

@@ -164,7 +164,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
             )  # it was made before a handshake, perhaps a long one
             self.active_at = self._state.now
 
-    def introduce(self, client: tuple[str, Any] | None, server: tuple[str, Any] | None, tls: bool) -> None:
+    def apply_proxy_header(self, client: tuple[str, Any] | None, server: tuple[str, Any] | None, tls: bool) -> None:
         """A trusted proxy names the ends of the connection that it passes on. A client without an address is not
         believed, whatever the proxy's own is.
         """

@@ -129,7 +129,7 @@ def _reset_signals() -> None:
 def _descriptors(served: _Served) -> Iterator[int]:
     holders: list[Any] = [listener.sock for listener in served.listeners]
     for acceptor in served.server.servers:
-        holders += acceptor.held
+        holders += acceptor.open_sockets
     if served.link is not None:
         holders.append(served.link.endpoint)
     for connection in list(served.server.server_state.connections):

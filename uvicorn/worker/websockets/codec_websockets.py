@@ -119,7 +119,7 @@ class Codec:
         """Bytes that were received and are no message yet."""
         return 0 if self._buffer is None else len(self._buffer)
 
-    # -- in ----------------------------------------------------------------------------------------------------
+    # -- in ---------------------------------------------------------------------------------------------------
 
     def whole(self, data: bytes) -> str | bytes | None:
         """The message, if `data` is one frame that is a whole message and may be taken; None: nothing was taken."""
@@ -268,7 +268,7 @@ class Codec:
             else:
                 self._sink.message(bytes(parts))
 
-    # -- out ---------------------------------------------------------------------------------------------------
+    # -- out --------------------------------------------------------------------------------------------------
 
     def text(self, text: str) -> bytes:
         data = text.encode()
@@ -313,7 +313,7 @@ class Codec:
         self._protocol().fail(code, reason)
         self._end(code, reason, failed=True)
 
-    # -- the library -------------------------------------------------------------------------------------------
+    # -- the library ------------------------------------------------------------------------------------------
 
     def _protocol(self) -> Protocol:
         if self._library is None:

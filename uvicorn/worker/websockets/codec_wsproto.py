@@ -100,7 +100,7 @@ class Codec:
         """Bytes that were received and are no message yet. (The library does not tell.)"""
         return len(self._library._proto._frame_decoder.buffer)
 
-    # -- in ----------------------------------------------------------------------------------------------------
+    # -- in ---------------------------------------------------------------------------------------------------
 
     def whole(self, data: bytes) -> None:
         """Nothing is taken the short way: the library wants every byte."""
@@ -144,7 +144,7 @@ class Codec:
             else:  # the library's way to say that it cannot go on
                 self.fail(code, "")
 
-    # -- out ---------------------------------------------------------------------------------------------------
+    # -- out --------------------------------------------------------------------------------------------------
 
     def text(self, text: str) -> bytes:
         return self._frame(_WHOLE_TEXT, text.encode())

@@ -82,7 +82,7 @@ class Frames:
         self._pinged_at = state.now
         self.ping_sent_at = self.last_ping_rtt = 0.0
 
-    # -- in ----------------------------------------------------------------------------------------------------
+    # -- in ---------------------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Bytes of the peer."""
@@ -123,7 +123,7 @@ class Frames:
             self._wire.soon(self.receive, b"")
         self._wire.resume_reading()
 
-    # -- what the codec calls ----------------------------------------------------------------------------------
+    # -- what the codec calls ---------------------------------------------------------------------------------
 
     def message(self, content: str | bytes) -> None:
         if not self._session.add(content):
@@ -152,7 +152,7 @@ class Frames:
             wire.end(answer, failed)
         self._waiter.wake()
 
-    # -- out ---------------------------------------------------------------------------------------------------
+    # -- out --------------------------------------------------------------------------------------------------
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake. Raises ValueError for a code or reason that may not be sent."""
@@ -188,7 +188,7 @@ class Frames:
         elif not timeout and since >= interval:
             self._ping = None
 
-    # -- the end -----------------------------------------------------------------------------------------------
+    # -- the end ----------------------------------------------------------------------------------------------
 
     def lost(self) -> None:
         """The connection is gone. What it brought before is still parsed, as the queue takes it."""

@@ -121,7 +121,7 @@ class SessionProtocol(FamiliarSession, Carrier):
         self._early = b""  # what arrived before the handshake was accepted
         self._retire_at = 0.0
 
-    # -- its beginning -----------------------------------------------------------------------------------------
+    # -- its beginning ----------------------------------------------------------------------------------------
 
     def take_ends(self, ends: Endpoints) -> None:
         """The facts of the connection whose transport this will be, which are known already."""
@@ -158,7 +158,7 @@ class SessionProtocol(FamiliarSession, Carrier):
         assert self.session is not None
         await Session.send(self.session, message)
 
-    # -- what the transport calls ------------------------------------------------------------------------------
+    # -- what the transport calls -----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport was connected before it was this protocol's."""
@@ -202,7 +202,7 @@ class SessionProtocol(FamiliarSession, Carrier):
         if self.session is not None:
             self.session.resume_writing()
 
-    # -- the session's calls (see `wire`) ----------------------------------------------------------------------
+    # -- the session's calls (see `wire`) ---------------------------------------------------------------------
 
     @property
     def retiring(self) -> bool:
@@ -274,7 +274,7 @@ class SessionProtocol(FamiliarSession, Carrier):
         self._phase = CLOSING
         self.active_at = self._state.now
 
-    # -- what the server calls ---------------------------------------------------------------------------------
+    # -- what the server calls --------------------------------------------------------------------------------
 
     def sweep(self, now: float, keep_alive: float) -> None:
         """Pings, and whatever is overdue. Called by the worker's one timer, in seconds of its coarse clock."""

@@ -75,7 +75,7 @@ class ReusableFuture:
         if self._following is not None:
             self._following.forget_task()
 
-    # -- what a task calls -------------------------------------------------------------------------------------
+    # -- what a task calls ------------------------------------------------------------------------------------
 
     get_loop = staticmethod(get_running_loop)  # in C; the task that asks runs in that loop
 

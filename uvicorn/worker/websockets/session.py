@@ -118,7 +118,7 @@ class Session:
         self._write_waiter: asyncio.Future[bool] | None = None
         self._entry = wire._state.access.follow(request, self.scope, ends.believed())
 
-    # -- what the application calls ----------------------------------------------------------------------------
+    # -- what the application calls ---------------------------------------------------------------------------
 
     async def receive(self) -> Message:
         """`websocket.connect`, then `websocket.receive` for each message, then `websocket.disconnect`."""
@@ -213,7 +213,7 @@ class Session:
         self.frames.skip()
         self.waiter.wake()
 
-    # -- the answer to the handshake ---------------------------------------------------------------------------
+    # -- the answer to the handshake --------------------------------------------------------------------------
 
     def _accept(self, subprotocol: str | None, headers: Any) -> None:
         config, offer, wire = self._config, self._offer, self._wire
@@ -258,7 +258,7 @@ class Session:
         self._wire.close()
         self.waiter.wake()
 
-    # -- what the frames and the wire call ---------------------------------------------------------------------
+    # -- what the frames and the wire call --------------------------------------------------------------------
 
     def add(self, content: str | bytes) -> bool:
         """A message of the peer. False when the queue is full."""
@@ -315,7 +315,7 @@ class Session:
             self.phase = LEFT
         self.resume_writing(room=False)
 
-    # -- the application's end (see `call`) --------------------------------------------------------------------
+    # -- the application's end (see `call`) -------------------------------------------------------------------
 
     @property
     def client_gone(self) -> bool:
@@ -349,7 +349,7 @@ class Session:
         if self.frames is not None:
             self.frames.skip()
 
-    # -- its names --------------------------------------------------------------------------------------
+    # -- its names --------------------------------------------------------------------------------------------
 
     def named(self) -> str:
         """The session, as a line about a fault names it."""

@@ -29,7 +29,7 @@ class Wire(call.Host, Protocol):
     def retiring(self) -> bool:
         """Whether the server drains: it sends its peers away, or will do so in a moment."""
 
-    # -- the answer to the handshake ---------------------------------------------------------------------------
+    # -- the answer to the handshake --------------------------------------------------------------------------
 
     def accept(
         self, offer: Offer, subprotocol: str | None, extension: str | None, fields: Sequence[tuple[bytes, bytes]]
@@ -55,7 +55,7 @@ class Wire(call.Host, Protocol):
     def denial_begun(self) -> bool:
         """Whether the head of that response was sent."""
 
-    # -- frames ------------------------------------------------------------------------------------------------
+    # -- frames -----------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Send these bytes; never fails, whether or not somebody is there."""
@@ -66,7 +66,7 @@ class Wire(call.Host, Protocol):
     def resume_reading(self) -> None:
         """Take on. May be called when nothing is paused."""
 
-    # -- the end -----------------------------------------------------------------------------------------------
+    # -- the end ----------------------------------------------------------------------------------------------
 
     def expect_close(self) -> None:
         """Our close frame was sent: the peer has a limited time to answer it."""
