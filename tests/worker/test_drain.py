@@ -7,18 +7,23 @@ import contextlib
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from applications import App as Application
+from applications import Receive, Scope, Send
+from clients import connect
+from servers import LoopFactory, WatchedServer, make_server, serving
 from uvicorn.net.sockets import Listener, bind_unix
 from uvicorn.process import channel
 from uvicorn.process.channel import Drain, Drained, Failed, Ready
 from uvicorn.process.drainmode import DrainMode
 from uvicorn.process.page import Phase
 from uvicorn.worker.drain import IDLE_GRACE, MOMENT, NOTICE, RESERVE, timetable
+from uvicorn.worker.server import Server
 
 RETIRE, STOP, INTERRUPT, CUT = DrainMode
 
@@ -80,7 +85,7 @@ class App:
         self.heard: list[str] = []
         self.cancelled = 0
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.begun.set()
         if scope["path"] == "/wait":
             await self.go.wait()
@@ -100,8 +105,11 @@ class App:
         await send({"type": "http.response.body", "body": b"ok"})
 
 
-async def started(make_server: Any, app: Any, sockets: Any = None, **settings: Any) -> Any:
+async def started(
+    app: Application, sockets: list[socket.socket] | None = None, known: Collection[Listener] = (), /, **settings: Any
+) -> WatchedServer:
     server = make_server(app, lifespan="off", **settings)
+    server._known_listeners = known
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup(sockets)
@@ -109,7 +117,7 @@ async def started(make_server: Any, app: Any, sockets: Any = None, **settings: A
     return server
 
 
-def stop(server: Any, mode: DrainMode) -> asyncio.Task[None]:
+def stop(server: Server, mode: DrainMode) -> asyncio.Task[None]:
     """Begin to leave as a server without a master does."""
     assert mode is not RETIRE
     if mode is STOP:
@@ -118,7 +126,7 @@ def stop(server: Any, mode: DrainMode) -> asyncio.Task[None]:
 
 
 @contextlib.contextmanager
-def crowd(address: Any, count: int) -> Iterator[list[socket.socket]]:
+def crowd(address: str | tuple[str, int], count: int) -> Iterator[list[socket.socket]]:
     """Blocking clients; the kernel connects them while the loop stands still."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     socks = [socket.socket(family) for _ in range(count)]
@@ -148,11 +156,11 @@ def whole_answer(sock: socket.socket) -> bytes:
 @pytest.mark.parametrize("turns", range(6))
 @pytest.mark.parametrize("family", ["tcp", "unix"])
 async def test_whoever_is_connected_at_a_stop_is_served(
-    loop_factory: Any, make_server: Any, turns: int, family: str, tmp_path: Path
+    loop_factory: LoopFactory, turns: int, family: str, tmp_path: Path
 ) -> None:
     """In the kernel's queue, accepted but not yet a connection, or a connection: 50 of 50, whenever the stop comes."""
     where = {"uds": str(tmp_path / "x.sock")} if family == "unix" else {}
-    server = await started(make_server, App(), **where)
+    server = await started(App(), **where)
     with crowd(server.servers[0].sockets[0].getsockname(), 50) as clients:
         for client in clients:
             client.sendall(REQUEST)
@@ -163,9 +171,9 @@ async def test_whoever_is_connected_at_a_stop_is_served(
     assert [answer for answer in answers if not (answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"ok"))] == []
 
 
-async def test_after_a_stop_clients_are_refused(loop_factory: Any, make_server: Any) -> None:
+async def test_after_a_stop_clients_are_refused(loop_factory: LoopFactory) -> None:
     app = App()
-    server = await started(make_server, app)
+    server = await started(app)
     address = ("127.0.0.1", server.port)
     with crowd(address, 1) as (client,):
         client.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -182,19 +190,13 @@ async def test_after_a_stop_clients_are_refused(loop_factory: Any, make_server: 
 
 @pytest.mark.parametrize("how", ["--fd", "a master's listener"])
 async def test_a_descriptor_that_was_given_keeps_its_queue(
-    loop_factory: Any, make_server: Any, listener: Any, how: str
+    loop_factory: LoopFactory, listener: socket.socket, how: str
 ) -> None:
     if how == "--fd":
-        server = await started(make_server, App(), fd=listener.fileno())
+        server = await started(App(), fd=listener.fileno())
     else:
         sock = listener.dup()
-
-        def make(app: Any, **settings: Any) -> Any:
-            server = make_server(app, **settings)
-            server._known_listeners = [Listener(sock, inherited=True)]
-            return server
-
-        server = await started(make, App(), [sock])
+        server = await started(App(), [sock], [Listener(sock, inherited=True)])
     with crowd(listener.getsockname(), 1) as (client,):
         server.handle_exit(signal.SIGTERM, None)
         await server.shutdown()  # in this very turn of the loop: nothing is accepted before it begins
@@ -206,9 +208,9 @@ async def test_a_descriptor_that_was_given_keeps_its_queue(
 
 
 @pytest.mark.parametrize("mode", [STOP, INTERRUPT])
-async def test_a_request_in_flight_finishes(loop_factory: Any, make_server: Any, connect: Any, mode: DrainMode) -> None:
+async def test_a_request_in_flight_finishes(loop_factory: LoopFactory, mode: DrainMode) -> None:
     app = App()
-    server = await started(make_server, app)
+    server = await started(app)
     async with connect(server) as client:
         client.ask("/wait")
         await app.begun.wait()
@@ -223,8 +225,8 @@ async def test_a_request_in_flight_finishes(loop_factory: Any, make_server: Any,
     await task
 
 
-async def test_a_stop_closes_idle_connections_soon(loop_factory: Any, make_server: Any, connect: Any) -> None:
-    server = await started(make_server, App())
+async def test_a_stop_closes_idle_connections_soon(loop_factory: LoopFactory) -> None:
+    server = await started(App())
     async with connect(server) as idle, connect(server) as fresh:
         await idle.get()
         begun = time.monotonic()
@@ -234,10 +236,8 @@ async def test_a_stop_closes_idle_connections_soon(loop_factory: Any, make_serve
     await task
 
 
-async def test_a_stop_serves_what_comes_on_idle_connections_meanwhile(
-    loop_factory: Any, make_server: Any, connect: Any
-) -> None:
-    server = await started(make_server, App())
+async def test_a_stop_serves_what_comes_on_idle_connections_meanwhile(loop_factory: LoopFactory) -> None:
+    server = await started(App())
     async with connect(server) as client:
         await client.get()
         task = stop(server, STOP)
@@ -249,10 +249,10 @@ async def test_a_stop_serves_what_comes_on_idle_connections_meanwhile(
 
 
 async def test_an_interrupt_closes_idle_connections_at_once(
-    loop_factory: Any, make_server: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+    loop_factory: LoopFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("uvicorn.worker.drain.IDLE_GRACE", 3600.0)
-    server = await started(make_server, App(), timeout_graceful_shutdown=3600)
+    server = await started(App(), timeout_graceful_shutdown=3600)
     async with connect(server) as client:
         await client.get()
         task = stop(server, INTERRUPT)
@@ -261,10 +261,10 @@ async def test_an_interrupt_closes_idle_connections_at_once(
 
 
 async def test_an_endless_application_is_cancelled_at_the_end(
-    loop_factory: Any, make_server: Any, connect: Any, caplog: Any
+    loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = App()
-    server = await started(make_server, app, timeout_graceful_shutdown=0.5)
+    server = await started(app, timeout_graceful_shutdown=0.5)
     async with connect(server) as client:
         client.ask("/forever")
         await app.begun.wait()
@@ -282,14 +282,14 @@ async def test_an_endless_application_is_cancelled_at_the_end(
 
 
 async def test_what_is_cancelled_is_named_also_behind_its_response(
-    loop_factory: Any, make_server: Any, connect: Any, caplog: Any
+    loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(START)
         await send({"type": "http.response.body", "body": b"accepted"})
         await asyncio.Event().wait()
 
-    server = await started(make_server, app, timeout_graceful_shutdown=0.1)
+    server = await started(app, timeout_graceful_shutdown=0.1)
     async with connect(server) as client, connect(server) as other:
         for one, path in ((client, "/first"), (other, "/second?a=b")):
             one.ask(path)
@@ -300,9 +300,9 @@ async def test_what_is_cancelled_is_named_also_behind_its_response(
     assert lines == ['"GET /first HTTP/1.1"', '"GET /second?a=b HTTP/1.1"']
 
 
-async def test_no_time_means_at_once(loop_factory: Any, make_server: Any, connect: Any, caplog: Any) -> None:
+async def test_no_time_means_at_once(loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture) -> None:
     app = App()
-    server = await started(make_server, app, timeout_graceful_shutdown=0)
+    server = await started(app, timeout_graceful_shutdown=0)
     async with connect(server) as client, connect(server) as idle:
         await idle.get()
         app.begun.clear()
@@ -315,9 +315,9 @@ async def test_no_time_means_at_once(loop_factory: Any, make_server: Any, connec
                 await left.ended()
 
 
-async def test_force_exit_waits_for_nobody(loop_factory: Any, make_server: Any, connect: Any, caplog: Any) -> None:
+async def test_force_exit_waits_for_nobody(loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture) -> None:
     app = App()
-    server = await started(make_server, app)
+    server = await started(app)
     async with connect(server) as client:
         client.ask("/forever")
         await app.begun.wait()
@@ -329,11 +329,9 @@ async def test_force_exit_waits_for_nobody(loop_factory: Any, make_server: Any, 
             await client.ended()
 
 
-async def test_streams_hear_a_disconnect_shortly_before_the_end(
-    loop_factory: Any, make_server: Any, connect: Any
-) -> None:
+async def test_streams_hear_a_disconnect_shortly_before_the_end(loop_factory: LoopFactory) -> None:
     app = App()
-    server = await started(make_server, app, timeout_graceful_shutdown=1)
+    server = await started(app, timeout_graceful_shutdown=1)
     async with connect(server) as client:
         client.ask("/listen")
         await app.begun.wait()
@@ -343,8 +341,10 @@ async def test_streams_hear_a_disconnect_shortly_before_the_end(
     await task
 
 
-async def test_a_lifespan_that_does_not_end_is_left(loop_factory: Any, make_server: Any, caplog: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_a_lifespan_that_does_not_end_is_left(
+    loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -358,10 +358,12 @@ async def test_a_lifespan_that_does_not_end_is_left(loop_factory: Any, make_serv
     assert "Application shutdown not complete in time. Exiting." in caplog.text
 
 
-async def test_a_second_stop_ends_a_lifespans_shutdown(loop_factory: Any, make_server: Any, caplog: Any) -> None:
+async def test_a_second_stop_ends_a_lifespans_shutdown(
+    loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture
+) -> None:
     leaving = asyncio.Event()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -380,7 +382,7 @@ async def test_a_second_stop_ends_a_lifespans_shutdown(loop_factory: Any, make_s
     assert "Application shutdown not complete in time. Exiting." in caplog.text
 
 
-async def test_a_serve_that_is_cancelled_lets_go(loop_factory: Any, make_server: Any) -> None:
+async def test_a_serve_that_is_cancelled_lets_go(loop_factory: LoopFactory) -> None:
     server = make_server(App(), lifespan="off")
     task = asyncio.ensure_future(server.serve())
     await server.startup_over.wait()
@@ -396,7 +398,7 @@ async def test_a_serve_that_is_cancelled_lets_go(loop_factory: Any, make_server:
 # -- under a master --------------------------------------------------------------------------------------------
 
 
-async def said(master: channel.Endpoint) -> Any:
+async def said(master: channel.Endpoint) -> channel.Message:
     """The next message of the worker."""
     loop, arrived = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(master.fileno(), arrived.set)
@@ -417,7 +419,7 @@ def order(mode: DrainMode, seconds: float = 60.0) -> Drain:
 
 @pytest.mark.parametrize("mode", [RETIRE, STOP])
 async def test_whoever_was_not_told_of_the_end_may_ask_again(
-    loop_factory: Any, serving: Any, connect: Any, master: Any, mode: DrainMode
+    loop_factory: LoopFactory, master: channel.Endpoint, mode: DrainMode
 ) -> None:
     app = App()
     async with serving(app, lifespan="off") as server:
@@ -434,7 +436,7 @@ async def test_whoever_was_not_told_of_the_end_may_ask_again(
             assert (await client.get()).headers["connection"] == "close"
 
 
-async def test_a_worker_that_leaves_unasked_says_so(loop_factory: Any, serving: Any, master: Any) -> None:
+async def test_a_worker_that_leaves_unasked_says_so(loop_factory: LoopFactory, master: channel.Endpoint) -> None:
     app = App()
     async with serving(app, lifespan="off") as server:
         assert isinstance(await said(master), Ready)
@@ -446,10 +448,10 @@ async def test_a_worker_that_leaves_unasked_says_so(loop_factory: Any, serving: 
             app.go.set()
 
 
-async def test_a_startup_ends_with_the_master(loop_factory: Any, make_server: Any, master: Any) -> None:
+async def test_a_startup_ends_with_the_master(loop_factory: LoopFactory, master: channel.Endpoint) -> None:
     begun = asyncio.Event()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         begun.set()
         await asyncio.Event().wait()
 
@@ -461,7 +463,7 @@ async def test_a_startup_ends_with_the_master(loop_factory: Any, make_server: An
     assert not server.started and server.failure is None
 
 
-async def test_ready_is_said_when_it_accepts(loop_factory: Any, serving: Any, connect: Any, master: Any) -> None:
+async def test_ready_is_said_when_it_accepts(loop_factory: LoopFactory, master: channel.Endpoint) -> None:
     async with serving(App(), lifespan="off") as server:
         assert isinstance(await said(master), Ready)
         async with connect(server) as client:
@@ -471,7 +473,7 @@ async def test_ready_is_said_when_it_accepts(loop_factory: Any, serving: Any, co
 
 
 async def test_a_failure_is_left_for_the_master_to_tell(
-    loop_factory: Any, serving: Any, master: Any, caplog: Any
+    loop_factory: LoopFactory, master: channel.Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving("there_is_no_such_module:app") as server:
         assert server.failure is not None
@@ -480,7 +482,7 @@ async def test_a_failure_is_left_for_the_master_to_tell(
     assert "there_is_no_such_module" in told.cause and caplog.text == ""
 
 
-async def test_it_beats_while_it_serves_and_drains(loop_factory: Any, serving: Any, connect: Any, master: Any) -> None:
+async def test_it_beats_while_it_serves_and_drains(loop_factory: LoopFactory, master: channel.Endpoint) -> None:
     assert channel.current is not None
     heartbeat, app = channel.current.heartbeat, App()
     async with serving(app, lifespan="off") as server, connect(server) as client:
@@ -498,7 +500,7 @@ async def test_it_beats_while_it_serves_and_drains(loop_factory: Any, serving: A
 
 
 async def test_a_retiring_worker_leaves_the_queue_to_its_siblings(
-    loop_factory: Any, serving: Any, master: Any, listener: socket.socket
+    loop_factory: LoopFactory, master: channel.Endpoint, listener: socket.socket
 ) -> None:
     """Two servers share a listening socket; nobody who connects while one retires is lost."""
     app = App()
@@ -526,7 +528,7 @@ async def test_a_retiring_worker_leaves_the_queue_to_its_siblings(
 
 
 async def test_what_waits_in_the_queue_is_left_there(
-    loop_factory: Any, serving: Any, master: Any, listener: socket.socket
+    loop_factory: LoopFactory, master: channel.Endpoint, listener: socket.socket
 ) -> None:
     async with serving(App(), [listener.dup()], lifespan="off") as server:
         listener.setblocking(False)
@@ -541,7 +543,7 @@ async def test_what_waits_in_the_queue_is_left_there(
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_whoever_connects_around_a_retirement_is_served_by_one_of_two(
-    loop_factory: Any, serving: Any, master: Any, listener: socket.socket, turns: int
+    loop_factory: LoopFactory, master: channel.Endpoint, listener: socket.socket, turns: int
 ) -> None:
     async with serving(App(), [listener.dup()], lifespan="off") as first:
         assert isinstance(await said(master), Ready)
@@ -559,7 +561,7 @@ async def test_whoever_connects_around_a_retirement_is_served_by_one_of_two(
 
 
 async def test_an_idle_connection_gets_one_more_answer_from_a_retiring_worker(
-    loop_factory: Any, serving: Any, connect: Any, master: Any
+    loop_factory: LoopFactory, master: channel.Endpoint
 ) -> None:
     async with serving(App(), lifespan="off") as server, connect(server) as client:
         assert "connection" not in (await client.get()).headers
@@ -572,7 +574,7 @@ async def test_an_idle_connection_gets_one_more_answer_from_a_retiring_worker(
 
 
 async def test_idle_connections_keep_their_own_time_in_a_retirement(
-    loop_factory: Any, serving: Any, connect: Any, master: Any
+    loop_factory: LoopFactory, master: channel.Endpoint
 ) -> None:
     async with serving(App(), lifespan="off", timeout_keep_alive=1) as server, connect(server) as client:
         begun = time.monotonic()
@@ -582,7 +584,7 @@ async def test_idle_connections_keep_their_own_time_in_a_retirement(
         assert 0.8 < time.monotonic() - begun < SOON
 
 
-async def test_an_order_can_become_more_urgent(loop_factory: Any, serving: Any, connect: Any, master: Any) -> None:
+async def test_an_order_can_become_more_urgent(loop_factory: LoopFactory, master: channel.Endpoint) -> None:
     async with serving(App(), lifespan="off", timeout_keep_alive=3600) as server, connect(server) as client:
         await client.get()
         master.send(order(RETIRE, 3600))
@@ -593,7 +595,7 @@ async def test_an_order_can_become_more_urgent(loop_factory: Any, serving: Any, 
 
 
 async def test_the_path_of_a_unix_socket_survives_a_retirement(
-    loop_factory: Any, serving: Any, connect: Any, master: Any, tmp_path: Path
+    loop_factory: LoopFactory, master: channel.Endpoint, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "x.sock")
     held = bind_unix(path, 10)
@@ -613,7 +615,7 @@ async def test_the_path_of_a_unix_socket_survives_a_retirement(
 
 
 async def test_when_the_master_is_gone_the_worker_finishes_and_leaves(
-    loop_factory: Any, serving: Any, connect: Any, master: Any, caplog: Any
+    loop_factory: LoopFactory, master: channel.Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = App()
     async with serving(app, lifespan="off") as server, connect(server) as client:

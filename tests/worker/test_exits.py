@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import signal
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 
 import pytest
 
-from programs import Start
+from programs import Program, Start
 from uvicorn.worker.loop.tasks import from_signal
 
 ASGI = """
@@ -55,14 +56,14 @@ def loop(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def status(server: Any, path: str) -> int:
+def status(server: Program, path: str) -> int:
     answer = server.ask(path).getresponse()
     answer.read()
     return int(answer.status)
 
 
 def test_tasks_and_callbacks_of_an_application_do_not_end_the_server(
-    start_command: Start, tmp_path: Any, loop: str
+    start_command: Start, tmp_path: Path, loop: str
 ) -> None:
     (tmp_path / "exits.py").write_text(ASGI)
     server = start_command("exits:app", "--port", "0", "--loop", loop, "--no-access-log")
@@ -79,7 +80,7 @@ def test_tasks_and_callbacks_of_an_application_do_not_end_the_server(
     assert server.text.count("SystemExit: 5") == server.text.count("SystemExit: 7") == 1
 
 
-def test_wsgi(start_command: Start, tmp_path: Any, loop: str) -> None:
+def test_wsgi(start_command: Start, tmp_path: Path, loop: str) -> None:
     (tmp_path / "exits.py").write_text(WSGI)
     server = start_command("exits:app", "--port", "0", "--loop", loop, "--interface", "wsgi", "--no-access-log")
     server.listens()
@@ -119,15 +120,19 @@ def test_ctrl_c_is_for_a_program_that_kept_pythons_handler(start_program: Start,
     assert program.end() == 0
 
 
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+Install = Callable[[Handler], object]
+
+
 @pytest.fixture
-def handler() -> Iterator[Any]:
+def handler() -> Iterator[Install]:
     """handler(one): the handler of SIGINT for this test."""
     before = signal.getsignal(signal.SIGINT)
     yield lambda one: signal.signal(signal.SIGINT, one)
     signal.signal(signal.SIGINT, before)
 
 
-def caught(cause: Any) -> BaseException:
+def caught(cause: Callable[[], object]) -> BaseException:
     try:
         cause()
     except BaseException as exc:
@@ -135,7 +140,7 @@ def caught(cause: Any) -> BaseException:
     raise AssertionError("nothing was raised")
 
 
-def interrupts(*_: Any) -> None:
+def interrupts(*_: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -143,30 +148,31 @@ def press() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-class Program:
-    def hear(self, number: int, frame: Any) -> None:
+class Hearing:
+    def hear(self, number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
-    "one", [signal.default_int_handler, interrupts, functools.partial(interrupts, 1), Program().hear]
+    "one", [signal.default_int_handler, interrupts, functools.partial(interrupts, 1), Hearing().hear]
 )
-def test_what_a_handler_raises_is_known(handler: Any, one: Any) -> None:
+def test_what_a_handler_raises_is_known(handler: Install, one: Handler) -> None:
     handler(one)
     assert from_signal(caught(press))
 
 
-def test_what_an_application_raises_is_no_ctrl_c(handler: Any) -> None:
+def test_what_an_application_raises_is_no_ctrl_c(handler: Install) -> None:
     def other() -> None:
         raise KeyboardInterrupt
 
-    for one in (signal.default_int_handler, interrupts, signal.SIG_DFL, signal.SIG_IGN):
+    handlers: list[Handler] = [signal.default_int_handler, interrupts, signal.SIG_DFL, signal.SIG_IGN]
+    for one in handlers:
         handler(one)
         assert not from_signal(caught(other))
     assert not from_signal(SystemExit()) and not from_signal(None)
 
 
-def test_a_thread_hears_no_signal(handler: Any) -> None:
+def test_a_thread_hears_no_signal(handler: Install) -> None:
     handler(signal.default_int_handler)
     exc, found = caught(press), []
     thread = threading.Thread(target=lambda: found.append(from_signal(exc)))

@@ -13,14 +13,17 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import uvicorn
 import uvicorn.main
+from applications import App, Receive, Scope, Send, responding
+from clients import connect
+from servers import LoopFactory, make_server, serving
 from uvicorn.config import Config
 from uvicorn.errors import BindError, LifespanError, StartupError
 from uvicorn.lifespan.on import LifespanOn
@@ -29,18 +32,15 @@ from uvicorn.server import HANDLED_SIGNALS, Server, ServerState
 HANDLERS = (signal.SIGINT, signal.SIGTERM)
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    assert scope["type"] == "http"
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"ok"})
+app = responding(b"ok")
 
 
-async def other_app(scope: Any, receive: Any, send: Any) -> None:
+async def other_app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"other"})
 
 
-def make_config(application: Any = app, **settings: Any) -> Config:
+def make_config(application: App | str = app, **settings: Any) -> Config:
     return Config(application, **{"port": 0, "log_config": None, **settings})
 
 
@@ -79,7 +79,7 @@ async def until_started(server: Server) -> None:
 
 
 @contextlib.contextmanager
-def in_thread(server: Server, **arguments: Any) -> Iterator[Server]:
+def in_thread(server: Server, **arguments: list[socket.socket]) -> Iterator[Server]:
     thread = threading.Thread(target=server.run, kwargs=arguments)
     thread.start()
     try:
@@ -92,7 +92,7 @@ def in_thread(server: Server, **arguments: Any) -> Iterator[Server]:
 
 
 @contextlib.asynccontextmanager
-async def in_task(server: Server, serve: Callable[[], Any]) -> AsyncIterator[None]:
+async def in_task(server: Server, serve: Callable[[], Coroutine[object, object, None]]) -> AsyncIterator[None]:
     task = asyncio.create_task(serve())
     try:
         await until_started(server)
@@ -131,7 +131,7 @@ def test_another_thread_then_another_loop_with_the_same_object() -> None:
             assert get(port_of(server)) == b"ok"
 
 
-def test_should_exit_before_it_serves(capsys: Any) -> None:
+def test_should_exit_before_it_serves(capsys: pytest.CaptureFixture[str]) -> None:
     server = Server(make_config())
     server.should_exit = True
     server.run()
@@ -144,7 +144,7 @@ async def test_ray_serves_in_its_own_loop_object() -> None:
         assert await fetch(port_of(server)) == b"ok"
 
 
-def test_run_cannot_use_a_loop_object(caplog: Any) -> None:
+def test_run_cannot_use_a_loop_object(caplog: pytest.LogCaptureFixture) -> None:
     loop = asyncio.new_event_loop()
     try:
         server = Server(make_config(loop=loop))
@@ -160,7 +160,7 @@ def test_run_cannot_use_a_loop_object(caplog: Any) -> None:
 async def test_a_notebook_is_shown_what_to_await() -> None:
     """A loop runs there; and no coroutine is left that was never awaited."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         """Never called."""
 
     shown = r"await uvicorn\.Server\(uvicorn\.Config\(app\)\)\.serve\(\)"
@@ -177,10 +177,10 @@ async def test_ports_are_found_in_servers_after_port_0() -> None:
         assert sock.getsockname()[1] > 0 and server.servers[0].is_serving()
 
 
-async def test_liveness_workers_look_at_tasks_and_connections(connect: Any) -> None:
+async def test_liveness_workers_look_at_tasks_and_connections() -> None:
     begun, go = asyncio.Event(), asyncio.Event()
 
-    async def waits(scope: Any, receive: Any, send: Any) -> None:
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
         begun.set()
         await go.wait()
         await app(scope, receive, send)
@@ -264,7 +264,7 @@ def patch_handle_exit(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     original = sys.modules["uvicorn.main"].Server.handle_exit
 
-    def handle_exit(*args: Any, **kwargs: Any) -> None:
+    def handle_exit(*args: Any, **kwargs: Any) -> None:  # as it does
         seen.append(args[1])
         original(*args, **kwargs)
 
@@ -295,7 +295,7 @@ async def test_sse_starlette_finds_the_server_through_the_handler(heard: list[in
     server = Server(make_config())
     async with in_task(server, server.serve):
         found = signal.getsignal(signal.SIGTERM).__self__  # type: ignore[union-attr]  # that is the habit
-        assert found is server and found.should_exit is False
+        assert (found, found.should_exit) == (server, False)
         signal.raise_signal(signal.SIGTERM)
         assert found.should_exit is True
     assert heard == [signal.SIGTERM]
@@ -347,7 +347,7 @@ async def test_test_harnesses_call_serve_with_an_underscore(heard: list[int]) ->
 
 def test_freqtrade_overrides_run() -> None:
     class UvicornServer(Server):
-        def run(self, sockets: Any = None) -> None:
+        def run(self, sockets: list[socket.socket] | None = None) -> None:
             loop = asyncio.new_event_loop()
             try:
                 loop.run_until_complete(self.serve(sockets=sockets))
@@ -382,7 +382,7 @@ class HttpxServer(Server):
     def install_signal_handlers(self) -> None:
         pass
 
-    async def serve(self, sockets: Any = None) -> None:
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self.restart_requested = asyncio.Event()
         self.loop = asyncio.get_running_loop()
         await asyncio.wait(
@@ -418,12 +418,12 @@ def test_httpx_restarts_its_test_server_on_the_same_object() -> None:
 async def test_nicegui_overrides_shutdown_and_reads_class_attributes() -> None:
     class CustomConfig(Config):
         storage_secret: str | None = None
-        method_queue: Any = None
+        method_queue: object = None
 
     class NiceGui(Server):
         stopped = False
 
-        async def shutdown(self, sockets: Any = None) -> None:
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             self.stopped = True
             await super().shutdown(sockets)
 
@@ -456,7 +456,7 @@ async def test_on_tick_by_itself_keeps_the_default_headers() -> None:
     assert await server.on_tick(1) is True
 
 
-async def test_gunicorns_worker_is_called_back_every_timeout_notify_seconds(caplog: Any) -> None:
+async def test_gunicorns_worker_is_called_back_every_timeout_notify_seconds(caplog: pytest.LogCaptureFixture) -> None:
     calls: list[float] = []
     called = asyncio.Event()
     starting, go_on = asyncio.Event(), asyncio.Event()
@@ -467,7 +467,7 @@ async def test_gunicorns_worker_is_called_back_every_timeout_notify_seconds(capl
         if len(calls) == 2:
             raise OSError("the temporary file is gone")
 
-    async def slow(scope: Any, receive: Any, send: Any) -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         starting.set()
         await go_on.wait()
@@ -481,7 +481,7 @@ async def test_gunicorns_worker_is_called_back_every_timeout_notify_seconds(capl
             await called.wait()
 
     server = Server(make_config(slow, callback_notify=callback, timeout_notify=30))
-    server.install_signal_handlers = lambda: None
+    server.install_signal_handlers = lambda: None  # type: ignore[method-assign]  # as programs do
     task = asyncio.create_task(server.serve())
     await starting.wait()
     await come(1)  # also while the application starts
@@ -508,7 +508,7 @@ async def test_a_term_below_a_program_that_is_called_back_leads_out_of_no_import
     assert server.should_exit and not server.force_exit
 
 
-async def test_limit_max_requests_ends_a_server_without_a_master(caplog: Any) -> None:
+async def test_limit_max_requests_ends_a_server_without_a_master(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(make_config(limit_max_requests=2, limit_max_requests_jitter=0))
     task = asyncio.create_task(server.serve())
     await until_started(server)
@@ -568,7 +568,7 @@ async def test_vllm_serves_with_the_socket_that_it_bound() -> None:
 async def test_ray_drives_the_lifespan_alone() -> None:
     events = []
 
-    async def takes_part(scope: Any, receive: Any, send: Any) -> None:
+    async def takes_part(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["db"] = 1
         for _ in range(2):
             kind = (await receive())["type"]
@@ -579,7 +579,7 @@ async def test_ray_drives_the_lifespan_alone() -> None:
     said: list[str] = []
 
     class Logger:
-        def info(self, message: str, *args: Any) -> None:
+        def info(self, message: str, *args: object) -> None:
             said.append(message)
 
     lifespan.logger = Logger()  # type: ignore[assignment]  # as they do
@@ -590,7 +590,7 @@ async def test_ray_drives_the_lifespan_alone() -> None:
 
 
 async def test_ray_sees_a_lifespan_that_fails() -> None:
-    async def fails(scope: Any, receive: Any, send: Any) -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("no database")
 
     lifespan = LifespanOn(Config(fails, lifespan="on", log_config=None))
@@ -601,7 +601,7 @@ async def test_ray_sees_a_lifespan_that_fails() -> None:
 # -- the application and the protocol --------------------------------------------------------------------------
 
 
-async def test_loaded_app_is_changed_under_way(connect: Any) -> None:
+async def test_loaded_app_is_changed_under_way() -> None:
     server = Server(make_config())
     async with in_task(server, server.serve), connect(port_of(server)) as kept:
         assert (await kept.get()).body == b"ok"
@@ -611,10 +611,10 @@ async def test_loaded_app_is_changed_under_way(connect: Any) -> None:
 
 
 async def test_new_relic_injects_loaded_app_as_a_property(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrapped: list[Any] = []
+    wrapped: list[str] = []
 
-    def setter(self: Any, value: Any) -> None:
-        async def wrapper(scope: Any, receive: Any, send: Any) -> None:
+    def setter(self: Any, value: App) -> None:
+        async def wrapper(scope: Scope, receive: Receive, send: Send) -> None:
             wrapped.append(scope["type"])
             await value(scope, receive, send)
 
@@ -628,14 +628,20 @@ async def test_new_relic_injects_loaded_app_as_a_property(monkeypatch: pytest.Mo
 
 
 async def test_xinference_gives_a_protocol_class_of_its_own() -> None:
-    made: list[Any] = []
+    made: list[tuple[object, ...]] = []
 
     class Own(asyncio.Protocol):
-        def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        def __init__(
+            self,
+            config: Config,
+            server_state: ServerState,
+            app_state: dict[str, Any],
+            _loop: asyncio.AbstractEventLoop | None = None,
+        ) -> None:
             made.append((config, server_state, app_state, _loop))
 
-        def connection_made(self, transport: Any) -> None:
-            self.transport = transport
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast("asyncio.Transport", transport)
 
         def data_received(self, data: bytes) -> None:
             self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nown")
@@ -650,7 +656,7 @@ async def test_xinference_gives_a_protocol_class_of_its_own() -> None:
 # -- the better way --------------------------------------------------------------------------------------------
 
 
-async def test_running_serves_for_as_long_as_the_block(loop_factory: Any, heard: list[int], connect: Any) -> None:
+async def test_running_serves_for_as_long_as_the_block(loop_factory: LoopFactory, heard: list[int]) -> None:
     server = Server(make_config())
     for _ in range(2):
         async with server.running() as same:
@@ -673,7 +679,7 @@ async def test_running_says_why_it_cannot_start(listener: socket.socket) -> None
         async with Server(make_config("there_is_no_such_module:app")).running():
             pass
 
-    async def fails(scope: Any, receive: Any, send: Any) -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("no database")
 
     with pytest.raises(LifespanError) as caught:
@@ -682,10 +688,10 @@ async def test_running_says_why_it_cannot_start(listener: socket.socket) -> None
     assert str(caught.value.__cause__) == "no database"
 
 
-async def test_running_finishes_what_is_in_flight(connect: Any) -> None:
+async def test_running_finishes_what_is_in_flight() -> None:
     begun, go = asyncio.Event(), asyncio.Event()
 
-    async def waits(scope: Any, receive: Any, send: Any) -> None:
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
         begun.set()
         await go.wait()
         await app(scope, receive, send)
@@ -736,7 +742,7 @@ async def test_running_that_is_cancelled_stops(heard: list[int]) -> None:
 async def test_running_that_is_cancelled_while_it_starts_lets_go() -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def slow(scope: Any, receive: Any, send: Any) -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
         begun.set()
         try:
             await asyncio.Event().wait()
@@ -771,7 +777,7 @@ async def test_urls_are_for_clients(tmp_path: Path) -> None:
         assert server.url == f"http://[::1]:{port_of(server)}"
 
 
-def test_the_process_id_is_that_of_the_program(caplog: Any) -> None:
+def test_the_process_id_is_that_of_the_program(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "uvicorn.error")
     server = Server(make_config())
     with in_thread(server):
@@ -782,9 +788,7 @@ def test_the_process_id_is_that_of_the_program(caplog: Any) -> None:
 # -- what people look for in a log or an answer ----------------------------------------------------------------
 
 
-async def test_at_trace_level_connections_are_logged(
-    serving: Any, connect: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_at_trace_level_connections_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(5, logger="uvicorn.error")
     async with serving(app, lifespan="off", log_level="trace") as server, connect(server) as client:
         assert (await client.get()).body == b"ok"
@@ -794,7 +798,7 @@ async def test_at_trace_level_connections_are_logged(
 
 
 async def test_a_server_that_is_stopped_between_two_ticks_says_that_its_limit_was_reached(
-    make_server: Any, connect: Any, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = make_server(app, lifespan="off", limit_max_requests=1, limit_max_requests_jitter=0)
     server.config.load()
@@ -806,7 +810,7 @@ async def test_a_server_that_is_stopped_between_two_ticks_says_that_its_limit_wa
     assert "Maximum request limit of 1 exceeded. Terminating process." in caplog.text
 
 
-async def test_the_body_of_a_400_has_the_sentence_that_monitors_know(serving: Any, connect: Any) -> None:
+async def test_the_body_of_a_400_has_the_sentence_that_monitors_know() -> None:
     async with serving(app, lifespan="off") as server, connect(server) as client:
         client.send(b"GET / HTTP/1.1\r\n\r\n")
         assert (await client.answer()).body == b"Invalid HTTP request received. No Host"

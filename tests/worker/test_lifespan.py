@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 import pytest
 
-from uvicorn.config import Config
+from applications import App, Receive, Scope, Send
+from uvicorn.config import Config, LifespanType
 from uvicorn.worker.lifespan import LifespanOff, LifespanOn
 
+Step = str | dict[str, str] | BaseException | None
+"""One step of an application, in answer to an event: see `script`."""
 
-def make(app: Any, lifespan: Any = "auto") -> LifespanOn:
+
+def make(app: App, lifespan: LifespanType = "auto") -> LifespanOn:
     config = Config(app, lifespan=lifespan, log_config=None)
     config.load()
     return LifespanOn(config)
 
 
-def script(*steps: Any) -> Any:
+def script(*steps: Step) -> App:
     """An application that answers each event with a message, raises it, or (None) returns."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "lifespan"
         for step in steps:
             await receive()
@@ -51,7 +54,7 @@ def info(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("kind", ["auto", "on"])
-async def test_a_plain_run(kind: str, caplog: Any) -> None:
+async def test_a_plain_run(kind: LifespanType, caplog: pytest.LogCaptureFixture) -> None:
     assert await whole_run(make(script("startup.complete", "shutdown.complete"), kind)) == [False, False]
     assert lines(caplog) == [
         "Waiting for application startup.",
@@ -62,9 +65,9 @@ async def test_a_plain_run(kind: str, caplog: Any) -> None:
 
 
 async def test_the_scope_and_its_state() -> None:
-    scopes: list[Any] = []
+    scopes: list[Scope] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scopes.append(scope)
         scope["state"]["db"] = 1
         await receive()
@@ -76,8 +79,8 @@ async def test_the_scope_and_its_state() -> None:
     assert lifespan.state == {"db": 1}
 
 
-async def test_auto_takes_an_exception_before_startup_for_no_lifespan(caplog: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_auto_takes_an_exception_before_startup_for_no_lifespan(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise KeyError("x")
 
     assert await whole_run(make(app)) == [False, False]
@@ -97,15 +100,15 @@ async def test_on_takes_it_for_a_failure() -> None:
 
 @pytest.mark.parametrize("kind", ["auto", "on"])
 @pytest.mark.parametrize("message", ["no database", ""])
-async def test_startup_failed(kind: str, message: str) -> None:
+async def test_startup_failed(kind: LifespanType, message: str) -> None:
     lifespan = make(script({"type": "lifespan.startup.failed", "message": message}), kind)
     assert await whole_run(lifespan) == [True, True]
     assert str(lifespan.failure).split("\n")[-1] == "Application startup failed. Exiting."
     assert message in str(lifespan.failure)
 
 
-async def test_startup_failed_and_then_raised_is_one_failure(caplog: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_startup_failed_and_then_raised_is_one_failure(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "lifespan.startup.failed", "message": "no database"})
         raise KeyError("x")
 
@@ -114,21 +117,21 @@ async def test_startup_failed_and_then_raised_is_one_failure(caplog: Any) -> Non
     assert str(lifespan.failure).startswith("no database")
 
 
-async def test_shutdown_failed(caplog: Any) -> None:
+async def test_shutdown_failed(caplog: pytest.LogCaptureFixture) -> None:
     failed = {"type": "lifespan.shutdown.failed", "message": "data lost"}
     assert await whole_run(make(script("startup.complete", failed))) == [False, True]
     assert lines(caplog)[-2:] == ["data lost", "Application shutdown failed. Exiting."]
 
 
-async def test_an_exception_in_shutdown(caplog: Any) -> None:
+async def test_an_exception_in_shutdown(caplog: pytest.LogCaptureFixture) -> None:
     assert await whole_run(make(script("startup.complete", KeyError("x")))) == [False, True]
     assert "Exception in 'lifespan' protocol\n" in lines(caplog)
     assert lines(caplog)[-1] == "Application shutdown failed. Exiting."
     assert "KeyError: 'x'" in caplog.text
 
 
-async def test_an_exception_while_it_serves_is_logged_once(caplog: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_an_exception_while_it_serves_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         raise KeyError("x")
@@ -142,7 +145,7 @@ async def test_an_exception_while_it_serves_is_logged_once(caplog: Any) -> None:
 
 
 @pytest.mark.parametrize("steps", [(None,), ("startup.complete",), ("startup.complete", None)])
-async def test_an_application_that_returns_early_takes_no_part(steps: Any) -> None:
+async def test_an_application_that_returns_early_takes_no_part(steps: tuple[Step, ...]) -> None:
     assert await asyncio.wait_for(whole_run(make(script(*steps))), 30) == [False, False]
 
 
@@ -156,11 +159,11 @@ async def test_an_application_that_returns_early_takes_no_part(steps: Any) -> No
         ("startup.complete", "startup.complete"),
     ],
 )
-async def test_messages_out_of_order_raise_in_the_application(steps: Any) -> None:
+async def test_messages_out_of_order_raise_in_the_application(steps: tuple[Step, ...]) -> None:
     raised: list[BaseException] = []
     inner = script(*steps)
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await inner(scope, receive, send)
         except RuntimeError as exc:
@@ -181,10 +184,10 @@ async def test_it_can_run_again() -> None:
 
 
 @pytest.mark.parametrize("kind", ["auto", "on"])
-async def test_it_can_run_again_after_a_failure(kind: str) -> None:
+async def test_it_can_run_again_after_a_failure(kind: LifespanType) -> None:
     first = True
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal first
         steps, first = ([KeyError("x")] if first else ["startup.complete", "shutdown.complete"]), False
         await script(*steps)(scope, receive, send)
@@ -216,11 +219,11 @@ async def test_off_does_nothing() -> None:
 # -- an end while the application is served --------------------------------------------------------------------
 
 
-def ending(how: Any) -> tuple[Any, asyncio.Event]:
+def ending(how: dict[str, str] | BaseException | None) -> tuple[App, asyncio.Event]:
     """An application whose lifespan, once the event is set, sends, raises or (None) returns."""
     now = asyncio.Event()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await now.wait()
@@ -253,12 +256,12 @@ FAILED = {"type": "lifespan.shutdown.failed", "message": "the pool is closed"}
     ids=["failed", "complete", "raised", "exit", "interrupt", "returned"],
 )
 async def test_a_lifespan_that_ends_while_its_application_is_served(
-    how: Any, said: str, kind: str, caplog: Any
+    how: dict[str, str] | BaseException | None, said: str, kind: LifespanType, caplog: pytest.LogCaptureFixture
 ) -> None:
     app, now = ending(how)
     lifespan = make(app, kind)
     await lifespan.startup()
-    assert not lifespan.should_exit and not lifespan.fault
+    assert (lifespan.should_exit, lifespan.fault) == (False, "")
     now.set()
     while not lifespan.fault:
         await asyncio.sleep(0)
@@ -271,8 +274,8 @@ async def test_a_lifespan_that_ends_while_its_application_is_served(
     assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
-async def test_a_failure_that_was_told_and_is_raised_then_is_one_line(caplog: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_a_failure_that_was_told_and_is_raised_then_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await send(FAILED)
@@ -283,7 +286,7 @@ async def test_a_failure_that_was_told_and_is_raised_then_is_one_line(caplog: An
 
 
 async def test_raising_right_after_the_startup_is_a_failed_start_under_on() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         raise KeyError("x")
@@ -294,8 +297,8 @@ async def test_raising_right_after_the_startup_is_a_failed_start_under_on() -> N
     assert isinstance(lifespan.failure.__cause__, KeyError)
 
 
-async def test_auto_says_what_an_application_raised_that_had_asked(caplog: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_auto_says_what_an_application_raised_that_had_asked(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         raise KeyError("no database")
 
@@ -305,8 +308,8 @@ async def test_auto_says_what_an_application_raised_that_had_asked(caplog: Any) 
     assert [r.levelno for r in caplog.records if r.exc_info] == [logging.ERROR]
 
 
-async def test_an_exception_behind_the_shutdown_is_logged(caplog: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_an_exception_behind_the_shutdown_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await script("startup.complete", "shutdown.complete")(scope, receive, send)
         raise KeyError("x")
 
@@ -314,7 +317,7 @@ async def test_an_exception_behind_the_shutdown_is_logged(caplog: Any) -> None:
     assert "KeyError: 'x'" in caplog.text
 
 
-async def test_a_lifespan_that_the_end_of_the_loop_cancels_is_no_fault(caplog: Any) -> None:
+async def test_a_lifespan_that_the_end_of_the_loop_cancels_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
     lifespan = make(script("startup.complete", "shutdown.complete"))
     await lifespan.startup()
     assert lifespan._task is not None

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+
+from applications import Receive, Scope, Send
+from clients import Client, connect
+from servers import LoopFactory, serving
 
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
     headers = [(b"server", b"app")] if scope["path"] == "/own" else []
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"x"})
 
 
-async def test_headers_of_the_operator(serving: Any, connect: Any, loop_factory: Any) -> None:
+async def test_headers_of_the_operator(loop_factory: LoopFactory) -> None:
     headers = [("X-A", "1"), ("X-A", "2")]
     async with serving(app, headers=headers, lifespan="off") as server, connect(server) as client:
         client.ask()
@@ -42,7 +46,7 @@ async def test_headers_of_the_operator(serving: Any, connect: Any, loop_factory:
         ({"headers": [("Server", "mine"), ("Date", "now")]}, {"server", "date"}),
     ],
 )
-async def test_headers_of_ours(serving: Any, connect: Any, settings: Any, expected: set[str]) -> None:
+async def test_headers_of_ours(settings: dict[str, Any], expected: set[str]) -> None:
     async with serving(app, lifespan="off", **settings) as server, connect(server) as client:
         answer = await client.get()
         assert set(answer.headers) & {"date", "server"} == expected
@@ -50,7 +54,7 @@ async def test_headers_of_ours(serving: Any, connect: Any, settings: Any, expect
             assert (answer.headers["server"], answer.headers["date"]) == ("mine", "now")
 
 
-async def remembering(scope: Any, receive: Any, send: Any) -> None:
+async def remembering(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers who it was, and is somebody from then on. Reading resumes from inside, as large bodies have it."""
     assert scope["type"] == "http"
     before = WHO.get()
@@ -61,7 +65,7 @@ async def remembering(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": before.encode()})
 
 
-async def pipelined(client: Any) -> list[bytes]:
+async def pipelined(client: Client) -> list[bytes]:
     """Two requests at once: the second one is begun from inside the first one's `send`."""
     client.ask("/first", method="POST", body=b"x" * 200_000)
     client.ask("/second")
@@ -69,7 +73,7 @@ async def pipelined(client: Any) -> list[bytes]:
 
 
 @pytest.mark.parametrize("reset", [True, False])
-async def test_a_fresh_context_for_each_request(serving: Any, connect: Any, loop_factory: Any, reset: bool) -> None:
+async def test_a_fresh_context_for_each_request(loop_factory: LoopFactory, reset: bool) -> None:
     WHO.set("the server's")
     async with serving(remembering, reset_contextvars=reset, lifespan="off") as server, connect(server) as client:
         first, second = await pipelined(client)
@@ -77,10 +81,10 @@ async def test_a_fresh_context_for_each_request(serving: Any, connect: Any, loop
         assert second == b"the server's"
 
 
-async def test_a_cancelled_call_is_cancelled_inside(serving: Any, connect: Any) -> None:
+async def test_a_cancelled_call_is_cancelled_inside() -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def waits(scope: Any, receive: Any, send: Any) -> None:
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
         begun.set()
         try:
             await asyncio.Event().wait()
@@ -95,8 +99,8 @@ async def test_a_cancelled_call_is_cancelled_inside(serving: Any, connect: Any) 
         await ended.wait()
 
 
-async def test_an_exception_is_answered_500(serving: Any, connect: Any) -> None:
-    def fails(scope: Any, receive: Any, send: Any) -> Any:
+async def test_an_exception_is_answered_500() -> None:
+    def fails(scope: Scope, receive: Receive, send: Send) -> NoReturn:
         raise ValueError("not even a coroutine")
 
     settings = {"reset_contextvars": True, "lifespan": "off", "interface": "asgi3"}

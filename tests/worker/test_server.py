@@ -13,22 +13,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, cast
 
 import pytest
 
-from uvicorn.config import Config
+from applications import App, Receive, Scope, Send, responding
+from clients import connect
+from servers import LoopFactory, make_server, serving
+from uvicorn.config import Config, LoopFactoryType
 from uvicorn.errors import BindError, ExitCode
 from uvicorn.net.sockets import bind_unix
 from uvicorn.process import interrupts
+from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.loop.pulse import INTERVAL
 from uvicorn.worker.server import SWEEP_SECONDS, Server
 
-
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    assert scope["type"] == "http"
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"ok"})
+app = responding(b"ok")
 
 
 class Lifespan:
@@ -37,15 +38,16 @@ class Lifespan:
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            return await app(scope, receive, send)
+            await app(scope, receive, send)
+            return
         while True:
             kind = (await receive())["type"]
             self.events.append(kind)
             await send({"type": f"{kind}.complete"})
             if kind == "lifespan.shutdown":
-                return None
+                return
 
 
 def get(port: int) -> bytes:
@@ -89,7 +91,7 @@ def in_a_thread(server: ThreadServer, sockets: list[socket.socket] | None = None
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop", "auto", "none"])
-def test_run_in_a_thread(loop: Any) -> None:
+def test_run_in_a_thread(loop: LoopFactoryType) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     server = ThreadServer(Config(app, port=0, loop=loop, log_config=None))
@@ -119,7 +121,7 @@ def test_run_with_sockets(listener: socket.socket) -> None:
 def test_run_cancels_what_the_application_left_behind() -> None:
     cancelled = threading.Event()
 
-    async def leaves_a_task(scope: Any, receive: Any, send: Any) -> None:
+    async def leaves_a_task(scope: Scope, receive: Receive, send: Send) -> None:
         async def forever() -> None:
             try:
                 await asyncio.Event().wait()
@@ -139,11 +141,11 @@ def test_run_cancels_what_the_application_left_behind() -> None:
 # -- in a loop -------------------------------------------------------------------------------------------------
 
 
-async def test_serve_in_somebodys_loop(loop_factory: Any, connect: Any) -> None:
+async def test_serve_in_somebodys_loop(loop_factory: LoopFactory) -> None:
     ready = asyncio.Event()
 
     class Ready(Server):
-        async def startup(self, sockets: Any = None) -> None:
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             ready.set()
 
@@ -157,7 +159,7 @@ async def test_serve_in_somebodys_loop(loop_factory: Any, connect: Any) -> None:
     assert server.server_state.connections == set() and server.server_state.total_requests == 1
 
 
-async def test_startup_main_loop_and_shutdown_by_hand(loop_factory: Any, make_server: Any, connect: Any) -> None:
+async def test_startup_main_loop_and_shutdown_by_hand(loop_factory: LoopFactory) -> None:
     application = Lifespan()
     server = make_server(application)
     server.config.load()
@@ -173,7 +175,7 @@ async def test_startup_main_loop_and_shutdown_by_hand(loop_factory: Any, make_se
     assert server.servers == [] and application.events == ["lifespan.startup", "lifespan.shutdown"]
 
 
-async def test_startup_again_on_the_same_object(loop_factory: Any, make_server: Any, connect: Any) -> None:
+async def test_startup_again_on_the_same_object(loop_factory: LoopFactory) -> None:
     application = Lifespan()
     server = make_server(application)
     server.config.load()
@@ -187,7 +189,7 @@ async def test_startup_again_on_the_same_object(loop_factory: Any, make_server: 
         assert application.events == ["lifespan.startup", "lifespan.shutdown"] * count
 
 
-async def test_a_restart_while_the_main_loop_runs(loop_factory: Any, serving: Any, connect: Any) -> None:
+async def test_a_restart_while_the_main_loop_runs(loop_factory: LoopFactory) -> None:
     """What httpx's own test server does."""
     application = Lifespan()
     async with serving(application) as server:
@@ -199,7 +201,7 @@ async def test_a_restart_while_the_main_loop_runs(loop_factory: Any, serving: An
     assert application.events == ["lifespan.startup", "lifespan.shutdown"] * 4
 
 
-async def test_a_shutdown_beside_the_main_loop(loop_factory: Any, serving: Any) -> None:
+async def test_a_shutdown_beside_the_main_loop(loop_factory: LoopFactory) -> None:
     async with serving(app, lifespan="off") as server:
         await server.shutdown()
         assert server.servers == []
@@ -208,44 +210,42 @@ async def test_a_shutdown_beside_the_main_loop(loop_factory: Any, serving: Any) 
 
 
 async def test_startup_again_after_a_failure(
-    loop_factory: Any, make_server: Any, listener: socket.socket, caplog: Any
+    loop_factory: LoopFactory, listener: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = make_server(app, port=listener.getsockname()[1], lifespan="off")
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     with pytest.raises(SystemExit):
         await server.startup()
-    assert not server.started and isinstance(server.failure, BindError)
+    assert (server.started, type(server.failure)) == (False, BindError)
     server.config.port, server.should_exit = 0, False
     await server.startup()
     assert server.started
     await server.shutdown()
 
 
-async def test_serve_with_sockets_closes_them(
-    loop_factory: Any, serving: Any, connect: Any, listener: socket.socket
-) -> None:
+async def test_serve_with_sockets_closes_them(loop_factory: LoopFactory, listener: socket.socket) -> None:
     async with serving(app, [listener]) as server, connect(server) as client:
         assert server.port == listener.getsockname()[1]
         assert (await client.get()).body == b"ok"
     assert listener.fileno() == -1
 
 
-async def test_bind_socket_then_serve(loop_factory: Any, serving: Any, connect: Any) -> None:
+async def test_bind_socket_then_serve(loop_factory: LoopFactory) -> None:
     sock = Config(app, port=0, log_config=None).bind_socket()
     port = sock.getsockname()[1]
     async with serving(app, [sock]), connect(port) as client:
         assert (await client.get()).body == b"ok"
 
 
-async def test_a_bound_socket_that_does_not_listen_yet(loop_factory: Any, serving: Any, connect: Any) -> None:
+async def test_a_bound_socket_that_does_not_listen_yet(loop_factory: LoopFactory) -> None:
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     async with serving(app, [sock]) as server, connect(server) as client:
         assert (await client.get()).body == b"ok"
 
 
-async def test_two_sockets(loop_factory: Any, serving: Any, connect: Any) -> None:
+async def test_two_sockets(loop_factory: LoopFactory) -> None:
     socks = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     ports = [sock.getsockname()[1] for sock in socks]
     async with serving(app, socks):
@@ -254,7 +254,9 @@ async def test_two_sockets(loop_factory: Any, serving: Any, connect: Any) -> Non
                 assert (await client.get()).body == b"ok"
 
 
-async def test_a_port_in_use(loop_factory: Any, serving: Any, listener: socket.socket, caplog: Any) -> None:
+async def test_a_port_in_use(
+    loop_factory: LoopFactory, listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
     application = Lifespan()
     port = listener.getsockname()[1]
     async with serving(application, port=port) as server:
@@ -264,16 +266,16 @@ async def test_a_port_in_use(loop_factory: Any, serving: Any, listener: socket.s
     assert application.events == ["lifespan.startup", "lifespan.shutdown"]
 
 
-async def test_a_module_that_is_not_there(loop_factory: Any, serving: Any, caplog: Any) -> None:
+async def test_a_module_that_is_not_there(loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture) -> None:
     async with serving("there_is_no_such_module:app") as server:
         assert not server.started and server.exit_code is ExitCode.STARTUP
     assert 'Could not import module "there_is_no_such_module"' in caplog.text
 
 
-async def test_a_unix_socket(loop_factory: Any, serving: Any, connect: Any, recorder_for: Any, tmp_path: Path) -> None:
+async def test_a_unix_socket(loop_factory: LoopFactory, tmp_path: Path) -> None:
     path = str(tmp_path / "x.sock")
-    seen: list[Any] = []
-    async with serving(recorder_for(seen), uds=path, lifespan="off") as server:
+    seen: list[Scope] = []
+    async with serving(recorder(seen), uds=path, lifespan="off") as server:
         assert server.servers[0].sockets[0].getsockname() == path
         for _ in range(2):
             async with connect(path) as client:
@@ -283,7 +285,7 @@ async def test_a_unix_socket(loop_factory: Any, serving: Any, connect: Any, reco
 
 
 async def test_a_unix_socket_is_removed_although_the_application_changed_the_folder(
-    loop_factory: Any, serving: Any, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loop_factory: LoopFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     async with serving(app, uds="x.sock"), connect("x.sock") as client:
@@ -292,9 +294,7 @@ async def test_a_unix_socket_is_removed_although_the_application_changed_the_fol
     assert not (tmp_path / "x.sock").exists()
 
 
-async def test_a_unix_socket_that_was_passed_in_stays(
-    loop_factory: Any, serving: Any, connect: Any, tmp_path: Path
-) -> None:
+async def test_a_unix_socket_that_was_passed_in_stays(loop_factory: LoopFactory, tmp_path: Path) -> None:
     held = bind_unix(str(tmp_path / "x.sock"), 10)
     try:
         async with serving(app, [held.sock.dup()]), connect(str(tmp_path / "x.sock")) as client:
@@ -304,26 +304,22 @@ async def test_a_unix_socket_that_was_passed_in_stays(
         held.close()
 
 
-async def test_a_file_descriptor(loop_factory: Any, serving: Any, connect: Any, listener: socket.socket) -> None:
+async def test_a_file_descriptor(loop_factory: LoopFactory, listener: socket.socket) -> None:
     async with serving(app, fd=listener.fileno()) as server, connect(server) as client:
         assert server.port == listener.getsockname()[1]
         assert (await client.get()).body == b"ok"
     assert listener.fileno() != -1  # it is still its owner's
 
 
-@pytest.fixture
-def recorder_for() -> Any:
-    def make(seen: list[Any]) -> Any:
-        async def recorder(scope: Any, receive: Any, send: Any) -> None:
-            seen.append(scope)
-            await app(scope, receive, send)
+def recorder(seen: list[Scope]) -> App:
+    async def recording(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+        await app(scope, receive, send)
 
-        return recorder
-
-    return make
+    return recording
 
 
-async def test_date_and_server_are_those_of_the_moment(make_server: Any) -> None:
+async def test_date_and_server_are_those_of_the_moment() -> None:
     server = make_server(app, lifespan="off")
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
@@ -333,22 +329,28 @@ async def test_date_and_server_are_those_of_the_moment(make_server: Any) -> None
     await server.shutdown()
 
 
-async def test_a_foreign_protocol_class(loop_factory: Any, serving: Any, connect: Any) -> None:
+async def test_a_foreign_protocol_class(loop_factory: LoopFactory) -> None:
     """`http=` may be any asyncio protocol; drain reaches it through `shutdown()` alone."""
 
     class Foreign(asyncio.Protocol):
-        made: list[Any] = []  # noqa: RUF012  # of the one server that this test starts
+        made: list[asyncio.Protocol] = []  # noqa: RUF012  # of the one server that this test starts
 
-        def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        def __init__(
+            self,
+            config: Config,
+            server_state: ServerState,
+            app_state: dict[str, Any],
+            _loop: asyncio.AbstractEventLoop | None = None,
+        ) -> None:
             self.state = server_state
             self.made.append(self)
 
-        def connection_made(self, transport: Any) -> None:
-            self.transport = transport
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = cast("asyncio.Transport", transport)
             self.state.connections.add(self)
-            transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+            self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
 
-        def connection_lost(self, exc: Any) -> None:
+        def connection_lost(self, exc: Exception | None) -> None:
             self.state.connections.discard(self)
 
         def shutdown(self) -> None:
@@ -361,7 +363,7 @@ async def test_a_foreign_protocol_class(loop_factory: Any, serving: Any, connect
     assert len(Foreign.made) == 1
 
 
-async def test_on_tick_can_end_it(make_server: Any) -> None:
+async def test_on_tick_can_end_it() -> None:
     server = make_server(app, lifespan="off")
     counters: list[int] = []
 
@@ -369,7 +371,7 @@ async def test_on_tick_can_end_it(make_server: Any) -> None:
         counters.append(counter)
         return counter == 2
 
-    server.on_tick = on_tick
+    server.on_tick = on_tick  # type: ignore[method-assign]  # as programs do
     await server.serve()
     assert counters == [0, 1, 2] and server.failure is None
 
@@ -395,7 +397,7 @@ class SignalsItself(Server):
     send: tuple[signal.Signals, ...] = ()
     handlers: list[Any]
 
-    async def startup(self, sockets: Any = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         for number in self.send:
@@ -404,7 +406,7 @@ class SignalsItself(Server):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_ends_it_and_is_raised_again(
-    loop_factory: Any, heard: list[int], number: signal.Signals
+    loop_factory: LoopFactory, heard: list[int], number: signal.Signals
 ) -> None:
     server = SignalsItself(Config(app, port=0, log_config=None))
     server.send = (number,)
@@ -414,7 +416,7 @@ async def test_a_signal_ends_it_and_is_raised_again(
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
-async def test_the_last_signal_is_raised_first(loop_factory: Any, heard: list[int]) -> None:
+async def test_the_last_signal_is_raised_first(loop_factory: LoopFactory, heard: list[int]) -> None:
     server = SignalsItself(Config(app, port=0, log_config=None))
     server.config.load()
     with server.capture_signals():
@@ -441,7 +443,9 @@ def test_only_an_interrupt_a_second_after_the_first_is_urgent(
             assert server.should_exit and server.force_exit == urgent
 
 
-async def test_an_interrupt_of_an_earlier_run_is_none_of_the_next(heard: list[int], monkeypatch: Any) -> None:
+async def test_an_interrupt_of_an_earlier_run_is_none_of_the_next(
+    heard: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = SignalsItself(Config(app, port=0, log_config=None, lifespan="off"))
     server.send = (signal.SIGINT,)
     await server.serve()
@@ -467,10 +471,10 @@ async def test_a_command_does_not_raise_again(heard: list[int]) -> None:
     assert heard == []
 
 
-async def test_install_signal_handlers_is_honoured(loop_factory: Any, heard: list[int]) -> None:
+async def test_install_signal_handlers_is_honoured(loop_factory: LoopFactory, heard: list[int]) -> None:
     ours = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     server = SignalsItself(Config(app, port=0, log_config=None))
-    server.install_signal_handlers = lambda: None
+    server.install_signal_handlers = lambda: None  # type: ignore[method-assign]  # as programs do
     server.send = (signal.SIGTERM,)
     task = asyncio.create_task(server.serve())
     while not heard:
@@ -486,7 +490,7 @@ async def test_a_subclass_may_take_the_handler(heard: list[int]) -> None:
     calls: list[int] = []
 
     class Watched(SignalsItself):
-        def handle_exit(self, sig: int, frame: Any) -> None:
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             calls.append(sig)
             super().handle_exit(sig, frame)
 
@@ -497,14 +501,16 @@ async def test_a_subclass_may_take_the_handler(heard: list[int]) -> None:
     assert all(handler.__self__ is server for handler in server.handlers)
 
 
-async def test_the_lines_name_every_address(serving: Any, tmp_path: Path, caplog: Any, loop_factory: Any) -> None:
+async def test_the_lines_name_every_address(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, loop_factory: LoopFactory
+) -> None:
     caplog.set_level(logging.INFO, "uvicorn.error")
     async with serving(app, uds=str(tmp_path / "x.sock")):
         pass
     assert f"Uvicorn running on unix:{tmp_path}/x.sock (Press CTRL+C to quit)" in caplog.text
 
 
-async def test_nobody_is_judged_slow_right_after_the_loop_stood_still(make_server: Any) -> None:
+async def test_nobody_is_judged_slow_right_after_the_loop_stood_still() -> None:
     """What came meanwhile has not been read yet."""
     swept: list[float] = []
 

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from applications import App, Receive, Scope, Send
+from programs import Start
 from uvicorn.config import Config
 from uvicorn.errors import StartupError
 from uvicorn.lifespan.on import LifespanOn
@@ -21,7 +23,7 @@ from uvicorn.supervisor import wording
 from uvicorn.worker.server import Server
 
 
-async def sound(scope: Any, receive: Any, send: Any) -> None:
+async def sound(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await receive()
         await send({"type": "lifespan.startup.complete"})
@@ -29,21 +31,21 @@ async def sound(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-async def raises(scope: Any, receive: Any, send: Any) -> None:
+async def raises(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     raise ValueError("the database is away")
 
 
-async def says_failed(scope: Any, receive: Any, send: Any) -> None:
+async def says_failed(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "the database is gone"})
 
 
-async def exits(scope: Any, receive: Any, send: Any) -> None:
+async def exits(scope: Scope, receive: Receive, send: Send) -> None:
     raise SystemExit(7)
 
 
-CASES: dict[str, tuple[Any, dict[str, Any], str]] = {
+CASES: dict[str, tuple[App | str, dict[str, Any], str]] = {
     "import": ("no_such_module:app", {}, "there is no module"),
     "attribute": ("os:no_such_attribute", {}, "not found in module"),
     "lifespan raises": (raises, {"lifespan": "on"}, "Application startup failed. Exiting."),
@@ -65,15 +67,18 @@ async def by_hand(server: Server) -> None:
     await server.startup()
 
 
-WAYS: dict[str, Callable[[Server], Any]] = {
+WAYS: dict[str, Callable[[Server], object]] = {
     "run": lambda server: server.run(),
     "serve": lambda server: asyncio.run(server.serve()),
     "by hand": lambda server: asyncio.run(by_hand(server)),
 }
 
 
+Make = Callable[[str], Server]
+
+
 @pytest.fixture
-def make() -> Any:
+def make() -> Iterator[Make]:
     """make(case) → the server that cannot start."""
     with contextlib.ExitStack() as stack:
 
@@ -89,7 +94,7 @@ def make() -> Any:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", CASES)
-def test_a_start_that_fails_is_exit_code_3(name: str, way: str, make: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_start_that_fails_is_exit_code_3(name: str, way: str, make: Make, caplog: pytest.LogCaptureFixture) -> None:
     if name == "loop" and way != "run":
         return  # somebody else has made the loop
     server = make(name)
@@ -102,7 +107,7 @@ def test_a_start_that_fails_is_exit_code_3(name: str, way: str, make: Any, caplo
 
 
 @pytest.mark.parametrize("name", sorted(CASES.keys() - {"loop"}))
-async def test_the_block_raises_the_failure_itself(name: str, make: Any) -> None:
+async def test_the_block_raises_the_failure_itself(name: str, make: Make) -> None:
     server = make(name)
     with pytest.raises(StartupError) as raised:
         async with server.running():
@@ -111,10 +116,10 @@ async def test_the_block_raises_the_failure_itself(name: str, make: Any) -> None
     assert CASES[name][2] in str(raised.value)
 
 
-def test_what_the_application_opened_is_closed_when_the_port_is_taken(make: Any) -> None:
+def test_what_the_application_opened_is_closed_when_the_port_is_taken(make: Make) -> None:
     events = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         for phase in ("startup", "shutdown"):
             events.append((await receive())["type"])
             await send({"type": f"lifespan.{phase}.complete"})
@@ -136,7 +141,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 @pytest.mark.parametrize("alone", [False, True], ids=["server", "lifespan alone"])
 @pytest.mark.parametrize("app", [raises, says_failed])
-def test_a_failed_lifespan_is_two_records(app: Any, alone: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_lifespan_is_two_records(app: App, alone: bool, caplog: pytest.LogCaptureFixture) -> None:
     config = Config(app, lifespan="on", log_config=None, port=0)
     if alone:
         lifespan = LifespanOn(config)
@@ -156,7 +161,7 @@ def test_a_failed_lifespan_is_two_records(app: Any, alone: bool, caplog: pytest.
 
 
 async def test_a_failed_shutdown_is_two_records(caplog: pytest.LogCaptureFixture) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -192,7 +197,7 @@ def test_the_master_says_it_in_two_records() -> None:
     assert wording.records(sentence) == [sentence]
 
 
-def test_a_server_that_a_worker_makes_itself_is_told_once(start_program: Any, tmp_path: Path) -> None:
+def test_a_server_that_a_worker_makes_itself_is_told_once(start_program: Start, tmp_path: Path) -> None:
     """Its SystemExit leaves the worker behind a message that was sent already."""
     program = start_program(
         "import uvicorn\n"
