@@ -43,12 +43,6 @@ ROOMS: list[tuple[str, ...]] = [
 folder, and what is flat beside the folders is its own room; the longest name counts."""
 APART = ("supervisor", "watcher", "worker")
 """Three processes: none of them imports another's files."""
-TOLERATED: set[tuple[str, str]] = {
-    ("worker.familiar.overridden", "worker.http1.connection"),
-    ("worker.http1.connection", "worker.websockets.handshake"),
-    ("worker.http1.connection", "worker.websockets.upgrade"),
-    ("worker.transport.carrier", "worker.http.state"),
-}
 DOORS = tuple(
     f"uvicorn.{name}"
     for name in ["accesslog", "server", "_ansi", "_compat", "protocols", "lifespan", "loops", "supervisors", "workers"]
@@ -147,8 +141,6 @@ IN_ROOMS = [module for module in MODULES if module != "uvicorn" and not within(m
 def test_a_module_imports_from_its_own_room_and_from_lower_ones(module: str) -> None:
     height, name = room_of(module)
     for found in sorted(ours(module)):
-        if (module.removeprefix("uvicorn."), found.removeprefix("uvicorn.")) in TOLERATED:
-            continue
         there, other = room_of(found)
         assert there <= height, f"{module} imports {found}, which is above it"
         sides = {name.partition(".")[0], other.partition(".")[0]} & set(APART)
@@ -183,7 +175,6 @@ def circles() -> list[list[str]]:
     return found
 
 
-@pytest.mark.xfail(strict=True)
 def test_no_modules_import_each_other() -> None:
     assert circles() == []
 

@@ -20,6 +20,7 @@ from uvicorn.worker.http1.codec_h11 import H11Codec
 from uvicorn.worker.http1.h11_connection import H11Protocol
 from uvicorn.worker.http1.reader import Part, RequestReader, Shared
 from uvicorn.worker.http1.request_head import RequestHead
+from uvicorn.worker.websockets.upgrade import upgrade
 
 CODECS: dict[str, Any] = {"h11": H11Codec}
 CONNECTIONS: dict[str, Any] = {"h11": H11Protocol}
@@ -258,6 +259,7 @@ class Peer:
         self.state = state or ServerState()
         if state is None or state.admission is None:
             self.state.configure(self.config)
+            self.state.upgrade = upgrade
         self.loop = asyncio.get_running_loop()
         self.connection = connection_class(self.config, self.state, lifespan_state)
         self.transport = FakeTransport(self.loop, self.connection, {"peername": client, "sockname": server})

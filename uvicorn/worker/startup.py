@@ -68,12 +68,17 @@ class Startup:
 
     def prepare(self) -> None:
         """What has to be there before the first tick."""
+        from uvicorn.worker.websockets.upgrade import (
+            upgrade,  # with asyncio, which a program that imports us may not need
+        )
+
         server = self._server
         state = server.server_state
         state.draining = state.gave_up = False
         state.on_uvloop = is_uvloop(asyncio.get_running_loop())
         state.outbox = Outbox()  # one that waits for a loop which has ended would wait for ever
         state.configure(server.config)
+        state.upgrade = upgrade
         state.context = contextvars.copy_context()
 
     async def run(self, sockets: list[socket.socket] | None) -> bool:

@@ -12,9 +12,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.logs.formats import Exchange
-from uvicorn.worker.access.log import CLIENT_LEFT, AccessLog
 
 if TYPE_CHECKING:
+    from uvicorn.worker.access.log import AccessLog
     from uvicorn.worker.http.request import Request
 
 REQUEST_ID = "uvicorn.request_id"
@@ -52,7 +52,7 @@ class Entry:
                     request.http_version,
                     b"",
                     request.fields,
-                    self.status or CLIENT_LEFT,
+                    self.status or access.CLIENT_LEFT,
                     self.head,
                     self.sent,
                     monotonic() - self._began,

@@ -18,7 +18,7 @@ import random
 import re
 import sys
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.logging import ACCESS_FORMAT, AccessFormatter, status_text
 from uvicorn.logs.files import LineHandler
@@ -43,6 +43,8 @@ class AccessLog:
 
     `follows`: requests are followed to the end of their response.
     """
+
+    CLIENT_LEFT: ClassVar[int] = CLIENT_LEFT
 
     __slots__ = ("_direct", "_formatter", "_log", "_random", "follows", "names_requests")
 

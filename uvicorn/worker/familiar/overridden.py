@@ -8,7 +8,7 @@ class that overrides nothing. Fails by: what an override raises is logged, and t
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.errors import BadRequest
 from uvicorn.worker.http.exchange import Exchange
@@ -18,8 +18,9 @@ from uvicorn.worker.http.scope import http_scope
 _log = logging.getLogger("uvicorn.error")
 
 
-def heed(made: Any) -> None:
-    """Have a subclass of Connection call what it overrides."""
+def heed(made: Any, base: Any) -> None:
+    """Have `made`, a subclass of the connection `base`, call what it overrides."""
+    made.unchanged = base
     if made.on_response_complete is not Heeding.on_response_complete:
         made.response_complete = _response_complete
     if made.on_headers_complete is not Heeding.on_headers_complete:
@@ -32,6 +33,9 @@ class Heeding:
     """What an override finds above it, by `super()`: the work itself, of whose step it is a part."""
 
     __slots__ = ()
+
+    unchanged: ClassVar[Any]
+    """The connection's own class, which has the steps as they are without an override."""
 
     if TYPE_CHECKING:
         _serve: Any
@@ -58,10 +62,8 @@ class Heeding:
 
 
 def _base(connection: Any) -> Any:
-    """Connection itself, whatever a class replaces."""
-    from uvicorn.worker.http1.connection import Connection
-
-    return Connection
+    """The connection's own class, whatever a subclass replaces."""
+    return connection.unchanged
 
 
 def _response_complete(self: Any, exchange: Exchange) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from uvicorn.importer import import_from_string
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.loop.kinds import is_uvloop
 from uvicorn.worker.loop.pulse import EACH_TICK, Pulse
@@ -41,6 +42,7 @@ def join(protocol: Any, config: Config, state: ServerState, loop: Any) -> Any:
     if not state.now:
         state.configure(config)
         state.alone = True  # for those that follow
+        state.upgrade = import_from_string("uvicorn.worker.websockets.upgrade:upgrade")
         state.logs_access = state.access.settle(config.access_log)
         state.on_uvloop = is_uvloop(loop)
         state.outbox = Unheld()

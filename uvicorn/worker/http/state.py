@@ -35,6 +35,8 @@ class ServerState:
     of the application gets a copy. `closes`: each answer is the last of its connection. `shared`: what the connections'
     readers have in common, made by the first. `alone`: no server has prepared it, as when a program makes a protocol
     itself (`standalone`), which has a pulse of its own then. `gave_up`: the server cancels what is in work.
+    `upgrade`: gives the transport of a connection to another protocol, where a request asks for that (a function of the
+    connection and the request; False where it is a request like others).
     `traces`: the beginning and the end of connections are logged.
     """
 
@@ -55,6 +57,7 @@ class ServerState:
         self.limits = Limits()
         self.admission: Admission | None = None
         self.told_no_upgrade = False
+        self.upgrade: Callable[[Any, Any], bool] | None = None
         self.shared: Shared | None = None
         self.alone = True
         self.traces = False

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn.errors import BadRequest
@@ -36,8 +36,6 @@ from uvicorn.worker.http1.request_head import UNREAD, RequestHead
 from uvicorn.worker.http1.response import Http1Exchange
 from uvicorn.worker.transport.carrier import Carrier, meet
 from uvicorn.worker.transport.tls import all_sent
-from uvicorn.worker.websockets.handshake import Refused, wants_websocket
-from uvicorn.worker.websockets.upgrade import take_over
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -53,8 +51,6 @@ SPARED = 100
 sent behind an announced end is lost."""
 DISCARD_LIMIT = 1 << 20
 """Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
-
-NO_WEBSOCKETS = "No supported WebSocket library detected. Run: pip install websockets"
 
 _HEAD = Part.HEAD
 
@@ -115,7 +111,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
     @classmethod
     def heed(cls) -> None:
         """Call what is overridden of the other package's methods (`overridden`)."""
-        heed(cls)
+        heed(cls, Connection)
 
     def __init__(
         self,
@@ -263,7 +259,7 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         state = self._state
         state.total_requests += 1
         complete = self.reader.part is _HEAD
-        if request.upgrade is not None and self._upgrade(request):
+        if request.upgrade is not None and state.upgrade is not None and state.upgrade(self, request):
             return
         scope = http_scope(request, self._ends)
         exchange = self._new_exchange(self, request, scope, complete)
@@ -285,38 +281,31 @@ class Connection(FamiliarConnection, Heeding, Carrier):
 
     _start = call.serve
 
-    def _upgrade(self, request: RequestHead) -> bool:
-        """Hand the transport over to a WebSocket. False when nobody serves those: then it is a request like others."""
-        state, made = self._state, self.ws_protocol_class
-        if made is None or not wants_websocket(request):
-            if not state.told_no_upgrade and self.config.interface != "wsgi":
-                state.told_no_upgrade = True
-                _log.warning("Unsupported upgrade request.")
-                if made is None:
-                    _log.warning(NO_WEBSOCKETS)
-            return False
+    # -- an upgrade (see `ServerState.upgrade`) ----------------------------------------------------------------
+
+    def hand_over(self) -> bytes:
+        """Another protocol is about to get the transport. What the client has sent behind its request."""
         self.flush()
         self._resume()  # it paused, perhaps, while this request waited behind others
-        early, self.reader.pending = self.reader.pending, b""
-        try:
-            if state.admission is not None and not state.admission.has_room(state.in_flight):
-                _log.warning("Exceeded concurrency limit.")
-                raise Refused(503, "Service Unavailable", [(b"retry-after", b"1")])
-            if state.traces:
-                _log.log(TRACE_LOG_LEVEL, "%s - Upgrading to WebSocket", shown(self._ends.client))
-            take_over(made, self.transport, request, early, self.config, state, self._ends, self.loop)
-        except Refused as exc:
-            _log.info("connection rejected (%d %s)", exc.status, exc.reason)
-            entry = state.access.follow(request, http_scope(request, self._ends), self.trusted)
-            if entry is not None:
-                entry.answered(exc.status, len(exc.reason))
-            self.write(plain_response(request, exc.status, exc.reason, state.default, exc.headers))
-            self._linger()
-        else:
-            state.connections.discard(self)
-            if self._eof and not self.transport.get_protocol().eof_received():  # type: ignore[attr-defined]
-                self.transport.close()
-        return True
+        behind, self.reader.pending = self.reader.pending, b""
+        return behind
+
+    def handed_over(self) -> None:
+        """The transport is another protocol's."""
+        self._state.connections.discard(self)
+        if self._eof and not self.transport.get_protocol().eof_received():  # type: ignore[attr-defined]
+            self.transport.close()
+
+    def refuse_upgrade(
+        self, request: RequestHead, status: int, reason: str, fields: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        """Answer a request that asks for an upgrade which it cannot have, and close."""
+        _log.info("connection rejected (%d %s)", status, reason)
+        entry = self._state.access.follow(request, http_scope(request, self._ends), self.trusted)
+        if entry is not None:
+            entry.answered(status, len(reason))
+        self.write(plain_response(request, status, reason, self._state.default, fields))
+        self._linger()
 
     def _body(self, exchange: Http1Exchange) -> None:
         """Hand on what has arrived of the request's body."""

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.net.addresses import address
-from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.transport.outbox import JOIN_LIMIT
 from uvicorn.worker.transport.tls import extension
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.worker.http.scope import Endpoints
+    from uvicorn.worker.http.state import ServerState
 
 
 class Carrier(asyncio.Protocol):

@@ -3,22 +3,61 @@
 Sessions of ours, and subclasses of them, get the request as it was parsed. A class of somebody else's (`ws=`) is an
 asyncio protocol that expects to read the handshake itself: its bytes are made again for it here, and nowhere else.
 
-Owns: that choice. Must not: know a frame. Fails by: `Refused`.
+HTTP/1.1's connections know nothing of WebSockets: whoever prepares a server's state puts `upgrade` into it.
+
+Owns: that choice. Must not: know a frame. Fails by: an answer of the connection's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
+from uvicorn.logging import TRACE_LOG_LEVEL
+from uvicorn.worker.access.log import shown
 from uvicorn.worker.http.scope import Endpoints
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.request_head import RequestHead
-from uvicorn.worker.websockets.handshake import offer_of
+from uvicorn.worker.websockets.handshake import Refused, offer_of, wants_websocket
 from uvicorn.worker.websockets.protocol import SessionProtocol
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
+    from uvicorn.worker.http1.connection import Connection
+
+
+NO_WEBSOCKETS = "No supported WebSocket library detected. Run: pip install websockets"
+
+_log = logging.getLogger("uvicorn.error")
+
+
+def upgrade(connection: Connection, request: RequestHead) -> bool:
+    """Give the transport of `connection` to a WebSocket (`ServerState.upgrade`).
+
+    False if the request asks for another protocol, or nobody serves WebSockets: then it is a request like others.
+    """
+    state, made = connection._state, connection.ws_protocol_class
+    if made is None or not wants_websocket(request):
+        if not state.told_no_upgrade and connection.config.interface != "wsgi":
+            state.told_no_upgrade = True
+            _log.warning("Unsupported upgrade request.")
+            if made is None:
+                _log.warning(NO_WEBSOCKETS)
+        return False
+    ends, behind = connection._ends, connection.hand_over()
+    try:
+        if state.admission is not None and not state.admission.has_room(state.in_flight):
+            _log.warning("Exceeded concurrency limit.")
+            raise Refused(503, "Service Unavailable", [(b"retry-after", b"1")])
+        if state.traces:
+            _log.log(TRACE_LOG_LEVEL, "%s - Upgrading to WebSocket", shown(ends.client))
+        take_over(made, connection.transport, request, behind, connection.config, state, ends, connection.loop)
+    except Refused as exc:
+        connection.refuse_upgrade(request, exc.status, exc.reason, exc.headers)
+    else:
+        connection.handed_over()
+    return True
 
 
 def take_over(
