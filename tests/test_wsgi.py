@@ -580,7 +580,7 @@ def test_a_wsgi_application_without_the_option_is_told_to_use_it(
     with pytest.raises(SystemExit) as left:
         Config("wsgi_app:app", app_dir=str(tmp_path), log_config=None).load()
     assert left.value.code == 3
-    assert "'wsgi_app:app' takes two arguments, as WSGI applications do" in caplog.text
+    assert "'wsgi_app:app' takes two arguments, like a WSGI application" in caplog.text
     assert "--interface wsgi" in caplog.text
 
 

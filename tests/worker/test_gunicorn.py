@@ -422,7 +422,7 @@ def test_a_worker_that_is_killed_is_replaced(start: StartGunicorn) -> None:
             ),
             "no database",
         ),
-        ("def app(environ, start_response):\n    return []", "takes two arguments, as WSGI applications do"),
+        ("def app(environ, start_response):\n    return []", "takes two arguments, like a WSGI application"),
     ],
     ids=["import", "lifespan", "WSGI"],
 )
