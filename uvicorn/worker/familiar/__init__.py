@@ -1,1 +1,1 @@
-"""What programs and subclasses know of the other package's protocols, by its names."""
+"""The other package's names and methods on our protocols, for programs and subclasses that use them."""

@@ -1,6 +1,6 @@
-"""Flow control for asyncio protocols that are not ours, in the form in which they know it.
+"""Flow control for asyncio protocols of programs, with the interface of uvicorn 0.54's class.
 
-Our own connections keep theirs themselves (`connection`). Owns: two flags and one event. Must not: know a request.
+Our own connections do not use it (`transport/carrier`). Owns: two flags and one event. Must not: know a request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HIGH_WATER_LIMIT = HIGH_WATER
 
 
 class FlowControl:
-    """Pauses and resumes reading once however often it is asked; `drain` waits until writing goes on."""
+    """Pauses and resumes reading, however often it is asked to; `drain` waits while writing is paused."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -47,7 +47,7 @@ class FlowControl:
 
 
 async def service_unavailable(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """An application that answers 503, and is the last one of its connection."""
+    """An application that answers 503 and closes the connection."""
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"19"), CLOSE_HEADER]
     await send({"type": "http.response.start", "status": 503, "headers": headers})
     await send({"type": "http.response.body", "body": b"Service Unavailable"})

@@ -1,7 +1,8 @@
-"""What the protocols of uvicorn 0.54 have by these names, for subclasses and programs that read or set them.
+"""Attributes of uvicorn 0.54's protocols, for subclasses and programs that read or set them.
 
-What can be set with an effect is a property: the application, and the ends of the connection that scopes tell of.
-Anything else can be set as well, for whoever set it. Owns: the names. Must not: hold anything; ours is where it was.
+Those that have an effect when they are set are properties: the application, and the facts of the connection that go
+into scopes. The others can be set as well, but only the program that sets them sees the value. Owns: the names. Must
+not: hold data; it stays where our code has it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Familiar:
-    """Both protocols."""
+    """Attributes that both protocols have."""
 
     __slots__ = ()
 
@@ -35,7 +36,7 @@ class Familiar:
 
     @property
     def app(self) -> Any:
-        """What is called for each request; an assignment counts from the next one on."""
+        """The application. An assignment takes effect with the next request."""
         return self._app
 
     @app.setter
@@ -44,7 +45,7 @@ class Familiar:
 
     @property
     def app_state(self) -> dict[str, Any]:
-        """The lifespan's state, of which each scope has a copy."""
+        """The state of the lifespan; each scope gets a copy."""
         return self._ends.state
 
     @app_state.setter
@@ -53,7 +54,7 @@ class Familiar:
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """The peer; known once there is a transport."""
+        """The peer's address, once there is a transport."""
         return self._ends.client
 
     @client.setter
@@ -62,7 +63,7 @@ class Familiar:
 
     @property
     def server(self) -> tuple[str, int | None] | None:
-        """Our end; known once there is a transport."""
+        """Our own address, once there is a transport."""
         return self._ends.server
 
     @server.setter
@@ -80,7 +81,7 @@ class Familiar:
 
     @property
     def root_path(self) -> str:
-        """Where a proxy mounts the application."""
+        """The path below which a proxy mounts the application."""
         return self._ends.root_path
 
     @root_path.setter
@@ -89,7 +90,7 @@ class Familiar:
 
     @replaceable
     def asgi_version(self) -> str:
-        """As scopes tell it."""
+        """The ASGI version in scopes."""
         return self._ends.asgi_version
 
     @replaceable
@@ -99,12 +100,12 @@ class Familiar:
 
     @replaceable
     def connections(self) -> set[Any]:
-        """All of the server's."""
+        """All connections of the server."""
         return self._state.connections
 
     @replaceable
     def tasks(self) -> set[asyncio.Task[Any]]:
-        """All of the server's that have not ended."""
+        """The tasks of all requests of the server that have not ended."""
         return self._state.tasks
 
 
@@ -120,36 +121,36 @@ class FamiliarConnection(Familiar):
     access_logger = logging.getLogger("uvicorn.access")
 
     timeout_keep_alive_task: asyncio.TimerHandle | None = None
-    """A timer only where nobody else keeps time (`standalone`)."""
+    """Only set without a server (`standalone`)."""
 
     @replaceable
     def ws_protocol_class(self) -> type[Any] | None:
-        """Who takes over when a WebSocket is asked for."""
+        """The protocol class that gets the transport when a request asks for a WebSocket."""
         return self.config.ws_protocol_class
 
     @replaceable
     def cycle(self) -> Http1Exchange | None:
-        """The request in work."""
+        """The request that is being served."""
         return self._exchange
 
     @replaceable
     def scope(self) -> dict[str, Any] | None:
-        """That of the request in work."""
+        """The scope of the request that is being served."""
         return self._exchange.scope if self._exchange is not None else None
 
     @replaceable
     def headers(self) -> list[tuple[bytes, bytes]] | None:
-        """Those of the request in work."""
+        """The header fields of the request that is being served."""
         return self._exchange.request.fields if self._exchange is not None else None
 
     @replaceable
     def access_log(self) -> bool:
-        """Whether requests are logged."""
+        """Whether requests are logged when their response begins."""
         return self.logs_access
 
     @replaceable
     def limit_concurrency(self) -> int | None:
-        """As the settings have it."""
+        """The setting of that name."""
         return self.config.limit_concurrency
 
 
@@ -159,15 +160,15 @@ class FamiliarSession(Familiar):
     __slots__ = ()
 
     close_timeout = 10.0
-    """Seconds that the peer gets to answer a close frame, and a transport to write what is left."""
+    """Seconds in which the peer must answer a close frame, and the transport write what is left."""
     close_timer: asyncio.Handle | None = None
     ping_timer: asyncio.TimerHandle | None = None
     pong_timer: asyncio.TimerHandle | None = None
-    """Timers only where nobody else keeps time (`standalone`)."""
+    """Only set without a server (`standalone`)."""
 
     @replaceable
     def default_headers(self) -> list[tuple[bytes, bytes]]:
-        """The fields that every response gets."""
+        """The header fields that every response gets."""
         return self._state.default_headers
 
     if TYPE_CHECKING:
@@ -187,10 +188,10 @@ class FamiliarSession(Familiar):
 
     @replaceable
     def ping_interval(self) -> float | None:
-        """As the settings have it."""
+        """The setting of that name."""
         return self.config.ws_ping_interval
 
     @replaceable
     def ping_timeout(self) -> float | None:
-        """As the settings have it."""
+        """The setting of that name."""
         return self.config.ws_ping_timeout

@@ -1,12 +1,11 @@
-"""A protocol that no `Server` serves: a program made it itself, by `HttpToolsProtocol(config, ServerState(), {})`.
+"""A protocol without a `Server`: a program has made it itself, by `HttpToolsProtocol(config, ServerState(), {})`.
 
-That is how protocols are put behind a `loop.create_server` of a program's own, and how test suites drive one by hand,
-often with stand-ins for the loop and the transport that have no more methods than the tests need. Nobody has loaded the
-settings then, and nobody keeps time. Served protocols pay one look at a flag for all of this.
+Programs do that to pass protocols to their own `loop.create_server`, and test suites to drive a protocol by hand, often
+with fakes of the loop and the transport that have no more methods than the tests need. The settings are not loaded
+then, and there is no timer. With a server, all this costs a look at one flag.
 
-Owns: what a server does otherwise (the settings are loaded, their limits taken over, and the connections have a
-pulse), and what a stand-in lacks. Must not: be used by a server. Fails by: SystemExit(3) as `Config.load` does when it
-is called directly.
+Owns: what a server would do (load the settings, apply their limits, run a timer), and the methods that such fakes lack.
+Must not: be used by a server. Fails by: SystemExit(3), as `Config.load` does when it is called directly.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ SWEEP_SECONDS = 0.5
 
 
 def join(protocol: Any, config: Config, state: ServerState, loop: Any) -> Any:
-    """Make `protocol`, which is being made, one that stands alone. The loop that it shall use."""
+    """Called by the constructor of `protocol`: make it one without a server. Returns the loop that it is to use."""
     if not config.loaded:
         config.load()
     if loop is None:
         loop = asyncio.get_running_loop()
     if not state.now:
         state.configure(config)
-        state.alone = True  # for those that follow
+        state.alone = True  # for the next protocol
         state.upgrade = import_from_string("uvicorn.worker.websockets.upgrade:upgrade")
         state.logs_access = state.access.settle(config.access_log)
         state.on_uvloop = is_uvloop(loop)
@@ -49,12 +48,12 @@ def join(protocol: Any, config: Config, state: ServerState, loop: Any) -> Any:
     state.now = time.monotonic()
     if not isinstance(loop, asyncio.AbstractEventLoop):
         loop = FittedLoop(loop)
-    protocol.__class__ = _lone(type(protocol))  # a class that served ones have nothing of
+    protocol.__class__ = _lone(type(protocol))  # protocols of a server do not have these methods
     return loop
 
 
 def _lone(made: type[Any]) -> type[Any]:
-    """The same class with a `Lone…` in front, made once."""
+    """The same class with a `Lone…` as its first base, made once."""
     lone: type[Any] | None = vars(made).get("_lone")
     if lone is None:
         named = {"__slots__": (), "__module__": made.__module__, "__qualname__": made.__qualname__}
@@ -63,82 +62,82 @@ def _lone(made: type[Any]) -> type[Any]:
 
 
 class LoneConnection(Connection):
-    """An HTTP connection. A stand-in for a loop has a clock of its own: idleness is measured by that."""
+    """An HTTP connection. With a fake loop, idleness is measured by that loop's timers."""
 
     __slots__ = ()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(_fitted(transport))
-        if not _is_stand_in(self.loop):
-            _keep_time(self._state)
+        if not _is_fake(self.loop):
+            _start_timer(self._state)
 
     def data_received(self, data: bytes) -> None:
-        self._busy()
+        self._cancel_keep_alive_timer()
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._busy()
+        self._cancel_keep_alive_timer()
         super().connection_lost(exc)
 
     def _release(self, exchange: Any) -> None:
         super()._release(exchange)
         idle = self._exchange is None and not self.transport.is_closing() and not self.reader.pending
-        if idle and _is_stand_in(self.loop):
-            self._busy()
+        if idle and _is_fake(self.loop):
+            self._cancel_keep_alive_timer()
             handle = self.loop.call_later(self.config.timeout_keep_alive, self.timeout_keep_alive_handler)
             self.timeout_keep_alive_task = handle
 
-    def _busy(self) -> None:
+    def _cancel_keep_alive_timer(self) -> None:
         handle, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
         if handle is not None:
             handle.cancel()
 
 
 class LoneSession(SessionProtocol):
-    """A WebSocket session. The peer's answer to a close frame is waited for to the moment."""
+    """A WebSocket session. The time for the closing handshake has a timer of its own, which is exact."""
 
     __slots__ = ()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(_fitted(transport))
-        _keep_time(self._state)
+        _start_timer(self._state)
 
     def expect_close(self) -> None:
         super().expect_close()
-        late, seconds = self._late, self.close_timeout
-        self.close_timer = self.loop.call_later(seconds, late) if seconds else self.loop.call_soon(late)
+        expired, seconds = self._close_expired, self.close_timeout
+        self.close_timer = self.loop.call_later(seconds, expired) if seconds else self.loop.call_soon(expired)
 
     def shutdown(self) -> None:
-        """At once: there is no drain, whose time the peer's answer could use."""
+        """Close at once: there is no drain during which the peer could answer."""
         if self.close_timer is not None:
-            self._in_time()
+            self._cancel_close_timer()
             self.close()
         super().shutdown()
 
-    def _late(self) -> None:
+    def _close_expired(self) -> None:
         self.close_timer = None
         self.transport.abort()
 
     def end(self, last: bytes, failed: bool) -> None:
-        self._in_time()
+        self._cancel_close_timer()
         super().end(last, failed)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._in_time()
+        self._cancel_close_timer()
         super().connection_lost(exc)
 
-    def _in_time(self) -> None:
+    def _cancel_close_timer(self) -> None:
         handle, self.close_timer = self.close_timer, None
         if handle is not None:
             handle.cancel()
 
 
-def _is_stand_in(loop: Any) -> bool:
+def _is_fake(loop: Any) -> bool:
     return isinstance(loop, FittedLoop)
 
 
-def _keep_time(state: ServerState) -> None:
-    """Have a pulse for as long as there are connections."""
+def _start_timer(state: ServerState) -> None:
+    """Run a timer as long as there are connections."""
     if state.pulse is not None:
         return
 
@@ -161,8 +160,8 @@ def _keep_time(state: ServerState) -> None:
 
 
 class Unheld(Outbox):
-    """Holds nothing back: a stand-in for a loop has no turns, at whose end it could be written, and whoever drives a
-    protocol by hand looks at once."""
+    """Holds nothing back: a fake loop has no turns at whose end it could be written, and a test that drives a protocol
+    by hand looks at once."""
 
     __slots__ = ()
 
@@ -171,7 +170,7 @@ class Unheld(Outbox):
 
 
 class _Fitted:
-    """Stands before an object of somebody else's: whatever that has is its own, what it lacks is found here."""
+    """Wraps a program's object: what that has is used, what it lacks is here."""
 
     def __init__(self, other: Any) -> None:
         self._other = other
@@ -186,7 +185,7 @@ class _Fitted:
 
 
 class FittedLoop(_Fitted):
-    """A stand-in for a loop: it makes tasks, and perhaps calls later."""
+    """For a fake loop that has `create_task`, and perhaps `call_later`."""
 
     _ours = frozenset(("create_task",))
 
@@ -204,7 +203,7 @@ class FittedLoop(_Fitted):
 
 
 class DrivenTask:
-    """A task whose coroutine somebody drives by hand: it knows its own end, and tells it."""
+    """A task whose coroutine is driven by hand; it calls its callbacks when the coroutine has ended."""
 
     def __init__(self, loop: Any, coroutine: Any) -> None:
         self._callbacks: list[Callable[[Any], object]] = []
@@ -219,7 +218,7 @@ class DrivenTask:
         except asyncio.CancelledError as exc:
             self._raised = exc
             raise
-        except BaseException as exc:  # whoever asks for the result has it
+        except BaseException as exc:  # `result` raises it
             self._raised = exc
         finally:
             self._ended = True
@@ -246,7 +245,7 @@ def _fitted(transport: asyncio.BaseTransport) -> Any:
 
 
 class FittedTransport(_Fitted):
-    """A stand-in for a transport: it takes bytes, and closes."""
+    """For a fake transport that has `write` and `close`."""
 
     _ours = frozenset(("close",))
 

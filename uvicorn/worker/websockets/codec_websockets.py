@@ -1,12 +1,12 @@
-"""Frames by the package websockets: its sans-I/O core, and a short way for the frame that makes up nearly all traffic.
+"""The frame codec over the package websockets: its sans-I/O core, and a fast path for nearly all frames.
 
-A whole, unfragmented data frame is unmasked and handed on here, and so are pings and pongs. Every other frame
-(fragments, close, what is malformed or too large) goes to the library's `Protocol`, one whole frame at a time, so
-that it is always at a frame's boundary and both ways can alternate. It is made when it is first needed: an idle
-connection has neither it nor a decompressor. A differential test compares this codec with the library alone.
+A data frame that is a whole message is unmasked and passed on here, and so are pings and pongs. Every other frame
+(fragments, close frames, what is malformed or too large) goes to the library's `Protocol`, one whole frame at a time,
+so that the library is always at the boundary of a frame and both can alternate. It is made when it is first needed: an
+idle connection has neither that nor a decompressor. A differential test compares this codec with the library alone.
 
-Owns: the bytes of frames that are not complete, and the library's state. Must not: know asyncio or ASGI, or read a
-clock. Fails by: telling its sink that the connection is over, with the close code.
+Owns: the bytes of incomplete frames, and the library's state. Must not: know asyncio or ASGI, or read a clock. Fails
+by: telling its sink that the connection is over, with the close code.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ _FIN, _COMPRESSED = 0x80, 0x40
 _WHOLE_TEXT, _WHOLE_BINARY = _FIN | _TEXT, _FIN | _BINARY
 _CONTROL_SIZE = 125
 _COPIED = 4096 if sys.implementation.name == "cpython" else sys.maxsize
-"""Bytes of a payload above which a view of it is cheaper than a copy. On PyPy a view that nobody has any more goes on
-keeping the buffer from being resized."""
+"""Bytes of a payload above which a memoryview is cheaper than a copy. On PyPy a view that is no longer used still keeps
+the buffer from being resized, until the garbage collector runs."""
 _LENGTH_16, _LENGTH_64 = Struct("!H").unpack_from, Struct("!Q").unpack_from
 _HEAD_7, _HEAD_16 = Struct("!BB4s").unpack_from, Struct("!BBH4s").unpack_from
 _head_16 = Struct("!HH").pack
 _TEXT_HEADS = [bytes((_WHOLE_TEXT, size)) for size in range(_CONTROL_SIZE + 1)]
 
 _SIZE_SO_FAR = ("current_size", "cur_size")
-"""How the library calls what it has of a fragmented message: since its version 16, and before."""
+"""The library's attribute for the size of a fragmented message so far: since its version 16, and before."""
 
 _silent = logging.getLogger("uvicorn.asgi.frames")
 _silent.setLevel(logging.CRITICAL)
-"""What the library would say of a fault, the session says."""
+"""The library logs nothing: the session logs faults."""
 
 
 class _Inflating(Extension):
-    """What the library asks to inflate a fragmented message; frames that leave are compressed without it."""
+    """The extension with which the library inflates fragmented messages. Frames that are sent do not go through it."""
 
     def __init__(self, deflate: Deflate) -> None:
         self._deflate = deflate
         self._inside = False
 
     def encode(self, frame: Frame) -> Frame:
-        return frame  # a close frame: no other is sent by the library
+        return frame  # a close frame; the library sends no other
 
     def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
         if frame.opcode >= 0x8 or (frame.opcode is Opcode.CONT and not self._inside):
@@ -84,7 +84,7 @@ class _Inflating(Extension):
 
 
 class Codec:
-    """Frames of one connection, both ways. `max_size` bounds a message in bytes, inflated if it is compressed."""
+    """See `codec.Codec`."""
 
     __slots__ = (
         "_buffer",
@@ -109,20 +109,18 @@ class Codec:
         self._buffer: bytearray | None = None
         self._needed = 0
         self._kind = 0
-        self._parts = bytearray()  # not a list: an empty fragment costs its sender six bytes, and must cost us none
+        self._parts = bytearray()  # not a list: a peer could send empty fragments for ever, six bytes each
         self._utf8: codecs.IncrementalDecoder | None = None
         self._most = self._short = min(max_size + 6, _COPIED)
         self.over = False
 
     @property
     def pending(self) -> int:
-        """Bytes that were received and are no message yet."""
         return 0 if self._buffer is None else len(self._buffer)
 
     # -- in ---------------------------------------------------------------------------------------------------
 
     def whole(self, data: bytes) -> str | bytes | None:
-        """The message, if `data` is one frame that is a whole message and may be taken; None: nothing was taken."""
         size = len(data)
         if size > self._short:
             return None
@@ -146,7 +144,6 @@ class Codec:
         return apply_mask(payload, key) if first == _WHOLE_BINARY else None
 
     def receive(self, data: bytes) -> None:
-        """Take in bytes of the peer; the sink hears of every message that is complete, until it is full."""
         sink = self._sink
         buffer = self._buffer
         view: bytes | bytearray = data
@@ -171,7 +168,7 @@ class Codec:
                     break
                 (length,) = _LENGTH_64(view, at + 2)
             if not 0 <= length <= self._max_size:
-                self._pass_on(bytes(view[at:]))  # not masked, or too long: the head alone is a fault
+                self._pass_on(bytes(view[at:]))  # not masked, or too long: the header alone is a fault
                 return
             end = body + length
             if end > size:
@@ -208,7 +205,7 @@ class Codec:
 
     def _text(self, payload: bytes) -> None:
         try:
-            text = payload.decode()  # not str(payload, "utf-8"), which on PyPy lets lone surrogates pass
+            text = payload.decode()  # not str(payload, "utf-8"): on PyPy that accepts lone surrogates
         except UnicodeDecodeError:
             self.fail(1007, "invalid UTF-8")
             return
@@ -229,13 +226,13 @@ class Codec:
                 self._sink.message(data)
 
     def _pass_on(self, frame: bytes) -> None:
-        """A frame that needs the whole protocol."""
+        """Give a frame to the library."""
         library = self._protocol()
-        if frame[0] == _CLOSE:  # it may come between fragments (RFC 6455, 5.4); the library minds
+        if frame[0] == _CLOSE:  # allowed between fragments (RFC 6455, 5.4), but refused by the library
             for name in _SIZE_SO_FAR:
                 setattr(library, name, None)
         library.receive_data(frame)
-        event: Any  # always a frame: the handshake's events are not this protocol's
+        event: Any  # a Frame: handshakes do not go through this object
         for event in library.events_received():
             self._fragment(event.opcode, event.data, event.fin)
             if self.over:
@@ -287,17 +284,12 @@ class Codec:
         return data_frame(_WHOLE_BINARY, data)
 
     def ping(self, payload: bytes) -> bytes:
-        """A ping frame; the payload has 125 bytes at most."""
         return data_frame(_PING, payload)
 
     def pong(self, payload: bytes) -> bytes:
         return data_frame(_PONG, payload)
 
     def close(self, code: int, reason: str) -> bytes:
-        """The close frame; b"" when one was sent already. Messages of the peer are heard until its own arrives.
-
-        Raises ValueError for a code that may not be sent, or a reason that is too long (RFC 6455, 5.5 and 7.4).
-        """
         library = self._protocol()
         if self.over or library.state is not OPEN:
             return b""
@@ -309,7 +301,6 @@ class Codec:
         return b"".join(library.data_to_send())
 
     def fail(self, code: int, reason: str) -> None:
-        """End the connection for a fault: the close frame, and nothing is heard any more."""
         self._protocol().fail(code, reason)
         self._end(code, reason, failed=True)
 

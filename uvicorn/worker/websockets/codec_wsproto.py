@@ -1,7 +1,7 @@
-"""Frames by the package wsproto: for whoever prefers it, several times slower than the other one.
+"""The frame codec over the package wsproto, which is several times slower than the other one.
 
-The whole stream goes through its `Connection`. What it lacks is added around it: a bound for messages, counted as
-they come in (inflated, if they are compressed), and the extension's own state, which is ours (`deflate`).
+All bytes go through the library's `Connection`. What it lacks is added here: a limit for the size of messages, counted
+while they arrive (inflated, if they are compressed), and permessage-deflate by `deflate`.
 
 Owns: the library's state and the parts of a message. Must not: know asyncio or ASGI, or read a clock. Fails by:
 telling its sink that the connection is over, with the close code.
@@ -27,7 +27,7 @@ _WHOLE_TEXT, _WHOLE_BINARY, _COMPRESSED = 0x81, 0x82, 0x40
 
 
 class _Bounded(Extension):
-    """permessage-deflate where it was agreed, and the bound on a message before its payload is taken in."""
+    """permessage-deflate where it was agreed, and the limit for a message, checked before its payload is taken in."""
 
     name = "bounded"
 
@@ -48,7 +48,7 @@ class _Bounded(Extension):
         self._control = opcode.iscontrol()
         if self._control:
             return RsvBits(False, False, False)
-        if not self._inside:  # (called again for the same header when its mask is still missing)
+        if not self._inside:  # called again for the same header while its mask is incomplete
             self._size = 0
             self._compressed = rsv.rsv1 and self._deflate is not None
         elif rsv.rsv1:
@@ -84,7 +84,7 @@ class _Bounded(Extension):
 
 
 class Codec:
-    """Frames of one connection, both ways. `max_size` bounds a message in bytes, inflated if it is compressed."""
+    """See `codec.Codec`."""
 
     __slots__ = ("_deflate", "_library", "_parts", "_sink", "over")
 
@@ -92,21 +92,20 @@ class Codec:
         self._sink = sink
         self._deflate = deflate
         self._library = Connection(ConnectionType.SERVER, [_Bounded(deflate, max_size)])
-        self._parts = bytearray()  # not a list: an empty fragment costs its sender six bytes, and must cost us none
+        self._parts = bytearray()  # not a list: a peer could send empty fragments for ever, six bytes each
         self.over = False
 
     @property
     def pending(self) -> int:
-        """Bytes that were received and are no message yet. (The library does not tell.)"""
+        """By a private attribute, because the library has no public one."""
         return len(self._library._proto._frame_decoder.buffer)
 
     # -- in ---------------------------------------------------------------------------------------------------
 
     def whole(self, data: bytes) -> None:
-        """Nothing is taken the short way: the library wants every byte."""
+        """Always None: the library must see every byte."""
 
     def receive(self, data: bytes) -> None:
-        """Take in bytes of the peer; the sink hears of every message that is complete, until it is full."""
         self._library.receive_data(data)
         if self._sink.full:
             return
@@ -141,7 +140,7 @@ class Codec:
                 self._end(code, reason, self._library.send(event.response()), failed=False)
             elif state is ConnectionState.CLOSED:
                 self._end(code, reason, b"", failed=False)
-            else:  # the library's way to say that it cannot go on
+            else:  # the library reports a fault of the peer
                 self.fail(code, "")
 
     # -- out --------------------------------------------------------------------------------------------------
@@ -158,17 +157,12 @@ class Codec:
         return data_frame(first, data)
 
     def ping(self, payload: bytes) -> bytes:
-        """A ping frame; the payload has 125 bytes at most."""
         return data_frame(0x89, payload)
 
     def pong(self, payload: bytes) -> bytes:
         return data_frame(0x8A, payload)
 
     def close(self, code: int, reason: str) -> bytes:
-        """The close frame; b"" when one was sent already. Messages of the peer are heard until its own arrives.
-
-        Raises ValueError for a code that may not be sent, or a reason that is too long (RFC 6455, 5.5 and 7.4).
-        """
         if self.over or self._library.state is not ConnectionState.OPEN:
             return b""
         check_close(code, reason)
@@ -177,7 +171,6 @@ class Codec:
         return self._library.send(CloseConnection(code=code, reason=reason))
 
     def fail(self, code: int, reason: str) -> None:
-        """End the connection for a fault: the close frame, and nothing is heard any more."""
         self._end(code, reason, self.close(code, reason), failed=True)
 
     def _end(self, code: int, reason: str, answer: bytes, failed: bool) -> None:

@@ -1,11 +1,11 @@
-"""permessage-deflate (RFC 7692): what is agreed with the client, and the compressor and decompressor of one connection.
+"""permessage-deflate (RFC 7692): the negotiation, and the compressor and decompressor of one connection.
 
-Windows are small (4 KiB, a tenth of the memory that zlib would take by default) unless the client insists, and
-neither side is made before its first compressed message. What a message may inflate to is bounded while it inflates:
-a bomb costs no more than the limit.
+Windows are small (4 KiB, which takes a tenth of the memory of zlib's default) unless the client asks for others, and
+neither object is made before its first compressed message. The size of a message is checked while it is inflated, so a
+zip bomb costs no more than the limit.
 
-Owns: the extension's negotiation and its zlib state, once for every codec. Must not: know a frame. Fails by:
-`TooBig`, and `zlib.error` for what is no deflated data.
+Owns: the negotiation and the zlib state, the same for every codec. Must not: know a frame. Fails by: `TooBig`, and
+`zlib.error` for data that is not deflated.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ _MEMORY_LEVEL = 5
 _TAIL = b"\x00\x00\xff\xff"
 _PARAMETER = re.compile(rf"\s*({TOKEN_TEXT})\s*(?:=\s*(?:\"([0-9]+)\"|([0-9]+))\s*)?")
 _OFFERS = 16
-"""Extensions that are looked at; nobody names more."""
+"""Offers that are read at most; clients make one or two."""
 
 
 class TooBig(Exception):
-    """The message inflates to more than it may."""
+    """The inflated message is larger than allowed."""
 
 
 class Agreed(NamedTuple):
-    """Window sizes and whether each side forgets its window after a message. `ours` compresses, `theirs` inflates."""
+    """The size of each window, as a power of two, and whether a side forgets its window after each message.
+
+    "We" compress, "they" are inflated.
+    """
 
     our_bits: int
     their_bits: int
@@ -38,7 +41,7 @@ class Agreed(NamedTuple):
     they_forget: bool
 
     def header(self, their_bits_named: bool) -> str:
-        """The value of the answer's Sec-WebSocket-Extensions."""
+        """The value of Sec-WebSocket-Extensions in the answer."""
         words = [NAME]
         if self.we_forget:
             words.append("server_no_context_takeover")
@@ -51,7 +54,7 @@ class Agreed(NamedTuple):
 
 
 def negotiate(offers: str) -> tuple[str | None, Agreed | None]:
-    """(the answer's Sec-WebSocket-Extensions, what it stands for). What cannot be served is passed over."""
+    """(Sec-WebSocket-Extensions of the answer, what it means), or (None, None) if no offer can be accepted."""
     for offer in offers.split(",")[:_OFFERS]:
         name, *words = offer.split(";")
         if name.strip() != NAME:
@@ -60,9 +63,9 @@ def negotiate(offers: str) -> tuple[str | None, Agreed | None]:
         if found is None:
             continue
         ours, theirs = found.get("server_max_window_bits"), found.get("client_max_window_bits")
-        if ours == 8:  # zlib cannot compress with so small a window
+        if ours == 8:  # zlib cannot compress with a window that small
             continue
-        # A client that does not speak of its window cannot be told to make it smaller (RFC 7692, 7.1.2.2).
+        # A client that does not mention its window cannot be asked to use a smaller one (RFC 7692, 7.1.2.2).
         agreed = Agreed(
             our_bits=min(ours or 15, WINDOW_BITS),
             their_bits=min(theirs or 15, WINDOW_BITS) if theirs is not None else 15,
@@ -74,7 +77,7 @@ def negotiate(offers: str) -> tuple[str | None, Agreed | None]:
 
 
 def _parameters(words: list[str]) -> dict[str, int] | None:
-    """What an offer says, 0 for a parameter without a value; None if it is not valid (RFC 7692, 7.1)."""
+    """The parameters of an offer, 0 for one without a value; None if the offer is not valid (RFC 7692, 7.1)."""
     found: dict[str, int] = {}
     for word in words:
         match = _PARAMETER.fullmatch(word)
@@ -96,7 +99,7 @@ _BITS = frozenset(str(bits) for bits in range(8, 16))
 
 
 class Deflate:
-    """Both directions of one connection."""
+    """The compressor and the decompressor of one connection."""
 
     __slots__ = ("_compressor", "_decompressor", "agreed")
 
@@ -117,17 +120,17 @@ class Deflate:
         return packed[:-4]
 
     def inflate(self, data: bytes, last: bool, limit: int) -> bytes:
-        """The next part of a message, `last` if it is complete then. Raises TooBig above `limit`, zlib.error."""
+        """Inflate the next part of a message, or the `last` one. Raises TooBig above `limit` bytes, and zlib.error."""
         decompressor = self._decompressor
         if decompressor is None:
             decompressor = self._decompressor = zlib.decompressobj(wbits=-max(9, self.agreed.their_bits))
         if last:
             data = data + _TAIL
-        # What follows a last block is nothing; zlib would keep all of it, fragment by fragment.
+        # Data after a last block is ignored; zlib would keep all of it.
         inflated = b"" if decompressor.eof else decompressor.decompress(data, limit + 1)
         if len(inflated) > limit:
             raise TooBig
-        # A last block (BFINAL) ends the stream of zlib, not the connection's: the next message begins another.
+        # A last block (BFINAL) ends zlib's stream but not the connection: the next message begins another stream.
         if last and (self.agreed.they_forget or decompressor.eof):
             self._decompressor = None
         return inflated
