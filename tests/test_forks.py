@@ -25,7 +25,7 @@ from uvicorn.config import Config
 from uvicorn.process import channel
 from uvicorn.process.channel import Endpoint
 from uvicorn.process.page import Phase
-from uvicorn.worker.loop.forks import shedding
+from uvicorn.worker.loop.forks import cleaned_forks
 from uvicorn.worker.server import Server
 
 APP = """
@@ -231,7 +231,7 @@ def test_a_child_does_not_write_to_the_workers_row_of_the_fleets_page(master: En
     link = channel.current
     assert link is not None
     link.beat(1.0, 2, Phase.SERVING, 3)
-    with shedding(Server(Config("app:app", log_config=None)), [], link):
+    with cleaned_forks(Server(Config("app:app", log_config=None)), [], link):
         pid = os.fork()
         if pid == 0:
             code = 1

@@ -36,7 +36,7 @@ from uvicorn.net.sockets import Listener
 from uvicorn.process.drainmode import DrainMode
 from uvicorn.settings.application import is_wsgi
 from uvicorn.worker.drain import RESERVE
-from uvicorn.worker.loop.forks import shedding
+from uvicorn.worker.loop.forks import cleaned_forks
 from uvicorn.worker.process import settle_memory
 from uvicorn.worker.server import Server
 
@@ -160,7 +160,7 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
         settle_memory()
         if self.alive:
             listeners = [Listener(sock.sock) for sock in self.sockets]
-            with shedding(server, listeners, None):
+            with cleaned_forks(server, listeners, None):
                 server.run([listener.sock for listener in listeners])
 
     def _is_a_fault_under_reload(self) -> bool:

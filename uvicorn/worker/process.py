@@ -22,7 +22,7 @@ from uvicorn.net.sockets import Listener
 from uvicorn.process import channel, exiting, pidfile
 from uvicorn.process.terminal import Terminal
 from uvicorn.worker import faults
-from uvicorn.worker.loop.forks import shedding
+from uvicorn.worker.loop.forks import cleaned_forks
 from uvicorn.worker.loop.pulse import EACH_TICK
 from uvicorn.worker.server import Server
 from uvicorn.worker.signals import HANDLED_SIGNALS
@@ -59,7 +59,7 @@ def serve(server: Server, listeners: list[Listener], target: Callable[..., Any])
     try:
         with (
             _hearing(server) if alone else nullcontext(),
-            shedding(server, listeners, link),
+            cleaned_forks(server, listeners, link),
             pidfile.written(server.config.pid if alone else None),
         ):
             target(sockets=[listener.sock for listener in listeners])

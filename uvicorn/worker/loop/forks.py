@@ -1,23 +1,25 @@
-"""What the application forks while it is served: a child that must not be taken for the server.
+"""Processes that the application forks: they must not act as the server.
 
-A child of `os.fork`, of multiprocessing's "fork", or of a pool of such processes inherits the signal handlers (so that
-TERM would do nothing), the listeners (so that the address is in use after the stop), the channel to the master (whose
-end of file is its lifeline) and every client's connection (which would end only with the child). So, in the child:
+A child of `os.fork`, of multiprocessing's "fork", or of a pool of such processes inherits the signal handlers (SIGTERM
+would do nothing), the listeners (the address would stay in use after a stop), the channel to the master (whose end of
+file tells that the worker has ended) and every client's connection (which would stay open as long as the child). So in
+the child:
 
-- our handlers, and the event loop's, become the defaults; what the application has put in place itself stays;
-- its row of the fleet's page becomes memory of its own: it may outlive the worker, whose row another one has then;
-- those descriptors become /dev/null, by `dup2`. They are not shut down, which would end them for the parent too, and
-  not only closed: objects of the child still hold the numbers, and would soon mean somebody else's file. The loop's
-  epoll is shared with the parent, and not touched.
+- our signal handlers, and those of the event loop, become the defaults; the application's own stay;
+- the worker's row of the fleet's page becomes private memory: the child may outlive the worker, and the row is another
+  worker's then;
+- those descriptors become /dev/null, by `dup2`. To shut them down would end them for the parent as well; to close them
+  is not enough, because objects in the child still use the numbers, which would soon be another file's. The loop's
+  epoll descriptor is shared with the parent, and left alone.
 
-A child that comes back into the server, by `sys.exit()` or by returning, would go on as a second one with the parent's
-loop: it ends there, with its own exit code and nothing of ours.
+A child that returns into the server, or raises SystemExit there, would run the parent's loop as a second server: it
+ends instead, with its own exit code and without running any of our code.
 
-Nothing is done before there is a fork: the server's state is walked then. Only in a process that does nothing but
-serve; a program that embeds a `Server` decides for itself what its children have. The master's forks come before this.
+Nothing is done before a fork: the server's state is read at that moment. This is for processes that only serve; a
+program that embeds a `Server` decides what its children inherit. The master forks workers before this is set up.
 
-Owns: that. Must not: change the parent, or log in the child. Fails by: nothing; what has no descriptor any more is left
-out.
+Owns: that clean-up. Must not: change the parent, or log in the child. Fails by: nothing; descriptors that are closed
+already are left out.
 """
 
 from __future__ import annotations
@@ -50,13 +52,13 @@ class _Served(NamedTuple):
 _served: _Served | None = None
 _registered = False
 _loop: Any = None
-"""The one that runs in the thread that forks; in a child asyncio does not say so any more."""
+"""The loop of the thread that forks; in the child asyncio does not tell it any more."""
 _is_child = False
 
 
 @contextmanager
-def shedding(server: Server, listeners: list[Listener], link: WorkerLink | None) -> Iterator[None]:
-    """What is forked inside leaves the server behind, its listeners and the channel to its master."""
+def cleaned_forks(server: Server, listeners: list[Listener], link: WorkerLink | None) -> Iterator[None]:
+    """Processes that are forked in this context drop the server, its listeners and the channel to its master."""
     global _served, _registered
     if not hasattr(os, "register_at_fork"):
         yield
@@ -64,7 +66,7 @@ def shedding(server: Server, listeners: list[Listener], link: WorkerLink | None)
     if not _registered:
         os.register_at_fork(before=_note_loop, after_in_child=_in_child)
         _registered = True
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # now: a child may have no descriptor left
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # now, because a child may have no free descriptor
     _served = _Served(server, listeners, link, null)
     try:
         yield
@@ -86,9 +88,9 @@ def _in_child() -> None:
         return
     _is_child = True
     if _loop is not None:
-        _loop.call_soon(_end_stray)
+        _loop.call_soon(_end_returned_child)
         if isinstance(ready := getattr(_loop, "_ready", None), deque):
-            ready.rotate(1)  # before everything that is the parent's to do
+            ready.rotate(1)  # before the callbacks that are the parent's
     _reset_signals()
     if served.link is not None:
         served.link.heartbeat.detach()
@@ -97,7 +99,7 @@ def _in_child() -> None:
 
 
 def end_child(exc: BaseException) -> None:
-    """What SystemExit and KeyboardInterrupt mean in a child of the application's. Returns in any other process."""
+    """In a process that the application has forked: end it, as SystemExit or KeyboardInterrupt says; else nothing."""
     if not _is_child:
         return
     code = exc.code if isinstance(exc, SystemExit) else 128 + signal.SIGINT
@@ -106,8 +108,8 @@ def end_child(exc: BaseException) -> None:
     _end(code if isinstance(code, int) else int(code is not None))
 
 
-def _end_stray() -> None:
-    say("A child that the application has forked came back into the server: it ends here.")
+def _end_returned_child() -> None:
+    say("A process that the application has forked returned into the server: it is ended.")
     _end(1)
 
 
@@ -139,7 +141,7 @@ def _descriptors(served: _Served) -> Iterator[int]:
     for holder in holders:
         try:
             fd = holder.fileno()
-        except (AttributeError, OSError, RuntimeError, ValueError):  # gone already, each loop in its own words
+        except (AttributeError, OSError, RuntimeError, ValueError):  # closed already; each loop raises something else
             continue
         if fd >= 0:
             yield fd

@@ -1,7 +1,7 @@
-"""Which event loop: each function returns a factory of loops (or the class itself).
+"""Event loops: which one `--loop` means, and how a coroutine is run in a new one.
 
-`use_subprocess` is what callers of the contract may pass; it changes nothing, because no loop here watches processes.
-Fails by: `StartupError` when a loop was asked for by name and is not installed.
+The functions for `--loop` return a factory of loops. Their parameter `use_subprocess` exists because programs pass it;
+it has no effect. Fails by: `StartupError` if a loop was chosen by name and is not installed.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ _log = logging.getLogger("uvicorn.error")
 
 T = TypeVar("T")
 TASKS_SECONDS = 1.0
+"""Seconds in which cancelled tasks must end, if nobody says otherwise."""
 STEP = 0.1
-"""Seconds between two questions whether there is time left."""
+"""Seconds between two looks at the limit, which may change."""
 LoopFactory = Callable[[], "asyncio.AbstractEventLoop"]
 
 
 def auto_loop_factory(use_subprocess: bool = False) -> LoopFactory:
-    """uvloop where it is installed, else asyncio's own."""
+    """uvloop if it is installed, else asyncio's loop."""
     try:
         import uvloop
     except ImportError:
@@ -46,7 +47,7 @@ def asyncio_loop_factory(use_subprocess: bool = False) -> LoopFactory:
 
 
 def is_uvloop(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether it is one of uvloop's, whose transports and servers differ from asyncio's."""
+    """Whether it is uvloop's; its transports and servers behave differently from asyncio's."""
     return type(loop).__module__.startswith("uvloop")
 
 
@@ -71,7 +72,7 @@ def zuvloop_loop_factory(use_subprocess: bool = False) -> LoopFactory:
 
 
 def refuse_nested() -> None:
-    """Raises RuntimeError in a loop that runs (unless nest_asyncio is there, which makes it possible)."""
+    """Raises RuntimeError inside a running loop, unless nest_asyncio makes it possible to run another one."""
     running = "asyncio" in sys.modules and asyncio._get_running_loop() is not None
     if running and not hasattr(asyncio, "_nest_patched"):
         raise RuntimeError(
@@ -86,13 +87,13 @@ def run_in_loop(
     debug: bool | None = None,
     limit: Callable[[], float] | None = None,
 ) -> T:
-    """Run `main` in a new loop, then cancel what it left, end its asynchronous generators and close the loop.
+    """Run `main` in a new loop, then cancel the tasks that are left, end asynchronous generators and close the loop.
 
-    `limit` is asked again and again until when these may take, and answers in seconds of the monotonic clock. Without
-    it tasks have a second and generators what they need.
+    `limit()` is the time until which both may take, in seconds of the monotonic clock; it is asked repeatedly. Without
+    it tasks have TASKS_SECONDS, and generators have no limit.
 
-    Not `asyncio.run`: signals are the server's business, and a thread that an application left in the default
-    executor must not keep the process (asyncio would wait for it without bound).
+    This is not `asyncio.run`, because the server handles signals, and because a thread that the application has left in
+    the default executor must not keep the process alive (asyncio would wait for it without a limit).
     """
     loop = factory() if factory is not None else asyncio.new_event_loop()
     try:
@@ -109,12 +110,12 @@ def run_in_loop(
 
 
 def _complete(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
-    """Run until `main` is done. A task or a callback that an application has left to the loop ends neither by
-    SystemExit nor by KeyboardInterrupt, although a loop takes them for the end.
+    """Run until `main` is done. A loop stops when a task or a callback raises SystemExit or KeyboardInterrupt; if the
+    application's did, the loop is run again.
 
-    A task keeps what it raised for whoever waits for it, or asyncio tells of it; for a callback it is told here.
+    A task keeps its exception for whoever awaits it, or asyncio logs it; that of a callback is logged here.
     """
-    from uvicorn.worker.loop.tasks import from_signal  # with asyncio, which a master does not import
+    from uvicorn.worker.loop.tasks import from_signal  # it imports asyncio, which a master must not
 
     task = loop.create_task(main)
     while True:
@@ -128,7 +129,7 @@ def _complete(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> 
 
 
 def _of_a_task(exc: BaseException) -> bool:
-    """Whether a coroutine has raised it: the first frame above those of the loop."""
+    """Whether a coroutine has raised it, as its traceback shows."""
     import inspect
 
     at = exc.__traceback__
@@ -142,7 +143,7 @@ def _of_a_task(exc: BaseException) -> bool:
 def asyncio_run(
     main: Coroutine[Any, Any, T], *, debug: bool | None = None, loop_factory: LoopFactory | None = None
 ) -> T:
-    """`asyncio.run` of Python 3.12 for older ones too, as far as server processes of others need it."""
+    """`asyncio.run` with the parameters of Python 3.12, for programs that import it from here."""
     return run_in_loop(main, loop_factory, debug)
 
 
@@ -159,7 +160,7 @@ async def _finish(loop: asyncio.AbstractEventLoop, limit: Callable[[], float] | 
 
 
 async def _wait(tasks: set[asyncio.Task[Any]], limit: Callable[[], float]) -> set[asyncio.Task[Any]]:
-    """Those that are not done in time, and were cancelled."""
+    """The tasks that were not done in time; they were cancelled."""
     while tasks and time.monotonic() < limit():
         _, tasks = await asyncio.wait(tasks, timeout=STEP)
     for task in tasks:

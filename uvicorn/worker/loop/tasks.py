@@ -1,14 +1,14 @@
-"""How a call of the application becomes a task: at once where that is possible, in a context of its own.
+"""How a call of the application becomes a task: started at once where possible, and in a context of its own.
 
-Where the interpreter has such tasks (CPython from 3.12 on) and the loop no task factory of somebody else's, the task
-runs before this returns, up to where it must wait; most are done then. Each begins in a copy of the server's context,
-whoever's callback it is begun from.
+Where the interpreter has eager tasks (CPython since 3.12) and the loop has no task factory, the task runs before
+`begin` returns, up to its first wait; most tasks have ended then. Each gets a copy of the server's context, from
+whatever callback it is started.
 
-SystemExit and KeyboardInterrupt would end the loop that runs the task, with everything in flight: an application that
-raises one has failed, as with any other exception. A real Ctrl-C in a program that kept Python's handler lands wherever
-code runs, in an application perhaps: it is the program's.
+SystemExit and KeyboardInterrupt would stop the loop, and with it every request: an application that raises one has
+failed, as with any other exception. A real Ctrl-C, in a program that has kept Python's handler, is raised in whatever
+code runs, which may be the application: that one is for the program.
 
-Must not: keep the task (the caller does).
+Owns: how the task is made, and what these two exceptions mean. Must not: keep the task (the caller does).
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from typing import Any, NoReturn
 from uvicorn.worker.loop.forks import end_child
 
 EAGER = hasattr(asyncio, "eager_task_factory")
-"""Whether a task can be told to start at once: the interpreter is asked, not its version."""
+"""Whether the interpreter has eager tasks."""
 
 _TAKES_CONTEXT = sys.version_info >= (3, 11)
 _RAISE = dis.opmap["RAISE_VARARGS"]
-_Task: Callable[..., asyncio.Task[Any]] = asyncio.Task  # a type checker for 3.11 does not know `eager_start`
+_Task: Callable[..., asyncio.Task[Any]] = asyncio.Task  # type checkers for Python 3.11 do not know `eager_start`
 
 
-class Left(Exception):
+class ApplicationExit(Exception):
     """The application raised SystemExit or KeyboardInterrupt, which is the cause."""
 
 
 def begin(
     app: Any, scope: Any, receive: Any, send: Any, loop: asyncio.AbstractEventLoop, context: Context
 ) -> asyncio.Task[Any]:
-    """Call the application in a copy of `context`. Nothing that it raises is raised here."""
+    """Call the application in a copy of `context`, as a task. Raises nothing; the task has the exception."""
     called = _call(app, scope, receive, send)
     if EAGER and loop.get_task_factory() is None:
         return _Task(called, loop=loop, context=context.copy(), eager_start=True)
@@ -55,13 +55,13 @@ async def _call(app: Any, scope: Any, receive: Any, send: Any) -> Any:
     except (SystemExit, KeyboardInterrupt) as exc:
         end_child(exc)
         if from_signal(exc):
-            asyncio.get_running_loop().call_soon(_raise, exc)  # not from here: a loop may take it for a protocol's
-        raise Left from exc
+            asyncio.get_running_loop().call_soon(_raise, exc)  # not here: a loop may attribute it to a protocol
+        raise ApplicationExit from exc
 
 
 def request_of(task: asyncio.Task[Any]) -> str:
-    """The request of a task that `begin` has made, as a line about a fault names it; "" for any other task. Read from
-    its frame, where it costs nothing as long as nobody asks."""
+    """The request of a task that `begin` has made, as log lines name it; "" for any other task. It is read from the
+    task's frame, so it costs nothing until somebody asks."""
     frame = getattr(task.get_coro(), "cr_frame", None)
     if frame is None or frame.f_code is not _call.__code__:
         return ""
@@ -70,8 +70,8 @@ def request_of(task: asyncio.Task[Any]) -> str:
 
 
 def raised(exc: BaseException) -> BaseException:
-    """What the application has raised, when its task has raised `exc`."""
-    return exc.__cause__ if type(exc) is Left and exc.__cause__ is not None else exc
+    """The application's exception, given that of its task."""
+    return exc.__cause__ if type(exc) is ApplicationExit and exc.__cause__ is not None else exc
 
 
 def _raise(exc: BaseException) -> NoReturn:
@@ -79,9 +79,11 @@ def _raise(exc: BaseException) -> NoReturn:
 
 
 def from_signal(exc: BaseException | None) -> bool:
-    """Whether it is a KeyboardInterrupt that this program's handler of SIGINT has raised.
+    """Whether it is a KeyboardInterrupt that the program's handler of SIGINT has raised, and not the application's
+    code.
 
-    Python's own handler leaves no frame: the innermost one was interrupted, at anything but a `raise`.
+    A handler of the program has a frame in the traceback. Python's own has none: then the innermost frame was
+    interrupted at an instruction that is not a `raise`.
     """
     if not isinstance(exc, KeyboardInterrupt) or threading.current_thread() is not threading.main_thread():
         return False
