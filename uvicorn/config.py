@@ -116,7 +116,7 @@ class Config(Settings):
     `load()`, not here.
     """
 
-    # What these attributes hold once the values are settled: less than the parameters take.
+    # The types of these attributes after `__post_init__`; the parameters accept more.
     workers: int
     forwarded_allow_ips: list[str] | str
     headers: list[tuple[str, str]]
@@ -292,7 +292,7 @@ class Config(Settings):
     # -- what the settings name --------------------------------------------------------------------------------
 
     def load_components(self) -> None:
-        """Import the parts of ours that the settings name (loop, protocols, lifespan). Raises StartupError.
+        """Import our own parts that the settings name (loop, protocols, lifespan). Raises StartupError.
 
         A master does this before it forks, so that its workers share the memory and start in milliseconds. Nothing of
         the application is imported.

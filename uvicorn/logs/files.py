@@ -9,9 +9,9 @@ up to 1 MiB a process, and tried again with the next line or `flush`. Above that
 lines of the access log first.
 
 A handler writes every record at once, until somebody promises to call `flush` ten times a second (`hold`). From then on
-the access log is batched, except for the first line after an interval without any: who sends one request sees its line
-at once. `release` ends that, so no line is pending after a server has stopped. A process that is killed loses the
-access lines since the last flush.
+the access log is batched, except for the first line after an interval without any, so that the line of a single request
+is written at once. `release` ends that, so no line is pending after a server has stopped. A process that is killed
+loses the access lines since the last flush.
 
 Must not: know a request or a process, or raise into the code that logs. Fails by: `ConfigError` if a file cannot be
 opened at the start. Later by one sentence on standard error each time that writing starts to fail (lines are lost until

@@ -1,7 +1,7 @@
 """Where a server listens: from the options under "Binding" to listeners, and the line that announces an address.
 
 Owns: which of these options wins. Sockets that a service manager passed replace `--host`, `--port` and `--uds`: a unit
-with a socket means that socket, and an address in its command would be a second one that nobody asked for. `--fd`
+with a socket means that socket, and an address in its command would be a second address. `--fd`
 names one descriptor and always wins. Must not: know a Config. Fails by: `BindError`, and nothing stays open then.
 """
 

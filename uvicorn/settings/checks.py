@@ -1,11 +1,11 @@
-"""From what a program or a person gave to settings that a server can start with.
+"""Turning the values that were given into settings that a server can start with.
 
 Steps, in this order: `normalize` (each value by its declaration), `drop_missing_file`, `fill_in` (options that a
 variable sets while they are unset), `warnings_about` (what has no effect), `check` (values that need more than their
 type, and combinations).
 
 Owns: these steps. Must not: import what a setting names, look at sockets or certificates, or log.
-Fails by: `ConfigError`, one sentence that opens with the option.
+Fails by: `ConfigError`, one sentence that begins with the option.
 """
 
 from __future__ import annotations
@@ -21,18 +21,22 @@ from uvicorn.settings.declared import Settings, options
 from uvicorn.settings.options import Declared
 
 _RESOLVED_ONCE = frozenset(("reload_dirs", "reload_includes", "reload_excludes"))
-"""Their attributes hold the result (`reload_paths`) after the start, and not what was given."""
+"""Options whose attributes hold the resolved paths (`reload_paths`) once a Config is made."""
 
 
 def normalize(settings: Settings) -> None:
-    """Give every option the plain value that the rest of the package relies on. Raises ConfigError."""
+    """Convert every option to the plain value that the rest of the package relies on. Raises ConfigError.
+
+    An option that a subclass has as a property of its own is left alone.
+    """
     if isinstance(settings.app, str) and settings.app.count(".") == 3 and settings.app.replace(".", "").isdigit():
         raise ConfigError(
             f"The application comes first: run(app, {settings.app!r}, …), but an address was given in its place."
         )
+    given = vars(settings)
     for name, option in options().items():
-        if name not in _RESOLVED_ONCE:
-            setattr(settings, name, values.normalized(option, getattr(settings, name)))
+        if name in given and name not in _RESOLVED_ONCE:
+            setattr(settings, name, values.normalized(option, given[name]))
     settings.headers = settings.headers or []
     settings.timeout_notify = values.seconds("timeout_notify", settings.timeout_notify, 30)
     settings.callback_notify = values.function("callback_notify", settings.callback_notify)
@@ -40,7 +44,7 @@ def normalize(settings: Settings) -> None:
 
 
 def drop_missing_file(settings: Settings) -> list[str]:
-    """Unset `env_file` if there is no such file; a sentence that says so."""
+    """Unset `env_file` if the file does not exist, and return a warning."""
     if settings.env_file is None or os.path.exists(settings.env_file):
         return []
     name, settings.env_file = os.fspath(settings.env_file), None
@@ -48,7 +52,7 @@ def drop_missing_file(settings: Settings) -> list[str]:
 
 
 def fill_in(settings: Settings) -> dict[str, Any]:
-    """Set the options that are unset and have a variable of their own; the names and values that were set so.
+    """Set the options that are None from their variables (`Option.variable`), and return their names and values.
 
     Afterwards `workers` is a number. Raises ConfigError.
     """
@@ -68,12 +72,12 @@ def fill_in(settings: Settings) -> dict[str, Any]:
 
 
 def variables() -> dict[str, str]:
-    """The options that a variable sets while they are unset, besides UVICORN_…, and that variable."""
+    """The names of the options with a variable other than UVICORN_…, and those variables."""
     return {name: option.spec.variable for name, option in options().items() if option.spec.variable}
 
 
 def _read_variable(option: Declared) -> Any:
-    """What the variable of an option says, or its fallback. Raises ConfigError."""
+    """The value of the option's variable, or its fallback. Raises ConfigError."""
     text = os.environ.get(option.spec.variable)
     if text is None or not (option.any_text or text.strip()):
         return option.spec.fallback
@@ -81,7 +85,7 @@ def _read_variable(option: Declared) -> Any:
 
 
 def warnings_about(settings: Settings) -> list[str]:
-    """What has no effect, a sentence each. Fields of `headers` that a server sends itself are removed."""
+    """Warnings about options without effect. Removes the `headers` that the server sends itself."""
     found = []
     dropped = headers.encode(settings.headers or []).dropped
     if dropped:
@@ -98,7 +102,10 @@ def has_tls(settings: Settings) -> bool:
 
 
 def check(settings: Settings, words: Mapping[str, Collection[str]]) -> None:
-    """Raises ConfigError. `words` are those that `loop`, `http` and `ws` may have instead of an import string."""
+    """Check values and combinations. Raises ConfigError.
+
+    `words` are the values of `loop`, `http` and `ws` that are not import strings.
+    """
     for name, known in words.items():
         value = getattr(settings, name)
         if isinstance(value, str) and value not in known and ":" not in value:

@@ -1,9 +1,9 @@
-"""What the settings name, imported: protocol classes, the loop factory, TLS, and the application with its wrappers.
+"""Importing what the settings name: protocol classes, the loop factory, TLS files, and wrappers of the application.
 
-Owns: the tables of the words that an option may be, and the sentence for a package that is missing. Import strings lead
-to the paths of the contract, where a program may have put something else; the tables and the wrappers are arguments,
-because programs replace them in `uvicorn.config`. Must not: know a Config, or import what a master may not (whoever
-calls decides that). Fails by: `StartupError`.
+Owns: the tables of the words that an option can have, and the error for a missing package. The tables hold the public
+paths, where a program may have put a class of its own. Tables and wrappers are arguments of these functions,
+because programs replace them in `uvicorn.config`. Must not: know a Config, or decide when the application's modules are
+imported (a master imports none). Fails by: `StartupError`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ WRAPPERS = {
 
 
 def named_protocol(option: str, word: Any, table: Mapping[str, str | None]) -> type[Any] | None:
-    """The class of one of ours; None for what is not in `table` (a class or an import string of the user's)."""
+    """The class for a word in `table`; None for anything else (a class or an import string)."""
     target = table.get(word) if isinstance(word, str) else None
     if target is None:
         return None
@@ -102,7 +102,7 @@ def require_wsgi() -> None:
 
 
 def note_replaced_methods(*protocols: Any) -> None:
-    """Tell protocol classes that are made of ours what a program has replaced on them; warn of what nobody calls."""
+    """Let subclasses of our protocols notice replaced methods, and warn of replaced functions that are never called."""
     overridden.warn_of_functions()
     for protocol in protocols:
         if hasattr(protocol, "never_called"):
