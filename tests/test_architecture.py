@@ -290,6 +290,13 @@ def test_time_is_an_argument(module: str) -> None:
     assert not [call for call in calls(module) if call.startswith("time.")]
 
 
+@pytest.mark.parametrize("name", ["session", "frames", "wire", "codec", "handshake", "deflate"])
+def test_a_websocket_session_knows_no_transport(name: str) -> None:
+    """The same session runs over a connection of HTTP/1.1 and over a stream of HTTP/2: it knows its `wire` alone."""
+    banned = ("uvicorn.worker.http1", "uvicorn.worker.transport", "uvicorn.worker.websockets.protocol")
+    assert not [found for found in imports(f"uvicorn.worker.websockets.{name}") if within(found, banned)]
+
+
 def test_a_worker_has_one_timer() -> None:
     """`call_later` in two places: the pulse, and an acceptor that waits for descriptors to come back. Protocols that no
     server serves (`standalone`) are not in a worker.

@@ -466,14 +466,9 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         self.active_at = self._state.now
         if self.transport.is_closing():
             return
-        if self.transport.can_write_eof() and not self._eof:
-            self._flush_now()
-            try:
-                self.transport.write_eof()
-            except OSError:
-                self.as_server(self.transport.abort)  # the peer is gone, and the loop has not heard of it yet
-            self._resume()
-        elif self._ends.tls is not None:  # it has no half to close: `sweep` closes the whole
+        if not self._eof and self.end_writing():
+            return
+        if self._ends.tls is not None:  # it has no half to close: `sweep` closes the whole
             self._flush_now()
             self._resume()
         else:

@@ -161,6 +161,20 @@ class Carrier(asyncio.Protocol):
         if not self.transport.is_closing():  # asyncio's TLS transport could not be aborted after a second `close`
             self.as_server(self.transport.close)
 
+    def end_writing(self) -> bool:
+        """Close our half once everything is written, and read on: to close both would reset the connection of a peer
+        that still sends, which then loses what it has not read. False if the transport has no halves (TLS).
+        """
+        if not self.transport.can_write_eof():
+            return False
+        self._flush_now()
+        try:
+            self.transport.write_eof()
+        except OSError:
+            self.as_server(self.transport.abort)  # the peer is gone, and the loop has not noticed it yet
+        self._resume()
+        return True
+
     # -- in ----------------------------------------------------------------------------------------------------
 
     def _pause(self) -> None:

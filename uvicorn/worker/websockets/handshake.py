@@ -10,10 +10,12 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from uvicorn.net.grammar import is_token
-from uvicorn.worker.http1.request_head import RequestHead
+
+if TYPE_CHECKING:
+    from uvicorn.worker.http1.request_head import RequestHead
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -34,7 +36,10 @@ class Refused(Exception):
 
 
 class Offer(NamedTuple):
-    """What the client offers. `extensions` is the joined value of Sec-WebSocket-Extensions, "" for none."""
+    """What the client offers. `extensions` is the joined value of Sec-WebSocket-Extensions, "" for none.
+
+    `key` is part of the handshake over HTTP/1.1 only.
+    """
 
     key: bytes
     subprotocols: list[str]

@@ -255,14 +255,7 @@ class SessionProtocol(FamiliarSession, Carrier):
             failed = False
         elif last:
             self._write(last)
-        if failed and self.transport.can_write_eof():
-            # The peer still sends: closing now would reset the connection before it has read the close frame.
-            try:
-                self.transport.write_eof()
-            except OSError:
-                self.abort()  # the peer is gone, and the loop has not heard of it yet
-            self._resume()
-        else:
+        if not (failed and self.end_writing()):
             self.close()
 
     def close(self) -> None:
