@@ -1,13 +1,13 @@
-"""One request in the form in which programs change how it is served: `RequestResponseCycle`.
+"""`RequestResponseCycle`, the class by which programs change how uvicorn 0.54 serves a request.
 
-What serves a request of HTTP/1.1 is an exchange that has, beside its own, the names that programs know (`CycleNames`).
-They know a class RequestResponseCycle in each of the modules for a parser, and replace its methods or the class itself.
-Both of these (`http1/cycles`) stand for all exchanges where `isinstance` asks. One is made for a request only once a
-program has changed it, or has put a class of its own, derived from it, in its place; connections look when they begin,
-and requests pay nothing. Then the application is called by `run_asgi`.
+Here an exchange serves a request; over HTTP/1.1 it also has the attributes of that class (`CycleNames`). The modules of
+both parsers have a class of that name (`http1/cycles`), and programs replace its methods or the class itself. An
+instance is made for a request only if a program has done so, which a connection checks when it is made; otherwise
+nothing is paid for this. All exchanges are instances of both classes for `isinstance`. When one is made, the
+application is called by its `run_asgi`.
 
-Owns: these names, that look, and the arguments that such a class is made with. Must not: serve anything itself. Fails
-by: one warning for a class that is derived from neither, and the request is served as ever.
+Owns: these attributes, that check, and the arguments that such a class is made with. Must not: serve anything itself.
+Fails by: one warning for a class that is not derived from ours; requests are then served without it.
 """
 
 from __future__ import annotations
@@ -104,8 +104,7 @@ class CycleNames:
 
 
 class NoticingChanges(type):
-    """Remembers that somebody has set an attribute of the class. `ours`: the classes that stand for all exchanges where
-    `isinstance` asks."""
+    """Remembers that an attribute of the class was set. `ours`: the classes of which every exchange is an instance."""
 
     changed = False
     ours: ClassVar[list[type[Any]]] = []
@@ -120,20 +119,20 @@ class NoticingChanges(type):
 
 
 class ReplaceableCycle(CycleNames, metaclass=NoticingChanges):
-    """Made in two steps: as an exchange, then with the arguments that programs expect, which say nothing new to it.
+    """Initialised twice: as an exchange, and then with the arguments that programs expect, which add nothing.
 
-    Those that have no counterpart here are None.
+    Arguments that have no counterpart here are None.
     """
 
     arguments: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, scope: Any, **known: Any) -> None:
         if not hasattr(self, "phase"):
-            raise TypeError(f"A {_NAME} is made by its connection, for a request: it cannot be made by hand.")
+            raise TypeError(f"A {_NAME} is made by its connection, for a request; a program cannot make one.")
 
 
 def replaced(door: str) -> type[ReplaceableCycle] | None:
-    """The class that a program has changed, or put in the module `door`; None for neither, as nearly always."""
+    """The class that a program has changed, or put into the module `door`; None if there is none, as nearly always."""
     found = getattr(sys.modules.get(door), _NAME, None)
     if found is None or (found in NoticingChanges.ours and not found.changed):
         return None
@@ -146,7 +145,7 @@ def replaced(door: str) -> type[ReplaceableCycle] | None:
 
 
 def maker(made: type[Any], exchange_class: type[Any]) -> Callable[..., Any]:
-    """What makes the exchange of a request by such a class, as a connection calls `exchange_class`."""
+    """A function with the parameters of `exchange_class` that makes an instance of `made`."""
 
     def new_exchange(*arguments: Any) -> Any:
         exchange: Any = object.__new__(made)
@@ -159,7 +158,7 @@ def maker(made: type[Any], exchange_class: type[Any]) -> Callable[..., Any]:
 
 
 def by_run_asgi(app: ASGI3Application) -> ASGI3Application:
-    """`app` as it is called where a program has a word in how that is done."""
+    """An application that has the exchange call `app`, by its `run_asgi`."""
 
     async def call(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         cycle: Any = receive.__self__  # type: ignore[attr-defined]  # an exchange's

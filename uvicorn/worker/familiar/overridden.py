@@ -1,8 +1,9 @@
-"""Methods of uvicorn 0.54's connection that subclasses override: they are called, and cost nothing where nobody does.
+"""Methods of uvicorn 0.54's connection that subclasses override. Our connection calls them in those subclasses only.
 
-A class that overrides one gets a step of its own in the place of the connection's (`heed`, when the class is made and
-when it is loaded, because some are replaced on a class that is there). Owns: those steps. Must not: be on the way of a
-class that overrides nothing. Fails by: what an override raises is logged, and the connection closed.
+A class that overrides one gets another version of the step that the method belongs to. `heed` looks for overrides when
+the class is made, and again when the settings are loaded, because programs also replace methods of an existing class.
+Owns: those steps. Must not: cost anything in a class that overrides nothing. Fails by: logging what an override raises,
+and closing the connection.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _log = logging.getLogger("uvicorn.error")
 
 
 def heed(made: Any, base: Any) -> None:
-    """Have `made`, a subclass of the connection `base`, call what it overrides."""
+    """Make `made`, a subclass of the connection class `base`, call the methods that it overrides."""
     made.unchanged = base
     if made.on_response_complete is not Heeding.on_response_complete:
         made.response_complete = _response_complete
@@ -30,12 +31,12 @@ def heed(made: Any, base: Any) -> None:
 
 
 class Heeding:
-    """What an override finds above it, by `super()`: the work itself, of whose step it is a part."""
+    """What an override calls by `super()`: it does the work of the step."""
 
     __slots__ = ()
 
     unchanged: ClassVar[Any]
-    """The connection's own class, which has the steps as they are without an override."""
+    """The connection's own class, with the steps as they are without overrides."""
 
     if TYPE_CHECKING:
         _serve: Any
@@ -43,33 +44,33 @@ class Heeding:
         response_complete: Any
 
     def on_headers_complete(self) -> None:
-        """A request's head is there: `scope`, `headers` and `url` (its target) are what it says. Serve it; the
-        application is called when the override has returned, with the scope as it is then.
+        """The head of a request was read; `scope`, `headers` and `url` (its target) are set. Serve it: the application
+        is called after the override has returned, with the scope as it is then.
         """
         request = vars(self).pop("_due", None)
         if request is not None:
             _base(self)._serve(self, request)
 
     def on_response_complete(self) -> None:
-        """The last byte of a response was handed to the transport. Go on with the next request, or close."""
+        """A response is complete: its last byte was given to the transport. Go on with the next request, or close."""
         exchange = vars(self).pop("_completed", None)
         if exchange is not None:
             _base(self).response_complete(self, exchange)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no acceptable request. The connection is closed afterwards."""
+        """Answer bytes that are not an acceptable request. The connection is closed afterwards."""
         _base(self)._write_refusal(self, BadRequest(400, msg), msg)
 
 
 def _base(connection: Any) -> Any:
-    """The connection's own class, whatever a subclass replaces."""
+    """The connection's own class, whatever a subclass overrides."""
     return connection.unchanged
 
 
 def _response_complete(self: Any, exchange: Exchange) -> None:
     vars(self)["_completed"] = exchange
     self.on_response_complete()
-    _base(self).on_response_complete(self)  # if it did not do that itself
+    _base(self).on_response_complete(self)  # in case the override has not called it
 
 
 def _serve(self: Any, request: Request) -> None:
@@ -86,7 +87,7 @@ def _serve(self: Any, request: Request) -> None:
         self.close()
     ready = own.pop("_held_back")
     if own.pop("_due", None) is not None:
-        self.close()  # whoever keeps a request to himself has answered it
+        self.close()  # an override that does not pass the request on has answered it
     for exchange in ready:
         _base(self)._start(self, exchange)
 
@@ -99,7 +100,7 @@ def _new_exchange(connection: Any, request: Request, scope: dict[str, Any], comp
 def _start(self: Any, exchange: Exchange) -> None:
     held_back = vars(self).get("_held_back")
     if held_back is None:
-        _base(self)._start(self, exchange)  # it has waited for its turn
+        _base(self)._start(self, exchange)  # it had to wait for admission
     else:
         held_back.append(exchange)
 

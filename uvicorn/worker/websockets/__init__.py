@@ -1,5 +1,8 @@
-"""WebSockets (RFC 6455): one ASGI session over a frame codec.
+"""WebSockets (RFC 6455): one ASGI session over frames, over whatever carries it.
 
-`handshake` judges the request and writes the answer (pure), `codec_websockets` and `codec_wsproto` turn bytes into
-messages and back (no asyncio, no ASGI), `session` is the asyncio protocol that speaks ASGI to the application.
+    application ⇄ `Session` ⇄ `Frames` ⇄ codec          ASGI; pings, closing, back-pressure; bytes of frames
+                       ⇅         ⇅
+                        `Wire`: `SessionProtocol` (HTTP/1.1), which has a transport to itself
+
+`handshake` decides which request may become a WebSocket; `upgrade` takes it over from an HTTP connection.
 """

@@ -12,7 +12,7 @@ except ImportError:
     try:
         from uvicorn.worker.websockets.wsproto_session import WSProtocol
     except ImportError:
-        pass  # an upgrade is then a request like any other
+        pass  # a request for an upgrade is then served as plain HTTP
     else:
         AutoSession = WSProtocol
 else:

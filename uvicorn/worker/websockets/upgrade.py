@@ -1,11 +1,11 @@
-"""From an HTTP/1.1 connection to a WebSocket: who takes the transport over.
+"""From an HTTP/1.1 connection to a WebSocket: which protocol gets the transport.
 
-Sessions of ours, and subclasses of them, get the request as it was parsed. A class of somebody else's (`ws=`) is an
-asyncio protocol that expects to read the handshake itself: its bytes are made again for it here, and nowhere else.
+Our own protocols, and subclasses of them, get the request as it was parsed. Any other class (`ws=`) is an asyncio
+protocol that reads the handshake itself, so the request is encoded again for it.
 
-HTTP/1.1's connections know nothing of WebSockets: whoever prepares a server's state puts `upgrade` into it.
+HTTP/1.1 connections know nothing of WebSockets: `upgrade` is put into the server's state when that is prepared.
 
-Owns: that choice. Must not: know a frame. Fails by: an answer of the connection's.
+Owns: that choice. Must not: know a frame. Fails by: having the connection answer with the status of `Refused`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _log = logging.getLogger("uvicorn.error")
 
 
 def upgrade(connection: Connection, request: RequestHead) -> bool:
-    """Give the transport of `connection` to a WebSocket (`ServerState.upgrade`).
+    """Give the transport of `connection` to a WebSocket protocol (`ServerState.upgrade`).
 
-    False if the request asks for another protocol, or nobody serves WebSockets: then it is a request like others.
+    False if the request asks for another protocol, or WebSockets are not served: then it is served as plain HTTP.
     """
     state, made = connection._state, connection.ws_protocol_class
     if made is None or not wants_websocket(request):
