@@ -129,6 +129,16 @@ def test_the_order_of_what_happened_between_two_waits(fleet: Fleet) -> None:
     ]
 
 
+def test_a_signal_is_told_with_the_newest_heartbeats_however_soon_it_comes(fleet: Fleet) -> None:
+    """A Ctrl-C means one thing while a debugger holds the worker, and another once its loop turns again."""
+    fleet.spawn(1)
+    for at in (1.0, 2.0, 3.0):
+        fleet.link(1).beat(at, 0, Phase.SERVING, 0)
+        signal.raise_signal(signal.SIGINT)
+        beats = ev.Heartbeats((ev.Heartbeat(1, at),))
+        assert fleet.kernel.wait(None) == [beats, ev.SignalReceived(ev.Signal.INT)]
+
+
 @waitid
 def test_the_last_words_come_before_an_exit_that_is_noticed_first(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch

@@ -52,7 +52,7 @@ logger = logging.getLogger("uvicorn.error")
 RunWorker = Callable[[], int]
 
 READ_SECONDS = 0.05
-"""Between two readings of the heartbeats, unless a deadline has come."""
+"""Between two readings of the heartbeats, unless a deadline or a signal has come."""
 
 _SIGNALS = {int(getattr(signal, one.value)): one for one in ev.Signal if hasattr(signal, one.value)}
 
@@ -133,9 +133,9 @@ class Kernel:
             timeout = max(0, math.ceil(min(deadline - time.monotonic(), channel.LONGEST_WAIT) * 1000))
         ready = self._sources.wait(timeout)
         due = deadline is not None and time.monotonic() >= deadline
-        events = self._read_heartbeats(due)
-        events += self._sources.read(ready)
-        events += self._reap()
+        events = self._sources.read(ready)
+        has_signal = any(isinstance(event, ev.SignalReceived) for event in events)
+        events = self._read_heartbeats(due, has_signal) + events + self._reap()
         if due:
             events.append(ev.Tick())
         return events
@@ -225,15 +225,16 @@ class Kernel:
             self._forget(process)
         return events
 
-    def _read_heartbeats(self, judged: bool) -> list[Event]:
-        """One event for the whole fleet. Without a judgement they are not read again within `READ_SECONDS`: a worker
-        beats less often, and in a reload each message and each exit is a wake-up.
+    def _read_heartbeats(self, judged: bool, has_signal: bool) -> list[Event]:
+        """One event for the whole fleet. They are read before a judgement and before a signal, whose meaning may depend
+        on whether a loop turns; else not again within `READ_SECONDS`: in a reload each message and each exit is a
+        wake-up.
 
         Only before a judgement does it matter that somebody at a terminal explains a silence. A loop that turns says
         itself that a debugger holds one of its threads.
         """
         now = time.monotonic()
-        if self._page is None or (not judged and now - self._read_at < READ_SECONDS):
+        if self._page is None or (not (judged or has_signal) and now - self._read_at < READ_SECONDS):
             return []
         self._read_at = now
         read = self._page.beats()
