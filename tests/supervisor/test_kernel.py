@@ -229,12 +229,12 @@ def test_a_source_that_is_added_is_heard_and_closed_in_every_child(fleet: Fleet)
         os.read(reader, 10)
         return [ev.SignalReceived(ev.Signal.HUP)]
 
-    fleet.kernel._sources.add(reader, Rank.CALLER, read)
+    fleet.kernel.sources.add(reader, Rank.CALLER, read)
     os.write(writer, b"x")
     assert fleet.wait_for(ev.SignalReceived) == [ev.SignalReceived(ev.Signal.HUP)]
     fleet.spawn(1, 2)
     assert all(reader in private for private in fleet.spawner.private)
-    fleet.kernel._sources.remove(reader)
+    fleet.kernel.sources.remove(reader)
     fleet.spawn(3)
     assert reader not in fleet.spawner.private[-1]
     os.close(reader)
@@ -256,7 +256,7 @@ def test_no_child_has_a_descriptor_of_the_masters(fleet: Fleet) -> None:
     """By what is behind the numbers, which the child may have used again."""
     fleet.spawn(1, 2)
     processes = list(fleet.kernel._processes.values())
-    ours = {identity(fd) for fd in fleet.kernel._sources.private}
+    ours = {identity(fd) for fd in fleet.kernel.sources.private}
     assert len(ours) >= 2 + 2 * len(processes), "the wake-up socket, and two for each worker"
     reader, writer = os.pipe()
 

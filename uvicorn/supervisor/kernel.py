@@ -73,7 +73,10 @@ class Process:
 
 
 class Kernel:
-    """Processes by serial, and one place to wait. Used from the main thread of a process without others."""
+    """Processes by serial, and one place to wait. Used from the main thread of a process that has no other threads.
+
+    `sources` is what it waits for: a further source is added there, before or while the master runs.
+    """
 
     def __init__(self, caller: Caller | None = None, spawner: Spawner | None = None) -> None:
         self._processes: dict[int, Process] = {}
@@ -82,7 +85,7 @@ class Kernel:
         self._spawner = spawner or ForkSpawner()
         self._page: FleetPage | None = None
         self._read_at = 0.0
-        self._sources = Sources()
+        self.sources = Sources()
         self._terminal = Terminal.take()
         self._signals = SignalSocket.install(one.value for one in ev.Signal)
         self._signalled = False
@@ -91,13 +94,13 @@ class Kernel:
         self._settings = TTYSettings()
         self._is_init = os.getpid() == 1
         self._dump_signal, self._report_signal = _free_signals()
-        self._sources.add(self._signals.fileno(), Rank.SIGNALS, self._read_signals)
-        self._sources.keep_private(self._signals.writer.fileno())
+        self.sources.add(self._signals.fileno(), Rank.SIGNALS, self._read_signals)
+        self.sources.keep_private(self._signals.writer.fileno())
         if caller is not None:
-            self._sources.add(caller.fileno(), Rank.CALLER, self._read_caller)
+            self.sources.add(caller.fileno(), Rank.CALLER, self._read_caller)
         if self._terminal is not None:
             for fd, awaited in self._terminal.watched.items():
-                self._sources.add(fd, Rank.TERMINAL, partial(self._look_at_terminal, fd), awaited)
+                self.sources.add(fd, Rank.TERMINAL, partial(self._look_at_terminal, fd), awaited)
 
     def now(self) -> float:
         return time.monotonic()
@@ -131,9 +134,9 @@ class Kernel:
         timeout = None
         if deadline is not None:  # rounded up: waking early would make the master spin through the last millisecond
             timeout = max(0, math.ceil(min(deadline - time.monotonic(), channel.LONGEST_WAIT) * 1000))
-        ready = self._sources.wait(timeout)
+        ready = self.sources.wait(timeout)
         due = deadline is not None and time.monotonic() >= deadline
-        events = self._sources.read(ready)
+        events = self.sources.read(ready)
         has_signal = any(isinstance(event, ev.SignalReceived) for event in events)
         events = self._read_heartbeats(due, has_signal) + events + self._reap()
         if due:
@@ -172,12 +175,12 @@ class Kernel:
         """Its end is reported once; that of its session's leader may be without consequence."""
         assert self._terminal is not None
         self._terminal.look(time.monotonic())
-        self._sources.mute(fd)
+        self.sources.mute(fd)
         return []
 
     def _drop_caller(self) -> None:
         if self._caller is not None:
-            self._sources.remove(self._caller.fileno())
+            self.sources.remove(self._caller.fileno())
             self._caller.close()
             self._caller = None
 
@@ -199,7 +202,7 @@ class Kernel:
 
     def _drop_endpoint(self, process: Process) -> None:
         if process.endpoint is not None:
-            self._sources.remove(process.endpoint.fileno())
+            self.sources.remove(process.endpoint.fileno())
             process.endpoint.close()
             process.endpoint = None
             self._silent[process.pid] = process
@@ -267,7 +270,7 @@ class Kernel:
         link = channel.WorkerLink(theirs, process.counters, slot, generation, self._report_signal, process.dump_fd)
         setup = ChildSetup(link, title, self._dump_signal)
         try:
-            process.pid = self._spawner.spawn(setup, self._sources.private, run)
+            process.pid = self._spawner.spawn(setup, self.sources.private, run)
         except (OSError, MemoryError) as exc:
             self._close(process)
             process.counters.release()
@@ -276,7 +279,7 @@ class Kernel:
             return ev.SpawnFailed(serial, _reason(exc))
         finally:
             theirs.close()
-        self._sources.keep_private(process.dump_fd)
+        self.sources.keep_private(process.dump_fd)
         self._processes[serial] = self._by_pid[process.pid] = process
         return ev.Spawned(serial, process.pid)
 
@@ -293,7 +296,7 @@ class Kernel:
             theirs.close()
             raise
         process = Process(serial, 0, slot, ours, counters, inspection.dump_file() if self._dump_signal else -1)
-        self._sources.add(ours.fileno(), Rank.WORKER, partial(self._read_channel, process))
+        self.sources.add(ours.fileno(), Rank.WORKER, partial(self._read_channel, process))
         return process, theirs
 
     def _forget(self, process: Process) -> None:
@@ -307,7 +310,7 @@ class Kernel:
         self._drop_endpoint(process)
         self._silent.pop(process.pid, None)
         if process.dump_fd >= 0:
-            self._sources.remove(process.dump_fd)
+            self.sources.remove(process.dump_fd)
             os.close(process.dump_fd)
 
     def tell(self, serial: int, message: channel.Message) -> None:

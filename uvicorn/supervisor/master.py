@@ -1,9 +1,11 @@
-"""The loop: wait → events → handle → perform, until an action says exit.
+"""The master's loop: wait → events → handle → perform, until an action says exit.
 
-Owns: the order of start and end, and the translation of actions into calls. It decides nothing: what is
-done is the machine's (`supervisor`), how it is done is the kernel's. Must not: read a clock, or touch a process
-itself. Fails by: the exit code; a fault of our own is logged with its traceback and is exit code 1. The
-workers then see EOF on their lifeline, finish what they have in flight, and leave.
+    kernel.wait → events → machine.handle → actions → _perform → calls of the kernel, and events that answer
+
+Owns: the order of start and end, the settings of each generation of workers, and the translation of actions into
+calls. Must not: decide (the machine does: `supervisor`, or `development` under --reload), read a clock, or touch a
+process (the kernel does). Fails by: the exit code; a fault of our own is logged with its traceback and is exit code 1.
+The workers then see the end of their lifeline, finish what they have in flight, and leave.
 """
 
 from __future__ import annotations
@@ -54,14 +56,14 @@ class KernelLike(Protocol):
 
 
 class Machine(Protocol):
-    """What judges: `Supervisor`, or `Development` under `--reload`."""
+    """What decides: `Supervisor`, or `Development` under `--reload`."""
 
     def handle(self, events: Iterable[Event], now: float) -> list[Action]: ...
     def deadline(self) -> float | None: ...
 
 
 class WatcherProgram(Protocol):
-    """What the watcher process runs; its exit status. `name` is how it looks at files."""
+    """What the watcher process runs; it returns the exit status. `name` is how it looks at files."""
 
     name: str
 
@@ -69,19 +71,19 @@ class WatcherProgram(Protocol):
 
 
 FLUSH_SECONDS = 0.1
-"""Between two attempts to write lines that are held."""
+"""Between two attempts to write lines of the log that nobody has read yet."""
 KEPT_GENERATIONS = 16
-"""Of so many generations the settings are kept: a worker of one that still serves may have to be replaced."""
+"""How many generations keep their settings: a worker of an older one that still serves may have to be replaced."""
 
 
 class Master:
     """Supervises `config.workers` processes that each call `run_worker(config, listeners)`.
 
     The listeners are bound; the master listens when the first worker is ready, and closes them, at the latest when
-    `run` returns. What every worker imports anyway should have been imported by the caller, so that a worker starts in
+    `run` returns. The caller should have imported the modules that every worker needs, so that a worker starts in
     milliseconds.
-    `reread` gives the settings of the next generation, at each reload; its ConfigError is what the reload fails with.
-    With a `watch` it is a reloader: one worker, replaced when the watch says that a file changed.
+    `reread` returns the settings of the next generation, at each reload; if it raises ConfigError, the reload fails.
+    With a `watch` this is a reloader: one worker, replaced when the watch reports that a file has changed.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class Master:
         self._kernel: KernelLike
 
     def run(self) -> int:
-        """Supervise until told to stop, or until it makes no sense. The exit code of the program."""
+        """Supervise until a stop, or until no worker can be started. Returns the exit code of the program."""
         self._kernel = self._make_kernel()
         try:
             with pidfile.written(self._config.pid):
@@ -142,7 +144,7 @@ class Master:
         events: list[Event] = [ev.Started()]
         while True:
             now = self._kernel.now()
-            while events:  # what was done is answered before the next wake-up
+            while events:  # the answers to what was done are handled before the next wait
                 answers: list[Event] = []
                 for action in self._machine.handle(events, now):
                     if isinstance(action, do.Exit):
@@ -152,7 +154,7 @@ class Master:
             events = self._kernel.wait(self._deadline(now))
 
     def _deadline(self, now: float) -> float | None:
-        """That of the machine, or an earlier one for lines of the log that nobody has read."""
+        """The machine's deadline, or an earlier one to write lines of the log that nobody has read yet."""
         due = self._machine.deadline()
         if not logfiles.behind():
             return due
@@ -225,7 +227,7 @@ class Master:
             return ev.SettingsRead(failure=str(exc))
         except StartupError as exc:
             return ev.SettingsRead(failure=describe_failure(exc))
-        except Exception as exc:  # whatever is wrong with new settings must not cost the service
+        except Exception as exc:  # a fault in new settings must not end the service
             logger.debug("The settings cannot be read.", exc_info=True)
             return ev.SettingsRead(failure=describe_failure(exc))
         self._config = fresh
@@ -235,7 +237,7 @@ class Master:
         return policy_of(config)._replace(watchdog=self._notifier.watchdog)
 
     def _work_of(self, generation: int) -> Callable[[], int]:
-        """What a worker of that generation runs: with the settings that it began with, whatever was read since."""
+        """What a worker of that generation runs, with the settings and the environment of its first worker."""
         if generation not in self._settings:
             self._settings[generation] = (self._config, dict(os.environ))
             for old in sorted(self._settings)[:-KEPT_GENERATIONS]:
@@ -259,7 +261,7 @@ _STARTED = "Started %s process [\x1b[36m\x1b[1m%d\x1b[0m]%s"
 
 
 def policy_of(config: Config) -> Policy:
-    """The settings as the machine wants them."""
+    """The settings that the machine needs."""
     return Policy(
         drain=config.drain_seconds,
         hang=float(config.timeout_worker_healthcheck),
@@ -272,6 +274,6 @@ def policy_of(config: Config) -> Policy:
 
 
 def app_name(config: Config) -> str:
-    """What a title or a log line calls the application."""
+    """The name of the application in titles and log lines."""
     app = config.app
     return app if isinstance(app, str) else getattr(app, "__qualname__", type(app).__name__)

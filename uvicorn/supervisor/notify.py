@@ -1,9 +1,9 @@
 """systemd's notification protocol: one datagram a message, to the socket that NOTIFY_SOCKET names.
 
-Owns: the address, the wire form, and what the manager asked for (`watchdog`: the interval in which it wants to
-hear from us, in seconds; 0 if it does not). The variables are removed from the environment when they are
-read, so that no worker and no program started by one can speak for the service. Must not: decide what is
-said, or block. Fails by: one debug line for the first datagram that could not be sent; the service goes on.
+Owns: the address, the wire form, and what the manager asked for (`watchdog`: the interval in seconds in which it
+expects a message; 0 if it expects none). The variables are removed from the environment when they are read, so that no
+worker and no program started by one can speak for the service. Must not: decide what is sent, or block. Fails by: one
+debug line for the first datagram that could not be sent; the service goes on.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from uvicorn.supervisor.actions import Status
 logger = logging.getLogger("uvicorn.error")
 
 _DIGITS = 20
-"""Those of the largest number of microseconds that a manager can have, which is one of 64 bits."""
+"""Of the largest number of microseconds that a manager can send, which has 64 bits."""
 
 
 class Notifier:
-    """Says READY=1 and its kin. Without an address it says nothing."""
+    """Sends READY=1 and the like. Without an address it sends nothing."""
 
     def __init__(self, address: str | None, watchdog: float = 0.0) -> None:
         self._address: str | None = address or None
@@ -31,7 +31,7 @@ class Notifier:
 
     @classmethod
     def take(cls, environ: MutableMapping[str, str] = os.environ) -> Notifier:
-        """Read what the manager says from the environment, and take it away from there."""
+        """Read the manager's variables from the environment, and remove them there."""
         address, period, pid = (environ.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
         asked = pid in ("", str(os.getpid())) and period.isdecimal() and len(period) <= _DIGITS
         return cls(address, int(period) / 1_000_000 if asked else 0.0)
