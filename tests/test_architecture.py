@@ -34,6 +34,7 @@ ROOMS: list[tuple[str, ...]] = [
     ("worker.familiar",),
     ("worker.http1",),
     ("worker.websockets",),
+    ("worker.http2",),
     ("worker.front",),
     ("worker",),
     ("launch", "_subprocess", "units"),

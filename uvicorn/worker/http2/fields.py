@@ -1,0 +1,273 @@
+"""What a decoded header block means: a request, checked (RFC 9113, 8.2 and 8.3; RFC 8441, 4).
+
+A block is judged in two parts: the pseudo-fields in front, and the fields behind them. A whole block and its second
+part are remembered with what they meant, for as long as the decoder's table stays the same: most clients send the
+same again, or the same with another path. What is remembered came from one connection, and goes with it.
+
+Owns: the order and the meaning of fields, and what is malformed. Must not: know streams or frames. Fails by:
+`Malformed` for what RFC 9113 calls so, which resets the stream; `BadRequest` for what HTTP/1.1 answers with a status;
+ValueError for a block that cannot be decoded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from uvicorn.errors import BadRequest
+from uvicorn.net import proxies
+from uvicorn.net.grammar import is_host, is_token
+from uvicorn.worker.http.request import Request
+from uvicorn.worker.http2.hpack import Decoder, Entry, Field
+from uvicorn.worker.http2.schedule import DEFAULT_URGENCY, priority
+
+USUAL, SPECIAL, PSEUDO, ILLEGAL = range(4)
+"""Kinds of a field: one that means nothing to the server; one that does; one that begins with a colon; and one that no
+request may have, in whatever place."""
+
+_FORWARDED = frozenset(proxies.FIELDS)
+_SPECIAL = _FORWARDED | {b"host", b"content-length", b"expect", b"cookie", b"te", b"priority"}
+_CONNECTION = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
+_PSEUDO = {b":method": 0, b":scheme": 1, b":authority": 2, b":path": 3, b":protocol": 4}
+_NAMED = 7
+"""So many entries of the static table are pseudo-fields of requests."""
+
+_name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+_value = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?").fullmatch
+_scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
+
+KEPT = 64
+"""Blocks, and second parts of blocks, that are remembered for one connection."""
+KEPT_BYTES = 2048
+"""A block that is longer is not remembered."""
+
+
+class Malformed(Exception):
+    """A request that RFC 9113 calls malformed (8.1.1). Its stream is reset with PROTOCOL_ERROR."""
+
+
+def kind_of(name: bytes, value: bytes) -> int:
+    """The kind of a field (RFC 9113, 8.2.1 and 8.2.2)."""
+    if name[:1] == b":":
+        return PSEUDO if name in _PSEUDO and _value(value) else ILLEGAL
+    if not _name(name) or not _value(value) or name in _CONNECTION:
+        return ILLEGAL
+    if name in _SPECIAL:
+        return ILLEGAL if name == b"te" and value.lower() != b"trailers" else SPECIAL
+    return USUAL
+
+
+class Fields(NamedTuple):
+    """The fields behind the pseudo-fields: `others` are all but Host, with one Cookie at most.
+
+    `content_length` is None where none is given. `forwarded`: a proxy's fields are there.
+    """
+
+    others: list[Field]
+    host: bytes | None
+    content_length: int | None
+    expect_continue: bool
+    forwarded: bool
+    urgency: int
+
+
+class Head(Request):
+    """The head of one request, checked. It is not changed: one object may stand for many requests.
+
+    `protocol` is that of an extended CONNECT, else None; `urgency` is that of RFC 9218. `fields` begin with Host.
+    """
+
+    __slots__ = ("protocol", "urgency")
+
+    protocol: bytes | None
+    urgency: int
+
+    def __init__(self) -> None:
+        self.http_version = "2"
+
+
+class HeadReader:
+    """The heads of one connection's requests.
+
+    `limits` are the most bytes of a method and a target, the most fields, and the most bytes of all names and values.
+    `methods` are those that are served; `tunnels` says whether extended CONNECT was announced.
+    """
+
+    __slots__ = ("_blocks", "_bytes", "_count", "_line", "_methods", "_parts", "_tunnels", "decoder")
+
+    def __init__(
+        self, decoder: Decoder, limits: tuple[int, int, int], methods: Mapping[bytes, str], tunnels: bool
+    ) -> None:
+        self.decoder = decoder
+        self._line, self._count, self._bytes = limits
+        self._methods = methods
+        self._tunnels = tunnels
+        self._blocks: dict[bytes, Head] = {}
+        self._parts: dict[bytes, Fields] = {}
+
+    def forget(self) -> None:
+        """Drop what is remembered: the connection is idle, or the table has changed."""
+        self._blocks.clear()
+        self._parts.clear()
+
+    def read(self, block: bytes) -> Head:
+        """The head in a block. Raises Malformed or BadRequest, which leave the table as it should be; or ValueError."""
+        head = self._blocks.get(block)
+        if head is not None:
+            return head
+        changes = self.decoder.changes
+        count, at = self.decoder.leading(block, _NAMED)
+        part = block[at:] if count else b""
+        fields = self._parts.get(part) if part else None
+        if fields is None:
+            pseudo, others = self._entries(block, count)
+        else:
+            pseudo, others = self._entries(block[:at], count)
+            if self.decoder.changes != changes:  # the second part may mean something else now
+                others, fields = self._entries(part, 0)[1], None
+        stays = self.decoder.changes == changes and len(block) <= KEPT_BYTES
+        if fields is None:
+            whole = len(pseudo) == count
+            fields = _fields(others)
+            if stays and part and whole:
+                if len(self._parts) >= KEPT:
+                    self._parts.clear()
+                self._parts[part] = fields
+        head = self._head(pseudo, fields)
+        if stays:
+            if len(self._blocks) >= KEPT:
+                self._blocks.clear()
+            self._blocks[block] = head
+        return head
+
+    def _entries(self, block: bytes, count: int) -> tuple[list[Entry], list[Entry]]:
+        """The pseudo-fields in front, of which there are at least `count`, and the fields behind them."""
+        decoder = self.decoder
+        changes = decoder.changes
+        entries = decoder.decode(block, self._count + len(_PSEUDO), self._bytes)
+        if decoder.changes != changes:
+            self.forget()
+        while count < len(entries) and entries[count][1] == PSEUDO:
+            count += 1
+        if len(entries) - count > self._count:
+            raise BadRequest(431, "Too many header fields")
+        if decoder.overflow:
+            raise BadRequest(431, "Header fields too large")
+        return entries[:count], entries[count:]
+
+    def trailers(self, block: bytes) -> None:
+        """Check the trailers of a request, which nobody is told of. Raises as `read` does."""
+        pseudo, others = self._entries(block, 0)
+        if pseudo or any(kind >= PSEUDO or field[0] in (b"host", b"content-length") for field, kind in others):
+            raise Malformed("a field that no trailers may have")
+
+    def _head(self, pseudo: list[Entry], fields: Fields) -> Head:
+        values: list[bytes | None] = [None] * len(_PSEUDO)
+        for (name, value), kind in pseudo:
+            place = _PSEUDO[name] if kind == PSEUDO else -1
+            if place < 0 or values[place] is not None:
+                raise Malformed("a pseudo-field twice")
+            values[place] = value
+        method, scheme, authority, path, protocol = values
+        head = Head()
+        head.protocol = protocol
+        if method is None:
+            raise Malformed("no :method")
+        if method == b"CONNECT" and protocol is None:
+            if scheme is not None or path is not None or authority is None:
+                raise Malformed("a CONNECT with :scheme or :path, or without :authority")
+        elif scheme is None or path is None or not path or not _scheme(scheme):
+            raise Malformed("no :scheme or no :path")
+        if protocol is not None and (not self._tunnels or method != b"CONNECT"):
+            raise Malformed(":protocol where it may not be")
+        if path is None:
+            raise BadRequest(405, "CONNECT is not served", ((b"allow", b", ".join(self._methods)),))
+        known = self._methods.get(method)
+        if known is None:
+            if protocol is None:
+                raise BadRequest(501, "Unknown method") if is_token(method) else Malformed("an invalid method")
+            known = "CONNECT"
+        head.method = known
+        head.target = path
+        if len(method) + len(path) > self._line:
+            raise BadRequest(414, "Request target too long")
+        _split(head, known, path)
+        host = fields.host
+        if authority is not None:
+            if host is not None and host != authority:
+                raise BadRequest(400, "Host is not :authority")
+            host = authority
+        if not host:
+            raise BadRequest(400, "No Host")
+        if b"@" in host or not is_host(host):
+            raise BadRequest(400, "Invalid Host")
+        head.fields = [(b"host", host), *fields.others]
+        head.content_length = fields.content_length
+        head.expect_continue = fields.expect_continue
+        head.forwarded = fields.forwarded
+        head.urgency = fields.urgency
+        return head
+
+
+def _split(head: Head, method: str, target: bytes) -> None:
+    """The parts of a target. Raises BadRequest where HTTP/1.1 does."""
+    if not (target.isascii() and target.decode("ascii").isprintable()) or b" " in target or b"#" in target:
+        raise BadRequest(400, "Invalid request target")
+    if target[:1] != b"/" and (target != b"*" or method != "OPTIONS"):
+        raise BadRequest(400, "Request target * without OPTIONS" if target == b"*" else "Invalid request target")
+    raw_path, _, head.query_string = target.partition(b"?")
+    head.raw_path = raw_path
+    path = raw_path.decode("ascii")
+    head.path = unquote(path) if "%" in path else path
+
+
+def _fields(entries: list[Entry]) -> Fields:
+    """What stands behind the pseudo-fields. Raises Malformed or BadRequest."""
+    others: list[Field] = []
+    host: bytes | None = None
+    length: int | None = None
+    cookie = -1
+    urgency = DEFAULT_URGENCY
+    expects = forwarded = False
+    for field, kind in entries:
+        if kind:
+            if kind >= PSEUDO:
+                raise Malformed("a pseudo-field behind a field, or a field that may not be")
+            name, value = field
+            if name == b"host":
+                if host is not None:
+                    raise BadRequest(400, "More than one Host")
+                host = value
+                continue
+            if name == b"content-length":
+                if length is not None:
+                    raise BadRequest(400, "More than one Content-Length")
+                if not value.isdigit() or len(value) > 18:
+                    raise BadRequest(400, "Invalid Content-Length")
+                length = int(value)
+            elif name == b"cookie":
+                if cookie >= 0:
+                    others[cookie] = name, others[cookie][1] + b"; " + value
+                    continue
+                cookie = len(others)
+            elif name == b"expect":
+                expects = value.lower() == b"100-continue"
+            elif name == b"priority":
+                urgency = priority(value)
+            elif name in _FORWARDED:
+                forwarded = True
+        others.append(field)
+    return Fields(others, host, length, expects and length != 0, forwarded, urgency)
+
+
+_first: Decoder | None = None
+
+
+def decoder() -> Decoder:
+    """A decoder for a connection, whose entries have kinds."""
+    global _first
+    if _first is None:
+        _first = Decoder(kind_of)
+    return _first.share()

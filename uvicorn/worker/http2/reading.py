@@ -1,0 +1,146 @@
+"""Bytes → frames, one call each; a header block is one frame, however many it came in (RFC 9113, 4 and 6.10).
+
+Owns: the preface, the bounds of a frame and of a block, padding. Must not: know a stream's state. Fails by: `Fault`,
+which ends the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from uvicorn.worker.http2 import frames
+from uvicorn.worker.http2.frames import (
+    CONTINUATION,
+    END_HEADERS,
+    HEAD_SIZE,
+    HEADERS,
+    LARGEST_FRAME,
+    LARGEST_WINDOW,
+    PADDED,
+    PREFACE,
+    WITH_PRIORITY,
+    Code,
+    Setting,
+    unpack_head,
+)
+
+BLOCK_BYTES = 65536
+BLOCK_FRAMES = 64
+"""What one header block may be made of; above it the connection ends."""
+DEPENDS_ON_ITSELF = 1 << 16
+"""Beside the flags of HEADERS: its priority says so (RFC 7540, 5.3.1)."""
+
+
+class Fault(Exception):
+    """What the peer did wrong, where nothing less than the connection can end for it."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class FrameReader:
+    """Calls `frame` with type, flags, stream and payload of each frame, and goes on until `stop` is set.
+
+    A HEADERS frame comes with its whole block, and without padding and priority.
+    """
+
+    __slots__ = ("_begun", "_block", "_flags", "_frame", "_most", "_rest", "_size", "_stream", "stop")
+
+    def __init__(self, frame: Callable[[int, int, int, bytes], None], most: int) -> None:
+        self._frame = frame
+        self._most = max(BLOCK_BYTES, most)
+        self._rest = b""
+        self._begun = self.stop = False
+        self._block: list[bytes] | None = None
+        self._stream = self._flags = self._size = 0
+
+    @property
+    def in_block(self) -> bool:
+        """Whether the rest of a header block is to come."""
+        return self._block is not None
+
+    def feed(self, data: bytes) -> None:
+        """What has arrived. Raises Fault."""
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        at = 0
+        end = len(data)
+        if not self._begun:
+            if data[: len(PREFACE)] != PREFACE[:end]:
+                raise Fault(Code.PROTOCOL_ERROR, "no HTTP/2 preface")
+            if end < len(PREFACE):
+                self._rest = data
+                return
+            self._begun = True
+            at = len(PREFACE)
+        while end - at >= HEAD_SIZE:
+            first, flags, stream = unpack_head(data, at)
+            size = first >> 8
+            if size > LARGEST_FRAME:
+                raise Fault(Code.FRAME_SIZE_ERROR, "a frame that is too large")
+            begin = at + HEAD_SIZE
+            if begin + size > end:
+                break
+            at = begin + size
+            kind = first & 0xFF
+            stream &= LARGEST_WINDOW
+            if kind == HEADERS or self._block is not None:
+                self._part(kind, flags, stream, data[begin:at])
+            else:
+                self._frame(kind, flags, stream, data[begin:at])
+            if self.stop:
+                return
+        if at < end:
+            self._rest = data[at:]
+
+    def _part(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        parts = self._block
+        if parts is not None:
+            if kind != CONTINUATION or stream != self._stream:
+                raise Fault(Code.PROTOCOL_ERROR, "a frame in the middle of a header block")
+            parts.append(payload)
+            self._size += len(payload)
+            if self._size > self._most or len(parts) > BLOCK_FRAMES:
+                raise Fault(Code.ENHANCE_YOUR_CALM, "a header block that is too large")
+            if flags & END_HEADERS:
+                self._block = None
+                self._frame(HEADERS, self._flags, stream, b"".join(parts))
+            return
+        if flags & (PADDED | WITH_PRIORITY):
+            payload = unpadded(payload, flags)
+            if flags & WITH_PRIORITY:
+                if len(payload) < 5:
+                    raise Fault(Code.FRAME_SIZE_ERROR, "HEADERS without its priority")
+                if frames.number(payload) == stream:
+                    flags |= DEPENDS_ON_ITSELF
+                payload = payload[5:]
+        if flags & END_HEADERS:
+            self._frame(HEADERS, flags, stream, payload)
+        else:
+            self._block = [payload]
+            self._stream, self._flags, self._size = stream, flags, len(payload)
+
+
+def unpadded(payload: bytes, flags: int) -> bytes:
+    """Without padding (RFC 9113, 6.1)."""
+    if not flags & PADDED:
+        return payload
+    if not payload or payload[0] >= len(payload):
+        raise Fault(Code.PROTOCOL_ERROR, "more padding than frame")
+    return payload[1 : len(payload) - payload[0]]
+
+
+def check_setting(name: int, value: int) -> None:
+    """Raises Fault for a value that a client's setting may not have (RFC 9113, 6.5.2)."""
+    if name == Setting.INITIAL_WINDOW_SIZE and value > LARGEST_WINDOW:
+        raise Fault(Code.FLOW_CONTROL_ERROR, "a first window that is too large")
+    if name == Setting.MAX_FRAME_SIZE and not LARGEST_FRAME <= value < 1 << 24:
+        raise Fault(Code.PROTOCOL_ERROR, "a largest frame that may not be")
+    if name in _SWITCHES and value > 1:
+        raise Fault(Code.PROTOCOL_ERROR, "a setting that is neither 0 nor 1")
+
+
+_SWITCHES = (Setting.ENABLE_PUSH, Setting.ENABLE_CONNECT_PROTOCOL, Setting.NO_RFC7540_PRIORITIES)

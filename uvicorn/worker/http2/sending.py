@@ -1,0 +1,221 @@
+"""What a connection sends: heads, bodies as far as the windows allow, and the order of what has to wait.
+
+A part of a body leaves at once when both windows and the transport take it and nobody waits. Else it waits in its
+stream, and streams that wait take turns, a frame each. Control frames and heads wait for nothing but the transport.
+
+Owns: `out`, the windows for what is sent, and the turns. Must not: judge what the peer does, or know a transport.
+Fails by: `unread`, when the peer does not read the answers to its control frames.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from uvicorn.worker.http2 import frames
+from uvicorn.worker.http2.frames import END_HEADERS, END_STREAM, FIRST_WINDOW, HEADERS, LARGEST_FRAME, pack_head
+from uvicorn.worker.http2.hpack import NO_TABLE
+from uvicorn.worker.http2.schedule import Turns
+from uvicorn.worker.http2.streams import Stream
+
+CONTROL_BYTES = 65536
+"""Bytes of answers to a peer that does not read them; above it the connection ends."""
+OUT_BYTES = 1 << 18
+"""Bytes of bodies in `out` above which nothing is added before they were written."""
+
+
+class Sender:
+    """`out` is what is to be written, in this order; whoever writes it empties it and calls `written`.
+
+    `ended` is called when everything of a stream was said, `writable` when what waited in it was sent, `unread` when
+    the peer leaves too much unread.
+    """
+
+    __slots__ = (
+        "_control",
+        "_held",
+        "_turns",
+        "blocked",
+        "ended",
+        "out",
+        "parts",
+        "table_shrunk",
+        "unread",
+        "window",
+        "writable",
+    )
+
+    def __init__(
+        self, ended: Callable[[Stream], None], writable: Callable[[Stream], None], unread: Callable[[], None]
+    ) -> None:
+        self.ended = ended
+        self.writable = writable
+        self.unread = unread
+        self.out: list[bytes | memoryview] = []
+        self.blocked = False
+        """The transport is full, or `out` holds enough for now: nothing but heads and control frames is sent."""
+        self.window = FIRST_WINDOW
+        """Bytes of all bodies that the peer still takes."""
+        self.table_shrunk = False
+        """The peer has made its table smaller, and the next block has to say that we know."""
+        self._turns: Turns[Stream] = Turns()
+        self._control = self._held = 0
+        self.parts = 0
+        """How many parts of bodies were sent."""
+
+    def headers(self, stream: Stream, block: bytes, ends: bool = False) -> None:
+        """A header block: a response's, or an interim one's."""
+        if stream.closed:
+            return
+        if self.table_shrunk:
+            block = NO_TABLE + block
+            self.table_shrunk = False
+        self.out.append(frames.head_block(stream.id, block, END_STREAM if ends else 0, LARGEST_FRAME))
+        if ends:
+            self._said_all(stream)
+
+    def respond(self, stream: Stream, block: bytes, body: bytes, ends: bool) -> None:
+        """The head of a response and the first part of its body, or all of it."""
+        size = len(body)
+        if (
+            0 < size <= LARGEST_FRAME
+            and size <= self.window
+            and size <= stream.window
+            and len(block) <= LARGEST_FRAME
+            and not self.blocked
+            and not self.table_shrunk
+            and not stream.closed
+            and not self._turns.size
+        ):
+            number = stream.id
+            self.out.append(
+                pack_head(len(block) << 8 | HEADERS, END_HEADERS, number)
+                + block
+                + pack_head(size << 8, ends, number)
+                + body
+            )
+            self._count(stream, size)
+            if ends:
+                self._said_all(stream)
+            return
+        self.headers(stream, block, ends and not body)
+        if body:
+            self.send(stream, body, ends)
+
+    def send(self, stream: Stream, body: bytes, ends: bool) -> None:
+        """A part of a body, or its end. What the windows and the transport do not take now waits in the stream."""
+        if stream.closed:
+            return
+        size = len(body)
+        if not stream.queued and (
+            not size or (size <= self.window and size <= stream.window and not self.blocked and not self._turns.size)
+        ):
+            if size <= LARGEST_FRAME:
+                if size or ends:
+                    self.out.append(pack_head(size << 8, ends, stream.id) + body)
+            else:
+                self._send_frames(stream.id, body, ends)
+            self._count(stream, size)
+            if ends:
+                self._said_all(stream)
+            return
+        queue = stream.queue
+        if queue is None:
+            queue = stream.queue = deque()
+        if size:
+            queue.append(body)
+            stream.queued += size
+        if ends:
+            stream.ends = b""
+        self.wait(stream)
+        self.pump()
+
+    def _count(self, stream: Stream, size: int) -> None:
+        self.window -= size
+        stream.window -= size
+        self._held += size
+        self.parts += 1
+        if self._held > OUT_BYTES:
+            self.blocked = True
+
+    def _send_frames(self, number: int, body: bytes, ends: bool) -> None:
+        view = memoryview(body)
+        for at in range(0, len(body), LARGEST_FRAME):
+            part = view[at : at + LARGEST_FRAME]
+            last = ends and at + LARGEST_FRAME >= len(body)
+            self.out.append(pack_head(len(part) << 8, last, number))
+            self.out.append(part)
+
+    def end_with(self, stream: Stream, block: bytes) -> None:
+        """Trailers: the end of the response."""
+        if stream.queued and not stream.closed:
+            stream.ends = block
+        else:
+            self.headers(stream, block, ends=True)
+
+    def wait(self, stream: Stream) -> None:
+        """Let it have its turn, if it has something to send that its own window allows."""
+        if not stream.waiting and (stream.queued and stream.window > 0):
+            stream.waiting = True
+            self._turns.put(stream, stream.urgency)
+
+    def pump(self) -> None:
+        """Send what waits, as far as the windows and the transport allow: a frame of each stream in turn."""
+        turns = self._turns
+        while turns.size and self.window > 0 and not self.blocked:
+            stream = turns.take()
+            if stream is None:
+                return
+            stream.waiting = False
+            if stream.closed or not stream.queued or stream.window <= 0:
+                continue
+            self._send_frame(stream)
+            self.wait(stream)
+
+    def _send_frame(self, stream: Stream) -> None:
+        queue = stream.queue
+        assert queue is not None
+        room = min(self.window, stream.window, LARGEST_FRAME)
+        parts: list[bytes | memoryview] = []
+        size = 0
+        while queue and size < room:
+            part = queue.popleft()
+            if size + len(part) > room:
+                view = memoryview(part)
+                queue.appendleft(view[room - size :])
+                part = view[: room - size]
+            parts.append(part)
+            size += len(part)
+        stream.queued -= size
+        ends = not stream.queued and stream.ends is not None
+        self.out.append(pack_head(size << 8, ends and not stream.ends, stream.id))
+        self.out += parts
+        self._count(stream, size)
+        if ends:
+            trailers, stream.ends = stream.ends, None
+            if trailers:
+                self.headers(stream, trailers, ends=True)
+            else:
+                self._said_all(stream)
+        elif not stream.queued:
+            self.writable(stream)
+
+    def _said_all(self, stream: Stream) -> None:
+        stream.we_ended = True
+        self.ended(stream)
+
+    def say(self, data: bytes) -> None:
+        """A control frame: it waits for no window."""
+        self.out.append(data)
+        self._control += len(data)
+        if self._control > CONTROL_BYTES:
+            self.unread()
+
+    def written(self, full: bool) -> None:
+        """What `out` held was given to the transport; `full`: it does not want more before `written(False)`."""
+        self._held = 0
+        self.blocked = full
+        if not full:
+            self._control = 0
+            if self._turns.size:
+                self.pump()
