@@ -121,6 +121,8 @@ OURS = {
     "timeout_request_body": "--timeout-request-body",
     "timeout_write": "--timeout-write",
     "forwarded_headers": "--forwarded-headers",
+    "http2_max_concurrent_streams": "--http2-max-concurrent-streams",
+    "http2_stream_window": "--http2-stream-window",
     "proxy_protocol": "--proxy-protocol",
 }
 """What the command has beyond the contract."""
@@ -326,7 +328,7 @@ def test_the_environment(taken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--http2"], "--http2 is not available yet"),
+        (["--http2-stream-window", "1"], "--http2-stream-window must be at least 4096"),
         (["--http", "zttp"], "--http must be one of auto, h11, httptools, or an import string"),
         (["--ws", "carrier-pigeon"], "--ws must be one of auto, none, websockets"),
         (["--header", "no colon"], "--header must be Name:Value, not 'no colon'."),

@@ -317,8 +317,15 @@ class Config(Settings):
     @property
     def _alpn_protocols(self) -> Sequence[str]:
         """What clients are offered by ALPN (RFC 7301): a protocol class may name other protocols than HTTP/1.1."""
+        if self._serves_http2:
+            return ["h2", "http/1.1"]
         protocols: Sequence[str] = getattr(self.__dict__.get("http_protocol_class"), "alpn_protocols", ["http/1.1"])
         return protocols
+
+    @property
+    def _serves_http2(self) -> bool:
+        """A protocol class of the application's is asked for its own protocols, and only for them."""
+        return self.http2 and isinstance(self.http, str) and self.http in HTTP_PROTOCOLS
 
     def _certificate_files(self) -> tls.CertificateFiles:
         return components.certificate_files(self, self._alpn_protocols, _make_context)

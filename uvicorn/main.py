@@ -145,6 +145,8 @@ def run(
     timeout_write: int | float = 60,
     forwarded_headers: list[str] | str = "x-forwarded-for,x-forwarded-proto",
     proxy_protocol: bool = False,
+    http2_max_concurrent_streams: int = 128,
+    http2_stream_window: int = 1 << 18,
 ) -> None:
     """Serve `app` until asked to stop. The parameters are those of `Config`; times are in seconds, sizes in bytes.
 

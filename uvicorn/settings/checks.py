@@ -125,8 +125,6 @@ def check(settings: Settings, words: Mapping[str, Collection[str]]) -> None:
 
     if wrong := proxies.misnamed(comma_separated(settings.forwarded_headers)):
         raise ConfigError(f"--forwarded-headers: {wrong}")
-    if settings.http2:
-        raise ConfigError("--http2 is not available yet. Without it, clients use HTTP/1.1.")
     if not comma_separated(settings.host) and not isinstance(settings.host, str):
         raise ConfigError("--host must be an address, or empty text for all addresses, not an empty list.")
     try:

@@ -139,7 +139,9 @@ class Settings:
             "HTTP parser, or the import string of an asyncio protocol class.", _PROTOCOLS, also=("a class", callable)
         ),
     ] = "auto"
-    http2: Annotated[bool, Option("Serve HTTP/2 (not available yet).", _PROTOCOLS)] = False
+    http2: Annotated[
+        bool, Option("Serve HTTP/2 too: over TLS, and without TLS to clients that know it.", _PROTOCOLS)
+    ] = False
     ws: Annotated[
         type[Any] | WSProtocolType | str,
         Option(
@@ -524,6 +526,21 @@ class Settings:
         bool,
         Option("Require a PROXY protocol header (v1 or v2) on every connection, from a trusted proxy.", _PROXIES),
     ] = False
+    http2_max_concurrent_streams: Annotated[
+        int,
+        Option(
+            "Maximum number of requests in flight on an HTTP/2 connection.", _CONNECTIONS, minimum=1, maximum=2**31 - 1
+        ),
+    ] = 128
+    http2_stream_window: Annotated[
+        int,
+        Option(
+            "Bytes of a request body that an HTTP/2 client may send ahead of the application.",
+            _CONNECTIONS,
+            minimum=4096,
+            maximum=2**31 - 1,
+        ),
+    ] = 1 << 18
 
     def __post_init__(self) -> None:
         """For `uvicorn.config.Config`, which settles the values."""

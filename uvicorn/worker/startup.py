@@ -79,6 +79,10 @@ class Startup:
         state.outbox = Outbox()  # one that waits for a loop which has ended would wait for ever
         state.configure(server.config)
         state.upgrade = upgrade
+        if server.config._serves_http2:
+            from uvicorn.worker.http2.takeover import take_over
+
+            state.http2 = take_over
         state.context = contextvars.copy_context()
 
     async def run(self, sockets: list[socket.socket] | None) -> bool:

@@ -42,6 +42,8 @@ def join(protocol: Any, config: Config, state: ServerState, loop: Any) -> Any:
         state.configure(config)
         state.alone = True  # for the next protocol
         state.upgrade = import_from_string("uvicorn.worker.websockets.upgrade:upgrade")
+        if config._serves_http2:
+            state.http2 = import_from_string("uvicorn.worker.http2.takeover:take_over")
         state.logs_access = state.access.settle(config.access_log)
         state.on_uvloop = is_uvloop(loop)
         state.outbox = Unheld()

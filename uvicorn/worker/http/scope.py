@@ -83,7 +83,7 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
         "raw_path": raw_path,
         "query_string": request.query_string,
         "headers": request.fields[:],
-        "extensions": {EARLY_HINT: {}} if request.http_version == "1.1" else {},
+        "extensions": {EARLY_HINT: {}} if request.http_version != "1.0" else {},
         "state": ends.state.copy(),
     }
     if ends.tls is not None:

@@ -58,6 +58,7 @@ class ServerState:
         self.admission: Admission | None = None
         self.told_no_upgrade = False
         self.upgrade: Callable[[Any, Any], bool] | None = None
+        self.http2: Callable[[Any], None] | None = None
         self.shared: Shared | None = None
         self.alone = True
         self.traces = False

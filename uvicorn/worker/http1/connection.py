@@ -155,6 +155,9 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         if self._state.traces:
             _log.log(TRACE_LOG_LEVEL, "%s - HTTP connection made", shown(self._ends.client))
         if tls is not None:
+            if tls.selected_alpn_protocol() == "h2" and self._state.http2 is not None:
+                self._state.http2(self)
+                return
             self.closing = (
                 self._state.draining or self._state.closes
             )  # it was made before a handshake, perhaps a long one
@@ -421,6 +424,8 @@ class Connection(FamiliarConnection, Heeding, Carrier):
         """Answer what is no acceptable request, once, and close. The application does not hear of it."""
         if self._refused:
             return
+        if fault.status == 505 and self._speaks_http2():
+            return
         self._refused = self.closing = True
         cause, begin = fault.__cause__ or fault.reason, self.reader.pending[:64]
         _log.info(
@@ -445,6 +450,14 @@ class Connection(FamiliarConnection, Heeding, Carrier):
                 self.abort()
                 return
         self._linger()
+
+    def _speaks_http2(self) -> bool:
+        """Whether the client begins with HTTP/2's preface, and somebody serves that (RFC 9113, 3.4)."""
+        serve = self._state.http2
+        if serve is None or not self._fresh or not self.reader.pending.startswith(b"PRI * HTTP/2.0\r\n\r\n"):
+            return False
+        serve(self)
+        return True
 
     def _log_refusal(self, fault: BadRequest) -> None:
         if self._follows:

@@ -139,7 +139,7 @@ class Carrier(asyncio.Protocol):
         else:
             self.transport.write(data)
 
-    def _put_all(self, parts: tuple[bytes, ...]) -> None:
+    def _put_all(self, parts: tuple[bytes | memoryview, ...]) -> None:
         if self.transport.is_closing():
             self.writable = False
             return

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uvicorn.net.grammar import is_token
 
 if TYPE_CHECKING:
+    from uvicorn.worker.http.request import Request
     from uvicorn.worker.http1.request_head import RequestHead
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -59,22 +60,29 @@ def offer_of(request: RequestHead) -> Offer:
         raise Refused(400, "A WebSocket handshake is a GET request")
     if request.content_length != 0:
         raise Refused(400, "A WebSocket handshake has no body")
-    versions, keys, protocols, extensions = [], [], [], []
+    keys = [value for name, value in request.fields if name == b"sec-websocket-key"]
+    offer = tunnel_offer(request)
+    if len(keys) != 1 or not _is_key(keys[0]):
+        raise Refused(400, "Invalid Sec-WebSocket-Key")
+    return offer._replace(key=keys[0])
+
+
+def tunnel_offer(request: Request) -> Offer:
+    """Check a request that asks for a WebSocket on a stream of HTTP/2, where there is no key (RFC 8441, 5). Raises
+    Refused.
+    """
+    versions, protocols, extensions = [], [], []
     for name, value in request.fields:
         if name.startswith(b"sec-websocket-"):
             if name == b"sec-websocket-version":
                 versions.append(value)
-            elif name == b"sec-websocket-key":
-                keys.append(value)
             elif name == b"sec-websocket-protocol":
                 protocols.append(value)
             elif name == b"sec-websocket-extensions":
                 extensions.append(value)
     if versions != [b"13"]:
         raise Refused(426, "Only version 13 of the WebSocket protocol is served", [(b"sec-websocket-version", b"13")])
-    if len(keys) != 1 or not _is_key(keys[0]):
-        raise Refused(400, "Invalid Sec-WebSocket-Key")
-    return Offer(keys[0], _subprotocols(protocols), b", ".join(extensions).decode("latin-1"))
+    return Offer(b"", _subprotocols(protocols), b", ".join(extensions).decode("latin-1"))
 
 
 def _is_key(key: bytes) -> bool:
@@ -94,11 +102,17 @@ def _subprotocols(values: list[bytes]) -> list[str]:
 def accept_fields(offer: Offer, subprotocol: str | None, extension: str | None) -> list[tuple[bytes, bytes]]:
     """The server's fields of a 101. Raises ValueError for a subprotocol that is not a token."""
     digest = hashlib.sha1(offer.key + _GUID, usedforsecurity=False).digest()
-    fields = [
+    return [
         (b"upgrade", b"websocket"),
         (b"connection", b"Upgrade"),
         (b"sec-websocket-accept", base64.b64encode(digest)),
+        *chosen_fields(subprotocol, extension),
     ]
+
+
+def chosen_fields(subprotocol: str | None, extension: str | None) -> list[tuple[bytes, bytes]]:
+    """What was chosen of an offer, on every wire. Raises ValueError for a subprotocol that is not a token."""
+    fields = []
     if subprotocol is not None:
         name = subprotocol.encode("latin-1", "replace")
         if not is_token(name):

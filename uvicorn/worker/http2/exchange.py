@@ -1,0 +1,229 @@
+"""An exchange on HTTP/2's wire: one stream (RFC 9113, 8.1).
+
+The head leaves with the first part of the body. A response that is shorter than its Content-Length, or that ends
+because its application has failed, is reset, so that nobody takes it for a whole one; the other streams of the
+connection go on.
+
+Owns: how many bytes of an announced length are left, and what the access log learns of a response. Must not: know
+asyncio, or in which order an application sends. Fails by: ValueError or TypeError for a head that cannot be put on
+the wire, RuntimeError for a body that is longer than was announced; nothing was sent then.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from uvicorn._types import Message
+from uvicorn.errors import BadRequest
+from uvicorn.worker.access.log import CLIENT_LEFT
+from uvicorn.worker.http import call
+from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, STARTED, WAITING, Exchange
+from uvicorn.worker.http.limits import Verdict, Wait, Watch
+from uvicorn.worker.http2.frames import Code
+from uvicorn.worker.http2.heads import UNKNOWN, interim_head, response_head
+
+if TYPE_CHECKING:
+    from uvicorn.worker.access.entry import Entry
+    from uvicorn.worker.http2.connection import Http2Connection
+    from uvicorn.worker.http2.fields import Head
+    from uvicorn.worker.http2.streams import Stream
+
+TOO_LARGE = BadRequest(413, "Request body too large")
+
+_log = logging.getLogger("uvicorn.error")
+
+
+class Http2Exchange(Exchange):
+    """`active_at`: when its peer was last heard, by the coarse clock."""
+
+    __slots__ = ("_bodiless", "_connection", "_late", "_left", "_watch", "active_at", "stream")
+
+    if TYPE_CHECKING:
+        request: Head
+
+    def __init__(self, connection: Http2Connection, stream: Stream, head: Head, scope: dict[str, Any]) -> None:
+        Exchange.__init__(self, head, scope, stream.peer_ended)
+        self._connection = connection
+        self._bodiless = False
+        self._late = False  # its head waited for its body when the connection last looked
+        self._left = UNKNOWN
+        self.stream = stream
+        self._watch: Watch | None = None
+        self.active_at = connection.now
+
+    # -- what the connection wants (see `occupant`) ----------------------------------------------------------------
+
+    def begin(self) -> None:
+        call.serve(self._connection, self)
+
+    @property
+    def is_over(self) -> bool:
+        return not self.in_flight and (self.phase == COMPLETE or self.is_lost)
+
+    def arrived(self, data: bytes) -> None:
+        stream = self.stream
+        if self.phase == COMPLETE:
+            self._connection.machine.intake.taken(stream, stream.owed)
+            return
+        if data:
+            connection = self._connection
+            self.active_at = connection.now
+            if stream.received > connection.limits.body:
+                self.refuse(TOO_LARGE)
+                return
+            self.feed(data)
+        if stream.peer_ended:
+            self.feed_end()
+
+    def lost(self) -> None:
+        connection = self._connection
+        call.forget(connection, self)
+        if connection.logs_access and self.phase in (WAITING, STARTED) and not connection.gave_up:
+            connection.log_access(self, CLIENT_LEFT)
+        super().lost()
+
+    def eof(self) -> None:
+        self.hang_up()
+
+    def retire(self) -> None:
+        """What is in work is finished."""
+
+    def refuse(self, fault: BadRequest) -> None:
+        """Answer for the application, or cut its answer short."""
+        connection = self._connection
+        connection.log_refusal(str(fault.status), fault.reason)
+        call.forget(connection, self)
+        if self.phase in (WAITING, STARTED):
+            connection.respond(self.stream, self.request.method, fault.status, fault.body, fault.fields)
+            self.answered(fault.status, len(fault.body))
+        else:
+            connection.machine.reset(self.stream, Code.CANCEL)
+            connection.wake()
+        super().lost()
+
+    def look(self, now: float) -> None:
+        connection, stream = self._connection, self.stream
+        admission = connection.admission
+        if admission is not None and admission.overdue(self, now):
+            call.refuse(self)
+            return
+        late = self.phase == STARTED
+        if late and self._late:
+            self.announce()
+        self._late = late
+        if self._watch is None:
+            if self.body_complete and not stream.queued:
+                return  # as most are
+            self._watch = Watch(now)
+        waits = not (self.body_complete or self.continue_due or stream.owed)
+        verdict = self._watch.judge(
+            now,
+            connection.limits,
+            0.0,
+            Wait.BODY if waits else Wait.NOBODY,
+            self.active_at,
+            stream.queued if connection.writable else 0,
+            stream.received,
+        )
+        if verdict is Verdict.SLOW_BODY:
+            self.refuse(BadRequest(408, "Request body too slow"))
+        elif verdict is Verdict.STALLED:
+            connection.log_refusal(f"stream {stream.id}", "a client that takes nothing of its response")
+            connection.machine.reset(stream, Code.CANCEL)
+            connection.wake()
+            self.lost()
+
+    def in_work(self, now: float) -> str:
+        if self.phase == COMPLETE:
+            return ""
+        return f"{self._connection.line(self)}, {now - self.active_at:.1f} s"
+
+    # -- the wire of an exchange -----------------------------------------------------------------------------------
+
+    def part(self, start: Message | None, body: bytes, more: bool) -> bool:
+        connection = self._connection
+        stream = self.stream
+        size = len(body)
+        head = b""
+        if start is not None:
+            head, self._bodiless, self._left = response_head(
+                self.request.method, start["status"], start.get("headers", ()), connection.default, size, more
+            )
+            self.continue_due = False
+        if self._bodiless:
+            body = b""
+        elif self._left >= 0:
+            left = self._left - size
+            if left < 0:
+                raise RuntimeError("Response content longer than Content-Length")
+            self._left = left
+        ends = not more
+        short = ends and self._left > 0 and not self._bodiless
+        sender = connection.machine.sender
+        if head:
+            if connection.logs_access:
+                connection.log_access(self, self.status_to_tell)
+            sender.respond(stream, head, body, ends and not short)
+        else:
+            sender.send(stream, body, ends and not short)
+        if short:
+            _log.error("Response content shorter than Content-Length: resetting the stream.")
+            connection.machine.reset(stream, Code.INTERNAL_ERROR)
+        connection.wake()
+        if self.entry is not None:
+            self._follow(self.entry, start, size, more, not short)
+        return connection.writable and stream.queued <= HIGH_WATER
+
+    def _follow(self, entry: Entry, start: Message | None, size: int, more: bool, whole: bool) -> None:
+        """Tell the access log what was sent."""
+        if start is not None:
+            entry.status = self.status_to_tell
+            lines = [b"%b: %b\r\n" % (name, value) for name, value in start.get("headers", ())]
+            entry.head = b"HTTP/2 %d\r\n%b\r\n" % (start["status"], b"".join(lines))
+        if not self._bodiless:
+            entry.sent += size
+        if not more:
+            entry.end(whole=whole and entry.status != CLIENT_LEFT)
+
+    def completed(self) -> None:
+        self._connection.response_complete()
+
+    def go_on(self) -> None:
+        self._connection.machine.sender.headers(self.stream, interim_head(None))
+        self._connection.wake()
+
+    def hint(self, links: Iterable[bytes]) -> None:
+        self._connection.machine.sender.headers(self.stream, interim_head(links))
+        self._connection.wake()
+
+    def body_wanted(self) -> None:
+        self.active_at = self._connection.now  # until now the peer was not to blame
+        if self.stream.owed:
+            self._connection.machine.intake.taken(self.stream, self.stream.owed)
+            self._connection.wake()
+
+    def _take(self) -> Message:
+        message = super()._take()
+        if self.stream.owed:  # the last part: the connection's window is for the other streams
+            self.body_wanted()
+        return message
+
+    def answer(self, status: int, text: str, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        if self._connection.logs_access:
+            self._connection.log_access(self, status)
+        self._connection.respond(self.stream, self.request.method, status, text, extra)
+        self.answered(status, len(text))
+
+    def cut(self) -> None:
+        self._connection.machine.reset(self.stream, Code.INTERNAL_ERROR)
+        self._connection.wake()
+        super().lost()
+
+    def unanswered(self) -> None:
+        if not self.stream.closed:  # the server said so, because its time is over
+            self.answer(503, "Service Unavailable")
+
+    def named(self) -> str:
+        return self._connection.named(self)
