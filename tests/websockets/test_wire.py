@@ -12,6 +12,7 @@ import websocket_wire as forms
 from applications import App, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.worker.http import call
+from uvicorn.worker.http.admission import Admission
 from uvicorn.worker.http.scope import Endpoints
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.request_head import RequestHead
@@ -34,7 +35,7 @@ class Stream:
         self.retiring = False
         self.denial_begun = False
         self.sent = b""
-        self.told: list[object] = []
+        self.told: list[Any] = []
         self.frames: Frames | None = None
         self._app = app
         self._state = ServerState()
@@ -46,8 +47,8 @@ class Stream:
     def carry(self, frames: Frames) -> None:
         self.frames = frames
 
-    def refuse(self, status: int, text: str) -> None:
-        self.told.append(("refuse", status))
+    def refuse(self, status: int, text: str, fields: Fields = ()) -> None:
+        self.told.append(("refuse", status, *fields))
 
     def begin_denial(self, start: Message) -> None:
         self.told.append(("begin_denial", start["status"]))
@@ -84,14 +85,14 @@ class Stream:
         self.loop.call_soon(callback, *arguments)
 
 
-def begin(stream: Stream, codec_class: type[Codec], **settings: Any) -> Session:
-    """Call the application."""
+def begin(stream: Stream, codec_class: type[Codec], admitted: bool = True, **settings: Any) -> Session:
+    """Call the application, at once if it was `admitted`."""
     wire: Wire = stream  # mypy compares them
     request = RequestHead(request_line(b"GET /chat HTTP/1.1"), [(b"host", b"a")])
     ends = Endpoints(("192.0.2.1", 1), ("192.0.2.2", 443), "https", "", "3.0", {})
     config = Config("app:app", log_config=None, **settings)
     session = Session(wire, request, Offer(b"", ["one", "two"], ""), ends, codec_class, config, stream.loop)
-    call.serve(stream, session, admitted=True)
+    call.serve(stream, session, admitted)
     return session
 
 
@@ -194,3 +195,18 @@ async def test_a_denial_and_a_missing_answer(codec_class: type[Codec]) -> None:
     await settle()
     assert denied.told == [("begin_denial", 401), ("deny", b"no ", True), ("deny", b"entry", False), "close"]
     assert missing.told == [("refuse", 500), "close"]
+
+
+async def test_one_that_waits_for_admission(codec_class: type[Codec]) -> None:
+    """Sessions over a connection that has others as well wait for their place as requests do."""
+    stream = Stream(echo)
+    admission = stream._state.admission = Admission(limit=1, places=1, seconds=5)
+    stream._state.in_flight = 1
+    begin(stream, codec_class, admitted=False).lost()
+    assert not admission.waiting
+    begin(stream, codec_class, admitted=False)
+    begin(stream, codec_class, admitted=False)
+    assert stream.told == [("refuse", 503, (b"retry-after", b"1")), "close"] and len(admission.waiting) == 1
+    stream._state.left(stream.soon)
+    await settle()
+    assert stream.told[2][0] == "accept" and stream._state.in_flight == 0

@@ -125,7 +125,6 @@ class Tunnel:
         self._phase = CLOSING
         self._early = []
         if self.session is not None:
-            call.forget(self, self.session)
             self.session.lost()
 
     def resume_writing(self) -> None:
@@ -188,8 +187,8 @@ class Tunnel:
             self._connection.as_server(frames.receive, early)
         self.resume_reading()
 
-    def refuse(self, status: int, text: str) -> None:
-        self._connection.respond(self.stream, "GET", status, text)
+    def refuse(self, status: int, text: str, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self._connection.respond(self.stream, "GET", status, text, fields)
 
     def begin_denial(self, start: Message) -> None:
         self._denial_start = start

@@ -222,8 +222,8 @@ class SessionProtocol(FamiliarSession, Carrier):
         if early:
             self.as_server(frames.receive, early)
 
-    def refuse(self, status: int, text: str) -> None:
-        self.write(plain_response(self._request, status, text, self._state.default, []))
+    def refuse(self, status: int, text: str, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self.write(plain_response(self._request, status, text, self._state.default, fields))
 
     def begin_denial(self, start: Message) -> None:
         self._denial = Denial(self._request, start, self._state.default)

@@ -22,6 +22,7 @@ import asyncio
 import http
 import logging
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from uvicorn._types import Message
@@ -106,7 +107,7 @@ class Session:
         self.frames: Frames | None = None
         self._wire = wire
         self._request = request
-        self._offer = offer
+        self._offer: Offer | None = offer
         self._ends = ends
         self._codec_class = codec_class
         self._config = config
@@ -217,6 +218,7 @@ class Session:
 
     def _accept(self, subprotocol: str | None, headers: Any) -> None:
         config, offer, wire = self._config, self._offer, self._wire
+        assert offer is not None
         extension, agreed = negotiate(offer.extensions) if config.ws_per_message_deflate else (None, None)
         fields = encoded(headers)
         subprotocol = choose_subprotocol(fields, subprotocol, offer)
@@ -227,6 +229,7 @@ class Session:
         deflate = Deflate(agreed) if agreed is not None else None
         frames = self.frames = Frames(self._codec_class, deflate, self, wire, config, wire._state)
         self._codec = frames.codec
+        self._offer = None  # an idle session costs no more than it must
         self.phase = OPEN
         call.leave(wire, self)
         _log.info('%s - "WebSocket %s" [accepted]', self.peer(), self.path())
@@ -235,9 +238,9 @@ class Session:
             self._entry.answered(101, 0, head)
         wire.carry(frames)
 
-    def _refuse(self, status: int, text: str) -> None:
+    def _refuse(self, status: int, text: str, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Answer with a whole response of the server's own."""
-        self._wire.refuse(status, text)
+        self._wire.refuse(status, text, fields)
         self._denied(status, len(text))
 
     def _deny(self, body: bytes, more: bool) -> None:
@@ -298,6 +301,7 @@ class Session:
 
     def lost(self) -> None:
         """The connection is gone."""
+        call.forget(self._wire, self)
         call.leave(self._wire, self)
         if self.phase == CONNECTING:
             _log.info('%s - "WebSocket %s" %d', self.peer(), self.path(), CLIENT_LEFT)
@@ -322,7 +326,7 @@ class Session:
         return self.phase >= LEFT
 
     def unavailable(self) -> None:
-        self._refuse(503, "Service Unavailable")
+        self._refuse(503, "Service Unavailable", [(b"retry-after", b"1")])
 
     def returned(self) -> bool:
         unanswered = self.phase < OPEN

@@ -42,8 +42,8 @@ class Wire(call.Host, Protocol):
     def carry(self, frames: Frames) -> None:
         """The handshake was accepted: from now on bytes go to `frames`, those that arrived before as well."""
 
-    def refuse(self, status: int, text: str) -> None:
-        """Answer with a whole response of the server's own."""
+    def refuse(self, status: int, text: str, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """Answer with a whole response of the server's own, with these header fields."""
 
     def begin_denial(self, start: Message) -> None:
         """The application answers with a response; its head is sent with the first part of the body."""
