@@ -22,7 +22,7 @@ from uvicorn.errors import BadRequest
 from uvicorn.logs import formats as accesslog
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 from uvicorn.net import forwarded
-from uvicorn.net.proxies import FIELDS, TrustedProxies, believe
+from uvicorn.net.proxies import FIELDS, TrustedProxies, apply_headers
 from uvicorn.worker.access.log import shown
 from uvicorn.worker.http.limits import NO_LIMIT, Limits
 from uvicorn.worker.http.state import ServerState
@@ -156,7 +156,7 @@ def test_chunks_and_pipelined_requests(codec: MakeCodec, unit: str, piece: int) 
 
 def _believe(trusted: TrustedProxies, name: bytes, value: bytes) -> None:
     fields = [(b"host", b"a"), *((name, part) for part in value.split(b"\r\n"))]
-    believe(trusted, {"type": "http", "scheme": "http", "path": "/", "raw_path": b"/", "headers": fields})
+    apply_headers(trusted, {"type": "http", "scheme": "http", "path": "/", "raw_path": b"/", "headers": fields})
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
 from uvicorn.net.forwarded import elements
-from uvicorn.net.proxies import FIELDS, FORWARDED, TrustedProxies, believe
+from uvicorn.net.proxies import FIELDS, FORWARDED, TrustedProxies, apply_headers
 
 TRUSTED = "10.0.0.0/8,unix:"
 CLIENT = ("203.0.113.7", 0)
@@ -66,8 +66,8 @@ def test_a_long_value_takes_no_long_time() -> None:
 
 def told(value: str, trusted: str = TRUSTED) -> tuple[Any, bytes, bytes]:
     proxies = TrustedProxies(trusted, frozenset((FORWARDED,)))
-    assert proxies.said(value.encode("latin-1")) is proxies.said(value.encode("latin-1"))
-    return tuple(proxies.said(value.encode("latin-1")))  # type: ignore[return-value]  # of three
+    assert proxies.forwarded(value.encode("latin-1")) is proxies.forwarded(value.encode("latin-1"))
+    return tuple(proxies.forwarded(value.encode("latin-1")))  # type: ignore[return-value]  # of three
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_who_trusts_everybody_trusts_the_whole_chain() -> None:
 def test_the_cache_is_bounded() -> None:
     proxies = TrustedProxies("10.0.0.0/8")
     for number in range(5000):
-        proxies.said(b"for=10.0.%d.%d" % (number // 256, number % 256))
-    proxies.said(b"for=10.0.0.1," * 5000)
-    assert len(proxies._said) <= 1024 and max(map(len, proxies._said)) <= 256
+        proxies.forwarded(b"for=10.0.%d.%d" % (number // 256, number % 256))
+    proxies.forwarded(b"for=10.0.0.1," * 5000)
+    assert len(proxies._forwarded) <= 1024 and max(map(len, proxies._forwarded)) <= 256
 
 
 def scope(*headers: tuple[bytes, bytes], kind: str = "http", names: str = "*", **details: Any) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def scope(*headers: tuple[bytes, bytes], kind: str = "http", names: str = "*", *
         "headers": [(b"host", b"inner:8000"), (b"accept", b"*/*"), *headers],
         **details,
     }
-    believe(TrustedProxies(TRUSTED, fields), made)
+    apply_headers(TrustedProxies(TRUSTED, fields), made)
     return made
 
 
@@ -221,7 +221,7 @@ def test_the_setting(value: Any, fields: set[bytes]) -> None:
     ("value", "words"),
     [
         ("x-real-ip", "'x-real-ip' is none of x-forwarded-for,"),
-        ("forwarded,x-forwarded-for", "cannot be believed together"),
+        ("forwarded,x-forwarded-for", "cannot be used together"),
         (["x-forwarded-for", "\u20ac"], "is none of"),
     ],
 )

@@ -51,5 +51,5 @@ def test_which_fields_are_believed(start_command: Start, tmp_path: Path) -> None
 
 def test_two_families_are_refused(start_command: Start, tmp_path: Path) -> None:
     program = start_command("app:app", "--forwarded-headers=forwarded,x-forwarded-for")
-    program.wait_for("cannot be believed together")
+    program.wait_for("cannot be used together")
     assert program.end() == 2

@@ -27,7 +27,7 @@ class ProxyHeadersMiddleware:
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         trusted = self.trusted_hosts
         if scope["type"] in ("http", "websocket") and trusted.trusts(scope.get("client"), scope.get("server")):
-            proxies.believe(trusted, scope)
+            proxies.apply_headers(trusted, scope)
         await self.app(scope, receive, send)
 
 

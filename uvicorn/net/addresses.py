@@ -1,6 +1,6 @@
-"""Who is at the two ends of a connection, as a transport and as a scope say it.
+"""The addresses of the two ends of a connection, in the forms of a transport and of an ASGI scope.
 
-Owns: the forms: (host, port); (path, None) for a Unix socket; None for what has no name. Must not: know a request.
+Owns: these forms: (host, port); (path, None) for a Unix socket; None for an unnamed end. Must not: know a request.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _MAPPED = "::ffff:"
 
 
 def address(name: Any) -> tuple[str, Any] | None:
-    """A socket's name as ASGI has it: (host, port), (path, None) for a Unix socket, None for an unnamed one.
+    """A socket's address in ASGI's form: (host, port), (path, None) for a Unix socket, None for an unnamed one.
 
-    A socket for both families names an IPv4 address `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2): here it is `192.0.2.1`.
+    The IPv4 address of a dual-stack socket, `::ffff:192.0.2.1` (RFC 4291, 2.5.5.2), becomes `192.0.2.1`.
     """
     if type(name) is tuple and len(name) == 2:
-        return name  # IPv4, as the socket module has it
+        return name  # IPv4
     if isinstance(name, (tuple, list)):
         host = str(name[0])
         return (host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host, int(name[1]))
@@ -30,12 +30,12 @@ def address(name: Any) -> tuple[str, Any] | None:
 
 
 def get_remote_addr(transport: asyncio.Transport) -> tuple[str, int] | None:
-    """The peer, where it has a host and a port."""
+    """The peer's address, if it has a host and a port."""
     return _named(transport, "peername")
 
 
 def get_local_addr(transport: asyncio.Transport) -> tuple[str, int | None] | None:
-    """Our end of the connection."""
+    """The address of our end of the connection."""
     return _named(transport, "sockname")
 
 
@@ -46,7 +46,7 @@ def _named(transport: asyncio.Transport, what: str) -> tuple[str, Any] | None:
         try:
             name = None if sock is None else sock.getpeername() if what == "peername" else sock.getsockname()
         except OSError:
-            return None  # the peer has left already
+            return None  # already disconnected
     return address(name)
 
 
@@ -56,14 +56,14 @@ def is_ssl(transport: asyncio.Transport) -> bool:
 
 
 def get_client_addr(scope: Scope) -> str:
-    """`host:port` of a scope's client, "" where there is none."""
+    """`host:port` of a scope's client; "" if there is none."""
     client = scope.get("client")
     return f"{client[0]}:{client[1]}" if client else ""
 
 
 def get_path_with_query_string(scope: Scope) -> str:
-    """The path as it is quoted in a request line, and the query string."""
-    from urllib.parse import quote  # not for those who only name us
+    """The path, quoted as in a request line, and the query string."""
+    from urllib.parse import quote  # imported when it is first needed
 
     path = quote(scope["path"])
     query = scope.get("query_string")

@@ -1,11 +1,11 @@
-"""The field `Forwarded` (RFC 7239), read from its end. Pure.
+"""Parsing the header `Forwarded` (RFC 7239) from its end. Pure.
 
-What a trusted proxy appended stands last; what stands before may be anybody's, an opened quote that is never closed
-among it. So elements are cut off from the right: where the nearest proxy's own element begins does not depend on what
-is left of it, because that element has whole quotes.
+The last element is the one that a trusted proxy has appended; everything before it can come from an untrusted client,
+such as a quote that is never closed. So elements are split off from the right: the quotes of the nearest proxy's
+element are balanced, so its beginning does not depend on what is left of it.
 
-Owns: the field's grammar. Must not: know whom to trust. Fails by: an element that cannot be read is None, and so is
-everything before it.
+Owns: the header's grammar. Must not: know whom to trust. Fails by: None for an element that cannot be parsed; nothing
+before it is read.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from collections.abc import Iterator
 from uvicorn.net.grammar import TOKEN_TEXT
 
 _BACKWARDS = re.compile(r'(?:[^",]|"(?:[^"]|"(?=\\))*"(?!\\))*')
-"""An element in a value that is written backwards: its commas stand in quotes, its quotes in quotes behind a \\."""
+"""An element of a reversed value: commas are inside quotes, and quotes inside quotes follow a \\."""
 _PAIR = re.compile(rf"""({TOKEN_TEXT})=(?:"((?:[^"\\]|\\.)*)"|([^\s",;\\]+))[ \t]*(?:;[ \t]*|\Z)""")
-"""A parameter, and what divides it from the next one. No two neighbours in it can match the same characters, so that it
-is read in linear time; one expression for all parameters would try every way to share out white space."""
+"""A parameter and the separator after it. No two adjacent parts match the same characters, so matching takes linear
+time; one expression for all parameters would backtrack over white space."""
 _ESCAPED = re.compile(r"\\(.)")
 
 
 def elements(value: str) -> Iterator[dict[str, str] | None]:
-    """The parameters of each element by their lower-cased names, the last element first; None where one is malformed.
+    """The parameters of each element by lower-case name, the last element first; None for a malformed element.
 
-    A value without quotes may hold more than a token: many proxies write `for=[2001:db8::1]:4711` or `host=a:8080`.
+    An unquoted value may contain more than a token: many proxies write `for=[2001:db8::1]:4711` or `host=a:8080`.
     """
     backwards = value[::-1]
     at = 0

@@ -1,18 +1,18 @@
-"""Which proxies are believed, and what they say of the client: forwarded fields, and what they change in a scope. Pure.
+"""Which proxies are trusted, and what their headers change in a scope: X-Forwarded-… and Forwarded. Pure.
 
-Two families of fields, one of them at a time: X-Forwarded-For, -Proto, -Host, -Port, -Prefix, each when it is named, or
-`Forwarded` (RFC 7239). A proxy passes the fields that it does not write on as its client sent them, so whoever is
-believed has to write all that are named.
+Two families of headers, one of them at a time: X-Forwarded-For, -Proto, -Host, -Port and -Prefix, each if it is named,
+or `Forwarded` (RFC 7239). A proxy passes on the headers that it does not write as its client has sent them, so a
+trusted proxy must write all that are named.
 
-The client is the right-most address that is not a trusted proxy's: whatever stands left of it was written by somebody
-nobody vouches for. An entry that is no address (`unknown`, an obfuscated name, garbage) ends the walk for the same
-reason, and the last known hop stands for the client. Who trusts everybody (`*`) trusts the whole chain: the left-most
-address is the client. Of the other X-Forwarded fields the last entry counts, the nearest proxy's; in `Forwarded` each
-proxy says for itself how it was asked, so the element nearest to the client that can be trusted does. Used by the
-connection and by `middleware.proxy_headers`, so that both believe the same.
+The client is the right-most address that does not belong to a trusted proxy: everything to the left of it comes from an
+untrusted peer. An entry that is not an address (`unknown`, an obfuscated name, garbage) ends the search for the same
+reason, and the last known hop is taken for the client. With `*` the whole chain is trusted, so the left-most address is
+the client. Of the other X-Forwarded headers the last entry counts, which the nearest proxy has written. In `Forwarded`
+each proxy describes the request that it has received, so the element counts that is nearest to the client and still
+trusted. The server and `middleware.proxy_headers` both use this module, so both give the same results.
 
-Owns: the trust list, the fields' grammar, and what they change in a scope. Must not: know a socket or a configuration.
-Fails by: nothing; what cannot be read is not believed.
+Owns: the trust list, the grammar of the headers, and what they change in a scope. Must not: know a socket or a
+configuration. Fails by: nothing; a header that cannot be parsed is ignored.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from uvicorn.net.grammar import is_host
 Client = tuple[str, int]
 
 UNIX = "unix:"
-"""In a list: every peer of a Unix socket. (nginx calls such a peer so in X-Forwarded-For, too.)"""
+"""In a trust list: every peer of a Unix socket. (nginx writes it in X-Forwarded-For for such a peer.)"""
 
 DEFAULT = "127.0.0.1,::1"
 
 _BOUND = 1024
-"""Entries of a cache that a peer's bytes can fill; it is emptied when full."""
+"""Maximum entries of a cache that clients can fill; a full one is emptied."""
 _LONGEST = 256
-"""Bytes of a field that are worth a place in the cache."""
+"""Maximum bytes of a header that is cached."""
 
 FOR = b"x-forwarded-for"
 PROTO = b"x-forwarded-proto"
@@ -45,8 +45,8 @@ PREFIX = b"x-forwarded-prefix"
 FORWARDED = b"forwarded"
 
 FIELDS = (FOR, PROTO, HOST, PORT, PREFIX, FORWARDED)
-"""All that can be believed."""
-USUAL = frozenset((FOR, PROTO))
+"""All headers that can be used."""
+DEFAULT_FIELDS = frozenset((FOR, PROTO))
 
 _PREFIX_FORM = re.compile(rb"/(?!/)(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
 _USUAL_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
@@ -54,15 +54,15 @@ _USUAL_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _LIKE_AN_ADDRESS = re.compile(
     r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,8}(?:\.[0-9]{1,3}){0,3}(?:%.+)?"
 ).fullmatch
-"""With a zone, perhaps (`fe80::1%eth0`). Whatever `ip_address` takes is like this."""
+"""Matches all that `ip_address` accepts, zones (`fe80::1%eth0`) included."""
 _NUMERIC = re.compile(r"[0-9]*\.[0-9.]*|[0-9.]+/[0-9]*|[0-9a-fA-F]*:[0-9a-fA-F.:]*(?:/[0-9]*)?")
 
 _HTTP = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 _WEBSOCKET = {b"http": "ws", b"https": "wss", b"ws": "ws", b"wss": "wss"}
 
 
-class Said(NamedTuple):
-    """What a `Forwarded` field says that can be believed; None and b"" for nothing."""
+class ForwardedInfo(NamedTuple):
+    """The trusted part of a `Forwarded` header; None and b"" for what it does not contain."""
 
     client: Client | None
     proto: bytes
@@ -70,12 +70,12 @@ class Said(NamedTuple):
 
 
 class TrustedProxies:
-    """A parsed trust list: addresses, networks, `unix:` or the path of a Unix socket, `*`; a string or several.
+    """A parsed trust list: addresses, networks, `unix:` or the path of a Unix socket, `*`; comma-separated or several.
 
-    `fields`: those of theirs that are believed, in lower case.
+    `fields` are the headers to use, in lower case.
     """
 
-    def __init__(self, hosts: str | Iterable[str], fields: frozenset[bytes] = USUAL) -> None:
+    def __init__(self, hosts: str | Iterable[str], fields: frozenset[bytes] = DEFAULT_FIELDS) -> None:
         self.fields = fields
         texts = hosts.split(",") if isinstance(hosts, str) else hosts
         self.everybody = False
@@ -86,25 +86,25 @@ class TrustedProxies:
             self._add(text.strip())
         self._known: dict[str, bool] = {}
         self._clients: dict[bytes, Client | None] = {}
-        self._said: dict[bytes, Said] = {}
+        self._forwarded: dict[bytes, ForwardedInfo] = {}
 
     def _add(self, text: str) -> None:
         try:
             if text == "*":
                 self.everybody = True
             elif "/" in text:
-                self.networks.append(_plain_network(ip_network(text, strict=False)))
+                self.networks.append(_unmapped_network(ip_network(text, strict=False)))
             elif text:
-                self.addresses.add(plain(ip_address(text)))
+                self.addresses.add(unmapped(ip_address(text)))
         except ValueError:
             self.literals.add(text.removeprefix(UNIX) or UNIX)  # the log says unix:/run/app.sock
 
     def misspelt(self) -> list[str]:
-        """What is meant as an address or a network and is none; a name is left alone, though no peer has one."""
+        """Entries that look like an address or a network and are not; names are allowed, although no peer has one."""
         return sorted(text for text in self.literals if _NUMERIC.fullmatch(text))
 
     def __contains__(self, host: str | None) -> bool:
-        """Whether a peer of this address, or an entry of X-Forwarded-For, is a trusted proxy."""
+        """Whether an address, or an entry of X-Forwarded-For, is that of a trusted proxy."""
         if self.everybody:
             return True
         if not host:
@@ -121,13 +121,13 @@ class TrustedProxies:
         found = _address(host)
         if found is None:
             return host in self.literals
-        address = plain(found)
+        address = unmapped(found)
         return address in self.addresses or any(address in network for network in self.networks)
 
     def trusts(self, client: Any, server: Any) -> bool:
-        """Whether the peer of a connection is believed; both ends as ASGI has them.
+        """Whether the peer of a connection is trusted. `client` and `server` are those of an ASGI scope.
 
-        A peer of a Unix socket has no address: it is known by the path of the socket it came in by.
+        A peer of a Unix socket has no address: the path of the socket is looked up instead.
         """
         if client is not None and client[0] in self:
             return True
@@ -136,7 +136,7 @@ class TrustedProxies:
         return self.everybody or UNIX in self.literals or server[0] in self.literals
 
     def client(self, forwarded_for: bytes) -> Client | None:
-        """The client that X-Forwarded-For names, port 0 where it names none; None when it names nobody."""
+        """The client in X-Forwarded-For, with port 0 if it has none; None if there is no client in it."""
         try:
             return self._clients[forwarded_for]
         except KeyError:
@@ -163,20 +163,20 @@ class TrustedProxies:
                 break
         return found
 
-    def said(self, value: bytes) -> Said:
-        """What `Forwarded` says of the client."""
+    def forwarded(self, value: bytes) -> ForwardedInfo:
+        """The trusted part of a `Forwarded` header."""
         try:
-            return self._said[value]
+            return self._forwarded[value]
         except KeyError:
-            said = self._walk_elements(value.decode("latin-1"))
+            found = self._walk_elements(value.decode("latin-1"))
         if len(value) <= _LONGEST:
-            if len(self._said) >= _BOUND:
-                self._said.clear()
-            self._said[value] = said
-        return said
+            if len(self._forwarded) >= _BOUND:
+                self._forwarded.clear()
+            self._forwarded[value] = found
+        return found
 
-    def _walk_elements(self, value: str) -> Said:
-        """Each element was written by the proxy that the one right of it names; the last, by our peer."""
+    def _walk_elements(self, value: str) -> ForwardedInfo:
+        """Each element is written by the proxy that the next element names; the last one, by our peer."""
         client, proto, host = None, "", ""
         for element in forwarded.elements(value):
             if element is None:
@@ -189,42 +189,40 @@ class TrustedProxies:
             client = found or client
             if not self.everybody and (found is None or found[0] not in self):
                 break
-        return Said(client, proto.encode("latin-1"), host.encode("latin-1"))
+        return ForwardedInfo(client, proto.encode("latin-1"), host.encode("latin-1"))
 
 
 def misnamed(fields: Iterable[str]) -> str:
-    """Why these cannot be the believed fields, in a sentence; "" when they can."""
+    """Why these headers cannot be used, in a sentence; "" if they can."""
     named = {name.lower().encode("latin-1", "replace") for name in fields}
     unknown = sorted(named.difference(FIELDS))
     if unknown:
         return f"{unknown[0].decode('latin-1')!r} is none of {', '.join(name.decode() for name in FIELDS)}."
     if FORWARDED in named and len(named) > 1:
-        return (
-            "forwarded and x-forwarded-… cannot be believed together: a proxy passes on the one that it does not write."
-        )
+        return "forwarded and x-forwarded-… cannot be used together: a proxy passes on the one that it does not write."
     return ""
 
 
 def scheme(forwarded_proto: bytes, websocket: bool = False) -> str | None:
-    """The scheme that X-Forwarded-Proto names, as a scope of this kind has it; None for anything else.
+    """The scheme in X-Forwarded-Proto, for a scope of this kind; None for anything else.
 
-    Of several the last one counts: the nearest proxy, the one that is trusted, wrote it.
+    Of several the last one counts: the nearest proxy, which is trusted, has written it.
     """
     names = _WEBSOCKET if websocket else _HTTP
     return names.get(forwarded_proto) or names.get(_last(forwarded_proto).lower())
 
 
-def believe(trusted: TrustedProxies, scope: MutableMapping[str, Any]) -> None:
-    """Put what a trusted peer says of its client into the scope of an HTTP request or a WebSocket."""
+def apply_headers(trusted: TrustedProxies, scope: MutableMapping[str, Any]) -> None:
+    """Change the scope of an HTTP request or a WebSocket as the headers of a trusted peer say."""
     fields = trusted.fields
     lines = [field for field in scope["headers"] if field[0] in fields]
     if not lines:
         return
     values: dict[bytes, bytes] = dict(lines)
-    if len(values) != len(lines):  # several lines of one field are one list (RFC 9110, 5.3)
+    if len(values) != len(lines):  # repeated headers are one list (RFC 9110, 5.3)
         values = {name: b",".join([value for one, value in lines if one == name]) for name in values}
     if FORWARDED in values:
-        client, proto, host = trusted.said(values[FORWARDED])
+        client, proto, host = trusted.forwarded(values[FORWARDED])
     else:
         client, proto = trusted.client(values.get(FOR, b"")), values.get(PROTO, b"")
         host = _last(values.get(HOST, b""))
@@ -244,7 +242,7 @@ def _last(value: bytes) -> bytes:
 
 
 def _set_host(scope: MutableMapping[str, Any], host: bytes, port: bytes) -> None:
-    """The Host field as the client wrote it to the proxy; `port` replaces the one in it."""
+    """Restore the Host header that the client has sent to the proxy; `port` replaces the port in it."""
     headers = list(scope["headers"])
     if not (host and is_host(host)):
         host = next((value for name, value in headers if name == b"host"), b"")
@@ -258,10 +256,10 @@ def _set_host(scope: MutableMapping[str, Any], host: bytes, port: bytes) -> None
 
 
 def _mount(scope: MutableMapping[str, Any], prefix: bytes) -> None:
-    """Put back what the proxy cut off the path. `root_path` is part of `path` (ASGI specification, HTTP scope)."""
+    """Put back the prefix that the proxy has removed; `root_path` is part of `path` (ASGI spec, HTTP scope)."""
     if not _PREFIX_FORM.fullmatch(prefix):
         return
-    from urllib.parse import unquote  # not for those who only name us
+    from urllib.parse import unquote  # imported when it is first needed
 
     text = unquote(prefix.decode("ascii"))
     scope["root_path"] = text + scope.get("root_path", "")
@@ -271,7 +269,7 @@ def _mount(scope: MutableMapping[str, Any], prefix: bytes) -> None:
 
 
 def _entry(text: str) -> Client | None:
-    """`address`, `address:port` or `[address]:port`, perhaps quoted; None for what has no address."""
+    """Parse `address`, `address:port` or `[address]:port`, quoted or not; None if there is no address."""
     host, port = text.strip(' \t"'), ""
     if host[:1] == "[":
         host, bracket, rest = host[1:].partition("]")
@@ -284,11 +282,13 @@ def _entry(text: str) -> Client | None:
     if address is None:
         return None
     number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
-    return (str(plain(address)), number if number < 65536 else 0)
+    return (str(unmapped(address)), number if number < 65536 else 0)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """What `ip_address` makes of it; that takes 30 µs to refuse what is none, and a field has room for thousands."""
+    """Parse an address; None if it is not one. `ip_address` alone takes 30 µs to refuse text, and a header can hold
+    thousands of entries.
+    """
     if not _LIKE_AN_ADDRESS(text):
         return None
     try:
@@ -297,15 +297,15 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """A socket for both families shows an IPv4 peer as ::ffff:192.0.2.1: they are the same."""
+def unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """An IPv4 address instead of its IPv6 form (::ffff:192.0.2.1), which dual-stack sockets have for IPv4 peers."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if mapped is None else mapped
 
 
-def _plain_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """The same for a network whose addresses are all of that form."""
-    first = plain(network.network_address)
+def _unmapped_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """The same for a network that contains only such addresses."""
+    first = unmapped(network.network_address)
     if isinstance(network, IPv4Network) or isinstance(first, IPv6Address) or network.prefixlen < 96:
         return network
     return IPv4Network((int(first), network.prefixlen - 96))

@@ -1,9 +1,8 @@
-"""The header that a proxy puts before a connection's own bytes: PROXY protocol, versions 1 and 2. Pure.
+"""The header that a proxy sends before a connection's own bytes: PROXY protocol, versions 1 and 2. Pure.
 
-Bytes in, how many of them belong to the header out: who reads never takes a byte that belongs to what follows (TLS, or
-a request). Nothing is guessed: bytes that begin no header are a fault, because a client could write a header itself if
-one were optional. Of version 2's extensions only the one that says whether the client came over TLS is read; a
-checksum is not looked at (TCP has one).
+`HeaderReader.take` returns how many bytes belong to the header, so that no byte of what follows (TLS, or a request) is
+taken. The header is required: bytes that do not begin one are an error, because a client could send one itself if it
+were optional. Of version 2's extensions only the one about TLS is read; checksums are ignored (TCP has one).
 
 Owns: the header's wire form. Must not: know a socket, whom to trust, or what an application is told. Fails by:
 `Malformed`.
@@ -16,12 +15,12 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
-from uvicorn.net.proxies import plain
+from uvicorn.net.proxies import unmapped
 
 LONGEST_LINE = 107
-"""Bytes of a version 1 header, its CRLF included (specification, 2.1)."""
+"""Maximum bytes of a version 1 header, CRLF included (specification, 2.1)."""
 LONGEST = 4096
-"""Bytes of a version 2 header. The form allows 64 KiB; addresses, names and a certificate need less."""
+"""Maximum bytes of a version 2 header. The format allows 64 KiB; addresses, names and a certificate need less."""
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _FIXED = 16
@@ -35,14 +34,14 @@ Address = tuple[str, int | None]
 
 
 class Malformed(Exception):
-    """These bytes begin no PROXY header. The text is a reason for the log and quotes nothing of theirs."""
+    """These bytes are not a PROXY header. The text is a reason for the log, and does not quote them."""
 
 
 class Header(NamedTuple):
-    """What a header says. `local`: the proxy speaks for itself (a health check), so its own address is the client's.
+    """A parsed header. `local`: the proxy itself is the client (a health check).
 
-    `source` and `destination` are None where the proxy does not know them; (path, None) for Unix sockets.
-    `tls`: the client came to the proxy over TLS.
+    `source` and `destination` are None if the proxy does not know them; (path, None) for Unix sockets.
+    `tls`: the client is connected to the proxy over TLS.
     """
 
     source: Address | None = None
@@ -52,14 +51,14 @@ class Header(NamedTuple):
 
 
 class HeaderReader:
-    """Takes a header from the beginning of a stream, in parts of any size. `header` is set once it is complete."""
+    """Reads a header from the beginning of a stream, in parts of any size. `header` is set when it is complete."""
 
     def __init__(self) -> None:
         self.taken = b""
         self.header: Header | None = None
 
     def take(self, data: bytes) -> int:
-        """How many bytes of `data`, which follow those taken so far, belong to the header. Raises Malformed."""
+        """The number of bytes of `data`, the next part of the stream, that belong to the header. Raises Malformed."""
         seen = self.taken + data
         size = _line_size(seen) if _begins(seen, b"PROXY ") else _block_size(seen)
         before = len(self.taken)
@@ -77,7 +76,7 @@ def _begins(data: bytes, text: bytes) -> bool:
 
 
 def _line_size(seen: bytes) -> int:
-    """How long the header is; one more than is there while that is not known."""
+    """The size of the header; one byte more than was received while it is not known."""
     end = seen.find(b"\n", 0, LONGEST_LINE)
     if end < 0 and len(seen) >= LONGEST_LINE:
         raise Malformed("PROXY line too long")
@@ -92,7 +91,7 @@ def _line(line: bytes) -> Header:
         raise Malformed("malformed PROXY line")
     kind = IPv4Address if match[1] == b"TCP4" else IPv6Address
     try:
-        source, destination = (str(plain(kind(host.decode("ascii")))) for host in (match[2], match[3]))
+        source, destination = (str(unmapped(kind(host.decode("ascii")))) for host in (match[2], match[3]))
     except ValueError:
         raise Malformed("malformed address in a PROXY line") from None
     ports = int(match[4]), int(match[5])
@@ -136,7 +135,7 @@ def _ip_addresses(rest: bytes, size: int) -> tuple[Address, Address, bytes]:
     end = 2 * size + 4
     if len(rest) < end:
         raise Malformed("PROXY header too short")
-    source, destination = (str(plain(ip_address(rest[at : at + size]))) for at in (0, size))
+    source, destination = (str(unmapped(ip_address(rest[at : at + size]))) for at in (0, size))
     ports = [int.from_bytes(rest[at : at + 2], "big") for at in (2 * size, 2 * size + 2)]
     return (source, ports[0]), (destination, ports[1]), rest[end:]
 
@@ -149,7 +148,7 @@ def _unix_addresses(rest: bytes) -> tuple[Address | None, Address | None, bytes]
 
 
 def _path(field: bytes) -> Address | None:
-    """An abstract name opens with a zero byte, shown as @."""
+    """A Unix socket's path. An abstract name begins with a zero byte, shown as @."""
     name = field.rstrip(b"\0").replace(b"\0", b"@")
     return (name.decode("utf-8", "backslashreplace"), None) if name else None
 
@@ -164,5 +163,5 @@ def _extensions(rest: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _came_over_tls(rest: bytes) -> bool:
-    """Every extension is looked at, so that a malformed one behind is a fault too."""
+    """Whether the extensions say so. All are parsed, so that any malformed one is an error."""
     return [value for kind, value in _extensions(rest) if kind == _TLS and value[:1] and value[0] & _CLIENT_TLS] != []

@@ -90,5 +90,5 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
         scope["extensions"]["tls"] = ends.tls.copy()
     if request.forwarded and ends.believed():  # each request anew: a proxy's connection carries many clients
         assert ends.proxies is not None
-        proxies.believe(ends.proxies, scope)
+        proxies.apply_headers(ends.proxies, scope)
     return scope
