@@ -1,8 +1,8 @@
 """What a WebSocket session needs of whatever carries it: the interface only.
 
-`protocol.SessionProtocol` is the one for HTTP/1.1, where a session has the transport for itself. Over HTTP/2 (RFC 8441)
-the wire is a stream of a connection that carries others as well: its own flow control stands in for `writable` and
-`resume_reading`, END_STREAM and RST_STREAM for `end` and `abort`. Nothing above this interface knows which one it has.
+Over HTTP/1.1 a session has a transport to itself, and `protocol.SessionProtocol` is its wire. Over HTTP/2 (RFC 8441)
+the wire is a stream of a connection that has others as well (`http2/tunnel`): the stream's flow control stands in for
+`writable` and `resume_reading`, END_STREAM and RST_STREAM for `end` and `abort`. Must not: contain code of either.
 """
 
 from __future__ import annotations
