@@ -27,7 +27,7 @@ from uvicorn.config import (
     WSProtocolType,
     logger,
 )
-from uvicorn.launch import program, replaced
+from uvicorn.launch import replaced
 from uvicorn.logging import LOG_LEVELS, LOGGING_CONFIG
 from uvicorn.surface.later import imported_when_asked
 from uvicorn.worker.http.state import ServerState
@@ -157,6 +157,8 @@ def run(
     Raises SystemExit with a code of `errors.ExitCode` when serving failed, ConfigError for a value that cannot work.
     """
     settings = dict(locals())
+    from uvicorn.launch import program  # not for a program that only names us
+
     program.run(Config, settings)
 
 
