@@ -203,7 +203,7 @@ def test_a_file_in_the_place_of_a_module(
         ("shop:create", "Did you mean create_app?"),
         (
             "shop:create_app()",
-            "Name a function that returns the application without a call, and add --factory: shop:create_app.",
+            "Name the function without parentheses and add --factory: shop:create_app.",
         ),
         ("shop:Inner.ap", "Did you mean api?"),
         ("shop:zzz", "Did you mean app?"),

@@ -129,11 +129,7 @@ def application(text: str) -> str:
         path, attribute = text.replace("\\", "/"), ""
     call = re.fullmatch(r"([\w.]+)\(.*\)", attribute)
     if not (path.endswith(".py") or "/" in path):
-        return (
-            f"Name a function that returns the application without a call, and add --factory: {path}:{call[1]}."
-            if call
-            else ""
-        )
+        return f"Name the function without parentheses and add --factory: {path}:{call[1]}." if call else ""
     folder, name = "", path.removesuffix(".py").removeprefix("./").strip("/") or "app"
     if path.startswith(("/", "../", "~")) or re.match(r"\w:/", path):
         folder, _, name = path.removesuffix(".py").rpartition("/")
