@@ -25,6 +25,8 @@ _USE = {
     "--loop": "--asgi-loop",
     "--lifespan": "--asgi-lifespan",
     "--http": "--http-parser",
+    "--http2": "--http-protocols --http2-cleartext",
+    "--http2-stream-window": "--http2-initial-window-size",
     "--root-path": "--url-path-prefix --mount --prefix",
     "--timeout-worker-healthcheck": "-t --timeout",
     "--timeout-graceful-shutdown": "--graceful-timeout --workers-kill-timeout --shutdown-timeout",
@@ -36,7 +38,7 @@ _USE = {
     "--limit-concurrency": "--worker-connections --backpressure",
     "--limit-worker-lifetime": "--workers-lifetime",
     "--limit-worker-memory": "--workers-max-rss",
-    "--limit-request-headers": "--limit-request-field_size",
+    "--limit-request-headers": "--limit-request-field_size --http2-max-header-list-size",
     "--ws none": "--no-ws",
     "--ws-max-size": "--websocket-max-message-size --websocket-max-frame-size",
     "--ws-ping-interval": "--websocket-ping-interval --ping-interval",
@@ -67,7 +69,7 @@ _USE = {
 }
 """Our options, and the options of other servers that they replace."""
 
-_BARE = ("--reload", "--factory", "--no-server-header", "--help", "--version")
+_BARE = ("--reload", "--factory", "--http2", "--no-server-header", "--help", "--version")
 """Our options that take no value."""
 
 _LEAVE = {
@@ -78,12 +80,11 @@ _LEAVE = {
     "a service manager does that (docs/deployment.md)": "-D --daemon --user --group -g --umask -m --initgroups",
     "the master never imports the application, so a reload serves new code": "--preload --preload-app",
     "this server does not need it": "--reload-engine --reuse-port --no-sendfile --suppress-ragged-eofs --worker-tmp-dir"
-    " --do-handshake-on-connect --respawn-failed-workers --task-impl -n --name --process-name",
+    " --http2-max-frame-size --do-handshake-on-connect --respawn-failed-workers --task-impl -n --name --process-name",
     "the application decides how long a request or a WebSocket may take": "--http-timeout --websocket_timeout"
     " --application-close-timeout --asgi-disconnect-grace-period",
-    "this server supports HTTP/1.1 only": "--insecure-bind --quic-bind --http-protocols --http2-cleartext --protocol"
-    " --http2-max-concurrent-streams --http2-initial-window-size --http2-max-frame-size --http2-max-header-list-size"
-    " --uwsgi-allow-from",
+    "this server supports HTTP/1.1 and HTTP/2 over TCP and Unix sockets": "--quic-bind --protocol --uwsgi-allow-from",
+    "redirect to HTTPS in a proxy": "--insecure-bind",
     "such requests are always rejected": "--permit-obsolete-folding --strip-header-spaces --casefold-http-method"
     " --permit-unconventional-http-method --permit-unconventional-http-version",
     "--forwarded-headers names the headers of a proxy": "--proxy-headers-host --proxy-headers-port"
