@@ -113,6 +113,8 @@ for version in (
     b"HTTP/1.a",
 ):
     bad(f"version {version.decode()}", get(first=b"GET / " + version))
+bad("a byte that no method has, and another version", b"\x00" + get(first=b"GET / HTTP/2.0"), 400)
+bad("a method that is none, and another version", get(first=b"G(T / HTTP/2.0"), 400)
 for version in (b"HTTP/0.9", b"HTTP/0.0", b"HTTP/2.0", b"HTTP/2.1", b"HTTP/3.0", b"HTTP/9.9"):
     bad(f"version {version.decode()}", get(first=b"GET / " + version), 505)
 for minor in range(2, 10):

@@ -60,7 +60,7 @@ def request_line(line: bytes) -> RequestLine:
         raise BadRequest(400, "Bare CR or LF in the request line")
     number = VERSIONS.get(version)
     if number is None:
-        if _VERSION.fullmatch(version):
+        if _VERSION.fullmatch(version) and is_token(method):  # the first fault in the order of the bytes is told
             raise BadRequest(505, "HTTP version not served")
         raise BadRequest(400, "Invalid HTTP version")
     name = METHODS.get(method)
