@@ -24,10 +24,10 @@ from uvicorn.middleware.proxy_headers import _TrustedHosts
 from uvicorn.net import forwarded
 from uvicorn.net.proxies import FIELDS, TrustedProxies, apply_headers
 from uvicorn.worker.access.log import shown
-from uvicorn.worker.http.limits import NO_LIMIT, Limits
+from uvicorn.worker.http.limits import NO_LIMIT, PeerLimits
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.framing import header_block
-from uvicorn.worker.http1.reader import Codec, Part, RequestReader, Shared
+from uvicorn.worker.http1.reader import Codec, Part, RequestReader, SharedParser
 from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.http1.request_line import request_line
 from uvicorn.worker.websockets.deflate import Agreed, Deflate, negotiate
@@ -95,7 +95,7 @@ def codec(request: pytest.FixtureRequest) -> MakeCodec:
 
 def read(codec: MakeCodec, data: bytes, piece: int = 0) -> None:
     """All that a reader makes of `data`, which comes at once or in pieces."""
-    reader = RequestReader(Shared(codec(), Limits(head=NO_LIMIT, fields=NO_LIMIT)))
+    reader = RequestReader(SharedParser(codec(), PeerLimits(head=NO_LIMIT, fields=NO_LIMIT)))
     piece = piece or len(data)
     with contextlib.suppress(BadRequest):
         for at in range(0, len(data), piece):

@@ -13,12 +13,12 @@ import pytest
 
 from uvicorn.config import Config
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http.limits import Limits
+from uvicorn.worker.http.limits import PeerLimits
 from uvicorn.worker.http.request import Request
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.codec_h11 import H11Codec
 from uvicorn.worker.http1.h11_connection import H11Protocol
-from uvicorn.worker.http1.reader import Part, RequestReader, Shared
+from uvicorn.worker.http1.reader import Part, RequestReader, SharedParser
 from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.websockets.upgrade import upgrade
 
@@ -68,16 +68,16 @@ class Thorough(RequestReader):
 def _calls(
     codec_class: Any,
     chunks: Iterable[bytes],
-    limits: Limits | None = None,
+    limits: PeerLimits | None = None,
     thorough: bool = False,
-    shared: Shared | None = None,
+    shared: SharedParser | None = None,
 ) -> list[Call]:
     """What a reader makes of these bytes: ("request", …), ("body", whole), ("refused", status).
 
     An unfinished body is left out: how much of it was told before a refusal depends on how the bytes were cut.
     `thorough`: a codec sees every head. `shared`: with other readers.
     """
-    reader = (Thorough if thorough else RequestReader)(shared or Shared(codec_class(), limits))
+    reader = (Thorough if thorough else RequestReader)(shared or SharedParser(codec_class(), limits))
     calls: list[Call] = []
     body = b""
     for data in chunks:

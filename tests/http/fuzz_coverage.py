@@ -19,13 +19,20 @@ import atheris
 HERE = Path(__file__).parent
 
 with atheris.instrument_imports(include=["uvicorn"]):
-    from uvicorn.worker.http.limits import Limits
+    from uvicorn.worker.http.limits import PeerLimits
 
     shared = runpy.run_path(str(HERE / "conftest.py"))
 
 CODECS: dict[str, Any] = shared["CODECS"]
 calls = shared["_calls"]
-LIMITS = [Limits(), Limits(line=18), Limits(head=60), Limits(fields=2), Limits(body=5), Limits(24, 80, 3, 8)]
+LIMITS = [
+    PeerLimits(),
+    PeerLimits(line=18),
+    PeerLimits(head=60),
+    PeerLimits(fields=2),
+    PeerLimits(body=5),
+    PeerLimits(24, 80, 3, 8),
+]
 HEADER = 4
 """Bytes of an input before what the peer sends."""
 

@@ -12,9 +12,10 @@ import pytest
 
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.exchange import HIGH_WATER
-from uvicorn.worker.http.limits import LINGER, Limits
+from uvicorn.worker.http.limits import PeerLimits
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.connection import DISCARD_LIMIT, SPARED, TURN
+from uvicorn.worker.http1.deadlines import LINGER
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
@@ -34,7 +35,7 @@ def body(data: bytes = b"", more: bool = False) -> dict[str, Any]:
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
-HEADER_DEADLINE = Limits().header_time
+HEADER_DEADLINE = PeerLimits().header_time
 
 
 class Gate:

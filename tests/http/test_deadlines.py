@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from uvicorn.worker.http.deadlines import RATE_GRACE
 from uvicorn.worker.http.exchange import HIGH_WATER
-from uvicorn.worker.http.limits import LINGER, RATE_GRACE
 from uvicorn.worker.http.state import ServerState
+from uvicorn.worker.http1.deadlines import LINGER
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"

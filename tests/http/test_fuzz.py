@@ -14,8 +14,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from uvicorn.worker.http.limits import Limits
-from uvicorn.worker.http1.reader import Shared
+from uvicorn.worker.http.limits import PeerLimits
+from uvicorn.worker.http1.reader import SharedParser
 
 WANTED = os.environ.get("FUZZ_EXAMPLES", "")
 
@@ -82,12 +82,12 @@ NASTY = [bytes([byte]) for byte in range(256)] + [
 
 CASES = [case.raw for case in runpy.run_path(str(Path(__file__).with_name("corpus.py")))["CASES"]]
 
-LIMITS = [Limits()] * 4 + [
-    Limits(line=18),
-    Limits(head=60),
-    Limits(fields=2),
-    Limits(body=4),
-    Limits(line=30, head=80, fields=3, body=8),
+LIMITS = [PeerLimits()] * 4 + [
+    PeerLimits(line=18),
+    PeerLimits(head=60),
+    PeerLimits(fields=2),
+    PeerLimits(body=4),
+    PeerLimits(line=30, head=80, fields=3, body=8),
 ]
 
 usual = st.sampled_from
@@ -162,7 +162,7 @@ def test_what_one_connection_said_makes_no_difference_to_another(
 ) -> None:
     """They share a codec."""
     for codec_class in codecs.values():
-        shared = Shared(codec_class())
+        shared = SharedParser(codec_class())
         for message in messages:
             assert calls(codec_class, [message], shared=shared) == calls(codec_class, [message])
 
@@ -170,7 +170,7 @@ def test_what_one_connection_said_makes_no_difference_to_another(
 @fuzzed
 @given(streams(), usual(LIMITS))
 def test_codecs_and_cuts_make_no_difference(
-    codecs: dict[str, Any], calls: Callable[..., list[Any]], stream: tuple[bytes, list[int]], limits: Limits
+    codecs: dict[str, Any], calls: Callable[..., list[Any]], stream: tuple[bytes, list[int]], limits: PeerLimits
 ) -> None:
     data, cuts = stream
     pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]

@@ -8,18 +8,20 @@ from typing import Any
 import pytest
 
 from uvicorn.config import Config
-from uvicorn.worker.http.limits import LINGER, NO_LIMIT, RATE_GRACE, Limits, Verdict, Wait, Watch
+from uvicorn.worker.http.deadlines import RATE_GRACE, BodyClock
+from uvicorn.worker.http.limits import NO_LIMIT, PeerLimits
+from uvicorn.worker.http1.deadlines import LINGER, Awaited, Overdue, PeerClock
 
 KEEP_ALIVE = 5.0
-LIMITS = Limits(header_time=30, body_time=60, write_time=60)
+LIMITS = PeerLimits(header_time=30, body_time=60, write_time=60)
 
 
-def verdicts(wait: Wait, until: float, limits: Limits = LIMITS, unsent: int = 0, received: int = 0) -> list[Any]:
+def verdicts(wait: Awaited, until: float, limits: PeerLimits = LIMITS, unsent: int = 0, received: int = 0) -> list[Any]:
     """(time, verdict) of the first sweep, from time 0 to `until`, that wants something done; nothing else happens."""
-    watch = Watch(0.0)
+    clock, body = PeerClock(), BodyClock(0.0)
     for tick in range(int(until * 2) + 1):
-        verdict = watch.judge(tick / 2, limits, KEEP_ALIVE, wait, 0.0, unsent, received)
-        if verdict is not Verdict.STAY:
+        verdict = clock.judge(tick / 2, limits, KEEP_ALIVE, wait, 0.0, unsent, received, body)
+        if verdict is not Overdue.NOTHING:
             return [tick / 2, verdict]
     return []
 
@@ -27,85 +29,85 @@ def verdicts(wait: Wait, until: float, limits: Limits = LIMITS, unsent: int = 0,
 @pytest.mark.parametrize(
     ("wait", "outcome"),
     [
-        (Wait.NOBODY, []),
-        (Wait.FIRST, [30.5, Verdict.CLOSE]),
-        (Wait.NEXT, [5.5, Verdict.CLOSE]),
-        (Wait.HEAD, [30.5, Verdict.SLOW_HEAD]),
-        (Wait.BODY, [60.5, Verdict.SLOW_BODY]),
-        (Wait.REST, [5.5, Verdict.LINGER]),
-        (Wait.END, [LINGER + 0.5, Verdict.ABORT]),
+        (Awaited.NOTHING, []),
+        (Awaited.FIRST, [30.5, Overdue.CLOSE]),
+        (Awaited.NEXT, [5.5, Overdue.CLOSE]),
+        (Awaited.HEAD, [30.5, Overdue.SLOW_HEAD]),
+        (Awaited.BODY, [60.5, Overdue.SLOW_BODY]),
+        (Awaited.REST, [5.5, Overdue.LINGER]),
+        (Awaited.END, [LINGER + 0.5, Overdue.ABORT]),
     ],
 )
-def test_each_wait_has_its_time(wait: Wait, outcome: list[Any]) -> None:
+def test_each_wait_has_its_time(wait: Awaited, outcome: list[Any]) -> None:
     assert verdicts(wait, 1000) == outcome
 
 
-@pytest.mark.parametrize("wait", list(Wait))
-def test_a_reader_that_takes_nothing_is_ended_whatever_is_waited_for(wait: Wait) -> None:
-    others = Limits(header_time=inf, body_time=inf, write_time=60)
-    watch = Watch(0.0)
+@pytest.mark.parametrize("wait", list(Awaited))
+def test_a_reader_that_takes_nothing_is_ended_whatever_is_waited_for(wait: Awaited) -> None:
+    others = PeerLimits(header_time=inf, body_time=inf, write_time=60)
+    clock = PeerClock()
     for tick in range(122):
-        verdict = watch.judge(tick / 2, others, inf, wait, 0.0, 1000, 0)
-        assert (verdict is Verdict.STALLED) == (tick > 120), tick
+        verdict = clock.judge(tick / 2, others, inf, wait, 0.0, 1000, 0)
+        assert (verdict is Overdue.STALLED) == (tick > 120), tick
 
 
 def test_a_reader_that_takes_a_little_is_not_ended() -> None:
-    watch = Watch(0.0)
+    clock = PeerClock()
     for tick in range(1000):
-        assert watch.judge(tick / 2, LIMITS, 5, Wait.NOBODY, 0.0, 100_000 - tick // 100, 0) is Verdict.STAY
+        assert clock.judge(tick / 2, LIMITS, 5, Awaited.NOTHING, 0.0, 100_000 - tick // 100, 0) is Overdue.NOTHING
 
 
-@pytest.mark.parametrize(("wait", "limit"), [(Wait.NEXT, KEEP_ALIVE), (Wait.END, LINGER)])
-def test_idleness_begins_when_the_response_has_left(wait: Wait, limit: float) -> None:
-    watch = Watch(0.0)
+@pytest.mark.parametrize(("wait", "limit"), [(Awaited.NEXT, KEEP_ALIVE), (Awaited.END, LINGER)])
+def test_idleness_begins_when_the_response_has_left(wait: Awaited, limit: float) -> None:
+    clock = PeerClock()
     for now in (10.0, 20.0):
-        assert watch.judge(now, LIMITS, KEEP_ALIVE, wait, 0.0, int(now), 0) is Verdict.STAY
-    assert watch.judge(30.0, LIMITS, KEEP_ALIVE, wait, 0.0, 0, 0) is Verdict.STAY
-    assert watch.judge(30.0 + limit, LIMITS, KEEP_ALIVE, wait, 0.0, 0, 0) is Verdict.STAY
-    assert watch.judge(30.5 + limit, LIMITS, KEEP_ALIVE, wait, 0.0, 0, 0) is not Verdict.STAY
+        assert clock.judge(now, LIMITS, KEEP_ALIVE, wait, 0.0, int(now), 0) is Overdue.NOTHING
+    assert clock.judge(30.0, LIMITS, KEEP_ALIVE, wait, 0.0, 0, 0) is Overdue.NOTHING
+    assert clock.judge(30.0 + limit, LIMITS, KEEP_ALIVE, wait, 0.0, 0, 0) is Overdue.NOTHING
+    assert clock.judge(30.5 + limit, LIMITS, KEEP_ALIVE, wait, 0.0, 0, 0) is not Overdue.NOTHING
 
 
 def body_at(rate: int, seconds: float, paused: tuple[float, float] = (0, 0)) -> list[Any]:
     """A body that arrives evenly, but not while reading is paused."""
-    watch, limits, received = Watch(0.0), Limits(body_rate=100), 0.0
+    clock, body, limits, received = PeerClock(), BodyClock(0.0), PeerLimits(body_rate=100), 0.0
     for tick in range(1, int(seconds * 2) + 1):
         now = tick / 2
         if paused[0] < now <= paused[1]:
-            wait = Wait.NOBODY
+            wait = Awaited.NOTHING
         else:
-            wait, received = Wait.BODY, received + rate / 2
-        verdict = watch.judge(now, limits, KEEP_ALIVE, wait, now, 0, int(received))
-        if verdict is not Verdict.STAY:
+            wait, received = Awaited.BODY, received + rate / 2
+        verdict = clock.judge(now, limits, KEEP_ALIVE, wait, now, 0, int(received), body)
+        if verdict is not Overdue.NOTHING:
             return [now, verdict]
     return []
 
 
 def test_a_body_below_its_rate() -> None:
     assert body_at(100, 1000) == []
-    assert body_at(99, 1000) == [RATE_GRACE + 0.5, Verdict.SLOW_BODY]
+    assert body_at(99, 1000) == [RATE_GRACE + 0.5, Overdue.SLOW_BODY]
 
 
 def test_the_time_in_which_the_application_reads_nothing_is_not_counted() -> None:
     assert body_at(101, 1000, paused=(10, 900)) == []
-    assert body_at(99, 1000, paused=(0, 900)) == [900 + RATE_GRACE + 0.5, Verdict.SLOW_BODY]
+    assert body_at(99, 1000, paused=(0, 900)) == [900 + RATE_GRACE + 0.5, Overdue.SLOW_BODY]
 
 
 def test_the_next_body_begins_anew() -> None:
-    watch, limits = Watch(0.0), Limits(body_rate=100)
+    clock, body, limits = PeerClock(), BodyClock(0.0), PeerLimits(body_rate=100)
     for tick in range(1, 11):
-        assert watch.judge(tick / 2, limits, 5, Wait.BODY, tick / 2, 0, 50 * tick) is Verdict.STAY
-    watch.new_body()
+        assert clock.judge(tick / 2, limits, 5, Awaited.BODY, tick / 2, 0, 50 * tick, body) is Overdue.NOTHING
+    body = BodyClock(5.0)
     for tick in range(11, 21):
-        assert watch.judge(tick / 2, limits, 5, Wait.BODY, tick / 2, 0, 0) is Verdict.STAY
-    assert watch.judge(10.5, limits, 5, Wait.BODY, 10.5, 0, 0) is Verdict.SLOW_BODY
+        assert clock.judge(tick / 2, limits, 5, Awaited.BODY, tick / 2, 0, 0, body) is Overdue.NOTHING
+    assert clock.judge(10.5, limits, 5, Awaited.BODY, 10.5, 0, 0, body) is Overdue.SLOW_BODY
 
 
-def limits_of(**settings: Any) -> Limits:
-    return Limits.of(Config("x:y", log_config=None, **settings))
+def limits_of(**settings: Any) -> PeerLimits:
+    return PeerLimits.of(Config("x:y", log_config=None, **settings))
 
 
 def test_the_defaults_of_the_options_are_the_defaults_here() -> None:
-    assert limits_of() == Limits()
+    assert limits_of() == PeerLimits()
 
 
 def test_what_the_options_say() -> None:
@@ -119,7 +121,7 @@ def test_what_the_options_say() -> None:
         timeout_request_body=6,
         timeout_write=7,
     )
-    assert limits == Limits(1, 600, 2, 3, 5, 6, 4, 7)
+    assert limits == PeerLimits(1, 600, 2, 3, 5, 6, 4, 7)
 
 
 def test_zero_switches_off() -> None:
@@ -133,7 +135,7 @@ def test_zero_switches_off() -> None:
     )
     assert (limits.line, limits.fields, limits.body) == (NO_LIMIT,) * 3
     assert (limits.header_time, limits.body_time, limits.write_time) == (inf,) * 3
-    for wait in (Wait.FIRST, Wait.HEAD, Wait.BODY):
+    for wait in (Awaited.FIRST, Awaited.HEAD, Awaited.BODY):
         assert verdicts(wait, 10000, limits, unsent=1) == []
 
 
@@ -143,7 +145,7 @@ def test_the_older_name_of_the_limit_for_heads() -> None:
     assert limits_of(h11_max_incomplete_event_size=1).head == 512
 
 
-@pytest.mark.parametrize("limits", [Limits(), Limits(line=20), Limits(head=600), Limits(fields=3)])
-def test_what_is_small_is_within_every_limit(limits: Limits) -> None:
+@pytest.mark.parametrize("limits", [PeerLimits(), PeerLimits(line=20), PeerLimits(head=600), PeerLimits(fields=3)])
+def test_what_is_small_is_within_every_limit(limits: PeerLimits) -> None:
     assert limits.small <= min(512, limits.line, limits.head)
     assert limits.small // len(b"a:\r\n") <= limits.fields

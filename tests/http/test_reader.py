@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http.limits import HEAD_BYTES, HEAD_FIELDS, Limits
+from uvicorn.worker.http.limits import HEAD_BYTES, HEAD_FIELDS, PeerLimits
 from uvicorn.worker.http1.reader import (
     MAX_CHUNK_LINE,
     MAX_TRAILERS,
@@ -15,7 +15,7 @@ from uvicorn.worker.http1.reader import (
     REMEMBERED,
     Part,
     RequestReader,
-    Shared,
+    SharedParser,
 )
 from uvicorn.worker.http1.request_line import METHODS, request_line
 
@@ -25,7 +25,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 @pytest.fixture
 def reader(codec_class: Any) -> RequestReader:
-    return RequestReader(Shared(codec_class()))
+    return RequestReader(SharedParser(codec_class()))
 
 
 def refused(reader: RequestReader, data: bytes) -> int:
@@ -92,7 +92,7 @@ def test_a_line_that_never_ends(reader: RequestReader) -> None:
 
 
 def test_a_smaller_limit(codec_class: Any) -> None:
-    reader = RequestReader(Shared(codec_class(), Limits(head=600)))
+    reader = RequestReader(SharedParser(codec_class(), PeerLimits(head=600)))
     assert refused(reader, GET[:-2] + b"X: " + b"v" * 600 + b"\r\n\r\n") == 431
 
 
@@ -102,22 +102,22 @@ LINE = b"GET /abcde HTTP/1.1"
 @pytest.mark.parametrize(
     ("limits", "data", "outcome"),
     [
-        (Limits(line=19), LINE + b"\r\nHost: a\r\n\r\n", None),
-        (Limits(line=18), LINE + b"\r\nHost: a\r\n\r\n", 414),
-        (Limits(line=18), LINE + b"\r", 414),
-        (Limits(line=19), LINE + b"\r", None),
-        (Limits(line=19), LINE + b"\rX", 414),
-        (Limits(line=18), b"GET /ab\rcde HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        (Limits(line=18), b"BREW / HTTP/1.1\nHost: a\r\n\r\n", 400),
-        (Limits(fields=2), GET[:-2] + b"X: y\r\n\r\n", None),
-        (Limits(fields=2), GET[:-2] + b"X: y\r\nX: z\r\n\r\n", 431),
-        (Limits(fields=2), GET[:-2] + b"X: y\nZ: z\r\nX: z\r\n\r\n", 400),
-        (Limits(head=60), GET[:-2] + b"X: \n" + b"v" * 60 + b"\r\n\r\n", 400),
-        (Limits(head=60), GET[:-2] + b"X: " + b"v" * 60 + b"\n", 431),
+        (PeerLimits(line=19), LINE + b"\r\nHost: a\r\n\r\n", None),
+        (PeerLimits(line=18), LINE + b"\r\nHost: a\r\n\r\n", 414),
+        (PeerLimits(line=18), LINE + b"\r", 414),
+        (PeerLimits(line=19), LINE + b"\r", None),
+        (PeerLimits(line=19), LINE + b"\rX", 414),
+        (PeerLimits(line=18), b"GET /ab\rcde HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (PeerLimits(line=18), b"BREW / HTTP/1.1\nHost: a\r\n\r\n", 400),
+        (PeerLimits(fields=2), GET[:-2] + b"X: y\r\n\r\n", None),
+        (PeerLimits(fields=2), GET[:-2] + b"X: y\r\nX: z\r\n\r\n", 431),
+        (PeerLimits(fields=2), GET[:-2] + b"X: y\nZ: z\r\nX: z\r\n\r\n", 400),
+        (PeerLimits(head=60), GET[:-2] + b"X: \n" + b"v" * 60 + b"\r\n\r\n", 400),
+        (PeerLimits(head=60), GET[:-2] + b"X: " + b"v" * 60 + b"\n", 431),
     ],
 )
 def test_small_limits_however_the_bytes_are_cut(
-    codec_class: Any, calls: Any, limits: Limits, data: bytes, outcome: int | None
+    codec_class: Any, calls: Any, limits: PeerLimits, data: bytes, outcome: int | None
 ) -> None:
     whole = calls(codec_class, [data], limits)
     assert [call[1] for call in whole if call[0] == "refused"] == ([outcome] if outcome else [])
@@ -140,9 +140,9 @@ def test_small_limits_however_the_bytes_are_cut(
     ],
 )
 def test_a_body_over_its_limit(codec_class: Any, calls: Any, data: bytes, outcome: int | None) -> None:
-    whole = calls(codec_class, [data], Limits(body=5))
+    whole = calls(codec_class, [data], PeerLimits(body=5))
     assert [call[1] for call in whole if call[0] == "refused"] == ([outcome] if outcome else [])
-    assert calls(codec_class, [data[i : i + 1] for i in range(len(data))], Limits(body=5)) == whole
+    assert calls(codec_class, [data[i : i + 1] for i in range(len(data))], PeerLimits(body=5)) == whole
 
 
 def test_how_much_of_a_body_was_received(reader: RequestReader) -> None:
@@ -189,7 +189,7 @@ def test_what_can_become_one_is_waited_for(reader: RequestReader, data: bytes) -
 
 def test_the_size_of_a_chunk_line(codec_class: Any) -> None:
     for extra, fits in ((0, True), (1, False)):
-        reader = RequestReader(Shared(codec_class()))
+        reader = RequestReader(SharedParser(codec_class()))
         data = CHUNKED + b"1;" + b"x" * (MAX_CHUNK_LINE - 2 + extra) + b"\r\na\r\n"
         if fits:
             reader.pending = data
@@ -206,7 +206,7 @@ def test_chunk_lines_are_limited_before_they_end(reader: RequestReader) -> None:
 def test_trailers_are_limited_together(codec_class: Any) -> None:
     line = b"X: " + b"y" * 95 + b"\r\n"
     for count, fits in ((MAX_TRAILERS // 100, True), (MAX_TRAILERS // 100 + 1, False)):
-        reader = RequestReader(Shared(codec_class()))
+        reader = RequestReader(SharedParser(codec_class()))
         data = CHUNKED + b"0\r\n" + line * count + b"\r\n"
         if fits:
             reader.pending = data
@@ -276,7 +276,7 @@ ODD = GET[:-2] + b"X:\ty\r\n\r\n"
 
 def test_a_head_that_comes_again_is_not_parsed_again(codec_class: Any) -> None:
     codec = counting(codec_class)
-    shared = Shared(codec)
+    shared = SharedParser(codec)
     reader = RequestReader(shared)
     reader.pending = ODD + ODD + ODD.replace(b"GET /", b"HEAD /other?q")
     first, second, third = reader.head(), reader.head(), reader.head()
@@ -294,7 +294,7 @@ def test_a_head_that_comes_again_is_not_parsed_again(codec_class: Any) -> None:
 
 def test_a_usual_head_needs_no_codec(codec_class: Any) -> None:
     codec = counting(codec_class)
-    reader = RequestReader(Shared(codec))
+    reader = RequestReader(SharedParser(codec))
     post = GET[:-2].replace(b"GET", b"POST") + b"Content-Length: 2\r\n\r\n"
     for number in range(3):
         reader.pending = b"\r\n" + GET[:-2] + b"Cookie: %d\r\n\r\n" % number + post + b"ab"
@@ -314,7 +314,7 @@ def test_a_body_follows_a_head_that_comes_again(reader: RequestReader) -> None:
 
 
 def test_a_large_head_is_not_kept(codec_class: Any) -> None:
-    shared = Shared(codec_class())
+    shared = SharedParser(codec_class())
     reader = RequestReader(shared)
     reader.pending = GET[:-2] + b"X: " + b"y" * REMEMBERED + b"\r\n\r\n"
     assert reader.head() is not None

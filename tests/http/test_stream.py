@@ -25,7 +25,8 @@ class FakeOutlet:
     """A connection that keeps what it is told."""
 
     def __init__(self) -> None:
-        self._state = SimpleNamespace(default=DefaultFields([]))
+        self._state = SimpleNamespace(default=DefaultFields([]), access=SimpleNamespace(line=self.log_line))
+        self._ends = SimpleNamespace(root_path="")
         self.writable = True
         self.closing = False
         self.logs_access = True
@@ -46,7 +47,7 @@ class FakeOutlet:
     def body_wanted(self) -> None:
         self.wanted += 1
 
-    def log_access(self, stream: Http1Exchange, status: int) -> None:
+    def log_line(self, client: str, method: str, path: str, http_version: str, status: int) -> None:
         self.logged.append(status)
 
     def response_complete(self, stream: Http1Exchange) -> None:

@@ -343,7 +343,7 @@ async def test_a_client_that_closes_its_half_behind_its_handshake_has_left() -> 
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + wire.handshake())
         client.writer.write_eof()
         (connection,) = await _connections(server)
-        while not connection._eof:
+        while not connection.eof:
             await asyncio.sleep(0)
         first.set()
         await script.over.wait()

@@ -477,7 +477,7 @@ async def test_a_slow_reader_gets_its_last_response_to_the_end(
 async def test_a_refusal_reaches_a_client_that_is_still_sending(
     loop_factory: LoopFactory, pair: Pair, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uvicorn.worker.http.limits.LINGER", 0.5)  # this client uses all of it
+    monkeypatch.setattr("uvicorn.worker.http1.deadlines.LINGER", 0.5)  # this client uses all of it
     async with serving(App(), lifespan="off", **pair) as server, deaf(server, authority.client()) as client:
 
         def upload() -> bytes:
@@ -493,7 +493,7 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(
 async def test_an_answer_before_the_upload_is_over(
     loop_factory: LoopFactory, pair: Pair, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uvicorn.worker.http.limits.LINGER", 0.5)  # this client uses all of it
+    monkeypatch.setattr("uvicorn.worker.http1.deadlines.LINGER", 0.5)  # this client uses all of it
     async with serving(App(), lifespan="off", **pair) as server, deaf(server, authority.client()) as client:
 
         def upload() -> bytes:

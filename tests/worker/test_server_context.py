@@ -31,7 +31,7 @@ T = TypeVar("T")
 WHO: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 LARGE = 300_000
 CALLBACKS: dict[type | ModuleType, tuple[str, ...]] = {
-    Connection: ("data_received", "eof_received", "connection_lost", "resume_writing", "_next"),
+    Connection: ("data_received", "eof_received", "connection_lost", "resume_writing", "_go_on"),
     ServerState: ("admit_next",),
     call: ("finish",),
     SessionProtocol: ("data_received", "eof_received", "connection_lost", "resume_writing"),

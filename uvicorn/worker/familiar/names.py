@@ -118,6 +118,20 @@ class FamiliarConnection(Familiar):
         _exchange: Http1Exchange | None
         logs_access: bool
 
+    never_called = frozenset(
+        (
+            *(
+                "_get_upgrade",
+                "_should_upgrade",
+                "_should_upgrade_to_ws",
+                "_start_asgi_task",
+                "handle_websocket_upgrade",
+            ),
+            *("_unset_keepalive_if_required", "_unsupported_upgrade_warning", "handle_events", "on_body", "on_header"),
+            *("on_message_begin", "on_message_complete", "on_url"),
+        )
+    )
+    """Methods of the other package's class that nothing calls here, because those steps are done in another way."""
     access_logger = logging.getLogger("uvicorn.access")
 
     timeout_keep_alive_task: asyncio.TimerHandle | None = None

@@ -19,9 +19,7 @@ from uvicorn.worker.http.scope import http_scope
 _log = logging.getLogger("uvicorn.error")
 
 
-def heed(made: Any, base: Any) -> None:
-    """Make `made`, a subclass of the connection class `base`, call the methods that it overrides."""
-    made.unchanged = base
+def _heed(made: Any) -> None:
     if made.on_response_complete is not Heeding.on_response_complete:
         made.response_complete = _response_complete
     if made.on_headers_complete is not Heeding.on_headers_complete:
@@ -36,7 +34,19 @@ class Heeding:
     __slots__ = ()
 
     unchanged: ClassVar[Any]
-    """The connection's own class, with the steps as they are without overrides."""
+    """The connection's own class, which has the steps as they are without an override: the first that is derived."""
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        if hasattr(cls, "unchanged"):
+            cls.heed()
+        else:
+            cls.unchanged = cls
+
+    @classmethod
+    def heed(cls) -> None:
+        """Call what a subclass overrides of the other package's methods."""
+        _heed(cls)
 
     if TYPE_CHECKING:
         _serve: Any

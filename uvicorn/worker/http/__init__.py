@@ -1,8 +1,7 @@
-"""HTTP/1.1 on one connection.
+"""What every version of HTTP shares: no wire, no parser.
 
-    socket → Connection.data_received → RequestReader (→ codec: one head) → Stream → app(scope, receive, send)
-                                 socket ← ResponseFraming ← Stream.send
+    a wire → request + Endpoints → scope → an exchange → call.serve → app(scope, receive, send)
 
-`connection` owns the transport, time and order; `reader` the way in; `stream` one ASGI exchange; `framing` the way out;
-`scope` what the application is told; a codec turns the bytes of one head into a request line and header fields.
+`request` is what a client asks for, `exchange` the order of ASGI's messages for it, `call` one run of the application,
+with `admission` before it and `departure` behind it; `deadlines` and `limits` say what a peer may cost.
 """

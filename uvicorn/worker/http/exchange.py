@@ -32,6 +32,7 @@ from uvicorn.worker.http.scope import EARLY_HINT
 
 if TYPE_CHECKING:
     from uvicorn.worker.access.entry import Entry
+    from uvicorn.worker.http.deadlines import BodyClock
 
 WAITING, STARTED, SENDING, COMPLETE = range(4)
 _OPEN = (STARTED, SENDING)
@@ -47,7 +48,7 @@ class Exchange:
 
     `continue_due`: the client waits for a 100 before it sends its body. `heard_end`: `receive` has said http.disconnect
     while the response was not complete. `in_flight`: `call` counts it as load. `entry` is its line in an access log
-    that follows requests to their end, None in others.
+    that follows requests to their end, None in others. `body_clock`: what the deadlines remember of its body.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class Exchange:
         "_start",
         "_waiter",
         "_write_waiter",
+        "body_clock",
         "body_complete",
         "continue_due",
         "entry",
@@ -84,6 +86,7 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self._write_waiter: asyncio.Future[None] | None = None
         self.entry: Entry | None = None
+        self.body_clock: BodyClock | None = None
 
     # -- what a wire does --------------------------------------------------------------------------------------
 

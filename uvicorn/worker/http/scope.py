@@ -57,6 +57,17 @@ class Endpoints:
         self.proxies: proxies.TrustedProxies | None = None
         self.trusted: bool | None = None
 
+    def replace(self, client: tuple[str, Any] | None, server: tuple[str, Any] | None, tls: bool) -> None:
+        """A trusted proxy names the ends of the connection that it passes on. A client without an address is not
+        believed, whatever the proxy's own is.
+        """
+        if client is None or client[1] is None:
+            self.trusted = self.proxies is not None and self.proxies.everybody
+        if client is not None or server is not None:
+            self.client, self.server = client, server
+        if tls:
+            self.scheme = "https"
+
     def believed(self) -> bool:
         """Whether the peer is a proxy that is believed."""
         if self.trusted is None:

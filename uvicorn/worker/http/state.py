@@ -13,7 +13,7 @@ from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker.access.log import AccessLog
 from uvicorn.worker.http.admission import Admission
 from uvicorn.worker.http.defaults import DefaultFields
-from uvicorn.worker.http.limits import Limits
+from uvicorn.worker.http.limits import PeerLimits
 from uvicorn.worker.transport.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from uvicorn.config import Config
-    from uvicorn.worker.http1.reader import Shared
+    from uvicorn.worker.http1.reader import SharedParser
     from uvicorn.worker.loop.pulse import Pulse
 
 
@@ -32,7 +32,7 @@ class ServerState:
     `total_requests` counts requests begun, `in_flight` those whose application has not returned.
     `now` is the worker's coarse clock: seconds of `time.monotonic()`, renewed at every tick. `admission` is None while
     any number of requests may be in flight. `context`: the server's, in which its callbacks run and of which every call
-    of the application gets a copy. `closes`: each answer is the last of its connection. `shared`: what the connections'
+    of the application gets a copy. `closes`: each answer is the last of its connection. `parser`: what the connections'
     readers have in common, made by the first. `alone`: no server has prepared it, as when a program makes a protocol
     itself (`standalone`), which has a pulse of its own then. `gave_up`: the server cancels what is in work.
     `upgrade`: gives the transport of a connection to another protocol, where a request asks for that (a function of the
@@ -54,12 +54,12 @@ class ServerState:
         self.logs_access = False
         self.access = AccessLog()
         self.context = copy_context()
-        self.limits = Limits()
+        self.limits = PeerLimits()
         self.admission: Admission | None = None
         self.told_no_upgrade = False
         self.upgrade: Callable[[Any, Any], bool] | None = None
         self.http2: Callable[[Any], None] | None = None
-        self.shared: Shared | None = None
+        self.parser: SharedParser | None = None
         self.alone = True
         self.traces = False
         self.pulse: Pulse | None = None
@@ -75,9 +75,9 @@ class ServerState:
         """Take over the limits that the options set. What follows is a server's business."""
         self.alone = False
         self.traces = logging.getLogger("uvicorn.error").isEnabledFor(TRACE_LOG_LEVEL)
-        self.limits = Limits.of(config)
+        self.limits = PeerLimits.of(config)
         self.closes = config.closes
-        self.shared = None
+        self.parser = None
         limit, places = config.limit_concurrency, config.limit_queue
         self.admission = None
         if limit:

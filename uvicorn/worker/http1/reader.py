@@ -24,7 +24,7 @@ from typing import NoReturn, Protocol
 from uvicorn.errors import BadRequest
 from uvicorn.net.grammar import TOKEN
 from uvicorn.worker.http.headers import Fields
-from uvicorn.worker.http.limits import Limits
+from uvicorn.worker.http.limits import PeerLimits
 from uvicorn.worker.http1.plain import plain_fields
 from uvicorn.worker.http1.request_head import UNREAD, RequestHead
 from uvicorn.worker.http1.request_line import known_lines, request_line
@@ -68,14 +68,15 @@ well), and what it means."""
 NOTHING: Last = (b"", b"", UNREAD)
 
 
-class Shared:
-    """What the readers of a thread share. `last` is for one that has seen no head yet: clients resemble each other."""
+class SharedParser:
+    """What the readers of a worker share: a codec, and the last head (`last`) for one that has seen none yet, because
+    clients resemble each other."""
 
     __slots__ = ("codec", "last", "limits")
 
-    def __init__(self, codec: Codec, limits: Limits | None = None) -> None:
+    def __init__(self, codec: Codec, limits: PeerLimits | None = None) -> None:
         self.codec = codec
-        self.limits = limits or Limits()
+        self.limits = limits or PeerLimits()
         self.last = NOTHING
 
 
@@ -97,16 +98,16 @@ class RequestReader:
         "_last",
         "_left",
         "_limits",
+        "_parser",
         "_scanned",
-        "_shared",
         "part",
         "pending",
     )
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._limits = shared.limits
-        self._last = shared.last
+    def __init__(self, parser: SharedParser) -> None:
+        self._parser = parser
+        self._limits = parser.limits
+        self._last = parser.last
         self._announced = self._left = 0
         self._scanned = 0
         self.pending = b""
@@ -178,7 +179,7 @@ class RequestReader:
         line = known_lines.get(first) or request_line(first)
         if size > limits.small and head.count(b"\r\n") > limits.fields + 2:
             self._refuse_whole(head)
-        codec = self._shared.codec
+        codec = self._parser.codec
         # A parser knows no HTTP/1.2 to 1.9, which are served as 1.1.
         parsed = head if first.endswith((b"1.1", b"1.0")) else first[:-1] + b"1" + head[at:]
         request = RequestHead(line, codec.parse(parsed))
@@ -190,7 +191,7 @@ class RequestReader:
 
     def _remember(self, head: bytes, at: int, request: RequestHead, has_path: bool) -> None:
         fields = head[at:] if request.upgrade is None and has_path else b""
-        self._last = self._shared.last = head, fields, request
+        self._last = self._parser.last = head, fields, request
 
     def forget(self) -> None:
         """Hold nothing of a head that was served: the client is idle, or gone."""

@@ -24,6 +24,9 @@ METHODS: dict[bytes, str] = {name.encode(): name for name in _METHOD_NAMES.split
 VERSIONS: dict[bytes, str] = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0", **{b"HTTP/1.%d" % n: "1.1" for n in range(2, 10)}}
 """The versions that are served, and as which: a later 1.x is answered as 1.1 (RFC 9110, 2.5)."""
 
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
+"""With which HTTP/2 begins in cleartext, up to where it is told from HTTP/1 (RFC 9113, 3.4)."""
+
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 

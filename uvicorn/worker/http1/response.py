@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uvicorn._types import Message
-from uvicorn.worker.access.log import CLIENT_LEFT
+from uvicorn.worker.access.log import CLIENT_LEFT, named, shown, shown_target
 from uvicorn.worker.familiar.cycle import CycleNames
 from uvicorn.worker.http.exchange import SENDING, Exchange
 from uvicorn.worker.http1.framing import (
@@ -88,7 +88,7 @@ class Http1Exchange(CycleNames, Exchange):
         elif framing == BODILESS:
             body = b""
         if head and connection.logs_access:
-            connection.log_access(self, self.status_to_tell)
+            self.log(self.status_to_tell)
         if len(body) < JOIN_LIMIT:
             connection.write(head + body)
         else:
@@ -122,7 +122,7 @@ class Http1Exchange(CycleNames, Exchange):
         connection = self._connection
         connection.closing = True
         if connection.logs_access:
-            connection.log_access(self, status)
+            self.log(status)
         connection.write(plain_response(self.request, status, text, connection._state.default, extra))
         self.answered(status, len(text))
         connection.response_complete(self)
@@ -133,15 +133,44 @@ class Http1Exchange(CycleNames, Exchange):
         super().answered(status, size)
 
     def cut(self) -> None:
-        self._connection.cut(self)
+        connection = self._connection
+        connection.closing = True
+        if self.unbounded:
+            connection.abort()
+        else:
+            connection.end_behind(self)
 
     def unanswered(self) -> None:
-        self._connection.unanswered(self)
-
-    def named(self) -> str:
-        return self._connection.named(self)
+        connection = self._connection
+        connection.closing = True
+        if connection.eof:
+            connection.close()
+        else:  # the server said so, because its time is over
+            self.answer(503, "Service Unavailable")
 
     @property
     def unbounded(self) -> bool:
         """Whether only the end of the connection ends the body that is being sent."""
         return self.phase == SENDING and self._framing == UNTIL_CLOSE
+
+    # -- what people are told ----------------------------------------------------------------------------------
+
+    def log(self, status: int) -> None:
+        """A plain line in the access log."""
+        connection, request = self._connection, self.request
+        path = shown_target(connection._ends.root_path, request.target)
+        connection._state.access.line(self._peer(), request.method, path, request.http_version, status)
+
+    def named(self) -> str:
+        ends, request = self._connection._ends, self.request
+        line = f"{request.method} {shown_target(ends.root_path, request.target)} HTTP/{request.http_version}"
+        return named(self.entry, request, self._peer(), line, ends.believed())
+
+    def in_short(self) -> str:
+        """The request, in a report about a worker that hangs."""
+        target = shown_target(self._connection._ends.root_path, self.request.target)
+        return f"{self.request.method} {target} from {self._peer()}"
+
+    def _peer(self) -> str:
+        """Who asks, as a trusted proxy says it."""
+        return shown(self.scope.get("client"))

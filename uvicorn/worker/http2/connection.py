@@ -23,8 +23,9 @@ from uvicorn.errors import BadRequest
 from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker.access.log import named, shown, shown_target
 from uvicorn.worker.familiar.names import Familiar
+from uvicorn.worker.http.deadlines import WriteClock
 from uvicorn.worker.http.defaults import DefaultFields
-from uvicorn.worker.http.limits import Limits, Verdict, Wait, Watch
+from uvicorn.worker.http.limits import PeerLimits
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http2.exchange import TOO_LARGE, Http2Exchange
@@ -79,7 +80,7 @@ class Http2Connection(Familiar, Carrier):
         "_since",
         "_unfinished",
         "_waits",
-        "_watch",
+        "_write_clock",
         "active_at",
         "config",
         "default",
@@ -110,11 +111,11 @@ class Http2Connection(Familiar, Carrier):
         self._since = self.active_at = state.now
         self._fresh: list[tuple[Stream, Occupant]] = []
         self._unfinished: list[Occupant] = []
-        self._watch: Watch | None = None
+        self._write_clock: WriteClock | None = None
         self.machine = Machine(self, terms, state.now)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> PeerLimits:
         """What the options allow a peer."""
         return self._state.limits
 
@@ -425,13 +426,12 @@ class Http2Connection(Familiar, Carrier):
             return
         if self._phase is Phase.DRAINING:
             self._go_on_closing()
-        watch = self._watch
-        if watch is None:
-            if not self.transport.get_write_buffer_size():
-                return
-            watch = self._watch = Watch(now)
         unsent = self.transport.get_write_buffer_size()
-        if watch.judge(now, limits, keep_alive, Wait.NOBODY, self.active_at, unsent, 0) is Verdict.STALLED:
+        if self._write_clock is None:
+            if not unsent:
+                return
+            self._write_clock = WriteClock()
+        if self._write_clock.is_stalled(now, unsent, limits.write_time):
             _log.info("Closed a connection that takes nothing of its response: %s", shown(self._ends.client))
             self.abort()
 

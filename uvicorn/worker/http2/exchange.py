@@ -19,8 +19,8 @@ from uvicorn._types import Message
 from uvicorn.errors import BadRequest
 from uvicorn.worker.access.log import CLIENT_LEFT
 from uvicorn.worker.http import call
+from uvicorn.worker.http.deadlines import BodyClock, WriteClock
 from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, STARTED, WAITING, Exchange
-from uvicorn.worker.http.limits import Verdict, Wait, Watch
 from uvicorn.worker.http2.frames import Code
 from uvicorn.worker.http2.heads import UNKNOWN, interim_head, response_head
 
@@ -38,7 +38,7 @@ _log = logging.getLogger("uvicorn.error")
 class Http2Exchange(Exchange):
     """`active_at`: when its peer was last heard, by the coarse clock."""
 
-    __slots__ = ("_bodiless", "_connection", "_late", "_left", "_watch", "active_at", "stream")
+    __slots__ = ("_bodiless", "_connection", "_late", "_left", "_write_clock", "active_at", "stream")
 
     if TYPE_CHECKING:
         request: Head
@@ -50,7 +50,7 @@ class Http2Exchange(Exchange):
         self._late = False  # its head waited for its body when the connection last looked
         self._left = UNKNOWN
         self.stream = stream
-        self._watch: Watch | None = None
+        self._write_clock: WriteClock | None = None
         self.active_at = connection.now
 
     # -- what the connection wants (see `occupant`) ----------------------------------------------------------------
@@ -113,27 +113,21 @@ class Http2Exchange(Exchange):
         if late and self._late:
             self.announce()
         self._late = late
-        if self._watch is None:
+        if self.body_clock is None or self._write_clock is None:
             if self.body_complete and not stream.queued:
                 return  # as most are
-            self._watch = Watch(now)
+            self.body_clock, self._write_clock = BodyClock(now), WriteClock()
+        limits = connection.limits
         waits = not (self.body_complete or self.continue_due or stream.owed)
-        verdict = self._watch.judge(
-            now,
-            connection.limits,
-            0.0,
-            Wait.BODY if waits else Wait.NOBODY,
-            self.active_at,
-            stream.queued if connection.writable else 0,
-            stream.received,
-        )
-        if verdict is Verdict.SLOW_BODY:
-            self.refuse(BadRequest(408, "Request body too slow"))
-        elif verdict is Verdict.STALLED:
+        is_late = self.body_clock.is_late(now, limits, waits, self.active_at, stream.received)
+        unsent = stream.queued if connection.writable else 0
+        if self._write_clock.is_stalled(now, unsent, limits.write_time):
             connection.log_refusal(f"stream {stream.id}", "a client that takes nothing of its response")
             connection.machine.reset(stream, Code.CANCEL)
             connection.wake()
             self.lost()
+        elif is_late:
+            self.refuse(BadRequest(408, "Request body too slow"))
 
     def in_work(self, now: float) -> str:
         if self.phase == COMPLETE:

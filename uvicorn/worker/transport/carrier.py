@@ -12,6 +12,8 @@ asked in the server's context. Transports of uvloop keep the context in which th
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -199,3 +201,12 @@ def meet(ends: Endpoints, transport: asyncio.BaseTransport, config: Config) -> A
         ends.scheme = "https"
         ends.tls = extension(tls, config.server_cert)
     return tls
+
+
+def reset_at_close(transport: asyncio.Transport) -> None:
+    """Closing resets the connection, and drops what the kernel holds: it would keep that for minutes, for a peer that
+    takes nothing.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -6,17 +6,17 @@ request, `Refused` for one that does not ask for a WebSocket as it should.
 
 from __future__ import annotations
 
-from uvicorn.worker.http.limits import Limits
-from uvicorn.worker.http1.reader import RequestReader, Shared
+from uvicorn.worker.http.limits import PeerLimits
+from uvicorn.worker.http1.reader import RequestReader, SharedParser
 from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.websockets.handshake import Offer, Refused, offer_of, wants_websocket
 
 
-def read_opening(data: bytes, limits: Limits) -> tuple[RequestHead, Offer, bytes] | None:
+def read_opening(data: bytes, limits: PeerLimits) -> tuple[RequestHead, Offer, bytes] | None:
     """The request that `data` begins with, what it offers, and what came behind it; None while it is not complete."""
     from uvicorn.worker.http1.auto import AutoConnection  # only here: it imports a parser
 
-    reader = RequestReader(Shared(AutoConnection.codec_class(), limits))
+    reader = RequestReader(SharedParser(AutoConnection.codec_class(), limits))
     reader.pending = data
     request = reader.head()
     if request is None:

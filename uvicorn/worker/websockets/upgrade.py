@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker.access.log import shown
-from uvicorn.worker.http.scope import Endpoints
+from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.state import ServerState
+from uvicorn.worker.http1.framing import plain_response
 from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.websockets.handshake import Refused, offer_of, wants_websocket
 from uvicorn.worker.websockets.protocol import SessionProtocol
@@ -54,7 +55,12 @@ def upgrade(connection: Connection, request: RequestHead) -> bool:
             _log.log(TRACE_LOG_LEVEL, "%s - Upgrading to WebSocket", shown(ends.client))
         take_over(made, connection.transport, request, behind, connection.config, state, ends, connection.loop)
     except Refused as exc:
-        connection.refuse_upgrade(request, exc.status, exc.reason, exc.headers)
+        _log.info("connection rejected (%d %s)", exc.status, exc.reason)
+        entry = state.access.follow(request, http_scope(request, ends), ends.believed())
+        if entry is not None:
+            entry.answered(exc.status, len(exc.reason))
+        connection.write(plain_response(request, exc.status, exc.reason, state.default, exc.headers))
+        connection.linger()
     else:
         connection.handed_over()
     return True
