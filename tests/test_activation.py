@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TextIO
 
 import pytest
 
@@ -51,9 +51,13 @@ os.execv(sys.executable, [sys.executable, "-m", "uvicorn", *command])
 """
 
 
+class HasDescriptor(Protocol):
+    def fileno(self) -> int: ...
+
+
 class Launch(Protocol):
     def __call__(
-        self, sockets: Sequence[socket.socket], *options: str, pid: str = "ours", names: str = ""
+        self, sockets: Sequence[HasDescriptor], *options: str, pid: str = "ours", names: str = ""
     ) -> Program: ...
 
 
@@ -62,7 +66,7 @@ def start(tmp_path: Path, start_python: Start) -> Launch:
     """start(sockets, *options): the command with sockets passed to it."""
     (tmp_path / "good.py").write_text(APP)
 
-    def begin(sockets: Sequence[socket.socket], *options: str, pid: str = "ours", names: str = "") -> Program:
+    def begin(sockets: Sequence[HasDescriptor], *options: str, pid: str = "ours", names: str = "") -> Program:
         fds = [sock.fileno() for sock in sockets]
         arguments = (",".join(map(str, fds)), pid, names, "good:app", *options)
         return start_python("-c", LAUNCHER, *arguments, pass_fds=fds)
@@ -160,9 +164,11 @@ def test_an_explicit_descriptor_wins(start: Launch, listener: socket.socket, uni
     ("kind", "words"),
     [("datagram", "it is not a stream socket"), ("connection", "it is a connection, not"), ("file", "non-socket")],
 )
-def test_what_is_no_listening_socket(start: Launch, tmp_path: Path, listener: Any, kind: str, words: str) -> None:
+def test_what_is_no_listening_socket(
+    start: Launch, tmp_path: Path, listener: socket.socket, kind: str, words: str
+) -> None:
     with socket.create_connection(listener.getsockname()) as connection:
-        things: dict[str, Any] = {
+        things: dict[str, socket.socket | TextIO] = {
             "datagram": socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
             "connection": connection,
             "file": (tmp_path / "file").open("w"),

@@ -10,7 +10,7 @@ from typing import IO
 
 import pytest
 
-from programs import Begin, Keep, Program
+from programs import LIFESPAN, Begin, Keep, Program
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
@@ -40,11 +40,7 @@ def ask():
 async def app(scope, receive, send):
     global VERSION
     if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        print("shut down in order", flush=True)
-        return await send({"type": "lifespan.shutdown.complete"})
+        return await lifespan(receive, send)
     if scope["path"] == "/handler":
         VERSION = signal.getsignal(signal.SIGINT).__module__
     what = {"/debug": debug, "/mourn": mourn, "/ask": ask, "/thread": debug}.get(scope["path"])
@@ -105,13 +101,13 @@ class AtTerminal(Program):
 
 @pytest.fixture
 def start(keep_program: Keep, tmp_path: Path) -> Begin[AtTerminal]:
-    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.py").write_text(LIFESPAN + APP)
     command = ("-m", "uvicorn", "app:app", "--port", "0", "--no-use-colors")
     return lambda *arguments: keep_program(AtTerminal(tmp_path, *command, *arguments))
 
 
 def change(program: AtTerminal) -> None:
-    (program.folder / "app.py").write_text(APP.replace('"one"', '"two"'))
+    (program.folder / "app.py").write_text(LIFESPAN + APP.replace('"one"', '"two"'))
 
 
 @pytest.mark.parametrize(
@@ -134,12 +130,12 @@ def test_a_change_waits_until_the_worker_is_let_go(
     program.wait_for("is held by a debugger: the change waits until it is let go")
     program.types(answer)
     assert client.getresponse().read() == b"one"
-    program.wait_for("shut down in order")
+    program.wait_for("= shut down")
     program.wait_for("Application startup complete")
     assert program.get() == "two"
     program.types("\x03")
     assert program.leaves() == 0
-    assert "Killing" not in program.text and program.text.count("shut down in order") == 2
+    assert "Killing" not in program.text and program.text.count("= shut down") == 2
 
 
 def test_an_interrupt_is_the_debuggers_first(start: Begin[AtTerminal]) -> None:
@@ -158,7 +154,7 @@ def test_an_interrupt_is_the_debuggers_first(start: Begin[AtTerminal]) -> None:
         if program.get("/handler") != "pdb":
             break
     program.types("\x03")
-    program.wait_for("shut down in order")
+    program.wait_for("= shut down")
     assert program.leaves() == 0
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from applications import Scope
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
 from uvicorn.net.forwarded import elements
-from uvicorn.net.proxies import FIELDS, FORWARDED, TrustedProxies, apply_headers
+from uvicorn.net.proxies import FIELDS, FORWARDED, ForwardedInfo, TrustedProxies, apply_headers
 
 TRUSTED = "10.0.0.0/8,unix:"
 CLIENT = ("203.0.113.7", 0)
@@ -64,10 +64,10 @@ def test_a_long_value_takes_no_long_time() -> None:
 # -- what is believed ------------------------------------------------------------------------------------------
 
 
-def told(value: str, trusted: str = TRUSTED) -> tuple[Any, bytes, bytes]:
+def told(value: str, trusted: str = TRUSTED) -> ForwardedInfo:
     proxies = TrustedProxies(trusted, frozenset((FORWARDED,)))
     assert proxies.forwarded(value.encode("latin-1")) is proxies.forwarded(value.encode("latin-1"))
-    return tuple(proxies.forwarded(value.encode("latin-1")))  # type: ignore[return-value]  # of three
+    return proxies.forwarded(value.encode("latin-1"))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def told(value: str, trusted: str = TRUSTED) -> tuple[Any, bytes, bytes]:
         ("for=6.6.6.6, nonsense, for=10.0.0.1;proto=https", (("10.0.0.1", 0), b"https", b"")),
     ],
 )
-def test_the_field_forwarded(value: str, expected: Any) -> None:
+def test_the_field_forwarded(value: str, expected: tuple[tuple[str, int] | None, bytes, bytes]) -> None:
     assert told(value) == expected
 
 
@@ -110,9 +110,9 @@ def test_the_cache_is_bounded() -> None:
     assert len(proxies._forwarded) <= 1024 and max(map(len, proxies._forwarded)) <= 256
 
 
-def scope(*headers: tuple[bytes, bytes], kind: str = "http", names: str = "*", **details: Any) -> dict[str, Any]:
+def scope(*headers: tuple[bytes, bytes], kind: str = "http", names: str = "*", **details: object) -> Scope:
     fields = frozenset(FIELDS) - {FORWARDED} if names == "*" else frozenset(names.encode().split())
-    made: dict[str, Any] = {
+    made: Scope = {
         "type": kind,
         "scheme": "http" if kind == "http" else "ws",
         "client": ("10.0.0.1", 5),
@@ -126,7 +126,7 @@ def scope(*headers: tuple[bytes, bytes], kind: str = "http", names: str = "*", *
     return made
 
 
-def host_of(made: dict[str, Any]) -> bytes:
+def host_of(made: Scope) -> bytes:
     [host] = [value for name, value in made["headers"] if name == b"host"]
     return bytes(host)
 
@@ -211,7 +211,7 @@ def test_a_websocket_has_its_own_schemes() -> None:
         ("", set()),
     ],
 )
-def test_the_setting(value: Any, fields: set[bytes]) -> None:
+def test_the_setting(value: str | list[str], fields: set[bytes]) -> None:
     config = Config("app:app", log_config=None, forwarded_headers=value)
     config.load_components()
     assert config._proxies is not None and config._proxies.fields == fields
@@ -225,6 +225,6 @@ def test_the_setting(value: Any, fields: set[bytes]) -> None:
         (["x-forwarded-for", "\u20ac"], "is none of"),
     ],
 )
-def test_a_wrong_setting_is_told(value: Any, words: str) -> None:
+def test_a_wrong_setting_is_told(value: str | list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=f"--forwarded-headers: .*{re.escape(words)}"):
         Config("app:app", forwarded_headers=value)

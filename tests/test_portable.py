@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from programs import Program, Start
+from programs import LIFESPAN, Program, Start
 from uvicorn.launch import portable
 
 APP = """
@@ -17,11 +17,7 @@ import helper
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        print("shut down in order", flush=True)
-        return await send({"type": "lifespan.shutdown.complete"})
+        return await lifespan(receive, send)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     while scope["path"] == "/endless":
         await send({"type": "http.response.body", "body": b"more", "more_body": True})
@@ -41,7 +37,7 @@ def write(folder: Path, words: str) -> None:
 
 @pytest.fixture
 def start(tmp_path: Path, start_python: Start) -> Start:
-    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.py").write_text(LIFESPAN + APP)
     (tmp_path / "caller.py").write_text(CALLER)
     write(tmp_path, "WORDS = b'one'\n")
     return start_python
@@ -60,7 +56,7 @@ def test_reload_without_fork(start: Start, tmp_path: Path, arguments: tuple[str,
     assert stream.getresponse().read(4) == b"more"
     write(tmp_path, "WORDS = b'two'\n")
     program.wait_for("detected changes in 'helper.py'. Reloading...")
-    program.wait_for("shut down in order")
+    program.wait_for("= shut down")
     program.wait_for("Application startup complete")
     assert program.get() == "two"
     stream.close()
@@ -72,7 +68,7 @@ def test_reload_without_fork(start: Start, tmp_path: Path, arguments: tuple[str,
     assert waiting.getresponse().read() == b"mended"
     os.killpg(program.process.pid, signal.SIGINT)
     assert program.end() == 0, program.text
-    assert program.text.count("shut down in order") == 3
+    assert program.text.count("= shut down") == 3
     assert "KeyboardInterrupt" not in program.text and "Killing" not in program.text
 
 
@@ -161,7 +157,7 @@ runpy.run_module("uvicorn", run_name="__main__")
 @pytest.mark.skipif(sys.platform != "linux", reason="simulated on Linux")
 def test_a_master_without_what_only_linux_has(start: Start, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(
-        APP.replace("    while", "    if scope['path'] == '/hang': __import__('time').sleep(600)\n    while")
+        LIFESPAN + APP.replace("    while", "    if scope['path'] == '/hang': __import__('time').sleep(600)\n    while")
     )
     (tmp_path / "caller.py").write_text(WITHOUT_LINUX)
     arguments = ("app:app", "--port", "0", "--workers", "2", "--timeout-worker-healthcheck", "1")

@@ -42,7 +42,7 @@ async def app(scope, receive, send):
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await asyncio.sleep(1.5)  # what a stream may not take away from it
-        print("shut down in order", flush=True)
+        print("= shut down", flush=True)
         await send({"type": "lifespan.shutdown.complete"})
         return
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -104,6 +104,12 @@ class Run(Program):
     def started(self) -> None:
         self.wait_for("Application startup complete")
         assert re.search(RUNNING, self.text), self.text
+
+    def stream(self, path: str) -> http.client.HTTPConnection:
+        """A response that has begun and does not end."""
+        asked = self.ask(path)
+        assert asked.getresponse().read(4) == b"more"
+        return asked
 
     def edit(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
@@ -167,25 +173,22 @@ def test_the_old_one_stops_first_and_no_stream_holds_it_up(start: Start) -> None
     """The lifespan holds a lock that only one can have."""
     run = start(*command("open:app"))
     run.started()
-    stream = run.ask("/endless")
-    assert stream.getresponse().read(4) == b"more"
+    stream = run.stream("/endless")
     run.edit("helper.py", words("two"))
-    run.wait_for("shut down in order")
+    run.wait_for("= shut down")
     run.started()
     assert run.get() == "two"
     stream.close()
-    again = run.ask("/endless")
-    assert again.getresponse().read(4) == b"more"
+    again = run.stream("/endless")
     assert run.end(signal.SIGINT) == 0
     again.close()
-    assert "Killing" not in run.text and run.text.count("shut down in order") == 2
+    assert "Killing" not in run.text and run.text.count("= shut down") == 2
 
 
 def test_a_blocked_loop_is_replaced_when_a_file_changes(start: Start) -> None:
     run = start(*command("open:app"))
     run.started()
-    blocked = run.ask("/blocked")
-    assert blocked.getresponse().read(4) == b"more"
+    blocked = run.stream("/blocked")
     run.edit("helper.py", words("two"))
     run.wait_for("Killing worker 0 .*: it was told to leave, and its event loop does not turn")
     run.started()
@@ -197,8 +200,7 @@ def test_a_blocked_loop_is_replaced_when_a_file_changes(start: Start) -> None:
 def test_a_second_interrupt_does_not_wait_for_a_blocked_loop(start: Start) -> None:
     run = start(*command("open:app"))
     run.started()
-    blocked = run.ask("/blocked")
-    assert blocked.getresponse().read(4) == b"more"
+    blocked = run.stream("/blocked")
     run.tell(signal.SIGINT)
     run.wait_for("Received SIGINT: stopping")
     run.insist()
@@ -301,16 +303,15 @@ def test_an_interrupt_and_a_change_leave_the_application_its_shutdown(start: Sta
     """Somebody's Ctrl-C, which reaches every process, and a launcher that passes it on."""
     run = start(*EVERY_WAY[way])
     run.started()
-    stream = run.ask("/endless")
-    assert stream.getresponse().read(4) == b"more"
+    stream = run.stream("/endless")
     run.edit("helper.py", words("two"))
-    run.wait_for("shut down in order")
+    run.wait_for("= shut down")
     run.started()
     stream.close()
     os.killpg(run.process.pid, signal.SIGINT)
     run.tell(signal.SIGINT)
     assert run.end() == 0, run.text
-    assert run.text.count("shut down in order") == 2
+    assert run.text.count("= shut down") == 2
     assert "KeyboardInterrupt" not in run.text and "Killing" not in run.text
 
 

@@ -15,7 +15,7 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("its signals are others", allow_module_level=True)
 
-from programs import Begin, Program, Start
+from programs import LIFESPAN, Begin, Program, Start
 from uvicorn.process.interrupts import AGAIN_SECONDS
 
 APP = """
@@ -23,12 +23,7 @@ import asyncio, os
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        print("= shut down", flush=True)
-        await send({"type": "lifespan.shutdown.complete"})
-        return
+        return await lifespan(receive, send)
     if scope["path"] == "/slow":
         print("= begun", flush=True)
         while not os.path.exists("go"):
@@ -42,7 +37,7 @@ EVERY_WAY = pytest.mark.parametrize("arguments", [(), ("--supervise",)], ids=["a
 
 @pytest.fixture
 def start(start_command: Start, tmp_path: Path) -> Begin[Program]:
-    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.py").write_text(LIFESPAN + APP)
     return lambda *arguments: start_command("app:app", "--port", "0", *arguments)
 
 
@@ -345,12 +340,12 @@ if __name__ == "__main__":
 def test_a_programs_reloader_has_the_lifespan_shut_down_although_a_stream_is_open(
     start_program: Start, tmp_path: Path
 ) -> None:
-    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.py").write_text(LIFESPAN + APP)
     program = start_program(PROGRAM)
     program.expect("Application startup complete")
     client = program.ask("/slow")
     program.expect("= begun")
-    (tmp_path / "app.py").write_text(APP + "# changed\n")
+    (tmp_path / "app.py").write_text(LIFESPAN + APP + "# changed\n")
     program.expect("= shut down")
     program.expect("Application startup complete")
     client.close()

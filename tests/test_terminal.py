@@ -13,23 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from programs import Start
-
 if sys.platform == "win32":
     pytest.skip("its terminals have no signals", allow_module_level=True)
 
-from programs import Begin, Keep, Program
+from programs import LIFESPAN, Begin, Keep, Program, Start
 from uvicorn.process.terminal import GRACE, Terminal
 
 APP = """
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        print("= shut down", flush=True)
-        await send({"type": "lifespan.shutdown.complete"})
-        return
+        return await lifespan(receive, send)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"answered"})
 """
@@ -81,10 +74,16 @@ class Window(Program):
         assert self.process.stdin is not None
         self.process.stdin.close()
 
+    def is_shut(self) -> None:
+        """The terminal is closed, and what ran in it ends."""
+        self.shut()
+        self.end()
+        assert "The terminal is gone: stopping" in self.text and "= shut down" in self.text
+
 
 @pytest.fixture
 def open_window(keep_program: Keep, tmp_path: Path) -> Begin[Window]:
-    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.py").write_text(LIFESPAN + APP)
     (tmp_path / "program.py").write_text(PROGRAM)
     return lambda *command: keep_program(Window(tmp_path, "-c", EMULATOR, *command, stdin=subprocess.PIPE))
 
@@ -101,9 +100,7 @@ def shell() -> list[str]:
 def test_a_server_that_is_all_there_is_in_a_window(open_window: Begin[Window], arguments: tuple[str, ...]) -> None:
     window = open_window("sh", "-c", 'exec "$@" >&9 2>&1', "sh", *server(*arguments))
     assert window.get() == "answered"
-    window.shut()
-    window.end()
-    assert "The terminal is gone: stopping" in window.text and "= shut down" in window.text
+    window.is_shut()
 
 
 @pytest.mark.parametrize("end", ["", " &"], ids=["foreground", "background"])
@@ -112,18 +109,14 @@ def test_a_server_that_was_started_in_a_shell(open_window: Begin[Window], argume
     window = open_window(*shell())
     window.type(f"{' '.join(server(*arguments))} >&9 2>&1{end}")
     assert window.get() == "answered"
-    window.shut()
-    window.end()
-    assert "The terminal is gone: stopping" in window.text and "= shut down" in window.text
+    window.is_shut()
 
 
 def test_a_program_whose_master_is_another_interpreter(open_window: Begin[Window]) -> None:
     window = open_window(*shell())
     window.type(f"{sys.executable} program.py >&9 2>&1")
     assert window.get() == "answered"
-    window.shut()
-    window.end()
-    assert "The terminal is gone: stopping" in window.text and "= shut down" in window.text
+    window.is_shut()
 
 
 @KINDS
@@ -167,7 +160,7 @@ def test_such_a_program_below_nohup_outlives_its_terminal(open_window: Begin[Win
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR2", "SIGTTIN", "SIGTTOU"])
 def test_what_is_meant_for_a_master_is_explained(start_command: Start, tmp_path: Path, name: str) -> None:
-    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.py").write_text(LIFESPAN + APP)
     alone = start_command("app:app", "--port", "0")
     assert alone.get() == "answered"
     alone.tell(getattr(signal, name))

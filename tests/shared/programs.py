@@ -38,6 +38,17 @@ RUNNING = r"Uvicorn running on https?://127\.0\.0\.1:(\d+) \(Press CTRL\+C to qu
 
 NOTHING: Mapping[str, str] = {}
 
+LIFESPAN = """
+async def lifespan(receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    print("= shut down", flush=True)
+    await send({"type": "lifespan.shutdown.complete"})
+
+"""
+"""Source of a lifespan for programs: its shutdown writes a line."""
+
 T = TypeVar("T")
 
 

@@ -14,7 +14,8 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -175,6 +176,21 @@ def ask(
         assert response.status == 200, (response.status, body)
         told: dict[str, Any] = json.loads(body)
         return told
+
+
+@contextlib.contextmanager
+def in_threads(work: Callable[[threading.Event], None], count: int) -> Iterator[None]:
+    """Meanwhile so many threads work, until the event says that it is over."""
+    over = threading.Event()
+    threads = [threading.Thread(target=work, args=(over,)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(60)
 
 
 class StartOurs(Protocol):

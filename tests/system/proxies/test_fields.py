@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 from websockets.sync.client import connect
 
-from real_proxies import Ours, PutInFront, StartOurs, ask, client_of
+from real_proxies import Ours, PutInFront, StartOurs, ask, client_of, in_threads
 
 pytestmark = pytest.mark.system
 
@@ -134,17 +134,9 @@ def load(port: int, over: threading.Event, seen: Counter[int | str], method: str
 def test_a_reload_under_load(ours: StartOurs, in_front: PutInFront, method: str) -> None:
     server = ours("--no-access-log", workers=2)
     proxy = in_front(server.port)
-    over = threading.Event()
     seen: Counter[int | str] = Counter()  # statuses, and what went wrong
-    threads = [threading.Thread(target=load, args=(proxy.port, over, seen, method)) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    try:
+    with in_threads(lambda over: load(proxy.port, over, seen, method), 6):
         for _ in range(3):
             server.reload()
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join(60)
     assert set(seen) == {200}, (seen, proxy.log.read_text()[-2000:])
     assert seen[200] > 100

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from certificates import Authority, Pair
 from ports import free_port
-from real_proxies import PassOn, StartNginx, StartOurs, ask, client_of
+from real_proxies import PassOn, StartNginx, StartOurs, ask, client_of, in_threads
 
 pytestmark = pytest.mark.system
 
@@ -111,10 +111,9 @@ def test_a_reload_under_load(ours: StartOurs, passed_on: PassOn) -> None:
     """Each request on a connection of its own: bytes that are passed on cannot be sent again by the proxy."""
     server = ours("--proxy-protocol", "--no-access-log", workers=2)
     proxy = passed_on(server.port, "send-proxy-v2")
-    over = threading.Event()
     seen: Counter[tuple[int, str] | str] = Counter()  # statuses and clients, and what went wrong
 
-    def load() -> None:
+    def load(over: threading.Event) -> None:
         while not over.is_set():
             with contextlib.closing(client_of(proxy.port)) as one:
                 try:
@@ -124,14 +123,7 @@ def test_a_reload_under_load(ours: StartOurs, passed_on: PassOn) -> None:
                 except (OSError, http.client.HTTPException) as exc:
                     seen[repr(exc)] += 1
 
-    threads = [threading.Thread(target=load) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
+    with in_threads(load, 4):
         for _ in range(3):
             server.reload()
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join(60)
     assert set(seen) == {(200, OUTSIDE)}, seen
