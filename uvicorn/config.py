@@ -38,8 +38,8 @@ from uvicorn.settings.declared import (
     options,
 )
 from uvicorn.settings.environment import EnvironmentFile
-from uvicorn.settings.reload_paths import ReloadPaths, is_dir, reload_paths, resolve_reload_patterns
-from uvicorn.settings.reload_paths import normalize_dirs as _normalize_dirs
+from uvicorn.settings.reload_paths import is_dir, reload_paths, resolve_reload_patterns
+from uvicorn.settings.reload_paths import normalize_dirs as _normalize_dirs  # noqa: F401  # of the contract
 from uvicorn.surface.later import imported_when_asked
 from uvicorn.surface.replaceable import replaceable
 
@@ -166,17 +166,9 @@ class Config(Settings):
         checks.check(self, {"loop": LOOP_FACTORIES, "http": HTTP_PROTOCOLS, "ws": WS_PROTOCOLS})
 
     def _resolve_reload_paths(self) -> None:
-        dirs, includes, excludes = (
-            _normalize_dirs(values.normalized(options()[name], getattr(self, name)))
-            for name in ("reload_dirs", "reload_includes", "reload_excludes")
-        )
-        found = ReloadPaths([], [], [], [])
-        if self.should_reload:
-            found = reload_paths(dirs, includes, excludes, self.app_dir)
-        elif dirs or includes or excludes:
-            logger.warning(
-                "Current configuration will not reload as not all conditions are met, please refer to documentation."
-            )
+        names = ("reload_dirs", "reload_includes", "reload_excludes")
+        dirs, includes, excludes = (values.normalized(options()[name], getattr(self, name)) for name in names)
+        found = reload_paths(self.should_reload, dirs, includes, excludes, self.app_dir)
         self.reload_dirs, self.reload_dirs_excludes, self.reload_includes, self.reload_excludes = found
 
     def reread(self) -> Config:
@@ -316,11 +308,7 @@ class Config(Settings):
 
     @property
     def _alpn_protocols(self) -> Sequence[str]:
-        """What clients are offered by ALPN (RFC 7301): a protocol class may name other protocols than HTTP/1.1."""
-        if self._serves_http2:
-            return ["h2", "http/1.1"]
-        protocols: Sequence[str] = getattr(self.__dict__.get("http_protocol_class"), "alpn_protocols", ["http/1.1"])
-        return protocols
+        return components.alpn_protocols(self._serves_http2, self.__dict__.get("http_protocol_class"))
 
     @property
     def _serves_http2(self) -> bool:

@@ -1,9 +1,9 @@
-"""What the log looks like: the default configuration and its formatters.
+"""The default logging configuration and its formatters.
 
-Owns: `LOGGING_CONFIG` (a `logging.config.dictConfig` dictionary that programs edit before they start us) and the
-formatters it names. Logger names are part of the contract: `uvicorn`, `uvicorn.error`, `uvicorn.access`,
-`uvicorn.asgi`. An access record's `args` are (client_addr, method, full_path, http_version, status_code).
-Must not: know a request, a process or a file.
+Owns: `LOGGING_CONFIG` (a dictionary for `logging.config.dictConfig`, which programs may change before they start a
+server) and the formatters that it names. The names of the loggers are public: `uvicorn`, `uvicorn.error`,
+`uvicorn.access`, `uvicorn.asgi`. The `args` of an access record are (client_addr, method, full_path, http_version,
+status_code). Must not: know a request, a process or a file. Fails by: nothing of its own.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ LOGGING_CONFIG: dict[str, Any] = {
 
 
 def with_colors(config: dict[str, Any], use_colors: bool | None) -> dict[str, Any]:
-    """`config` with `use_colors` set in its formatters "default" and "access"; the dictionary given stays as it is."""
+    """A copy of `config` with `use_colors` set in its formatters "default" and "access"; `config` if it is None."""
     if use_colors is None or "formatters" not in config:
         return config
     formatters = {
@@ -91,8 +91,9 @@ def _colour(name: str) -> Colour:
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    """A service manager may have closed it: then it is None, or refuses to answer. A program may have put anything in
-    its place."""
+    """Whether it is a terminal. A closed standard stream is None or raises, and a program may have replaced it by
+    anything.
+    """
     try:
         return stream is not None and bool(stream.isatty())
     except Exception:
@@ -102,8 +103,8 @@ def _is_terminal(stream: TextIO | None) -> bool:
 class ColourizedFormatter(logging.Formatter):
     """A formatter with `%(levelprefix)s`: the level's name and a colon, padded to ten columns.
 
-    `use_colors` None means: when standard output is a terminal. `level_name_colors` has for each level what colours its
-    name; programs change it, or bring another in a subclass.
+    `use_colors=None` uses colors if standard output is a terminal. `level_name_colors` maps a level to the function
+    that colors its name; programs may change it, or have another one in a subclass.
     """
 
     level_name_colors: dict[int, Colour] = {  # noqa: RUF012  # no ClassVar: a subclass may set it per object
@@ -126,11 +127,11 @@ class ColourizedFormatter(logging.Formatter):
         super().__init__(fmt=fmt, datefmt=datefmt, style=style)
 
     def color_level_name(self, level_name: str, level_no: int) -> str:
-        """The level's name in its colour; unknown levels stay as they are."""
+        """The level's name in its color; unknown levels are not colored."""
         return self.level_name_colors.get(level_no, str)(level_name)
 
     def should_use_colors(self) -> bool:
-        """For subclasses: whether colours make sense where this formatter writes."""
+        """For subclasses: whether the output of this formatter can show colors."""
         return True
 
     def formatMessage(self, record: logging.LogRecord) -> str:
@@ -150,7 +151,9 @@ class ColourizedFormatter(logging.Formatter):
 
 
 class DefaultFormatter(ColourizedFormatter):
-    """For everything but requests: the log goes to standard error, so that is the terminal that counts."""
+    """The formatter of every logger but the access log's. `use_colors=None` uses colors if standard error, where these
+    lines go, is a terminal.
+    """
 
     def __init__(
         self,
@@ -170,7 +173,7 @@ class DefaultFormatter(ColourizedFormatter):
 class AccessFormatter(ColourizedFormatter):
     """Adds `%(client_addr)s`, `%(request_line)s` and `%(status_code)s` (number and phrase) to an access record.
 
-    `status_code_colours` has for each class of status (its first digit) what colours number and phrase.
+    `status_code_colours` maps the first digit of a status to the function that colors number and phrase.
     """
 
     status_code_colours: dict[int, Colour] = {  # noqa: RUF012  # as above
@@ -182,7 +185,7 @@ class AccessFormatter(ColourizedFormatter):
     }
 
     def get_status_code(self, status_code: int) -> str:
-        """`200 OK`, coloured by class; a number without a phrase stays a number with a space."""
+        """`200 OK`, colored by its first digit; a status without a phrase is the number and a space."""
         text = status_text(status_code)
         if self.use_colors:
             return self.status_code_colours.get(status_code // 100, str)(text)
@@ -203,7 +206,7 @@ class AccessFormatter(ColourizedFormatter):
 
 
 def _twin(record: logging.LogRecord) -> logging.LogRecord:
-    """A copy; `copy.copy` costs six times as much, and there is one for every line."""
+    """A copy, six times as fast as `copy.copy`: it is made for every line."""
     twin = logging.LogRecord.__new__(type(record))
     twin.__dict__.update(record.__dict__)
     return twin
@@ -211,7 +214,7 @@ def _twin(record: logging.LogRecord) -> logging.LogRecord:
 
 @lru_cache(maxsize=1000)
 def status_text(status_code: int) -> str:
-    """`200 OK`; a number without a phrase stays a number with a space."""
+    """`200 OK`; a status without a phrase is the number and a space."""
     try:
         return f"{status_code} {http.HTTPStatus(status_code).phrase}"
     except ValueError:

@@ -113,6 +113,14 @@ def note_replaced_methods(*protocols: Any) -> None:
 # -- TLS and proxies -------------------------------------------------------------------------------------------
 
 
+def alpn_protocols(http2: bool, protocol: Any) -> Sequence[str]:
+    """The protocols to offer by ALPN (RFC 7301). A protocol class can name its own (`alpn_protocols`)."""
+    if http2:
+        return ["h2", "http/1.1"]
+    protocols: Sequence[str] = getattr(protocol, "alpn_protocols", ["http/1.1"])
+    return protocols
+
+
 def certificate_files(
     settings: Settings, alpn_protocols: Sequence[str], make: Callable[..., ssl.SSLContext]
 ) -> tls.CertificateFiles:

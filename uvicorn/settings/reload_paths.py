@@ -40,8 +40,25 @@ class ReloadPaths(NamedTuple):
     excludes: list[str]
 
 
-def reload_paths(dirs: list[str], includes: list[str], excludes: list[str], app_dir: str | None = None) -> ReloadPaths:
-    """Resolve the options; without a folder, watch the current one and the application's."""
+Paths = list[str] | str | None
+
+
+def reload_paths(
+    enabled: bool, dirs: Paths, includes: Paths, excludes: Paths, app_dir: str | None = None
+) -> ReloadPaths:
+    """Resolve the options. Warns if some are given although reloading is not `enabled`."""
+    dirs, includes, excludes = map(normalize_dirs, (dirs, includes, excludes))
+    if enabled:
+        return _resolve(dirs, includes, excludes, app_dir)
+    if dirs or includes or excludes:
+        _log.warning(
+            "Current configuration will not reload as not all conditions are met, please refer to documentation."
+        )
+    return ReloadPaths([], [], [], [])
+
+
+def _resolve(dirs: list[str], includes: list[str], excludes: list[str], app_dir: str | None) -> ReloadPaths:
+    """Without a folder, the current one and the application's are watched."""
     include_patterns, wanted = resolve_reload_patterns(includes, dirs)
     exclude_patterns, unwanted = resolve_reload_patterns(excludes, [])
     missing = [name for name in dirs if not is_dir(pathlib.Path(name))]
@@ -122,7 +139,7 @@ def is_dir(path: Path) -> bool:
         return False
 
 
-def normalize_dirs(value: list[str] | str | None) -> list[str]:
+def normalize_dirs(value: Paths) -> list[str]:
     """A path, several or none, as a list of text."""
     if isinstance(value, (str, os.PathLike)):
         value = [os.fspath(value)]
