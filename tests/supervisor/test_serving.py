@@ -148,7 +148,7 @@ def test_a_worker_whose_loop_does_not_turn_ends_with_its_master(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no signal tells of the end of the master")
 def test_an_import_that_hangs_ends_with_its_master(tmp_path: Path, start_command: Start) -> None:
-    (tmp_path / "served.py").write_text("print('importing', flush=True)\nwhile True: pass")
+    (tmp_path / "served.py").write_text("import os\nos.write(1, b'importing\\n')\nwhile True: pass")
     server = start_command("served:app", "--port", "0", "--workers", "2")
     for _ in range(2):
         server.expect("importing")
