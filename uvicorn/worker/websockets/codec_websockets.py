@@ -241,9 +241,9 @@ class Codec:
             code, reason = 1006, ""
             if library.close_sent is not None:
                 code, reason = int(library.close_sent.code), library.close_sent.reason
-            self._end(code, reason, failed=True)
+            self._report_end(code, reason, failed=True)
         elif library.close_rcvd is not None:
-            self._end(int(library.close_rcvd.code), library.close_rcvd.reason, failed=False)
+            self._report_end(int(library.close_rcvd.code), library.close_rcvd.reason, failed=False)
 
     def _fragment(self, opcode: Opcode, data: Any, fin: bool) -> None:
         if opcode is Opcode.CLOSE:
@@ -302,7 +302,7 @@ class Codec:
 
     def fail(self, code: int, reason: str) -> None:
         self._protocol().fail(code, reason)
-        self._end(code, reason, failed=True)
+        self._report_end(code, reason, failed=True)
 
     # -- the library ------------------------------------------------------------------------------------------
 
@@ -313,7 +313,7 @@ class Codec:
                 self._library.extensions = [_Inflating(self._deflate)]
         return self._library
 
-    def _end(self, code: int, reason: str, failed: bool) -> None:
+    def _report_end(self, code: int, reason: str, failed: bool) -> None:
         self.over = True
         self._short = 0
         self._buffer = None

@@ -137,9 +137,9 @@ class Codec:
             code, reason = int(event.code), event.reason or ""
             state = self._library.state
             if state is ConnectionState.REMOTE_CLOSING:
-                self._end(code, reason, self._library.send(event.response()), failed=False)
+                self._report_end(code, reason, self._library.send(event.response()), failed=False)
             elif state is ConnectionState.CLOSED:
-                self._end(code, reason, b"", failed=False)
+                self._report_end(code, reason, b"", failed=False)
             else:  # the library reports a fault of the peer
                 self.fail(code, "")
 
@@ -171,9 +171,9 @@ class Codec:
         return self._library.send(CloseConnection(code=code, reason=reason))
 
     def fail(self, code: int, reason: str) -> None:
-        self._end(code, reason, self.close(code, reason), failed=True)
+        self._report_end(code, reason, self.close(code, reason), failed=True)
 
-    def _end(self, code: int, reason: str, answer: bytes, failed: bool) -> None:
+    def _report_end(self, code: int, reason: str, answer: bytes, failed: bool) -> None:
         self.over = True
         self._parts = bytearray()
         self._sink.ended(code, reason, answer, failed)

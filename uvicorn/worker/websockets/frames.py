@@ -32,9 +32,8 @@ OPEN, CLOSING, LOST, OVER = range(4)
 
 UNREAD_BYTES = 1 << 16
 """Bytes that wait behind a full queue, above which reading pauses."""
-GOING_AWAY = 1012
-"""The close code with which a draining server sends its peers away ("Service Restart", IANA registry of close codes).
-"""
+SERVICE_RESTART = 1012
+"""The close code with which a draining server sends its peers away (IANA's registry of close codes)."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -146,7 +145,7 @@ class Frames:
         if self._messages:  # what came before is answered before
             self._waiter.wake()
         lost = self.phase == LOST
-        self._end(OVER)
+        self._set_ended(OVER)
         session.peer_left(code, None if wire.retiring else reason)  # a retiring server gets its own reason back
         if not lost:
             wire.end(answer, failed)
@@ -192,16 +191,16 @@ class Frames:
 
     def lost(self) -> None:
         """The connection is gone. What it brought before is still parsed, as the queue takes it."""
-        self._end(LOST)
+        self._set_ended(LOST)
         if not self.full:
             self._finish()
 
     def _finish(self) -> None:
         """Nothing more will come, and no close frame said why."""
         self.phase = OVER
-        self._session.peer_left(GOING_AWAY if self._wire.retiring else 1006, None)
+        self._session.peer_left(SERVICE_RESTART if self._wire.retiring else 1006, None)
 
-    def _end(self, phase: int) -> None:
+    def _set_ended(self, phase: int) -> None:
         if self.phase < LOST:
             _log.info("connection closed")
         self.phase = phase

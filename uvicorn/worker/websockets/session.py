@@ -35,7 +35,7 @@ from uvicorn.worker.http.request import Request
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.websockets.codec import Codec
 from uvicorn.worker.websockets.deflate import Deflate, negotiate
-from uvicorn.worker.websockets.frames import GOING_AWAY, Frames
+from uvicorn.worker.websockets.frames import SERVICE_RESTART, Frames
 from uvicorn.worker.websockets.handshake import SERVER_FIELDS, Offer, choose_subprotocol
 from uvicorn.worker.websockets.reusable_future import ReusableFuture
 
@@ -286,7 +286,7 @@ class Session:
         """The server drains: refuse the handshake if it was not answered, else send a close frame."""
         if self.phase == OPEN:
             assert self.frames is not None
-            self.frames.close(GOING_AWAY, "")
+            self.frames.close(SERVICE_RESTART, "")
             self.phase = LEFT
         elif self.phase == CONNECTING:
             self._refuse(503, "Service Unavailable")
@@ -332,13 +332,13 @@ class Session:
         unanswered = self.phase < OPEN
         if unanswered:
             _log.error("ASGI callable returned without completing handshake.")
-        self._end(1000)
+        self._application_ended(1000)
         return unanswered
 
     def failed(self, departed: bool) -> None:
-        self._end(GOING_AWAY if self._wire._state.draining else 1011)
+        self._application_ended(SERVICE_RESTART if self._wire._state.draining else 1011)
 
-    def _end(self, code: int) -> None:
+    def _application_ended(self, code: int) -> None:
         """Nobody takes messages any more."""
         if self.phase == CONNECTING or (self.phase == DENYING and not self._wire.denial_begun):
             self._refuse(500, "Internal Server Error")
