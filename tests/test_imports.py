@@ -183,3 +183,38 @@ def test_nothing_is_needed_at_import_time_that_other_systems_lack() -> None:
 @pytest.mark.parametrize("name", ["run", "Config", "Server", "main"])
 def test_each_public_name_can_be_the_first(name: str) -> None:
     assert printed_by(f"import uvicorn; print(uvicorn.{name})")
+
+
+WORKER = """
+import asyncio, sys
+from uvicorn import Config, Server
+from uvicorn.worker.startup import preload
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+async def get(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n")
+    assert (await reader.read()).endswith(b"ok")
+    writer.close()
+
+async def serve(config):
+    server = Server(config)
+    async with server.running():
+        await get(server.servers[0].sockets[0].getsockname()[1])
+
+config = Config(app, port=0, lifespan="off", log_level="error", http2="http2" in sys.argv)
+config.load_components()
+preload(config)
+before = set(sys.modules)
+asyncio.run(serve(config))
+print(*[name for name in sys.modules if name.startswith("uvicorn.") and name not in before])
+"""
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["", "http2"])
+def test_a_worker_imports_nothing_of_ours_after_the_fork(http2: bool) -> None:
+    """What a master has imported is shared by its workers, and takes them no time."""
+    assert printed_by(WORKER, *(["http2"] if http2 else [])).split() == []

@@ -20,6 +20,7 @@ from uvicorn.config import Config, logger
 from uvicorn.errors import ConfigError, StartupError, describe_failure
 from uvicorn.launch import replaced, versions
 from uvicorn.net.sockets import Listener, close_all, listen_all
+from uvicorn.worker.startup import preload
 
 if TYPE_CHECKING:
     from uvicorn.supervisor.master import KernelLike, RunWorker
@@ -76,6 +77,7 @@ def load_and_announce(config: Config) -> None:
     """
     with config.raising():
         config.load_components()
+        preload(config)
         logger.info("%s", versions.parts(config))
 
 
@@ -102,6 +104,7 @@ def serve_under_master(
     def next_settings() -> Config:
         fresh = (reread or config.reread)()
         fresh.load_components()
+        preload(fresh)
         return fresh
 
     load_and_announce(config)

@@ -33,12 +33,24 @@ if TYPE_CHECKING:
     import asyncio
     import contextvars
 
+    from uvicorn.config import Config
     from uvicorn.worker.server import Server
 else:
     asyncio = Later("asyncio", globals())
     contextvars = Later("contextvars", globals())
 
 _log = logging.getLogger("uvicorn.error")
+
+
+def preload(config: Config) -> None:
+    """Import what a server with these settings needs beside their components: in a master, before it forks.
+
+    Not at the top of this module: a program that only imports us should not wait for asyncio.
+    """
+    from uvicorn.worker.websockets import upgrade  # noqa: F401
+
+    if config._serves_http2:
+        from uvicorn.worker.http2 import takeover  # noqa: F401
 
 
 class Startup:
@@ -68,9 +80,7 @@ class Startup:
 
     def prepare(self) -> None:
         """What has to be there before the first tick."""
-        from uvicorn.worker.websockets.upgrade import (
-            upgrade,  # with asyncio, which a program that imports us may not need
-        )
+        from uvicorn.worker.websockets.upgrade import upgrade
 
         server = self._server
         state = server.server_state
