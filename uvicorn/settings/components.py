@@ -106,7 +106,7 @@ def note_replaced_methods(*protocols: Any) -> None:
     overridden.warn_of_functions()
     for protocol in protocols:
         if hasattr(protocol, "never_called"):
-            getattr(protocol, "heed", bool)()  # what was replaced on the class since it was made
+            getattr(protocol, "apply_overrides", bool)()  # what was replaced on the class since it was made
             overridden.warn_of_uncalled(protocol)
 
 

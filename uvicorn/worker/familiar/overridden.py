@@ -1,9 +1,9 @@
 """Methods of uvicorn 0.54's connection that subclasses override. Our connection calls them in those subclasses only.
 
-A class that overrides one gets another version of the step that the method belongs to. `heed` looks for overrides when
-the class is made, and again when the settings are loaded, because programs also replace methods of an existing class.
-Owns: those steps. Must not: cost anything in a class that overrides nothing. Fails by: logging what an override raises,
-and closing the connection.
+A class that overrides one gets another version of the step that the method belongs to. `apply_overrides` looks for
+overrides when the class is made, and again when the settings are loaded, because programs also replace methods of an
+existing class. Owns: those steps. Must not: cost anything in a class that overrides nothing. Fails by: logging what an
+override raises, and closing the connection.
 """
 
 from __future__ import annotations
@@ -19,37 +19,34 @@ from uvicorn.worker.http.scope import http_scope
 _log = logging.getLogger("uvicorn.error")
 
 
-def _heed(made: Any) -> None:
-    if made.on_response_complete is not Heeding.on_response_complete:
-        made.response_complete = _response_complete
-    if made.on_headers_complete is not Heeding.on_headers_complete:
-        made._serve, made._start = _serve, _start
-    if made.send_400_response is not Heeding.send_400_response:
-        made._write_refusal = _write_refusal
-
-
-class Heeding:
+class OverridableSteps:
     """What an override calls by `super()`: it does the work of the step."""
 
     __slots__ = ()
 
     unchanged: ClassVar[Any]
-    """The connection's own class, which has the steps as they are without an override: the first that is derived."""
+    """The connection's own class, with the steps as they are without overrides: the first that is derived from this."""
 
     def __init_subclass__(cls, **named: Any) -> None:
         super().__init_subclass__(**named)
         if hasattr(cls, "unchanged"):
-            cls.heed()
+            cls.apply_overrides()
         else:
             cls.unchanged = cls
 
     @classmethod
-    def heed(cls) -> None:
-        """Call what a subclass overrides of the other package's methods."""
-        _heed(cls)
+    def apply_overrides(cls) -> None:
+        """Replace the steps to which overridden methods belong."""
+        if cls.on_response_complete is not OverridableSteps.on_response_complete:
+            cls.response_complete = _response_complete
+        if cls.on_headers_complete is not OverridableSteps.on_headers_complete:
+            cls._serve, cls._start = _serve, _start
+        if cls.send_400_response is not OverridableSteps.send_400_response:
+            cls._write_refusal = _write_refusal
 
     if TYPE_CHECKING:
         _serve: Any
+        _start: Any
         _write_refusal: Any
         response_complete: Any
 

@@ -18,7 +18,7 @@ from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker.access.log import CLIENT_LEFT, shown
 from uvicorn.worker.familiar import cycle, standalone
 from uvicorn.worker.familiar.names import FamiliarConnection
-from uvicorn.worker.familiar.overridden import Heeding
+from uvicorn.worker.familiar.overridden import OverridableSteps
 from uvicorn.worker.http import call
 from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, STARTED, WAITING
 from uvicorn.worker.http.scope import Endpoints, http_scope
@@ -50,7 +50,7 @@ _HEAD = Part.HEAD
 _log = logging.getLogger("uvicorn.error")
 
 
-class Connection(FamiliarConnection, Heeding, Carrier):
+class Connection(FamiliarConnection, OverridableSteps, Carrier):
     """Serves the requests of one connection, one after the other. Subclasses name a codec.
 
     `closing`: the next response is the last one. `eof`: the peer has closed its half.
