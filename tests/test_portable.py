@@ -170,6 +170,7 @@ def test_a_master_without_what_only_linux_has(start: Start, tmp_path: Path) -> N
     hanging.close()
     write(tmp_path, "WORDS = b'two'\n")
     program.tell(signal.SIGHUP)
-    program.expect("reloaded: 2 workers")
+    # Until the old workers have finished, they answer as well.
+    program.wait_for(r"(?s)reloading(?=.*reloaded: 2 workers)(.*Finished server process){2}")
     assert program.get() == "two"
     assert program.end(signal.SIGTERM) == 0, program.text
