@@ -9,12 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
-from programs import PACKAGE, PATIENCE, Program, Start
+from programs import NOTHING, PACKAGE, PATIENCE, Program, Start
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
@@ -47,13 +48,29 @@ if __name__ == "__main__":
 """
 
 
+class Begin(Protocol):
+    """Runs CALLER, or `source`: with these settings of run(), and with `before` as its first statement."""
+
+    def __call__(
+        self,
+        settings: str = "workers=2",
+        *arguments: str,
+        source: str = CALLER,
+        before: str = "pass",
+        prefix: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+        env: Mapping[str, str] = NOTHING,
+    ) -> Program: ...
+
+
 @pytest.fixture
-def start(tmp_path: Path, start_program: Start) -> Start:
+def start(tmp_path: Path, start_program: Start) -> Begin:
     (tmp_path / "good.py").write_text(APP)
 
-    def begin(settings: str = "workers=2", *arguments: str, before: str = "pass", **options: Any) -> Program:
-        source = options.pop("source", CALLER).format(settings=settings, before=before)
-        return start_program(source, *arguments, **options)
+    def begin(
+        settings: str = "workers=2", *arguments: str, source: str = CALLER, before: str = "pass", **options: Any
+    ) -> Program:
+        return start_program(source.format(settings=settings, before=before), *arguments, **options)
 
     return begin
 
@@ -81,7 +98,7 @@ def test_what_has_a_name_travels_by_it() -> None:
 
 
 def test_what_has_no_name_is_said() -> None:
-    circle: list[Any] = []
+    circle: list[object] = []
     circle.append(circle)
     nameless = {"loop": Shape().make, "http": lambda: None, "ws": object(), "headers": circle, "port": 1}
     packed = packing.pack(nameless)
@@ -102,7 +119,7 @@ def test_a_frozen_program_has_no_interpreter(monkeypatch: pytest.MonkeyPatch) ->
 # -- the master in an interpreter of its own -------------------------------------------------------------------
 
 
-def test_a_reload_serves_new_code_although_the_caller_has_imported_it(start: Start, tmp_path: Path) -> None:
+def test_a_reload_serves_new_code_although_the_caller_has_imported_it(start: Begin, tmp_path: Path) -> None:
     program = start("workers=2", "one", "two")
     master = program.serves()
     assert program.get() == f"1 ['one', 'two'] False {master}"
@@ -116,7 +133,7 @@ def test_a_reload_serves_new_code_although_the_caller_has_imported_it(start: Sta
     assert "run() has returned" in program.text
 
 
-def test_a_reload_reads_the_environment_file_that_the_caller_has_read(start: Start, tmp_path: Path) -> None:
+def test_a_reload_reads_the_environment_file_that_the_caller_has_read(start: Begin, tmp_path: Path) -> None:
     pytest.importorskip("dotenv")
     (tmp_path / "app.env").write_text("WEB_CONCURRENCY=2")
     program = start("env_file='app.env'")
@@ -128,7 +145,7 @@ def test_a_reload_reads_the_environment_file_that_the_caller_has_read(start: Sta
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
-def test_signals_are_passed_on_and_so_is_the_exit_code(start: Start, number: signal.Signals) -> None:
+def test_signals_are_passed_on_and_so_is_the_exit_code(start: Begin, number: signal.Signals) -> None:
     program = start("supervise=True")
     program.serves(1)
     assert program.end(number) == 0
@@ -137,7 +154,7 @@ def test_signals_are_passed_on_and_so_is_the_exit_code(start: Start, number: sig
 
 
 @pytest.mark.parametrize("number", [signal.SIGTTIN, signal.SIGUSR2, signal.SIGWINCH, signal.SIGTTOU, signal.SIGUSR1])
-def test_the_other_signals_reach_the_master_too(start: Start, number: signal.Signals) -> None:
+def test_the_other_signals_reach_the_master_too(start: Begin, number: signal.Signals) -> None:
     program = start("workers=2")
     program.serves()
     program.tell(number)
@@ -151,7 +168,7 @@ def test_the_other_signals_reach_the_master_too(start: Start, number: signal.Sig
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_whole_group_stops_once(start: Start, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_to_the_whole_group_stops_once(start: Begin, tmp_path: Path, number: signal.Signals) -> None:
     """Ctrl-C, and a service manager that ends everybody: what is in flight is finished."""
     program = start("workers=1, supervise=True")
     program.serves(1)
@@ -166,7 +183,7 @@ def test_a_signal_to_the_whole_group_stops_once(start: Start, tmp_path: Path, nu
     assert program.text.count(f"Received {number.name}") == 1
 
 
-def test_a_second_signal_is_a_second_one(start: Start) -> None:
+def test_a_second_signal_is_a_second_one(start: Begin) -> None:
     program = start("workers=1, supervise=True")
     program.serves(1)
     client = program.ask("/slow")
@@ -179,7 +196,7 @@ def test_a_second_signal_is_a_second_one(start: Start) -> None:
     client.close()
 
 
-def test_a_signal_before_the_master_is_there(start: Start, tmp_path: Path) -> None:
+def test_a_signal_before_the_master_is_there(start: Begin, tmp_path: Path) -> None:
     """It is kept until somebody handles it. The interpreter is held up by what it imports at its start."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nif '-c' in sys.orig_argv:\n    gate = open('gate')\n"
@@ -196,7 +213,7 @@ def test_a_signal_before_the_master_is_there(start: Start, tmp_path: Path) -> No
     assert "KeyboardInterrupt" not in program.text and "run() has returned" in program.text
 
 
-def test_when_the_caller_is_killed_the_master_ends(start: Start) -> None:
+def test_when_the_caller_is_killed_the_master_ends(start: Begin) -> None:
     program = start("workers=2")
     program.serves()
     program.process.kill()
@@ -207,7 +224,7 @@ def test_when_the_caller_is_killed_the_master_ends(start: Start) -> None:
         program.get()
 
 
-def test_a_master_that_is_killed_is_told(start: Start) -> None:
+def test_a_master_that_is_killed_is_told(start: Begin) -> None:
     program = start("workers=1, supervise=True")
     master = program.serves(1)
     os.kill(master, signal.SIGKILL)
@@ -215,14 +232,14 @@ def test_a_master_that_is_killed_is_told(start: Start) -> None:
     assert f"The master [{master}] was killed by SIGKILL." in program.text
 
 
-def test_an_application_that_cannot_start_is_exit_code_3(start: Start, tmp_path: Path) -> None:
+def test_an_application_that_cannot_start_is_exit_code_3(start: Begin, tmp_path: Path) -> None:
     source = "import uvicorn\nuvicorn.run('nowhere:app', port=0, workers=2)\n"
     program = start(source=source)
     assert program.end() == 3
     assert program.text.count('Could not import module "nowhere"') == 1
 
 
-def test_a_port_in_use_is_exit_code_3(start: Start) -> None:
+def test_a_port_in_use_is_exit_code_3(start: Begin) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         program = start(source=f"import uvicorn\nuvicorn.run('good:app', port={port}, workers=2)\n")
@@ -230,7 +247,7 @@ def test_a_port_in_use_is_exit_code_3(start: Start) -> None:
     assert program.text.count("the port is in use") == 1
 
 
-def test_a_descriptor_is_passed_on(start: Start) -> None:
+def test_a_descriptor_is_passed_on(start: Begin) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         fd = sock.fileno()
         program = start(f"workers=2, fd={fd}", pass_fds=[fd])
@@ -240,7 +257,7 @@ def test_a_descriptor_is_passed_on(start: Start) -> None:
         assert program.end(signal.SIGTERM) == 0
 
 
-def test_the_path_and_the_warning_options_travel(start: Start, tmp_path: Path) -> None:
+def test_the_path_and_the_warning_options_travel(start: Begin, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "good.py").rename(tmp_path / "elsewhere" / "good.py")
     source = (
@@ -255,7 +272,7 @@ def test_the_path_and_the_warning_options_travel(start: Start, tmp_path: Path) -
     assert program.end(signal.SIGTERM) == 0
 
 
-def test_a_guard_does_not_matter(start: Start) -> None:
+def test_a_guard_does_not_matter(start: Begin) -> None:
     source = APP.replace("{", "{{").replace("}", "}}") + (
         "\nimport uvicorn\nuvicorn.run('caller:app', port=0, workers=2)\nprint('run() has returned', flush=True)\n"
     )
@@ -266,7 +283,7 @@ def test_a_guard_does_not_matter(start: Start) -> None:
     assert program.end(signal.SIGTERM) == 0
 
 
-def test_a_guard_does_not_matter_to_the_command(tmp_path: Path, start: Start) -> None:
+def test_a_guard_does_not_matter_to_the_command(tmp_path: Path, start: Begin) -> None:
     source = APP.replace("{", "{{").replace("}", "}}") + "\nimport uvicorn\nuvicorn.run('caller:app', port=0)\n"
     source += "print('imported', flush=True)\n"
     program = start(
@@ -294,7 +311,7 @@ WITH_SHAPES = "import shapes, uvicorn.config, copy; config = copy.deepcopy(uvico
 @pytest.mark.parametrize("settings", ["workers=2", "reload=True"])
 @pytest.mark.parametrize("formatter", ["shapes.Formatter", "'shapes.Formatter'"])
 def test_a_class_in_the_log_configuration_travels_by_name(
-    start: Start, tmp_path: Path, settings: str, formatter: str
+    start: Begin, tmp_path: Path, settings: str, formatter: str
 ) -> None:
     """Fresh code is served, and the master has imported neither the application nor what formats its lines."""
     (tmp_path / "shapes.py").write_text(SHAPES)
@@ -316,7 +333,7 @@ def test_a_class_in_the_log_configuration_travels_by_name(
     assert {worker, program.process.pid} <= imported and master not in imported
 
 
-def test_a_class_of_the_program_itself_travels(start: Start) -> None:
+def test_a_class_of_the_program_itself_travels(start: Begin) -> None:
     """It has no guard, and is imported under its own name."""
     source = """
 import logging, os, uvicorn.config
@@ -335,7 +352,7 @@ uvicorn.run("good:app", port=0, workers=2, log_config=config)
     assert "uvicorn.run() has no effect while the application is imported" in program.text
 
 
-def test_what_has_no_name_is_left_out_of_the_log_configuration(start: Start, tmp_path: Path) -> None:
+def test_what_has_no_name_is_left_out_of_the_log_configuration(start: Begin, tmp_path: Path) -> None:
     before = "import uvicorn.config; config = dict(uvicorn.config.LOGGING_CONFIG, formatters={"
     before += "'default': {'()': lambda: logging.Formatter('mine %(message)s')}, 'access': {}})"
     program = start("reload=True, log_config=config", before=before)
@@ -350,7 +367,7 @@ def test_what_has_no_name_is_left_out_of_the_log_configuration(start: Start, tmp
 
 
 @pytest.mark.parametrize("settings", ["workers=2", "reload=True"])
-def test_what_has_no_name_and_no_default_is_forked_with_fresh_code(start: Start, tmp_path: Path, settings: str) -> None:
+def test_what_has_no_name_and_no_default_is_forked_with_fresh_code(start: Begin, tmp_path: Path, settings: str) -> None:
     program = start(f"{settings}, loop=lambda: __import__('asyncio').new_event_loop()")
     program.wait_for("forked from this program and import the application again, because loop is the function <lambda>")
     assert int(program.wait_for(r"Started \w+ process \[(\d+)\]")[1]) == program.process.pid
@@ -367,7 +384,7 @@ def test_what_has_no_name_and_no_default_is_forked_with_fresh_code(start: Start,
     assert program.end(signal.SIGTERM) == 0
 
 
-def test_a_changed_default_log_configuration_travels(start: Start) -> None:
+def test_a_changed_default_log_configuration_travels(start: Begin) -> None:
     before = "import uvicorn.config; uvicorn.config.LOGGING_CONFIG['formatters']['default']['fmt'] = '>%(message)s'"
     program = start("workers=2", before=before)
     program.serves()
@@ -376,14 +393,14 @@ def test_a_changed_default_log_configuration_travels(start: Start) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
-def test_the_service_manager_hears_the_process_that_it_knows(start: Start, tmp_path: Path) -> None:
+def test_the_service_manager_hears_the_process_that_it_knows(start: Begin, tmp_path: Path) -> None:
     credentials = 12  # three ints: pid, user, group
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE)
         manager.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_PASSCRED", 16), 1)
         program = start("workers=2", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
-        said = []
+        said: list[str] = []
         while not any("READY=1" in text for text in said):
             data, about, _, _ = manager.recvmsg(65536, socket.CMSG_SPACE(credentials))
             said.append(data.decode())
@@ -412,7 +429,7 @@ os.kill(1, 15)
 """
 
 
-def test_a_caller_that_is_pid_1_reaps_orphans(start: Start, tmp_path: Path) -> None:
+def test_a_caller_that_is_pid_1_reaps_orphans(start: Begin, tmp_path: Path) -> None:
     """In a PID namespace of its own, where the system lets us make one."""
     wrap = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
     if not shutil.which("unshare") or subprocess.run([*wrap, "true"], capture_output=True).returncode:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from click.testing import CliRunner
@@ -52,10 +53,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+class Run(Protocol):
+    def __call__(self, *arguments: str, **environment: str) -> Program: ...
+
+
 @pytest.fixture
-def run(folder: Path, start_command: Start) -> Start:
+def run(folder: Path, start_command: Start) -> Run:
     """run(*arguments, **environment) in that folder."""
-    return lambda *arguments, **environment: start_command(*arguments, env=environment)
+
+    def begin(*arguments: str, **environment: str) -> Program:
+        return start_command(*arguments, env=environment)
+
+    return begin
 
 
 def serves(command: Program) -> int:
@@ -117,7 +126,7 @@ def test_usage_is_exit_code_2(arguments: list[str], sentence: str) -> None:
         ("leaves:app", "It called sys.exit(0) while imported."),
     ],
 )
-def test_what_cannot_start_is_exit_code_3(run: Start, app: str, sentence: str, workers: str) -> None:
+def test_what_cannot_start_is_exit_code_3(run: Run, app: str, sentence: str, workers: str) -> None:
     command = run(app, "--port", "0", "--workers", workers)
     assert command.end() == 3
     assert command.text.count(sentence) == 1, command.text
@@ -131,7 +140,7 @@ def test_what_cannot_start_is_exit_code_3(run: Start, app: str, sentence: str, w
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
-def test_an_import_that_hangs_can_be_stopped(run: Start, number: signal.Signals, workers: str) -> None:
+def test_an_import_that_hangs_can_be_stopped(run: Run, number: signal.Signals, workers: str) -> None:
     command = run("hangs:app", "--port", "0", "--workers", workers)
     command.wait_for("importing")
     assert command.end(number) == 0
@@ -145,14 +154,14 @@ def test_standard_output_may_be_closed(folder: Path) -> None:
     assert "ZeroDivisionError" in done.stderr
 
 
-def test_an_application_that_exits_while_it_is_imported(run: Start) -> None:
+def test_an_application_that_exits_while_it_is_imported(run: Run) -> None:
     command = run("exits:app", "--port", "0", "--workers", "2")
     assert command.end() == 3
     assert command.text.count("left with status 9 before it was ready") == 1
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_in_use(run: Start, workers: str) -> None:
+def test_a_port_in_use(run: Run, workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = run("good:app", "--port", str(port), "--workers", workers)
@@ -161,7 +170,7 @@ def test_a_port_in_use(run: Start, workers: str) -> None:
     assert len(command.text.splitlines()) == 1
 
 
-def test_a_path_that_is_no_socket(run: Start, folder: Path) -> None:
+def test_a_path_that_is_no_socket(run: Run, folder: Path) -> None:
     command = run("good:app", "--uds", str(folder / "good.py"))
     assert command.end() == 3
     assert "the file exists and is not a socket" in command.text
@@ -171,7 +180,7 @@ def test_a_path_that_is_no_socket(run: Start, folder: Path) -> None:
     assert "No such file or directory" in command.text
 
 
-def test_settings_from_the_environment(run: Start) -> None:
+def test_settings_from_the_environment(run: Run) -> None:
     command = run(UVICORN_APP="good:app", UVICORN_PORT="0", UVICORN_WORKERS="2", UVICORN_ACCESS_LOG="false")
     serves(command)
     assert command.end(signal.SIGTERM) == 0
@@ -181,7 +190,7 @@ def test_settings_from_the_environment(run: Start) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT])
-def test_asked_to_stop_is_exit_code_0(run: Start, number: signal.Signals, workers: str) -> None:
+def test_asked_to_stop_is_exit_code_0(run: Run, number: signal.Signals, workers: str) -> None:
     command = run("good:app", "--port", "0", "--workers", workers)
     port = serves(command)
     while command.text.count("Application startup complete") < int(workers):
@@ -192,7 +201,7 @@ def test_asked_to_stop_is_exit_code_0(run: Start, number: signal.Signals, worker
     assert "Traceback" not in command.text
 
 
-def test_hup_without_a_master_is_explained(run: Start) -> None:
+def test_hup_without_a_master_is_explained(run: Run) -> None:
     command = run("good:app", "--port", "0")
     serves(command)
     command.tell(signal.SIGHUP)
@@ -200,7 +209,7 @@ def test_hup_without_a_master_is_explained(run: Start) -> None:
     assert command.end(signal.SIGTERM) == 0
 
 
-def test_the_lines_that_tools_wait_for(run: Start) -> None:
+def test_the_lines_that_tools_wait_for(run: Run) -> None:
     command = run("good:app", "--port", "0")
     serves(command)
     pid = command.process.pid
@@ -223,7 +232,7 @@ INTRODUCED = rf"uvicorn {re.escape(uvicorn.__version__)} with \w+ \S+, loop asyn
 PARTS = ("--loop", "asyncio", "--http", "h11", "--ws", "none")
 
 
-def test_the_master_says_once_what_serves_and_when_all_do(run: Start) -> None:
+def test_the_master_says_once_what_serves_and_when_all_do(run: Run) -> None:
     command = run("good:app", "--port", "0", "--workers", "3", *PARTS)
     command.wait_for(INTRODUCED)
     command.wait_for("Uvicorn running on")
@@ -252,7 +261,7 @@ def test_what_serves_is_said_by_run_and_under_reload_and_by_no_embedded_server(
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_unix_socket_comes_and_goes(run: Start, folder: Path, workers: str) -> None:
+def test_a_unix_socket_comes_and_goes(run: Run, folder: Path, workers: str) -> None:
     path = folder / "app.sock"
     command = run("good:app", "--uds", str(path), "--workers", workers)
     command.wait_for("Uvicorn running on unix:")
@@ -285,7 +294,7 @@ def test_an_application_object_under_a_master(folder: Path, start_python: Start)
 
 @pytest.mark.parametrize("arguments", [(), ("--workers", "2"), ("--reload",)], ids=["alone", "workers", "reload"])
 def test_a_module_may_run_a_loop_of_its_own_while_it_is_imported(
-    run: Start, folder: Path, arguments: tuple[str, ...]
+    run: Run, folder: Path, arguments: tuple[str, ...]
 ) -> None:
     source = "import asyncio\nasync def value(): return b'made'\nmade = asyncio.run(value())\n"
     (folder / "runs.py").write_text(

@@ -10,11 +10,13 @@ import inspect
 import os
 import pickle
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 
+from applications import App, Receive, Scope, Send
+from servers import make_config
 from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError, StartupError
 from uvicorn.logging import LOGGING_CONFIG
@@ -78,13 +80,13 @@ def test_a_subclass_may_have_class_attributes_and_an_init_of_its_own(monkeypatch
     class Mine(Config):
         storage: dict[str, int] | None = None
 
-        def __init__(self, app: Any, *, level: str, **settings: Any) -> None:
+        def __init__(self, app: str, *, level: str, **settings: Any) -> None:
             self.level = level
             super().__init__(app, **settings)
 
     assert (Mine("app:app", level="x", port=9).level, Mine.storage) == ("x", None)
     original = Config.__init__
-    seen: list[Any] = []
+    seen: list[tuple[object, ...]] = []
 
     def patched(self: Config, *arguments: Any, **named: Any) -> None:
         seen.append(arguments)
@@ -130,7 +132,7 @@ def test_a_bad_value_gets_a_sentence(values: dict[str, Any], sentence: str) -> N
 @pytest.mark.parametrize("name", ["loop", "http"])
 def test_a_word_that_is_no_choice_and_no_import_string(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"--{name} must be one of .*, or an import string"):
-        Config("app:app", **{name: "nonsense"})
+        make_config("app:app", **{name: "nonsense"})
 
 
 def test_an_address_in_the_applications_place() -> None:
@@ -163,40 +165,46 @@ def test_when_a_master_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- applications ----------------------------------------------------------------------------------------------
 
 
-async def single(scope: Any, receive: Any, send: Any) -> None: ...
+async def single(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-def double(scope: Any) -> Any:
-    return single
+async def second_half(receive: Receive, send: Send) -> None: ...
+
+
+def double(scope: Scope) -> Callable[[Receive, Send], Awaitable[None]]:
+    return second_half
 
 
 class ClassOfTwo:
-    def __init__(self, scope: Any) -> None: ...
+    def __init__(self, scope: Scope) -> None: ...
 
-    async def __call__(self, receive: Any, send: Any) -> None: ...
+    async def __call__(self, receive: Receive, send: Send) -> None: ...
 
 
 class InstanceOfThree:
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 class InstanceOfTwo:
-    def __call__(self, scope: Any) -> Any: ...
+    def __call__(self, scope: Scope) -> Callable[[Receive, Send], Awaitable[None]]:
+        return second_half
 
 
 class PlainCallOfThree:
-    def __call__(self, scope: Any, receive: Any, send: Any) -> Any: ...
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return single(scope, receive, send)
 
-    async def bound(self, scope: Any, receive: Any, send: Any) -> None: ...
+    async def bound(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 class AwaitableOfThree:
-    def __init__(self, scope: Any, receive: Any, send: Any) -> None: ...
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
-    def __await__(self) -> Any: ...
+    def __await__(self) -> Generator[None, None, None]:
+        yield
 
 
-async def with_more(extra: int, scope: Any, receive: Any, send: Any) -> None: ...
+async def with_more(extra: int, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -217,7 +225,7 @@ async def with_more(extra: int, scope: Any, receive: Any, send: Any) -> None: ..
         (lambda *arguments: single(*arguments), False),
     ],
 )
-def test_asgi_2_and_3_are_told_apart(app: Any, is_double: bool) -> None:
+def test_asgi_2_and_3_are_told_apart(app: Callable[..., object], is_double: bool) -> None:
     assert is_double_callable(app) is is_double
 
 
@@ -230,11 +238,11 @@ def test_load_resolves_the_interface() -> None:
     assert (config.interface, config.asgi_version, config.loaded_app) == ("asgi3", "3.0", single)
 
 
-def make_app() -> Any:
+def make_app() -> App:
     return single
 
 
-def broken_factory() -> Any:
+def broken_factory() -> App:
     raise ValueError("no settings")
 
 
@@ -302,7 +310,7 @@ class ForeignProtocol(asyncio.Protocol):
 
 
 @pytest.mark.parametrize("given", [ForeignProtocol, f"{__name__}:ForeignProtocol"])
-def test_protocols_of_others(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_protocols_of_others(given: type[ForeignProtocol] | str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, __name__, __import__("types").SimpleNamespace(**globals()))
     config = Config(single, http=given, ws=given)
     config.load()
@@ -314,7 +322,7 @@ def test_an_application_given_as_a_property_of_the_class() -> None:
 
     class Watched(Config):
         @property
-        def loaded_app(self) -> Any:  # type: ignore[override]  # what such agents do
+        def loaded_app(self) -> Any:  # what such agents do
             return ("watched", self.__dict__["loaded_app"])
 
         @loaded_app.setter
@@ -337,7 +345,9 @@ def test_an_application_given_as_a_property_of_the_class() -> None:
         ([("X-L", "\xe9")], False, [(b"x-l", b"\xe9")]),
     ],
 )
-def test_encoded_headers(headers: Any, server_header: bool, encoded: Any) -> None:
+def test_encoded_headers(
+    headers: list[tuple[str, str]], server_header: bool, encoded: list[tuple[bytes, bytes]]
+) -> None:
     config = Config(single, headers=headers, server_header=server_header)
     config.load()
     assert config.encoded_headers == encoded
@@ -377,7 +387,7 @@ def test_setup_event_loop_says_what_replaced_it() -> None:
         Config(single).setup_event_loop()
 
 
-def make_loop() -> Any:
+def make_loop() -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 

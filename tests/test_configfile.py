@@ -9,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from click.testing import CliRunner
 
+from commands import config_of
 from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError
 from uvicorn.launch.sources import Sources
@@ -24,7 +25,9 @@ from uvicorn.settings import file as configfile
 if sys.version_info < (3, 11):
     pytest.importorskip("tomli")
 
-Write = Callable[[str], str]
+
+class Write(Protocol):
+    def __call__(self, text: str, name: str = "uvicorn.toml") -> str: ...
 
 
 @pytest.fixture
@@ -72,7 +75,7 @@ def test_headers(write: Write, text: str) -> None:
     assert read(write(text)) == {"headers": [["X-A", "1"], ["X-B", "2"]]}
 
 
-def test_a_pyproject_has_a_section_for_it(write: Callable[..., str]) -> None:
+def test_a_pyproject_has_a_section_for_it(write: Write) -> None:
     assert read(write("[tool.uvicorn]\nport = 1\n[tool.ruff]\nport = 2", "pyproject.toml")) == {"port": 1}
     with pytest.raises(ConfigError, match=r"pyproject\.toml has no section \[tool\.uvicorn\]\.$"):
         read(write("[project]\nname = 'x'", "pyproject.toml"))
@@ -106,7 +109,7 @@ def test_a_fault_is_named_with_file_and_key(write: Write, text: str, sentence: s
     assert str(raised.value) == f"{path}: {sentence}"
 
 
-def test_what_is_no_file_or_no_toml(write: Callable[..., str], tmp_path: Path) -> None:
+def test_what_is_no_file_or_no_toml(write: Write, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Cannot read the configuration file .*: No such file or directory\."):
         read(str(tmp_path / "nowhere.toml"))
     with pytest.raises(ConfigError, match=r"is not valid TOML: Invalid value"):
@@ -119,53 +122,30 @@ def test_what_is_no_file_or_no_toml(write: Callable[..., str], tmp_path: Path) -
 # -- precedence ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Config]:
-    """served(*arguments) → the Config that the command would serve."""
-    configs: list[Config] = []
-
-    def serve(config: Config, reread: object = None) -> int:
-        configs.append(config)
-        return 0
-
-    monkeypatch.setattr("uvicorn.launch.command.serve", serve)
-
-    def call(*arguments: str) -> Config:
-        result = CliRunner().invoke(main, arguments)
-        assert result.exit_code == 0, result.output
-        return configs.pop()
-
-    return call
-
-
-def test_command_line_over_environment_over_file(
-    served: Callable[..., Config], write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_line_over_environment_over_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(
         'app = "file:app"\nport = 1\nbacklog = 1\nlimit_concurrency = 1\naccess_log = false\nheader = ["A: f"]'
     )
     monkeypatch.setenv("UVICORN_PORT", "2")
     monkeypatch.setenv("UVICORN_BACKLOG", "2")
-    config = served("--config", path, "--port", "3")
+    config = config_of("--config", path, "--port", "3")
     assert (config.port, config.backlog, config.limit_concurrency, config.app) == (3, 2, 1, "file:app")
     assert config.headers == [("A", "f")]
     assert config.access_log is False
     assert config.timeout_keep_alive == 5
     monkeypatch.setenv("UVICORN_CONFIG", path)
-    config = served("line:app", "--access-log", "--header", "A:line")
+    config = config_of("line:app", "--access-log", "--header", "A:line")
     assert (config.app, config.access_log, config.headers) == ("line:app", True, [("A", "line")])
     # The default's own value, said on the command line, is said.
-    assert served("--limit-concurrency", "7", "--log-level", "info").limit_concurrency == 7
+    assert config_of("--limit-concurrency", "7", "--log-level", "info").limit_concurrency == 7
 
 
-def test_the_other_variables_are_environment_too(
-    served: Callable[..., Config], write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_other_variables_are_environment_too(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write('app = "a:b"\nworkers = 2')
-    assert served("--config", path).workers == 2
+    assert config_of("--config", path).workers == 2
     monkeypatch.setenv("WEB_CONCURRENCY", "3")
-    assert served("--config", path).workers == 3
-    assert served("--config", path, "--workers", "4").workers == 4
+    assert config_of("--config", path).workers == 3
+    assert config_of("--config", path, "--workers", "4").workers == 4
 
 
 def test_a_bad_file_is_a_usage_error(write: Write) -> None:
@@ -174,18 +154,16 @@ def test_a_bad_file_is_a_usage_error(write: Write) -> None:
     assert "there is no option prot; did you mean port?" in " ".join(result.output.split())
 
 
-def test_check_and_print_are_no_settings_of_the_environment(
-    served: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_and_print_are_no_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UVICORN_CHECK_CONFIG", "1")
     monkeypatch.setenv("UVICORN_PRINT_CONFIG", "1")
-    assert served("a:b").app == "a:b"
+    assert config_of("a:b").app == "a:b"
 
 
 # -- printing and checking -------------------------------------------------------------------------------------
 
 
-def test_what_is_printed_can_be_read_and_says_the_same(write: Callable[..., str]) -> None:
+def test_what_is_printed_can_be_read_and_says_the_same(write: Write) -> None:
     path = write(
         'app = "a:b"\nlog_config = {version = 1, disable_existing_loggers = false}\nheader = ["X: 1"]\nport = 8'
     )
@@ -310,7 +288,7 @@ UNUSABLE = {"uds", "http2", "log_config"}
 """Not beside `fd`, or not yet, or no value of a flag."""
 
 
-def other_value(name: str, folder: Path) -> Any:
+def other_value(name: str, folder: Path) -> object:
     option = options()[name]
     if name in VALUES:
         return VALUES[name]
@@ -331,13 +309,19 @@ def test_all_settings_survive_a_reload(
     files = {"ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "env_file", "log_file", "access_log_file", "pid"}
     (tmp_path / "empty").write_text("")
     seen: list[tuple[Config, Config]] = []
-    monkeypatch.setattr("uvicorn.launch.command.serve", lambda config, reread: seen.append((config, reread())) or 0)
+
+    def serve(config: Config, reread: Callable[[], Config]) -> int:
+        seen.append((config, reread()))
+        return 0
+
+    monkeypatch.setattr("uvicorn.launch.command.serve", serve)
     arguments, lines = [], []
     for name, option in options().items():
         if name in UNUSABLE or way == "defaults":
             continue
         value = str(tmp_path / "empty") if name in files else other_value(name, tmp_path)
-        texts = [":".join(one) if name == "headers" else str(one) for one in (value if option.many else [value])]
+        values = value if option.many and isinstance(value, list) else [value]
+        texts = [":".join(one) if isinstance(one, (list, tuple)) else str(one) for one in values]
         if way == "file":
             lines.append(f"{name} = {json.dumps(value)}")
         elif way == "variables":
@@ -364,7 +348,7 @@ def test_all_settings_survive_a_reload(
 
 @pytest.mark.parametrize("with_file", [True, False])
 def test_a_variable_of_the_environment_file_stands_for_a_setting_at_each_reload(
-    with_file: bool, write: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    with_file: bool, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("dotenv")
     for name in ("WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"):

@@ -8,14 +8,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
 import uvicorn
+from commands import config_of
 from uvicorn.config import Config, options
 from uvicorn.logging import LOGGING_CONFIG
 from uvicorn.main import main
@@ -277,50 +278,32 @@ def test_main_of_the_package_is_the_command_whoever_imports_what() -> None:
 
 
 def test_main_can_be_called_in_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
-    for call in (lambda: main(["--version"]), lambda: main.main(args=["--version"], prog_name="mine")):
+    calls: list[Callable[[], object]] = [
+        lambda: main(["--version"]),
+        lambda: main.main(args=["--version"], prog_name="mine"),
+    ]
+    for call in calls:
         with pytest.raises(SystemExit) as raised:
             call()
         assert raised.value.code == 0
         assert capsys.readouterr().out.startswith(f"Running uvicorn {uvicorn.__version__} with ")
 
 
-class Taken(Exception):
-    """Stops the command where it would serve."""
-
-
-@pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """taken(*arguments) → the Config that the command serves."""
-
-    def serve(config: Config, reread: object = None) -> int:
-        raise Taken(config)
-
-    monkeypatch.setattr("uvicorn.launch.command.serve", serve)
-
-    def call(*arguments: str) -> Config:
-        with pytest.raises(Taken) as raised:
-            main(list(arguments), standalone_mode=False)
-        config: Config = raised.value.args[0]
-        return config
-
-    return call
-
-
-def test_what_the_command_makes_of_its_arguments(taken: Any) -> None:
-    config = taken("a:b", "--header", "X-A: 1:2", "--header", "b:c", "--log-level", "trace")
+def test_what_the_command_makes_of_its_arguments() -> None:
+    config = config_of("a:b", "--header", "X-A: 1:2", "--header", "b:c", "--log-level", "trace")
     assert config.headers == [("X-A", " 1:2"), ("b", "c")]
     assert config.app_dir == ""
     assert config.log_config is LOGGING_CONFIG
     assert (config.reload_dirs, config.reload_includes, config.reload_excludes) == ([], [], [])
-    assert taken("a:b", "--forwarded-allow-ips", "10.0.0.1,::1").forwarded_allow_ips == "10.0.0.1,::1"
-    assert taken("a:b", "--loop", "mine:loop", "--http", "mine:Protocol", "--ws", "mine:Socket").ws == "mine:Socket"
-    assert taken("a:b", "--ws", "none", "--loop", "none").loop == "none"
+    assert config_of("a:b", "--forwarded-allow-ips", "10.0.0.1,::1").forwarded_allow_ips == "10.0.0.1,::1"
+    assert config_of("a:b", "--loop", "mine:loop", "--http", "mine:Protocol", "--ws", "mine:Socket").ws == "mine:Socket"
+    assert config_of("a:b", "--ws", "none", "--loop", "none").loop == "none"
 
 
-def test_the_environment(taken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UVICORN_HEADERS", "X-A:1 X-B:2")
     monkeypatch.setenv("UVICORN_APP", "env:app")
-    config = taken()
+    config = config_of()
     assert config.app == "env:app"
     assert config.headers == [("X-A", "1"), ("X-B", "2")]
 

@@ -10,8 +10,10 @@ import io
 import logging
 import re
 import sys
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -20,12 +22,16 @@ import pytest
 from click.testing import CliRunner
 
 import uvicorn
-from uvicorn.config import Config
+from applications import App, Message, Receive, Scope, Send
+from clients import connect
+from servers import serving
+from uvicorn._types import Environ
+from uvicorn.config import Config, LifespanType
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.logging import TRACE_LOG_LEVEL, AccessFormatter, ColourizedFormatter, DefaultFormatter
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None: ...
+async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 def record(level: int = logging.INFO) -> logging.LogRecord:
@@ -65,10 +71,10 @@ def test_the_colours_of_statuses_can_be_changed(monkeypatch: pytest.MonkeyPatch)
 # -- lifespan --------------------------------------------------------------------------------------------------
 
 
-def script(*steps: Any) -> Any:
+def script(*steps: str | BaseException) -> App:
     """An application that answers each event of its lifespan with a message, or raises."""
 
-    async def answering(scope: Any, receive: Any, send: Any) -> None:
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
         for step in steps:
             await receive()
             if isinstance(step, BaseException):
@@ -90,7 +96,11 @@ def script(*steps: Any) -> Any:
     ],
 )
 async def test_a_lifespan_says_what_has_failed(
-    kind: Any, steps: Any, startup_failed: bool, shutdown_failed: bool, error_occurred: bool
+    kind: LifespanType,
+    steps: tuple[str | BaseException, ...],
+    startup_failed: bool,
+    shutdown_failed: bool,
+    error_occurred: bool,
 ) -> None:
     config = Config(script(*steps), lifespan=kind, log_config=None)
     lifespan = LifespanOn(config)
@@ -164,7 +174,9 @@ def test_main_has_what_programs_import_from_it() -> None:
         ("uvicorn.lifespan.off.LifespanOff", {"lifespan": "off"}, "lifespan_class"),
     ],
 )
-def test_a_class_that_is_replaced_where_the_contract_has_it_is_used(path: str, options: Any, attribute: str) -> None:
+def test_a_class_that_is_replaced_where_the_contract_has_it_is_used(
+    path: str, options: dict[str, Any], attribute: str
+) -> None:
     class Mine: ...
 
     with mock.patch(path, Mine):
@@ -195,15 +207,15 @@ def test_the_names_that_config_has_of_middleware() -> None:
     ],
 )
 async def test_a_wrapper_that_a_program_replaces_is_used(
-    name: str, settings: dict[str, Any], way: str, serving: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+    name: str, settings: dict[str, Any], way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from uvicorn import config
 
     class Mine:
-        def __init__(self, app: Any, **named: Any) -> None:
+        def __init__(self, app: object, **named: object) -> None:
             assert name != "ProxyHeadersMiddleware" or named == {"trusted_hosts": "10.0.0.1"} or way == "method"
 
-        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             await send({"type": "http.response.start", "status": 299, "headers": []})
             await send({"type": "http.response.body"})
 
@@ -227,7 +239,7 @@ def test_a_function_that_a_program_replaces_in_vain_is_warned_of_once(
     from uvicorn.protocols.http import h11_impl
     from uvicorn.surface import overridden
 
-    def hidden(scope: Any) -> str:
+    def hidden(scope: Scope) -> str:
         return "/"
 
     monkeypatch.setattr(overridden, "_told_functions", set())
@@ -268,11 +280,11 @@ async def test_the_older_name_of_the_wsgi_middleware() -> None:
     pytest.importorskip("a2wsgi")
     from uvicorn.middleware.wsgi import _WSGIMiddleware, build_environ
 
-    def hello(environ: Any, start_response: Any) -> list[bytes]:
+    def hello(environ: Environ, start_response: Callable[..., object]) -> list[bytes]:
         start_response("200 OK", [("content-length", "2")])
         return [environ["wsgi.input"].read()]
 
-    scope: Any = {
+    scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -285,12 +297,12 @@ async def test_the_older_name_of_the_wsgi_middleware() -> None:
         "client": None,
         "server": None,
     }
-    sent = []
+    sent: list[Message] = []
 
-    async def receive() -> Any:
+    async def receive() -> Message:
         return {"type": "http.request", "body": b"hi", "more_body": False}
 
-    async def send(message: Any) -> None:
+    async def send(message: Message) -> None:
         sent.append(message)
 
     await _WSGIMiddleware(hello)(scope, receive, send)
@@ -328,7 +340,7 @@ def absent(name: str) -> str | None:
     return next((reason for pattern, reason in REASONS.items() if fnmatchcase(name, pattern)), None)
 
 
-def module_of(name: str) -> Any:
+def module_of(name: str) -> ModuleType | None:
     """None where a package that it needs is not installed."""
     try:
         importlib.import_module(name)
@@ -338,7 +350,7 @@ def module_of(name: str) -> Any:
     return sys.modules[name]  # what is called uvicorn.main otherwise is the command
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     if hasattr(value, "__origin__"):
         return ""  # `Callable[…]`, which Python 3.10 takes for a class
     return "c" if inspect.isclass(value) else "f" if inspect.isfunction(value) else ""
@@ -360,12 +372,12 @@ def test_the_names_of_a_module(module: str) -> None:
             assert kind_of(getattr(found, name)) == kind, name
 
 
-def objects() -> dict[str, Any]:
+def objects() -> dict[str, object]:
     """One of each class whose objects have more than the class."""
     settings, reloads = Config(app, log_config=None), Config("a:b", reload=True, log_config=None)
     settings.load()
     server = uvicorn.Server(settings)
-    made: dict[str, Any] = {
+    made: dict[str, object] = {
         "uvicorn.config.Config": settings,
         "uvicorn.server.Server": server,
         "uvicorn.server.ServerState": server.server_state,

@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 
 import uvicorn.config
+from applications import Receive, Scope, Send
+from certificates import Authority, Pair
 from uvicorn.config import Config, create_ssl_context
 from uvicorn.errors import StartupError
 from uvicorn.net.tls import CertificateFiles, ContextOptions, not_after
 from uvicorn.worker.transport.tls import distinguished_name
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None: ...
+async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 def loaded(**settings: Any) -> Config:
@@ -46,7 +48,7 @@ def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> ssl.SSLObject:
     return ours
 
 
-def shown(server: ssl.SSLContext, authority: Any) -> str:
+def shown(server: ssl.SSLContext, authority: Authority) -> str:
     """The certificate that a client sees."""
     der = handshake(server, authority.client()).getpeercert(True)
     assert der is not None
@@ -61,7 +63,7 @@ def test_without_files_there_is_no_tls() -> None:
     assert (config.is_ssl, config.ssl, config._certificate) == (False, None, None)
 
 
-def test_load_makes_the_context(pair: Any, authority: Any) -> None:
+def test_load_makes_the_context(pair: Pair, authority: Authority) -> None:
     config = loaded(**pair)
     assert config.is_ssl
     assert isinstance(config.ssl, ssl.SSLContext)
@@ -71,17 +73,17 @@ def test_load_makes_the_context(pair: Any, authority: Any) -> None:
     assert config.server_cert == shown(config.ssl, authority)
 
 
-def test_paths_may_be_path_objects(pair: Any) -> None:
-    assert loaded(**{name: Path(path) for name, path in pair.items()}).ssl is not None
+def test_paths_may_be_path_objects(pair: Pair) -> None:
+    assert loaded(ssl_certfile=Path(pair["ssl_certfile"]), ssl_keyfile=Path(pair["ssl_keyfile"])).ssl is not None
 
 
-def test_certificate_and_key_in_one_file(authority: Any, tmp_path: Path) -> None:
+def test_certificate_and_key_in_one_file(authority: Authority, tmp_path: Path) -> None:
     authority.issue(tmp_path / "both.pem")
     config = loaded(ssl_certfile=str(tmp_path / "both.pem"))
     assert config.ssl is not None and config.server_cert == shown(config.ssl, authority)
 
 
-def test_all_settings(pair: Any, authority: Any) -> None:
+def test_all_settings(pair: Pair, authority: Authority) -> None:
     config = loaded(**pair, ssl_cert_reqs=2, ssl_ca_certs=authority.path, ssl_ciphers="ECDHE+AESGCM")
     assert config.ssl is not None
     assert config.ssl.verify_mode is ssl.CERT_REQUIRED
@@ -90,14 +92,14 @@ def test_all_settings(pair: Any, authority: Any) -> None:
     assert old and all("GCM" in name for name in old)
 
 
-def test_alpn(pair: Any, authority: Any) -> None:
+def test_alpn(pair: Pair, authority: Authority) -> None:
     config = loaded(**pair)
     client = authority.client()
     client.set_alpn_protocols(["h2", "http/1.1"])
     assert config.ssl is not None and handshake(config.ssl, client).selected_alpn_protocol() == "http/1.1"
 
 
-def test_alpn_is_what_the_caller_passes(pair: dict[str, str], authority: Any) -> None:
+def test_alpn_is_what_the_caller_passes(pair: Pair, authority: Authority) -> None:
     """A configuration has HTTP/1.1, or what its connection class names; TLS itself knows no protocol."""
     options = ContextOptions(pair["ssl_certfile"], pair["ssl_keyfile"], None, 17, 0, None, None)
     files = CertificateFiles(options, ["h2", "http/1.1"], create_ssl_context)
@@ -111,7 +113,7 @@ class Talker:
     alpn_protocols = ("gopher",)
 
 
-def test_alpn_of_another_connection_class(pair: Any, authority: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alpn_of_another_connection_class(pair: Pair, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uvicorn.config, "talker", Talker, raising=False)
     config = loaded(**pair, http="uvicorn.config:talker")
     client = authority.client()
@@ -120,14 +122,14 @@ def test_alpn_of_another_connection_class(pair: Any, authority: Any, monkeypatch
 
 
 @pytest.mark.parametrize("maximum", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_both_versions_are_served(pair: Any, authority: Any, maximum: ssl.TLSVersion) -> None:
+def test_both_versions_are_served(pair: Pair, authority: Authority, maximum: ssl.TLSVersion) -> None:
     client = authority.client()
     client.maximum_version = maximum
     config = loaded(**pair)
     assert config.ssl is not None and handshake(config.ssl, client).version() == maximum.name.replace("v1_", "v1.")
 
 
-def test_the_function_that_programs_import(pair: Any) -> None:
+def test_the_function_that_programs_import(pair: Pair) -> None:
     context = create_ssl_context(
         keyfile=pair["ssl_keyfile"],
         certfile=pair["ssl_certfile"],
@@ -152,7 +154,7 @@ def lock(keyfile: str, password: str) -> str:
     return locked
 
 
-def test_an_encrypted_key(pair: Any) -> None:
+def test_an_encrypted_key(pair: Pair) -> None:
     try:
         locked = lock(pair["ssl_keyfile"], "secret")
     except FileNotFoundError:
@@ -184,7 +186,12 @@ def test_an_encrypted_key(pair: Any) -> None:
     ],
 )
 def test_what_cannot_work_gets_a_sentence(
-    pair: Any, authority: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: Any, sentence: str
+    pair: Pair,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, str | int | None],
+    sentence: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     authority.issue(tmp_path / "other.pem")
@@ -194,7 +201,9 @@ def test_what_cannot_work_gets_a_sentence(
         loaded(**{**pair, **changes})
 
 
-def test_an_expired_certificate_is_a_warning(authority: Any, tmp_path: Path, caplog: Any) -> None:
+def test_an_expired_certificate_is_a_warning(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     end = datetime.datetime(2020, 2, 3, tzinfo=datetime.timezone.utc)
     authority.issue(tmp_path / "old.pem", not_before=end.replace(year=2019), not_after=end)
     assert loaded(ssl_certfile=tmp_path / "old.pem").ssl is not None
@@ -202,7 +211,7 @@ def test_an_expired_certificate_is_a_warning(authority: Any, tmp_path: Path, cap
 
 
 @pytest.mark.parametrize("year", [2024, 2049, 2050, 3000])
-def test_when_a_certificate_expires(authority: Any, tmp_path: Path, year: int) -> None:
+def test_when_a_certificate_expires(authority: Authority, tmp_path: Path, year: int) -> None:
     end = datetime.datetime(year, 12, 31, 23, 59, 58, tzinfo=datetime.timezone.utc)
     authority.issue(tmp_path / "x.pem", not_before=end.replace(year=2020), not_after=end)
     pem = (tmp_path / "x.pem").read_text().partition("-----BEGIN EC")[0].partition("-----BEGIN PRIVATE")[0]
@@ -214,7 +223,7 @@ def test_what_is_no_certificate_does_not_expire(der: bytes) -> None:
     assert not_after(der) is None
 
 
-def test_asking_clients_for_what_no_authority_signs_is_a_warning(pair: Any, caplog: Any) -> None:
+def test_asking_clients_for_what_no_authority_signs_is_a_warning(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     loaded(**pair, ssl_cert_reqs=1)
     assert "every client certificate will be rejected" in caplog.text
 
@@ -222,7 +231,7 @@ def test_asking_clients_for_what_no_authority_signs_is_a_warning(pair: Any, capl
 # -- a context of the program's own ----------------------------------------------------------------------------
 
 
-def test_a_factory_may_change_ours(pair: Any, authority: Any) -> None:
+def test_a_factory_may_change_ours(pair: Pair, authority: Authority) -> None:
     def factory(config: Config, make_default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         assert config.ssl_certfile == pair["ssl_certfile"]
         context = make_default()
@@ -235,7 +244,7 @@ def test_a_factory_may_change_ours(pair: Any, authority: Any) -> None:
     assert (config._certificate, config.server_cert) == (None, None)
 
 
-def test_a_factory_needs_no_files(pair: Any) -> None:
+def test_a_factory_needs_no_files(pair: Pair) -> None:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.load_cert_chain(pair["ssl_certfile"], pair["ssl_keyfile"])
     config = loaded(ssl_context_factory=lambda config, make_default: made)
@@ -271,7 +280,7 @@ def watched(config: Config) -> tuple[CertificateFiles, ssl.SSLContext]:
     return config._certificate, config.ssl
 
 
-def test_nothing_changes_nothing(pair: Any, caplog: Any) -> None:
+def test_nothing_changes_nothing(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     certificate, context = watched(loaded(**pair))
     before = certificate.pem
@@ -281,7 +290,9 @@ def test_nothing_changes_nothing(pair: Any, caplog: Any) -> None:
     assert not [record for record in caplog.records if record.name == "uvicorn.error"]
 
 
-def test_what_changed_is_loaded_into_the_live_context(pair: Any, authority: Any, caplog: Any) -> None:
+def test_what_changed_is_loaded_into_the_live_context(
+    pair: Pair, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     certificate, context = watched(loaded(**pair))
     before = shown(context, authority)
@@ -294,7 +305,9 @@ def test_what_changed_is_loaded_into_the_live_context(pair: Any, authority: Any,
     assert caplog.messages == ["The certificate was reloaded, because its files have changed."]
 
 
-def test_files_that_are_replaced_one_by_one(pair: Any, authority: Any, caplog: Any, tmp_path: Path) -> None:
+def test_files_that_are_replaced_one_by_one(
+    pair: Pair, authority: Authority, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
     """A look between the two sees a key that does not fit, and says nothing."""
     certificate, context = watched(loaded(**pair))
     authority.issue(tmp_path / "c", tmp_path / "k")
@@ -307,7 +320,7 @@ def test_files_that_are_replaced_one_by_one(pair: Any, authority: Any, caplog: A
     assert shown(context, authority) == certificate.pem
 
 
-def test_a_link_that_is_moved(authority: Any, tmp_path: Path) -> None:
+def test_a_link_that_is_moved(authority: Authority, tmp_path: Path) -> None:
     """As certbot and Kubernetes do it."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -323,7 +336,7 @@ def test_a_link_that_is_moved(authority: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["mismatch", "nonsense", "gone"])
 def test_a_broken_pair_is_told_once_and_the_old_one_kept(
-    pair: Any, authority: Any, caplog: Any, tmp_path: Path, fault: str
+    pair: Pair, authority: Authority, caplog: pytest.LogCaptureFixture, tmp_path: Path, fault: str
 ) -> None:
     certificate, context = watched(loaded(**pair))
     before = shown(context, authority)
@@ -345,7 +358,9 @@ def test_a_broken_pair_is_told_once_and_the_old_one_kept(
     assert shown(context, authority) != before
 
 
-def test_an_authority_that_is_added(pair: Any, authority: Any, new_authority: Any, tmp_path: Path) -> None:
+def test_an_authority_that_is_added(
+    pair: Pair, authority: Authority, new_authority: Callable[[], Authority], tmp_path: Path
+) -> None:
     authorities = tmp_path / "authorities.pem"
     authorities.write_text(Path(authority.path).read_text())
     certificate, context = watched(loaded(**pair, ssl_ca_certs=authorities, ssl_cert_reqs=2))
@@ -355,7 +370,7 @@ def test_an_authority_that_is_added(pair: Any, authority: Any, new_authority: An
     assert len(context.get_ca_certs()) == 2
 
 
-def test_a_worker_uses_what_its_master_has_read(pair: Any) -> None:
+def test_a_worker_uses_what_its_master_has_read(pair: Pair) -> None:
     """Sessions can be resumed at another worker because they share the context."""
     config = Config(app, log_config=None, **pair)
     config.load_components()
@@ -364,7 +379,7 @@ def test_a_worker_uses_what_its_master_has_read(pair: Any) -> None:
     assert config.ssl is before
 
 
-def test_a_worker_that_starts_later_reads_other_files(pair: Any, authority: Any) -> None:
+def test_a_worker_that_starts_later_reads_other_files(pair: Pair, authority: Authority) -> None:
     config = Config(app, log_config=None, **pair)
     config.load_components()
     before = config.ssl
@@ -375,7 +390,7 @@ def test_a_worker_that_starts_later_reads_other_files(pair: Any, authority: Any)
 
 
 def test_the_folder_may_change_before_the_files_do(
-    pair: Any, authority: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     certificate, context = watched(loaded(ssl_certfile="certificate.pem", ssl_keyfile="key.pem"))
@@ -407,7 +422,7 @@ def test_the_folder_may_change_before_the_files_do(
         (((("emailAddress", "a@b"),),), "emailAddress=a@b"),
     ],
 )
-def test_a_distinguished_name_as_text(subject: Any, text: str) -> None:
+def test_a_distinguished_name_as_text(subject: tuple[tuple[tuple[str, str], ...], ...], text: str) -> None:
     """RFC 4514."""
     assert distinguished_name(subject) == text
 

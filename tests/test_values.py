@@ -21,7 +21,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from applications import Receive, Scope, Send
+from clients import connect
 from programs import PATIENCE, Program, Start
+from servers import port_of, serving
 from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError, StartupError
 from uvicorn.launch.sources import Sources
@@ -52,13 +55,13 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("kind", ["file", "parser"])
 def test_a_logging_configuration_that_is_open_already(kind: str) -> None:
     text = "[loggers]\nkeys=root\n[handlers]\nkeys=\n[formatters]\nkeys=\n[logger_root]\nlevel=WARNING\nhandlers=\n"
-    given: Any = io.StringIO(text)
+    given: io.StringIO | configparser.ConfigParser = io.StringIO(text)
     if kind == "parser":
         given = configparser.ConfigParser()
         given.read_string(text)
     before = (logging.root.level, list(logging.root.handlers))
     try:
-        Config("app:app", log_config=given)
+        Config("app:app", log_config=given)  # type: ignore[arg-type]  # as programs pass it
         assert logging.root.level == logging.WARNING
     finally:
         logging.root.level, logging.root.handlers = before
@@ -158,7 +161,7 @@ class Level(str, enum.Enum):
         ("timeout_notify", None, 30),
     ],
 )
-def test_what_a_value_means(name: str, given: Any, meant: Any) -> None:
+def test_what_a_value_means(name: str, given: Any, meant: object) -> None:
     found = getattr(Config("app:app", **{name: given}), name)
     assert (found, type(found)) == (meant, type(meant))
 
@@ -180,12 +183,12 @@ def test_web_concurrency_of_none_is_one(monkeypatch: pytest.MonkeyPatch, text: s
     assert Config("app:app").workers == count
 
 
-async def echo(scope: Any, receive: Any, send: Any) -> None:
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"here", "more_body": None})
 
 
-async def test_limits_of_none_let_everybody_in(serving: Any, connect: Any) -> None:
+async def test_limits_of_none_let_everybody_in() -> None:
     async with serving(echo, lifespan="off", limit_concurrency=0, limit_max_requests=0, backlog=0) as server:
         for _ in range(2):
             async with connect(server) as client:
@@ -237,7 +240,7 @@ def test_the_command_refuses_an_environment_file_that_is_not_there(
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
 @pytest.mark.parametrize("headers", [[("Connection", "close")], [("connection", "x-a, Close"), ("X-A", "b")]])
-async def test_every_answer_closes(serving: Any, connect: Any, http: str, headers: Any) -> None:
+async def test_every_answer_closes(http: str, headers: list[tuple[str, str]]) -> None:
     async with serving(echo, lifespan="off", http=http, headers=headers) as server:
         for version in ("1.1", "1.0"):
             async with connect(server) as client:
@@ -260,8 +263,8 @@ def test_another_value_of_connection_is_dropped_with_a_warning(caplog: pytest.Lo
 
 
 @pytest.mark.parametrize("more", [None, False])
-async def test_a_body_of_none_is_empty(serving: Any, connect: Any, more: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_a_body_of_none_is_empty(more: bool | None) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})
         if more is None:
             await send({"type": "http.response.body", "body": None, "more_body": True})
@@ -281,7 +284,7 @@ class Unshowable:
 
 
 NAMES = [name for name in inspect.signature(Config).parameters if name != "app"]
-ODD: list[Any] = [
+ODD: list[object] = [
     *(None, True, False, "", "256.1.1.1.1", "\0", "\udc80", b"bytes", [], ["256.1.1.1.1"], [1], [None], ["\0"], {}),
     *("\ud800", ["\ud800"]),
     *({"a": 1}, {1, 2}, 0, 1, -1, -(10**30), 10**30, 10**400, 10**5000, 0.5, math.nan, math.inf, -math.inf, 1e300),
@@ -301,11 +304,11 @@ def named(exc: Exception, name: str) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_value_is_refused_before_anything_starts_or_it_is_served_with(
-    name: str, connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for value in ODD:
-        settings = {"port": 0, "lifespan": "off", "log_config": None, name: value}
+        settings: dict[str, Any] = {"port": 0, "lifespan": "off", "log_config": None, name: value}
         if name == "log_config" and value is None:
             continue
         try:
@@ -320,8 +323,7 @@ async def test_a_value_is_refused_before_anything_starts_or_it_is_served_with(
         try:
             async with Server(config).running() as server:
                 if config.uds is None and name not in ("limit_request_line", "proxy_protocol"):  # that refuses it
-                    port = server.servers[0].sockets[0].getsockname()[1]
-                    async with connect(port) as client:
+                    async with connect(port_of(server)) as client:
                         assert (await client.get()).status == 200, (name, value)
         except StartupError as exc:  # no such name, file or descriptor; and `echo` is no factory
             assert config.factory or named(exc, name)
@@ -334,7 +336,7 @@ async def test_a_value_is_refused_before_anything_starts_or_it_is_served_with(
         *(("lifespan", "maybe"), ("timeout_graceful_shutdown", "soon"), ("root_path", 1), ("ssl_keyfile", "key.pem")),
     ],
 )
-async def test_what_is_changed_to_before_the_start_is_refused_too(name: str, value: Any) -> None:
+async def test_what_is_changed_to_before_the_start_is_refused_too(name: str, value: object) -> None:
     config = Config(echo, port=0, lifespan="off", log_config=None)
     setattr(config, name, value)
     with pytest.raises(ConfigError) as caught:
@@ -348,10 +350,10 @@ async def test_what_is_changed_to_before_the_start_is_refused_too(name: str, val
 @pytest.mark.parametrize(
     ("name", "value"), [("port", "0"), ("backlog", 10**30), ("host", ("127.0.0.1",)), ("headers", {"A": "b"})]
 )
-async def test_what_is_changed_to_before_the_start_is_made_plain(name: str, value: Any, connect: Any) -> None:
+async def test_what_is_changed_to_before_the_start_is_made_plain(name: str, value: object) -> None:
     config = Config(echo, port=0, lifespan="off", log_config=None)
     setattr(config, name, value)
-    async with Server(config).running() as server, connect(server.servers[0].sockets[0].getsockname()[1]) as client:
+    async with Server(config).running() as server, connect(port_of(server)) as client:
         assert (await client.get()).status == 200
 
 
@@ -389,7 +391,7 @@ def of_limits(messages: list[str]) -> list[str]:
     return [text for text in messages if "no effect" in text]
 
 
-async def test_limits_without_a_master_are_warned_of_once(serving: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_limits_without_a_master_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(echo, lifespan="off", **LIMITS):
         pass
     (text,) = of_limits(caplog.messages)
