@@ -12,6 +12,7 @@ import signal
 import time
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 
 from benchmarks.drills.scene import Result, Scene, drill, plural
 from benchmarks.fronts import front
@@ -74,7 +75,7 @@ def excused(failure: Failure, kills: Kills, proxied: bool) -> bool:
 def chaos(scene: Scene) -> Result:
     seconds = 60.0 * scene.times(1)
     with ExitStack() as stack:
-        tree, _ = stack.enter_context(scene.fleet(max_requests=RECYCLE))
+        tree, _ = stack.enter_context(scene.fleet(replace(scene.wish, max_requests=RECYCLE)))
         loads: dict[str, Load] = {}
         for name in FRONTS:
             port = scene.port if name == "direct" else stack.enter_context(front(name, scene.port, scene.folder))

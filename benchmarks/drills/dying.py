@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from benchmarks.drills.scene import WORKERS, Result, Scene, drill, failures_between, seconds_text, until, windows
-from benchmarks.load import Load
+from benchmarks.load import Load, Plan
 from benchmarks.processes import Tree, memory, stat_fields
 
 
@@ -60,10 +60,10 @@ def kill_repeatedly(scene: Scene, tree: Tree, first: set[int], load: Load) -> tu
 
 def kill_workers(scene: Scene, *, keep_alive: bool) -> Result:
     """Twenty times the worker with the most connections; the slot is back when a pid never heard before answers."""
-    plan: dict[str, Any] = {"keep_alive": keep_alive}
+    plan = Plan(scene.port, keep_alive=keep_alive)
     if keep_alive:
-        plan |= {"rotate": 100, "probes": 2}  # else nobody would ever try the replacement
-    with scene.fleet() as (tree, first), scene.load(**plan) as load:
+        plan = replace(plan, rotate=100, probes=2)  # else nobody would ever try the replacement
+    with scene.fleet() as (tree, first), scene.load(plan) as load:
         kills, lost = kill_repeatedly(scene, tree, first, load)
         time.sleep(0.5)
         report = load.stop()
@@ -133,7 +133,7 @@ def storm(scene: Scene) -> Result:
     kills: list[Kill] = []
     gone: dict[int, float] = {}
     seconds = scene.times(30)
-    with scene.fleet() as (tree, first), scene.load(rotate=20, probes=4) as load:
+    with scene.fleet() as (tree, first), scene.load(Plan(scene.port, rotate=20, probes=4)) as load:
         if not until(lambda: first <= set(load.heard), 10):
             raise RuntimeError("the load did not reach every worker")
         before = settled = Footprint.of(tree.pid)

@@ -14,11 +14,13 @@ import re
 import signal
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 
 from benchmarks import apps
 from benchmarks.drills.reloading import slow
 from benchmarks.drills.scene import WORKERS, Result, Scene, drill, plural, seconds_text, told, until
 from benchmarks.exchange import Pending
+from benchmarks.load import Plan
 from benchmarks.processes import cpu_seconds
 
 LIMIT = 3
@@ -53,7 +55,7 @@ def in_flight_told(log: str, held: int) -> str:
 
 def hang(scene: Scene, how: str) -> Result:
     """Requests sleep in every worker, then one worker is blocked. Clients that come later meet only the others."""
-    with scene.fleet(hang_limit=LIMIT) as (tree, workers), ExitStack() as stack:
+    with scene.fleet(replace(scene.wish, hang_limit=LIMIT)) as (tree, workers), ExitStack() as stack:
         for _ in range(16):
             stack.callback(Pending(scene.port, HELD).abandon)
         time.sleep(0.2)
@@ -64,7 +66,7 @@ def hang(scene: Scene, how: str) -> Result:
         else:
             victim = block(scene, how, stack)
         held = tree.connections(victim, scene.port)
-        load = stack.enter_context(scene.load(clients=2, keep_alive=False, pause=0.02))
+        load = stack.enter_context(scene.load(Plan(scene.port, clients=2, keep_alive=False, pause=0.02)))
         gone = until(lambda: not tree.alive(victim), begun + PATIENCE - time.monotonic())
         took = time.monotonic() - begun if gone else None
         back = None
@@ -111,8 +113,8 @@ def stopped(scene: Scene) -> Result:
 def busy(scene: Scene) -> Result:
     """16 clients whose every request computes for 10 ms: no turn is long, even when others use the machine."""
     with (
-        scene.fleet(hang_limit=LIMIT) as (tree, workers),
-        scene.load(clients=16, path="/spin/0.01") as load,
+        scene.fleet(replace(scene.wish, hang_limit=LIMIT)) as (tree, workers),
+        scene.load(Plan(scene.port, clients=16, path="/spin/0.01")) as load,
     ):
         begun, used = time.monotonic(), {pid: cpu_seconds(pid) for pid in workers}
         time.sleep(scene.times(PATIENCE))
@@ -132,11 +134,12 @@ def slow_boot(scene: Scene) -> Result:
     """At the start the import takes that long, after the SIGHUP the lifespan's startup, which blocks the loop."""
     seconds = scene.times(20)
     scene.write(slow(seconds))
-    with scene.fleet(hang_limit=LIMIT, workers=BOOT_WORKERS, patience=seconds + 15) as (tree, old):
+    wish = replace(scene.wish, hang_limit=LIMIT, workers=BOOT_WORKERS)
+    with scene.fleet(wish, patience=seconds + 15) as (tree, old):
         took = time.monotonic() - tree.started_at
         boots = len(scene.imports())
         scene.write(f"import apps\napps.BOOT = {seconds}\nfrom apps import slow_lifespan as app\n")
-        with scene.load(clients=4, rotate=20, pause=0.01) as load:
+        with scene.load(Plan(scene.port, clients=4, rotate=20, pause=0.01)) as load:
             begun = time.monotonic()
             tree.signal(signal.SIGHUP)
             over = until(lambda: not any(map(tree.alive, old)), BOOT_WORKERS * (seconds + 5) + 10)

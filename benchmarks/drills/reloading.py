@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import statistics
 import time
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.drills.scene import (
@@ -28,6 +29,8 @@ from benchmarks.drills.scene import (
     windows,
 )
 from benchmarks.exchange import Pending
+from benchmarks.load import Plan
+from benchmarks.peers import Wish
 from benchmarks.processes import Tree
 from benchmarks.works import WORKS
 
@@ -45,7 +48,7 @@ def reload_under_load(scene: Scene, *, keep_alive: bool, works: str = "") -> Res
     took: list[float] = []
     marks: list[float] = []
     note = ""
-    with scene.fleet() as (tree, workers), scene.load(keep_alive=keep_alive, works=works) as load:
+    with scene.fleet() as (tree, workers), scene.load(Plan(scene.port, keep_alive=keep_alive, works=works)) as load:
         for _ in range(scene.times(3)):
             old = {pid for pid in workers | set(load.heard) if tree.alive(pid)}
             begun = time.monotonic()
@@ -90,7 +93,7 @@ def hup_works(scene: Scene) -> Result:
 
 @drill("hup-broken", "SIGHUP onto code that does not import, then the fix and SIGHUP again")
 def hup_broken(scene: Scene) -> Result:
-    with scene.fleet() as (tree, _), scene.load(rotate=100) as load:
+    with scene.fleet() as (tree, _), scene.load(Plan(scene.port, rotate=100)) as load:
         scene.write(BROKEN_IMPORT)
         begun = time.monotonic()
         tree.signal(signal.SIGHUP)
@@ -141,7 +144,7 @@ def hup_repeatedly(scene: Scene, count: int, pause: float, *, boot: float = 0.0)
     """HUPs that do not wait for one another; before the last one the code changes, and all have to serve that."""
     code = slow(boot) if boot else GOOD
     scene.write(code)
-    with scene.fleet() as (tree, old), scene.load(rotate=50, probes=2) as load:
+    with scene.fleet() as (tree, old), scene.load(Plan(scene.port, rotate=50, probes=2)) as load:
         before = len(scene.imports())
         begun = time.monotonic()
         for left in reversed(range(count)):
@@ -190,27 +193,27 @@ def term_during_hup(scene: Scene) -> Result:
 # ── recycling ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def recycling(scene: Scene, requests: int, **wishes: Any) -> Result:
+def recycling(scene: Scene, requests: int, wish: Wish) -> Result:
     parts, values = [], {}
-    wanted = wishes.get("workers", WORKERS)
     for keep_alive, name in ((True, "keep-alive"), (False, "new connections")):
-        with scene.fleet(**wishes), scene.load(keep_alive=keep_alive, requests=requests) as load:
+        with scene.fleet(wish), scene.load(Plan(scene.port, keep_alive=keep_alive, requests=requests)) as load:
             report = load.finish(120)
-            serving = len(scene.ask(wanted, 5))
+            serving = len(scene.ask(wish.workers, 5))
         total = report.ok + len(report.failures)
         workers = len(report.answers)
-        recycled = f"{workers} workers answered" if workers > wanted else "never recycled"
+        recycled = f"{workers} workers answered" if workers > wish.workers else "never recycled"
         text = f"{len(report.failures)} of {total} {name} ({recycled})"
-        parts.append(text + (f", {serving} serving afterwards" if serving < wanted else ""))
+        parts.append(text + (f", {serving} serving afterwards" if serving < wish.workers else ""))
         values[name] = {"kinds": report.describe(), "total": total, "workers": workers, "slowest": report.slowest}
     return Result(", ".join(parts), values)
 
 
 @drill("recycle", f"recycling after {RECYCLE} requests: failed of 20 000, keep-alive and new connections")
 def recycle(scene: Scene) -> Result:
-    return recycling(scene, scene.times(20) * 1000, max_requests=RECYCLE)
+    return recycling(scene, scene.times(20) * 1000, replace(scene.wish, max_requests=RECYCLE))
 
 
 @drill("recycle-one", f"one supervised worker, recycled after {RECYCLE_ONE} requests: failed of 5000")
 def recycle_one(scene: Scene) -> Result:
-    return recycling(scene, scene.times(5) * 1000, workers=1, supervise=True, max_requests=RECYCLE_ONE, jitter=0)
+    wish = replace(scene.wish, workers=1, supervise=True, max_requests=RECYCLE_ONE, jitter=0)
+    return recycling(scene, scene.times(5) * 1000, wish)

@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def drill(name: str, title: str) -> Callable[[Callable[[Scene], Result]], Callab
     return register
 
 
-def until(condition: Callable[[], Any], seconds: float, step: float = 0.01) -> bool:
+def until(condition: Callable[[], object], seconds: float, step: float = 0.01) -> bool:
     """Polls from outside; whether the condition came true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -83,6 +83,11 @@ class Scene:
         self.version = 0
         shutil.copy(Path(apps.__file__), folder / "apps.py")
         self.write(GOOD)
+
+    @property
+    def wish(self) -> Wish:
+        """How a drill that has no other wish starts it."""
+        return Wish("target:app", self.port, workers=WORKERS)
 
     def times(self, default: int) -> int:
         return self.repeat or default
@@ -105,10 +110,9 @@ class Scene:
         return [pid for number, pid in pairs if version in (None, number)]
 
     @contextmanager
-    def server(self, *, wrap: tuple[str, ...] = (), **wishes: Any) -> Iterator[Tree]:
+    def server(self, wish: Wish | None = None, *, wrap: tuple[str, ...] = ()) -> Iterator[Tree]:
         """Starts it without waiting. With `wrap` it runs under another command."""
-        wish = replace(Wish("target:app", self.port, workers=WORKERS), **wishes)
-        command = self.peer.command(wish)
+        command = self.peer.command(wish or self.wish)
         if command is None:
             raise NoFeature
         env = self.peer.env(self.folder)
@@ -116,18 +120,18 @@ class Scene:
             yield tree
 
     @contextmanager
-    def fleet(self, *, patience: float = 20.0, **wishes: Any) -> Iterator[tuple[Tree, set[int]]]:
+    def fleet(self, wish: Wish | None = None, *, patience: float = 20.0) -> Iterator[tuple[Tree, set[int]]]:
         """Starts it and waits until every worker has answered."""
-        with self.server(**wishes) as tree:
+        wish = wish or self.wish
+        with self.server(wish) as tree:
             try:
                 tree.wait_until_answering(self.port, patience)
             except StartFailed as error:
                 if error.code == 2:
                     raise NoFeature from error
                 raise
-            wanted = wishes.get("workers", WORKERS)
-            heard = self.ask(wanted, 15)
-            if len(heard) < wanted:
+            heard = self.ask(wish.workers, 15)
+            if len(heard) < wish.workers:
                 raise StartFailed(f"only {len(heard)} workers answered", None, tree.log_tail())
             yield tree, set(heard)
 
@@ -136,9 +140,9 @@ class Scene:
         return asyncio.run(first_answers(self.port, wanted, seconds))
 
     @contextmanager
-    def load(self, **plan: Any) -> Iterator[Load]:
+    def load(self, plan: Plan) -> Iterator[Load]:
         """Clients, running: entered once the first answer has come, and a moment later."""
-        with Load(Plan(self.port, **plan)) as load:
+        with Load(plan) as load:
             if not until(lambda: load.heard, 10):
                 raise RuntimeError("the load got no answer")
             time.sleep(0.5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.drills.scene import TRACEBACK, WORKERS, Result, Scene, drill, plural, told, until
@@ -19,7 +20,7 @@ PURPOSE = "broken on purpose"
 
 def watch_failing_start(scene: Scene, *, workers: int, seconds: float = 10.0) -> tuple[str, dict[str, Any]]:
     before = len(scene.imports())
-    with scene.server(workers=workers) as tree:
+    with scene.server(replace(scene.wish, workers=workers)) as tree:
         code = tree.wait(seconds)
         took = time.monotonic() - tree.started_at
         until(lambda: code is None or not tree.members(), 0.5)
