@@ -9,22 +9,20 @@ make the same calls of it. The corpus is the seed. It needs atheris beside what 
 from __future__ import annotations
 
 import itertools
-import runpy
 import sys
 from pathlib import Path
-from typing import Any
 
-import atheris
+import atheris  # type: ignore[import-untyped]
 
 HERE = Path(__file__).parent
 
 with atheris.instrument_imports(include=["uvicorn"]):
     from uvicorn.worker.http.limits import PeerLimits
 
-    shared = runpy.run_path(str(HERE / "conftest.py"))
+    sys.path.insert(0, str(HERE.parent / "shared"))
+    from http_corpus import CASES
+    from http_peers import CODECS, read_calls
 
-CODECS: dict[str, Any] = shared["CODECS"]
-calls = shared["_calls"]
 LIMITS = [
     PeerLimits(),
     PeerLimits(line=18),
@@ -43,7 +41,7 @@ def one_input(data: bytes) -> None:
     places = sorted({0, len(sent), *(cut * len(sent) // 255 for cut in cuts)})
     pieces = [sent[start:end] for start, end in itertools.pairwise(places)]
     outcomes = {
-        f"{name}, {how}": calls(codec, chunks, limits, thorough)
+        f"{name}, {how}": read_calls(codec, chunks, limits, thorough)
         for name, codec in CODECS.items()
         for how, chunks, thorough in (("whole", [sent], False), ("thorough", [sent], True), ("cut", pieces, False))
     }
@@ -55,7 +53,7 @@ def main() -> None:
     folder = next((Path(argument) for argument in sys.argv[1:] if not argument.startswith("-")), None)
     if folder is not None and not folder.is_file():  # a file is an input that is tried again
         folder.mkdir(exist_ok=True)
-        for number, case in enumerate(runpy.run_path(str(HERE / "corpus.py"))["CASES"]):
+        for number, case in enumerate(CASES):
             if len(case.raw) < 1000:
                 (folder / f"seed{number}").write_bytes(bytes([0, 80, 160, 240]) + case.raw)
     atheris.Setup(sys.argv, one_input)

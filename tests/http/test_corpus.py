@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import runpy
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from http_corpus import CASES, Case
+from http_peers import CODECS, CodecClass, ConnectionClass, Peer, Recorder, parse_responses, read_calls
+from servers import LoopFactory, serving
 
-async def test_a_connection_accepts_and_refuses_as_the_corpus_says(case: Any, make_peer: Any, recorder: Any) -> None:
-    peer = make_peer(recorder)
+Outcome = tuple[list[tuple[dict[str, Any], bytes]], list[int]]
+
+
+async def test_a_connection_accepts_and_refuses_as_the_corpus_says(
+    case: Case, connection_class: ConnectionClass, recorder: Recorder
+) -> None:
+    peer = Peer(connection_class, recorder)
     for start in range(0, len(case.raw), 60000):  # as a socket delivers it
         if not peer.transport.closed:
             peer.send(case.raw[start : start + 60000])
@@ -30,34 +35,36 @@ async def test_a_connection_accepts_and_refuses_as_the_corpus_says(case: Any, ma
     assert [status for status in statuses if status != 100] == [200] * len(case.seen) + refusal
 
 
-def test_the_cut_makes_no_difference(case: Any, codec_class: Any, calls: Callable[..., list[Any]]) -> None:
+def test_the_cut_makes_no_difference(case: Case, codec_class: CodecClass) -> None:
     raw = case.raw
-    whole = calls(codec_class, [raw])
+    whole = read_calls(codec_class, [raw])
     positions = (
         range(1, len(raw)) if len(raw) < 1000 else [*range(1, 40), len(raw) // 2, *range(len(raw) - 20, len(raw))]
     )
     for position in positions:
-        assert calls(codec_class, [raw[:position], raw[position:]]) == whole, f"cut at {position}"
+        assert read_calls(codec_class, [raw[:position], raw[position:]]) == whole, f"cut at {position}"
     if len(raw) < 1000:
-        assert calls(codec_class, [raw[i : i + 1] for i in range(len(raw))]) == whole, "byte by byte"
+        assert read_calls(codec_class, [raw[i : i + 1] for i in range(len(raw))]) == whole, "byte by byte"
 
 
-def test_the_codecs_agree(case: Any, codecs: dict[str, Any], calls: Callable[..., list[Any]]) -> None:
-    outcomes = [calls(codec, [case.raw], thorough=thorough) for codec in codecs.values() for thorough in (False, True)]
+def test_the_codecs_agree(case: Case) -> None:
+    outcomes = [
+        read_calls(codec, [case.raw], thorough=thorough) for codec in CODECS.values() for thorough in (False, True)
+    ]
     assert all(outcome == outcomes[0] for outcome in outcomes)
 
 
 # -- real sockets ----------------------------------------------------------------------------------------------
 
 
-async def outcome(case: Any, port: int, recorder: Any, parse: Callable[..., Any]) -> tuple[Any, ...]:
+async def outcome(case: Case, port: int, recorder: Recorder) -> Outcome:
     """What the application saw of a case, and the statuses that came back."""
     recorder.seen.clear()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(case.raw)
         writer.write_eof()
-        answers = parse(await reader.read(), [seen.method for seen in case.seen])
+        answers = parse_responses(await reader.read(), [seen.method for seen in case.seen])
     finally:
         writer.close()
     seen = [
@@ -67,17 +74,14 @@ async def outcome(case: Any, port: int, recorder: Any, parse: Callable[..., Any]
     return seen, [answer.status for answer in answers if answer.status != 100]
 
 
-async def test_over_real_sockets_the_codecs_do_the_same(
-    loop_factory: Any, serving: Any, recorder: Any, codecs: Any, parse_responses: Any
-) -> None:
-    cases = runpy.run_path(str(Path(__file__).with_name("corpus.py")))["CASES"]
-    assert len({case.name for case in cases}) == len(cases) >= 300
-    outcomes: dict[str, list[Any]] = {}
-    for codec in codecs:
+async def test_over_real_sockets_the_codecs_do_the_same(loop_factory: LoopFactory, recorder: Recorder) -> None:
+    assert len({case.name for case in CASES}) == len(CASES) >= 300
+    outcomes: dict[str, list[Outcome]] = {}
+    for codec in CODECS:
         async with serving(recorder, lifespan="off", http=codec) as server:
-            outcomes[codec] = [await outcome(case, server.port, recorder, parse_responses) for case in cases]
+            outcomes[codec] = [await outcome(case, server.port, recorder) for case in CASES]
     for codec, found in outcomes.items():
-        for case, (seen, statuses) in zip(cases, found, strict=True):
+        for case, (seen, statuses) in zip(CASES, found, strict=True):
             told = f"{codec}: {case.name}"
             assert statuses == [200] * len(case.seen) + ([] if case.status is None else [case.status]), told
             assert [(scope["method"], scope["path"], scope["query_string"], body) for scope, body in seen] == [

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from applications import App, Receive, Scope, Send
+from clients import connect
+from servers import serving
 from uvicorn.worker.http1.response import Http1Exchange
 
 PARSERS = ["h11", *(["httptools"] if importlib.util.find_spec("httptools") else [])]
@@ -37,19 +40,24 @@ def cycle(http: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Any]]:
     found.changed = False
 
 
-async def plain(scope: Any, receive: Any, send: Any) -> None:
+def owner(method: Any) -> Any:
+    """Whose method that is."""
+    return method.__self__
+
+
+async def plain(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-async def test_what_a_request_is(serving: Any, connect: Any, http: str) -> None:
+async def test_what_a_request_is(http: str) -> None:
     """`receive` and `send` belong to it: that is where programs get at the transport."""
-    seen = []
+    seen: list[tuple[object, ...]] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        one = receive.__self__
-        assert one is send.__self__ and type(one) is Http1Exchange
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        one = owner(receive)
+        assert one is owner(send) and type(one) is Http1Exchange
         assert all(isinstance(one, door(name).RequestResponseCycle) for name in PARSERS)
         seen.append((one.scope is scope, one.transport.get_extra_info("peername")[0], one.keep_alive))
         seen.append((one.body, one.more_body, one.response_started, one.response_complete, one.disconnected))
@@ -65,9 +73,7 @@ async def test_what_a_request_is(serving: Any, connect: Any, http: str) -> None:
     assert seen == [(True, "127.0.0.1", True), (b"abc", False, False, False, False), (True, True)]
 
 
-async def test_a_changed_constructor_has_the_transport_and_the_scope(
-    serving: Any, connect: Any, http: str, cycle: Any
-) -> None:
+async def test_a_changed_constructor_has_the_transport_and_the_scope(http: str, cycle: Any) -> None:
     """How a client's certificate comes into the scope, in many programs."""
     before, given = cycle.__init__, []
 
@@ -77,9 +83,9 @@ async def test_a_changed_constructor_has_the_transport_and_the_scope(
         self.scope["transport"] = self.transport
         self.mine = True
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["transport"].get_extra_info("peername") == scope["client"]
-        assert receive.__self__.mine and isinstance(receive.__self__, cycle)
+        assert owner(receive).mine and isinstance(owner(receive), cycle)
         await plain(scope, receive, send)
 
     cycle.__init__ = changed
@@ -95,12 +101,12 @@ async def test_a_changed_constructor_has_the_transport_and_the_scope(
 
 
 async def test_a_changed_run_asgi_calls_the_application(
-    serving: Any, connect: Any, http: str, cycle: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    http: str, cycle: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """How programs log what an application raises."""
     before, seen = cycle.run_asgi, []
 
-    async def changed(self: Any, app: Any) -> None:
+    async def changed(self: Any, app: App) -> None:
         async def wrapped(*args: Any) -> None:
             try:
                 await app(*args)
@@ -110,7 +116,7 @@ async def test_a_changed_run_asgi_calls_the_application(
 
         await before(self, wrapped)
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/fails":
             raise RuntimeError("no database")
         await plain(scope, receive, send)
@@ -124,7 +130,7 @@ async def test_a_changed_run_asgi_calls_the_application(
 
 
 async def test_a_changed_send_is_what_the_application_calls(
-    serving: Any, connect: Any, http: str, cycle: Any, monkeypatch: pytest.MonkeyPatch
+    http: str, cycle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = cycle.send
 
@@ -143,12 +149,12 @@ async def test_a_changed_send_is_what_the_application_calls(
 
 
 async def test_a_class_of_the_programs_own(
-    serving: Any, connect: Any, http: str, cycle: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    http: str, cycle: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Also where requests are followed to their end for the access log."""
 
     class Mine(cycle):  # type: ignore[misc]
-        async def run_asgi(self, app: Any) -> None:
+        async def run_asgi(self, app: App) -> None:
             if self.scope["path"] == "/refused":
                 await self.send_500_response()
             else:
@@ -172,7 +178,7 @@ async def test_a_class_of_the_programs_own(
 
 
 async def test_a_class_of_another_kind_is_told_and_not_used(
-    serving: Any, connect: Any, http: str, cycle: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    http: str, cycle: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Other: ...
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from applications import App, Receive, Scope, Send, responding
+from http_peers import START, ConnectionClass, Peer, Recorder, body
 from uvicorn.worker.http.deadlines import RATE_GRACE
 from uvicorn.worker.http.exchange import HIGH_WATER
 from uvicorn.worker.http.state import ServerState
@@ -16,11 +18,6 @@ from uvicorn.worker.http1.deadlines import LINGER
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-START = {"type": "http.response.start", "status": 200, "headers": []}
-
-
-def body(data: bytes = b"", more: bool = False) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": data, "more_body": more}
 
 
 class Slow:
@@ -30,7 +27,7 @@ class Slow:
         self.messages: list[str] = []
         self.go = asyncio.Event()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.go.wait()
         while True:
             message = await receive()
@@ -42,18 +39,18 @@ class Slow:
             await send(body())
 
 
-def at(peer: Any, seconds: float) -> None:
+def at(peer: Peer, seconds: float) -> None:
     """The worker's clock says so, and its timer sweeps."""
     peer.state.now = seconds
     peer.connection.sweep(seconds, 5)
 
 
-def pass_time(peer: Any, begin: float, end: float) -> None:
+def pass_time(peer: Peer, begin: float, end: float) -> None:
     for tick in range(int(begin * 2), int(end * 2) + 1):
         at(peer, tick / 2)
 
 
-async def ended_with(peer: Any, status: int) -> None:
+async def ended_with(peer: Peer, status: int) -> None:
     await peer.until(lambda: peer.transport.half_closed)
     (response,) = peer.responses()
     assert (response.status, response.headers["connection"]) == (status, "close")
@@ -64,10 +61,10 @@ async def ended_with(peer: Any, status: int) -> None:
 # -- bodies ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_body_that_stops_is_ended(make_peer: Any) -> None:
+async def test_a_body_that_stops_is_ended(connection_class: ConnectionClass) -> None:
     app = Slow()
     app.go.set()
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.send(POST + b"x")
     await peer.turns()
     pass_time(peer, 0, 59)
@@ -80,10 +77,10 @@ async def test_a_body_that_stops_is_ended(make_peer: Any) -> None:
     assert app.messages == ["http.request", "http.disconnect"]
 
 
-async def test_chunks_that_are_cut_in_their_size_lines_are_progress(make_peer: Any) -> None:
+async def test_chunks_that_are_cut_in_their_size_lines_are_progress(connection_class: ConnectionClass) -> None:
     app = Slow()
     app.go.set()
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.send(CHUNKED + b"1")
     for minute in range(1, 10):
         peer.send(b"\r\nx\r\n1")
@@ -93,9 +90,9 @@ async def test_chunks_that_are_cut_in_their_size_lines_are_progress(make_peer: A
     await ended_with(peer, 408)
 
 
-async def test_a_body_that_nobody_reads_is_not_the_peers_fault(make_peer: Any) -> None:
+async def test_a_body_that_nobody_reads_is_not_the_peers_fault(connection_class: ConnectionClass) -> None:
     app = Slow()
-    peer = make_peer(app, limit_body_rate=10**6)
+    peer = Peer(connection_class, app, limit_body_rate=10**6)
     peer.send(POST + b"x" * HIGH_WATER)
     assert not peer.transport.reading
     pass_time(peer, 0, 1000)
@@ -108,9 +105,9 @@ async def test_a_body_that_nobody_reads_is_not_the_peers_fault(make_peer: Any) -
     await ended_with(peer, 408)
 
 
-async def test_a_client_that_waits_for_100_continue_is_not_slow(make_peer: Any) -> None:
+async def test_a_client_that_waits_for_100_continue_is_not_slow(connection_class: ConnectionClass) -> None:
     app = Slow()
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.send(POST[:-2] + b"Expect: 100-continue\r\n\r\n")
     pass_time(peer, 0, 1000)
     assert peer.transport.output == b""
@@ -124,10 +121,10 @@ async def test_a_client_that_waits_for_100_continue_is_not_slow(make_peer: Any) 
     peer.drop()
 
 
-async def test_a_rate_is_an_average_after_a_grace(make_peer: Any) -> None:
+async def test_a_rate_is_an_average_after_a_grace(connection_class: ConnectionClass) -> None:
     app = Slow()
     app.go.set()
-    peer = make_peer(app, limit_body_rate=1000)
+    peer = Peer(connection_class, app, limit_body_rate=1000)
     peer.send(POST)
     at(peer, 0)
     for second in range(1, 30):
@@ -141,14 +138,14 @@ async def test_a_rate_is_an_average_after_a_grace(make_peer: Any) -> None:
     await ended_with(peer, 408)
 
 
-async def test_no_second_head_when_the_response_had_begun(make_peer: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_no_second_head_when_the_response_had_begun(connection_class: ConnectionClass) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(dict(START))
         await send(body(b"x", more=True))
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.send(POST)
     pass_time(peer, 0, 61)
     await peer.until(lambda: peer.transport.half_closed)
@@ -157,8 +154,10 @@ async def test_no_second_head_when_the_response_had_begun(make_peer: Any) -> Non
 
 
 @pytest.mark.parametrize(("lines", "data"), [(b"Content-Length: 6", b""), (b"Transfer-Encoding: chunked", b"6\r\n")])
-async def test_a_body_over_its_limit(make_peer: Any, recorder: Any, lines: bytes, data: bytes) -> None:
-    peer = make_peer(recorder, limit_request_body=5)
+async def test_a_body_over_its_limit(
+    connection_class: ConnectionClass, recorder: Recorder, lines: bytes, data: bytes
+) -> None:
+    peer = Peer(connection_class, recorder, limit_request_body=5)
     peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + lines + b"\r\n\r\n" + data)
     await ended_with(peer, 413)
     assert recorder.seen == []
@@ -167,9 +166,11 @@ async def test_a_body_over_its_limit(make_peer: Any, recorder: Any, lines: bytes
 # -- readers ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_reader_that_takes_nothing_is_aborted(make_peer: Any, respond: Any, caplog: Any) -> None:
+async def test_a_reader_that_takes_nothing_is_aborted(
+    connection_class: ConnectionClass, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "uvicorn.error")
-    peer = make_peer(respond(b"x" * 1000))
+    peer = Peer(connection_class, responding(b"x" * 1000))
     peer.transport.clogged = True
     peer.send(GET)
     await peer.turns()
@@ -181,10 +182,10 @@ async def test_a_reader_that_takes_nothing_is_aborted(make_peer: Any, respond: A
     await peer.closed()
 
 
-async def test_an_endless_stream_to_it_ends(make_peer: Any) -> None:
+async def test_an_endless_stream_to_it_ends(connection_class: ConnectionClass) -> None:
     raised: list[OSError] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(dict(START))
         try:
             while True:
@@ -192,7 +193,7 @@ async def test_an_endless_stream_to_it_ends(make_peer: Any) -> None:
         except OSError as exc:
             raised.append(exc)
 
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.transport.clogged = True
     peer.send(GET)
     await peer.turns()
@@ -201,8 +202,8 @@ async def test_an_endless_stream_to_it_ends(make_peer: Any) -> None:
     assert len(raised) == 1
 
 
-async def test_a_response_under_way_is_no_idle_connection(make_peer: Any, respond: Any) -> None:
-    peer = make_peer(respond())
+async def test_a_response_under_way_is_no_idle_connection(connection_class: ConnectionClass) -> None:
+    peer = Peer(connection_class, responding(b"ok"))
     peer.transport.clogged = True
     peer.send(GET)
     await peer.turns()
@@ -215,8 +216,8 @@ async def test_a_response_under_way_is_no_idle_connection(make_peer: Any, respon
     await peer.closed()
 
 
-async def test_an_empty_line_behind_a_request_begins_no_head(make_peer: Any, respond: Any) -> None:
-    peer = make_peer(respond())
+async def test_an_empty_line_behind_a_request_begins_no_head(connection_class: ConnectionClass) -> None:
+    peer = Peer(connection_class, responding(b"ok"))
     peer.send(GET + b"\r\n")
     await peer.answered()
     pass_time(peer, 0, 6)
@@ -237,7 +238,7 @@ class Gate:
     def event(self, path: str) -> asyncio.Event:
         return self.events.setdefault(path, asyncio.Event())
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         self.started.append(path)
         await self.event(path).wait()
@@ -249,23 +250,18 @@ def get(path: str) -> bytes:
     return GET.replace(b"/", path.encode(), 1)
 
 
-@pytest.fixture
-def crowd(make_peer: Any) -> Any:
-    """crowd(app, count, **settings) → peers of one server, each with a request under way to /0, /1, …"""
-
-    def make(app: Any, count: int, **settings: Any) -> list[Any]:
-        state = ServerState()
-        peers = [make_peer(app, state=state, **settings) for _ in range(count)]
-        for number, peer in enumerate(peers):
-            peer.send(get(f"/{number}"))
-        return peers
-
-    return make
+def crowd(connection_class: ConnectionClass, app: App, count: int, **settings: Any) -> list[Peer]:
+    """Peers of one server, each with a request under way to /0, /1, …"""
+    state = ServerState()
+    peers = [Peer(connection_class, app, state=state, **settings) for _ in range(count)]
+    for number, peer in enumerate(peers):
+        peer.send(get(f"/{number}"))
+    return peers
 
 
-async def test_requests_wait_their_turn(crowd: Any) -> None:
+async def test_requests_wait_their_turn(connection_class: ConnectionClass) -> None:
     gate = Gate()
-    peers = crowd(gate, 4, limit_concurrency=2, limit_queue=2)
+    peers = crowd(connection_class, gate, 4, limit_concurrency=2, limit_queue=2)
     await peers[0].turns()
     assert gate.started == ["/0", "/1"]
     for number in (1, 0, 2, 3):
@@ -276,13 +272,13 @@ async def test_requests_wait_their_turn(crowd: Any) -> None:
     assert (peers[0].state.in_flight, peers[0].state.tasks) == (0, set())
 
 
-async def test_many_that_answer_at_once_do_not_nest(crowd: Any, make_peer: Any, respond: Any) -> None:
-    gate, answer = Gate(), respond()
+async def test_many_that_answer_at_once_do_not_nest(connection_class: ConnectionClass) -> None:
+    gate, answer = Gate(), responding(b"ok")
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (gate if scope["path"] == "/0" else answer)(scope, receive, send)
 
-    peers = crowd(app, 200, limit_concurrency=1, limit_queue=1000)
+    peers = crowd(connection_class, app, 200, limit_concurrency=1, limit_queue=1000)
     gate.event("/0").set()
     for peer in peers:
         await peer.answered()
@@ -290,18 +286,18 @@ async def test_many_that_answer_at_once_do_not_nest(crowd: Any, make_peer: Any, 
     assert peers[0].state.in_flight == 0
 
 
-async def test_a_full_queue_is_503_at_once(crowd: Any) -> None:
+async def test_a_full_queue_is_503_at_once(connection_class: ConnectionClass) -> None:
     gate = Gate()
-    peers = crowd(gate, 3, limit_concurrency=1, limit_queue=1)
+    peers = crowd(connection_class, gate, 3, limit_concurrency=1, limit_queue=1)
     await peers[2].closed()
     (response,) = peers[2].responses()
     assert (response.status, response.headers["retry-after"]) == (503, "1")
     assert peers[1].transport.output == b""
 
 
-async def test_who_waits_too_long_gets_503(crowd: Any) -> None:
+async def test_who_waits_too_long_gets_503(connection_class: ConnectionClass) -> None:
     gate = Gate()
-    peers = crowd(gate, 2, limit_concurrency=1, timeout_queue=3)
+    peers = crowd(connection_class, gate, 2, limit_concurrency=1, timeout_queue=3)
     pass_time(peers[1], 0, 3)
     assert peers[1].transport.output == b""
     at(peers[1], 3.5)
@@ -313,11 +309,11 @@ async def test_who_waits_too_long_gets_503(crowd: Any) -> None:
     assert gate.started == ["/0"]
 
 
-async def test_who_leaves_the_queue_makes_room(crowd: Any, make_peer: Any) -> None:
+async def test_who_leaves_the_queue_makes_room(connection_class: ConnectionClass) -> None:
     gate = Gate()
-    peers = crowd(gate, 2, limit_concurrency=1, limit_queue=1)
+    peers = crowd(connection_class, gate, 2, limit_concurrency=1, limit_queue=1)
     peers[1].drop()
-    third = make_peer(gate, state=peers[0].state, config=peers[0].config)
+    third = Peer(connection_class, gate, state=peers[0].state, config=peers[0].config)
     third.send(get("/2"))
     gate.event("/0").set()
     gate.event("/2").set()
@@ -325,10 +321,10 @@ async def test_who_leaves_the_queue_makes_room(crowd: Any, make_peer: Any) -> No
     assert gate.started == ["/0", "/2"]
 
 
-async def test_a_body_that_breaks_in_the_queue(crowd: Any, make_peer: Any) -> None:
+async def test_a_body_that_breaks_in_the_queue(connection_class: ConnectionClass) -> None:
     gate = Gate()
-    (first,) = crowd(gate, 1, limit_concurrency=1)
-    second = make_peer(gate, state=first.state, config=first.config)
+    (first,) = crowd(connection_class, gate, 1, limit_concurrency=1)
+    second = Peer(connection_class, gate, state=first.state, config=first.config)
     second.send(CHUNKED)
     second.send(b"nonsense\r\n")
     await ended_with(second, 400)
@@ -338,14 +334,16 @@ async def test_a_body_that_breaks_in_the_queue(crowd: Any, make_peer: Any) -> No
     assert (gate.started, first.state.in_flight) == (["/0"], 0)
 
 
-async def test_the_body_of_a_waiting_request_is_kept_with_a_bound(crowd: Any, make_peer: Any, recorder: Any) -> None:
+async def test_the_body_of_a_waiting_request_is_kept_with_a_bound(
+    connection_class: ConnectionClass, recorder: Recorder
+) -> None:
     gate = Gate()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await (gate if scope["method"] == "GET" else recorder)(scope, receive, send)
 
-    (first,) = crowd(app, 1, limit_concurrency=1)
-    second = make_peer(app, state=first.state, config=first.config)
+    (first,) = crowd(connection_class, app, 1, limit_concurrency=1)
+    second = Peer(connection_class, app, state=first.state, config=first.config)
     second.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (HIGH_WATER + 3) + b"x" * HIGH_WATER)
     assert not second.transport.reading
     gate.event("/0").set()
@@ -355,9 +353,9 @@ async def test_the_body_of_a_waiting_request_is_kept_with_a_bound(crowd: Any, ma
     assert recorder.seen[0][1] == b"x" * HIGH_WATER + b"abc"
 
 
-async def test_idle_connections_are_no_load(crowd: Any, make_peer: Any, respond: Any) -> None:
-    peers = [make_peer(respond(), limit_concurrency=1, limit_queue=0)]
-    peers += [make_peer(respond(), state=peers[0].state, config=peers[0].config) for _ in range(5)]
+async def test_idle_connections_are_no_load(connection_class: ConnectionClass) -> None:
+    peers = [Peer(connection_class, responding(b"ok"), limit_concurrency=1, limit_queue=0)]
+    peers += [Peer(connection_class, responding(b"ok"), state=peers[0].state, config=peers[0].config) for _ in range(5)]
     for peer in peers:
         peer.send(GET)
         assert (await peer.answered())[0].status == 200

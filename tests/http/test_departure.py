@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from applications import Receive, Scope, Send
+from clients import Client, connect
+from http_peers import ConnectionClass, Peer
+from servers import LoopFactory, serving
 from uvicorn.errors import ClientDisconnected
 from uvicorn.logs.formats import RequestFormatter
 from uvicorn.worker.http.departure import is_departure
@@ -130,18 +134,29 @@ def test_a_fault(make: Callable[[], BaseException]) -> None:
 # -- requests --------------------------------------------------------------------------------------------------
 
 
+class Told:
+    """What the access log says."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG)
+        self._caplog = caplog
+
+    def lines(self) -> list[tuple[object, ...]]:
+        """The arguments of its lines so far."""
+        found = [record.args for record in self._caplog.records if record.name == "uvicorn.access"]
+        return [args for args in found if isinstance(args, tuple)]
+
+
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Any]]:
-    """The arguments of the access lines so far."""
-    caplog.set_level(logging.DEBUG)
-    return lambda: [record.args for record in caplog.records if record.name == "uvicorn.access"]
+def told(caplog: pytest.LogCaptureFixture) -> Told:
+    return Told(caplog)
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def hears(receive: Any) -> None:
+async def hears(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -151,7 +166,7 @@ def returns(exc: BaseException | None) -> None:
         raise exc
 
 
-ENDS: Any = {
+ENDS: dict[str, Callable[[], None]] = {
     "returns": lambda: None,
     "raises": lambda: returns(ClientDisconnect()),
     "wraps": lambda: returns(inside(GONE(), RuntimeError("in a middleware"), cause=GONE())),
@@ -161,13 +176,13 @@ ENDS: Any = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("leave", ["fin", "reset"])
 async def test_an_application_that_hears_of_it_and_ends(
-    make_peer: Any, caplog: Any, told: Any, leave: str, end: str
+    connection_class: ConnectionClass, caplog: pytest.LogCaptureFixture, told: Told, leave: str, end: str
 ) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await hears(receive)
         ENDS[end]()
 
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.connection.logs_access = True
     peer.send(GET)
     await peer.turns()
@@ -179,71 +194,79 @@ async def test_an_application_that_hears_of_it_and_ends(
     await peer.until(lambda: not peer.state.tasks)
     await peer.turns()
     assert not peer.transport.output
-    assert [args[1:] for args in told()] == [("GET", "/left?a=b", "1.1", 499)]
+    assert [args[1:] for args in told.lines()] == [("GET", "/left?a=b", "1.1", 499)]
     assert errors(caplog) == [] and peer.state.in_flight == 0
 
 
-async def test_a_response_that_had_begun_keeps_its_status(make_peer: Any, caplog: Any, told: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_a_response_that_had_begun_keeps_its_status(
+    connection_class: ConnectionClass, caplog: pytest.LogCaptureFixture, told: Told
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(START)
         await send({"type": "http.response.body", "body": b"part", "more_body": True})
         await hears(receive)
 
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.connection.logs_access = True
     peer.send(GET)
     await peer.turns()
     peer.send_eof()
     await peer.closed()
-    assert [args[-1] for args in told()] == [200]
+    assert [args[-1] for args in told.lines()] == [200]
     assert errors(caplog) == []
 
 
-async def test_who_answers_all_the_same_is_heard(make_peer: Any, caplog: Any, told: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_who_answers_all_the_same_is_heard(
+    connection_class: ConnectionClass, caplog: pytest.LogCaptureFixture, told: Told
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await hears(receive)
         await send(START)
         await send({"type": "http.response.body", "body": b"still"})
 
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.connection.logs_access = True
     peer.send(GET)
     await peer.turns()
     peer.send_eof()
     await peer.closed()
     assert [response.body for response in peer.responses()] == [b"still"]
-    assert [args[-1] for args in told()] == [200] and errors(caplog) == []
+    assert [args[-1] for args in told.lines()] == [200] and errors(caplog) == []
 
 
 @pytest.mark.parametrize(("status", "line"), [(500, 499), (503, 499), (400, 400), (200, 200)])
-async def test_an_error_that_answers_nobody(make_peer: Any, caplog: Any, told: Any, status: int, line: int) -> None:
+async def test_an_error_that_answers_nobody(
+    connection_class: ConnectionClass, caplog: pytest.LogCaptureFixture, told: Told, status: int, line: int
+) -> None:
     """Frameworks answer what they make of the disconnect."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await hears(receive)
         await send({**START, "status": status})
         await send({"type": "http.response.body", "body": b"oh"})
         raise ClientDisconnect
 
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.connection.logs_access = True
     peer.send(GET)
     await peer.turns()
     peer.send_eof()
     await peer.closed()
-    assert [args[-1] for args in told()] == [line] and errors(caplog) == []
+    assert [args[-1] for args in told.lines()] == [line] and errors(caplog) == []
 
 
 @pytest.mark.parametrize("leave", ["fin", "reset"])
-async def test_a_fault_behind_it_stays_one(make_peer: Any, caplog: Any, leave: str) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_a_fault_behind_it_stays_one(
+    connection_class: ConnectionClass, caplog: pytest.LogCaptureFixture, leave: str
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await hears(receive)
             raise GONE
         except OSError:
             raise NameError("a slip") from KeyError("its cause")
 
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.send(GET)
     await peer.turns()
     if leave == "fin":
@@ -258,14 +281,16 @@ async def test_a_fault_behind_it_stays_one(make_peer: Any, caplog: Any, leave: s
     assert [response.status for response in peer.responses()] == ([500] if leave == "fin" else [])
 
 
-async def test_who_was_not_told_owes_an_answer(make_peer: Any, caplog: Any) -> None:
+async def test_who_was_not_told_owes_an_answer(
+    connection_class: ConnectionClass, caplog: pytest.LogCaptureFixture
+) -> None:
     """The client has closed its half, and may still read."""
     now = asyncio.Event()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await now.wait()
 
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.send(GET)
     await peer.turns()
     peer.send_eof()
@@ -275,24 +300,26 @@ async def test_who_was_not_told_owes_an_answer(make_peer: Any, caplog: Any) -> N
     assert errors(caplog) == ["ASGI callable returned without starting response."]
 
 
-async def test_who_was_told_by_the_server_leaves_its_client_a_503(make_peer: Any, caplog: Any, told: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_who_was_told_by_the_server_leaves_its_client_a_503(
+    connection_class: ConnectionClass, caplog: pytest.LogCaptureFixture, told: Told
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await hears(receive)
 
-    peer = make_peer(app)
+    peer = Peer(connection_class, app)
     peer.connection.logs_access = True
     peer.send(GET)
     await peer.turns()
     peer.connection.disconnect()
     await peer.closed()
     assert [response.status for response in peer.responses()] == [503]
-    assert [args[-1] for args in told()] == [503] and errors(caplog) == []
+    assert [args[-1] for args in told.lines()] == [503] and errors(caplog) == []
 
 
 # -- the whole way ---------------------------------------------------------------------------------------------
 
 
-def leave(client: Any, how: str) -> None:
+def leave(client: Client, how: str) -> None:
     sock = client.writer.get_extra_info("socket")
     if how == "reset":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -300,7 +327,7 @@ def leave(client: Any, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["fin", "reset"])
-async def test_json_says_that_it_was_cut(serving: Any, connect: Any, loop_factory: Any, caplog: Any, how: str) -> None:
+async def test_json_says_that_it_was_cut(loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture, how: str) -> None:
     begun, over = asyncio.Event(), asyncio.Event()
 
     class Told(logging.Handler):
@@ -308,7 +335,7 @@ async def test_json_says_that_it_was_cut(serving: Any, connect: Any, loop_factor
             said.append(self.format(record))
             over.set()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         begun.set()
         await hears(receive)
@@ -332,7 +359,7 @@ async def test_json_says_that_it_was_cut(serving: Any, connect: Any, loop_factor
 
 
 @pytest.mark.parametrize("path", ["/body", "/stream", "/through", "/late"])
-async def test_starlette(serving: Any, connect: Any, caplog: Any, told: Any, path: str) -> None:
+async def test_starlette(caplog: pytest.LogCaptureFixture, told: Told, path: str) -> None:
     """Every way in which it makes something of a disconnect."""
     applications = pytest.importorskip("starlette.applications")
     base = pytest.importorskip("starlette.middleware.base")
@@ -366,7 +393,7 @@ async def test_starlette(serving: Any, connect: Any, caplog: Any, told: Any, pat
     for route, endpoint in (("/body", body), ("/stream", stream), ("/through", stream), ("/late", late)):
         inner.router.add_route(route, endpoint, methods=["GET", "POST"])
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await (Through(inner) if scope["path"] == "/through" else inner)(scope, receive, send)
         finally:
@@ -381,4 +408,4 @@ async def test_starlette(serving: Any, connect: Any, caplog: Any, told: Any, pat
         while server.server_state.tasks:
             await asyncio.sleep(0)
     assert errors(caplog) == []
-    assert [args[-1] for args in told()] == [200 if path in ("/stream", "/through") else 499]
+    assert [args[-1] for args in told.lines()] == [200 if path in ("/stream", "/through") else 499]

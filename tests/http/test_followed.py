@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from applications import Receive, Scope, Send, responding
+from clients import connect
+from http_peers import ConnectionClass, Peer, Recorder
+from servers import serving
 from uvicorn.config import Config
 from uvicorn.logs import files as logfiles
 from uvicorn.logs.formats import RequestFormatter
@@ -58,33 +62,33 @@ def log(access: logging.Logger) -> Log:
     return made
 
 
-async def test_a_response_in_parts_is_told_once_at_its_end(make_peer: Any, log: Log) -> None:
+async def test_a_response_in_parts_is_told_once_at_its_end(connection_class: ConnectionClass, log: Log) -> None:
     between = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(START)
         await send({"type": "http.response.body", "body": b"abc", "more_body": True})
         between.append(log.told())
         await send({"type": "http.response.body", "body": b"de"})
 
-    peer = make_peer(app, state=log.state)
+    peer = Peer(connection_class, app, state=log.state)
     peer.send(GET)
     await peer.answered()
     assert between == [[]] and log.told() == [(200, 5, True)]
 
 
-async def test_head_has_no_bytes(make_peer: Any, respond: Any, log: Log) -> None:
-    peer = make_peer(respond(body=b"abc"), state=log.state)
+async def test_head_has_no_bytes(connection_class: ConnectionClass, log: Log) -> None:
+    peer = Peer(connection_class, responding(body=b"abc"), state=log.state)
     peer.send(HEAD)
     await peer.answered("HEAD")
     assert log.told() == [(200, 0, True)]
 
 
 @pytest.mark.parametrize(("begun", "told"), [(False, (499, 0, False)), (True, (200, 3, False))])
-async def test_a_client_that_leaves(make_peer: Any, log: Log, begun: bool, told: Any) -> None:
+async def test_a_client_that_leaves(connection_class: ConnectionClass, log: Log, begun: bool, told: Any) -> None:
     ready = asyncio.Event()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if begun:
             await send(START)
             await send({"type": "http.response.body", "body": b"abc", "more_body": True})
@@ -92,7 +96,7 @@ async def test_a_client_that_leaves(make_peer: Any, log: Log, begun: bool, told:
         ready.set()
         await receive()
 
-    peer = make_peer(app, state=log.state)
+    peer = Peer(connection_class, app, state=log.state)
     peer.send(GET)
     await ready.wait()
     assert log.told() == []
@@ -100,11 +104,11 @@ async def test_a_client_that_leaves(make_peer: Any, log: Log, begun: bool, told:
     assert log.told() == [told]
 
 
-async def test_our_own_answers(make_peer: Any, log: Log) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_our_own_answers(connection_class: ConnectionClass, log: Log) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise ValueError
 
-    peer = make_peer(app, state=log.state)
+    peer = Peer(connection_class, app, state=log.state)
     peer.send(GET)
     await peer.closed()
     assert log.told() == [(500, len("Internal Server Error"), True)]
@@ -119,8 +123,10 @@ async def test_our_own_answers(make_peer: Any, log: Log) -> None:
         (b"NONE / HTTP/1.1\r\nHost: a\r\n\r\n", 501, None),
     ],
 )
-async def test_what_is_refused(make_peer: Any, respond: Any, log: Log, data: bytes, status: int, path: Any) -> None:
-    peer = make_peer(respond(), state=log.state)
+async def test_what_is_refused(
+    connection_class: ConnectionClass, log: Log, data: bytes, status: int, path: Any
+) -> None:
+    peer = Peer(connection_class, responding(b"ok"), state=log.state)
     peer.send(data)
     await peer.answered()
     (line,) = log.stream.getvalue().splitlines()
@@ -128,8 +134,8 @@ async def test_what_is_refused(make_peer: Any, respond: Any, log: Log, data: byt
     assert (told["status"], told["path"]) == (status, path) and line.isascii() and line.isprintable()
 
 
-async def test_a_refused_body(make_peer: Any, recorder: Any, log: Log) -> None:
-    peer = make_peer(recorder, state=log.state)
+async def test_a_refused_body(connection_class: ConnectionClass, recorder: Recorder, log: Log) -> None:
+    peer = Peer(connection_class, recorder, state=log.state)
     peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnone\r\n")
     await peer.answered()
     assert [told[0] for told in log.told()] == [400]
@@ -144,8 +150,10 @@ async def test_a_refused_body(make_peer: Any, recorder: Any, log: Log) -> None:
         ("", b"abc", False),
     ],
 )
-async def test_request_ids(make_peer: Any, recorder: Any, log: Log, trusted: str, given: bytes, kept: bool) -> None:
-    peer = make_peer(recorder, state=log.state, forwarded_allow_ips=trusted)
+async def test_request_ids(
+    connection_class: ConnectionClass, recorder: Recorder, log: Log, trusted: str, given: bytes, kept: bool
+) -> None:
+    peer = Peer(connection_class, recorder, state=log.state, forwarded_allow_ips=trusted)
     peer.send(GET.replace(b"\r\n\r\n", b"\r\nX-Request-ID: " + given + b"\r\n\r\n"))
     await peer.answered()
     told = json.loads(log.stream.getvalue())["request_id"]
@@ -156,13 +164,13 @@ async def test_request_ids(make_peer: Any, recorder: Any, log: Log, trusted: str
 @pytest.mark.parametrize("followed", [True, False], ids=["with ids", "plain"])
 @pytest.mark.parametrize("trusted", ["192.0.2.1", ""])
 async def test_a_fault_names_the_request_as_the_log_does(
-    make_peer: Any, log: Log, caplog: Any, followed: bool, trusted: str
+    connection_class: ConnectionClass, log: Log, caplog: pytest.LogCaptureFixture, followed: bool, trusted: str
 ) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise ValueError
 
     given = {"state": log.state} if followed else {}
-    peer = make_peer(app, forwarded_allow_ips=trusted, **given)
+    peer = Peer(connection_class, app, forwarded_allow_ips=trusted, **given)
     peer.send(b'GET /a"b?c HTTP/1.1\r\nHost: a\r\nX-Request-ID: abc-1\r\n\r\n')
     await peer.answered()
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
@@ -172,11 +180,13 @@ async def test_a_fault_names_the_request_as_the_log_does(
     assert named.partition(", request ")[2] == (known or "") and (known == "abc-1" or not trusted)
 
 
-async def test_plain_lines_quote_what_a_peer_sends(make_peer: Any, respond: Any, caplog: Any) -> None:
+async def test_plain_lines_quote_what_a_peer_sends(
+    connection_class: ConnectionClass, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "uvicorn.access")
     state = ServerState()
     state.logs_access = True
-    peer = make_peer(respond(), state=state, forwarded_allow_ips="192.0.2.1")
+    peer = Peer(connection_class, responding(b"ok"), state=state, forwarded_allow_ips="192.0.2.1")
     peer.send(b'GET /"?" HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: [fe80::1%\x9b2J]:5\r\n\r\n')
     await peer.answered()
     assert caplog.messages == ['fe80::1%\\x9b2J:5 - "GET /%22?%22 HTTP/1.1" 200']
@@ -185,7 +195,7 @@ async def test_plain_lines_quote_what_a_peer_sends(make_peer: Any, respond: Any,
 # -- the short way ---------------------------------------------------------------------------------------------
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None: ...
+async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 def plain(log: AccessLog) -> None:
@@ -265,12 +275,10 @@ def test_no_short_way_where_logging_is_watched(
     assert seen == [name]
 
 
-async def test_json_in_a_file_of_a_real_server(
-    access: logging.Logger, serving: Any, connect: Any, respond: Any, tmp_path: Path
-) -> None:
+async def test_json_in_a_file_of_a_real_server(access: logging.Logger, tmp_path: Path) -> None:
     path = tmp_path / "a"
     async with (
-        serving(respond(body=b"abc"), lifespan="off", access_log_file=path, access_log_format="json") as server,
+        serving(responding(body=b"abc"), lifespan="off", access_log_file=path, access_log_format="json") as server,
         connect(server) as client,
     ):
         await client.get("/one")

@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+from applications import responding
+from clients import connect
+from http_peers import ConnectionClass, Peer, Recorder
+from servers import LoopFactory, serving
+
 LOOPBACK = ("127.0.0.1", 4711)
 HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n"
 
@@ -16,18 +21,22 @@ def request(*lines: bytes) -> bytes:
     return HEAD + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
 
 
-async def scopes(make_peer: Any, recorder: Any, *requests: bytes, **settings: Any) -> list[tuple[Any, str]]:
+async def scopes(
+    connection_class: ConnectionClass, recorder: Recorder, *requests: bytes, **settings: Any
+) -> list[tuple[Any, str]]:
     """(client, scheme) of each request of one connection."""
-    peer = make_peer(recorder, **{"peername": LOOPBACK, **settings})
+    peer = Peer(connection_class, recorder, **{"peername": LOOPBACK, **settings})
     for number, data in enumerate(requests, 1):
         peer.send(data)
         await peer.answered(count=number)
     return [(scope["client"], scope["scheme"]) for scope, _ in recorder.seen]
 
 
-async def test_a_trusted_peer_is_believed_every_request_anew(make_peer: Any, recorder: Any) -> None:
+async def test_a_trusted_peer_is_believed_every_request_anew(
+    connection_class: ConnectionClass, recorder: Recorder
+) -> None:
     seen = await scopes(
-        make_peer,
+        connection_class,
         recorder,
         request(b"X-Forwarded-For: 203.0.113.1", b"X-Forwarded-Proto: https"),
         request(),
@@ -59,8 +68,10 @@ FORWARDED = request(b"X-Forwarded-For: 203.0.113.1", b"X-Forwarded-Proto: https"
         ({"forwarded_allow_ips": ""}, False),
     ],
 )
-async def test_who_is_believed(make_peer: Any, recorder: Any, settings: Any, believed: bool) -> None:
-    (seen,) = await scopes(make_peer, recorder, FORWARDED, **settings)
+async def test_who_is_believed(
+    connection_class: ConnectionClass, recorder: Recorder, settings: Any, believed: bool
+) -> None:
+    (seen,) = await scopes(connection_class, recorder, FORWARDED, **settings)
     assert (seen == (("203.0.113.1", 0), "https")) is believed
     assert recorder.seen[0][0]["headers"][1:] == [
         (b"x-forwarded-for", b"203.0.113.1"),
@@ -68,24 +79,29 @@ async def test_who_is_believed(make_peer: Any, recorder: Any, settings: Any, bel
     ]
 
 
-async def test_several_lines_are_one_list(make_peer: Any, recorder: Any) -> None:
+async def test_several_lines_are_one_list(connection_class: ConnectionClass, recorder: Recorder) -> None:
     lines = (b"X-Forwarded-For: 198.51.100.1, 203.0.113.1", b"X-Other: x", b"X-Forwarded-For: 127.0.0.1")
-    assert await scopes(make_peer, recorder, request(*lines)) == [(("203.0.113.1", 0), "http")]
+    assert await scopes(connection_class, recorder, request(*lines)) == [(("203.0.113.1", 0), "http")]
 
 
-async def test_what_cannot_be_read_changes_nothing(make_peer: Any, recorder: Any) -> None:
+async def test_what_cannot_be_read_changes_nothing(connection_class: ConnectionClass, recorder: Recorder) -> None:
     lines = (b"X-Forwarded-For: unknown", b"X-Forwarded-Proto: gopher")
-    assert await scopes(make_peer, recorder, request(*lines), request(b"X-Forwarded-For:")) == [(LOOPBACK, "http")] * 2
+    assert (
+        await scopes(connection_class, recorder, request(*lines), request(b"X-Forwarded-For:"))
+        == [(LOOPBACK, "http")] * 2
+    )
 
 
-async def test_trailers_are_not_believed(make_peer: Any, recorder: Any) -> None:
+async def test_trailers_are_not_believed(connection_class: ConnectionClass, recorder: Recorder) -> None:
     data = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Forwarded-For: 203.0.113.1\r\n\r\n"
-    assert await scopes(make_peer, recorder, data) == [(LOOPBACK, "http")]
+    assert await scopes(connection_class, recorder, data) == [(LOOPBACK, "http")]
 
 
-async def test_the_access_log_names_the_client(make_peer: Any, respond: Any, caplog: Any) -> None:
+async def test_the_access_log_names_the_client(
+    connection_class: ConnectionClass, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "uvicorn.access")
-    peer = make_peer(respond(), peername=LOOPBACK)
+    peer = Peer(connection_class, responding(b"ok"), peername=LOOPBACK)
     peer.connection.logs_access = True
     peer.send(FORWARDED)
     await peer.answered()
@@ -98,7 +114,7 @@ async def test_the_access_log_names_the_client(make_peer: Any, respond: Any, cap
     ("trusted", "believed"), [(None, False), ("unix:", True), ("*", True), ("{path}", True), ("/other.sock", False)]
 )
 async def test_peers_of_a_unix_socket(
-    serving: Any, connect: Any, recorder: Any, loop_factory: Any, tmp_path: Path, trusted: str | None, believed: bool
+    recorder: Recorder, loop_factory: LoopFactory, tmp_path: Path, trusted: str | None, believed: bool
 ) -> None:
     path = str(tmp_path / "x.sock")
     allowed = None if trusted is None else trusted.format(path=path)
@@ -109,9 +125,7 @@ async def test_peers_of_a_unix_socket(
     assert (scope["client"], scope["scheme"]) == expected
 
 
-async def test_one_connection_of_a_proxy_carries_many_clients(
-    serving: Any, connect: Any, recorder: Any, loop_factory: Any
-) -> None:
+async def test_one_connection_of_a_proxy_carries_many_clients(recorder: Recorder, loop_factory: LoopFactory) -> None:
     async with serving(recorder, lifespan="off") as server, connect(server) as proxy:
         for number in range(20):
             proxy.ask("/", f"X-Forwarded-For: 203.0.113.{number}")
@@ -120,16 +134,18 @@ async def test_one_connection_of_a_proxy_carries_many_clients(
     assert [scope["client"][0] for scope, _ in recorder.seen] == [f"203.0.113.{number}" for number in range(20)]
 
 
-async def test_one_family_at_a_time(make_peer: Any, recorder: Any) -> None:
+async def test_one_family_at_a_time(connection_class: ConnectionClass, recorder: Recorder) -> None:
     lines = (b"X-Forwarded-For: 198.51.100.1", b"Forwarded: for=203.0.113.9;proto=https;host=shop.example")
-    seen = await scopes(make_peer, recorder, request(*lines), request(lines[0]), forwarded_headers="forwarded")
+    seen = await scopes(connection_class, recorder, request(*lines), request(lines[0]), forwarded_headers="forwarded")
     assert seen == [(("203.0.113.9", 0), "https"), (LOOPBACK, "http")]
     assert [value for name, value in recorder.seen[0][0]["headers"] if name == b"host"] == [b"shop.example"]
     assert [value for name, value in recorder.seen[1][0]["headers"] if name == b"host"] == [b"a"]
 
 
-async def test_trust_is_looked_up_once_and_only_when_it_matters(make_peer: Any, recorder: Any) -> None:
-    peer = make_peer(recorder, peername=LOOPBACK)
+async def test_trust_is_looked_up_once_and_only_when_it_matters(
+    connection_class: ConnectionClass, recorder: Recorder
+) -> None:
+    peer = Peer(connection_class, recorder, peername=LOOPBACK)
     peer.send(request())
     await peer.answered()
     assert peer.connection._ends.trusted is None

@@ -6,14 +6,12 @@ The examples are the same in every run. `FUZZ_EXAMPLES` raises their number and 
 from __future__ import annotations
 
 import os
-import runpy
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from http_corpus import CASES
+from http_peers import CODECS, read_calls
 from uvicorn.worker.http.limits import PeerLimits
 from uvicorn.worker.http1.reader import SharedParser
 
@@ -80,7 +78,7 @@ NASTY = [bytes([byte]) for byte in range(256)] + [
     b"HTTP/1.1",
 ]
 
-CASES = [case.raw for case in runpy.run_path(str(Path(__file__).with_name("corpus.py")))["CASES"]]
+RAW = [case.raw for case in CASES]
 
 LIMITS = [PeerLimits()] * 4 + [
     PeerLimits(line=18),
@@ -143,12 +141,10 @@ fuzzed = settings(
 
 @fuzzed
 @given(repetitions())
-def test_what_was_seen_before_makes_no_difference(
-    codecs: dict[str, Any], calls: Callable[..., list[Any]], data: bytes
-) -> None:
+def test_what_was_seen_before_makes_no_difference(data: bytes) -> None:
     outcomes = {
-        f"{name}, thorough: {thorough}": calls(codec, [data], thorough=thorough)
-        for name, codec in codecs.items()
+        f"{name}, thorough: {thorough}": read_calls(codec, [data], thorough=thorough)
+        for name, codec in CODECS.items()
         for thorough in (False, True)
     }
     first = next(iter(outcomes.values()))
@@ -156,27 +152,23 @@ def test_what_was_seen_before_makes_no_difference(
 
 
 @fuzzed
-@given(st.lists(usual(CASES) | requests(), min_size=2, max_size=5))
-def test_what_one_connection_said_makes_no_difference_to_another(
-    codecs: dict[str, Any], calls: Callable[..., list[Any]], messages: list[bytes]
-) -> None:
+@given(st.lists(usual(RAW) | requests(), min_size=2, max_size=5))
+def test_what_one_connection_said_makes_no_difference_to_another(messages: list[bytes]) -> None:
     """They share a codec."""
-    for codec_class in codecs.values():
+    for codec_class in CODECS.values():
         shared = SharedParser(codec_class())
         for message in messages:
-            assert calls(codec_class, [message], shared=shared) == calls(codec_class, [message])
+            assert read_calls(codec_class, [message], shared=shared) == read_calls(codec_class, [message])
 
 
 @fuzzed
 @given(streams(), usual(LIMITS))
-def test_codecs_and_cuts_make_no_difference(
-    codecs: dict[str, Any], calls: Callable[..., list[Any]], stream: tuple[bytes, list[int]], limits: PeerLimits
-) -> None:
+def test_codecs_and_cuts_make_no_difference(stream: tuple[bytes, list[int]], limits: PeerLimits) -> None:
     data, cuts = stream
     pieces = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
     outcomes = {
-        f"{name}, {how}": calls(codec, chunks, limits, thorough)
-        for name, codec in codecs.items()
+        f"{name}, {how}": read_calls(codec, chunks, limits, thorough)
+        for name, codec in CODECS.items()
         for how, chunks, thorough in (("whole", [data], False), ("thorough", [data], True), ("cut", pieces, False))
     }
     first = next(iter(outcomes.values()))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from http_peers import CODECS
 from uvicorn.errors import BadRequest
 from uvicorn.worker.http1 import plain
 from uvicorn.worker.http1.plain import plain_fields
@@ -75,14 +76,14 @@ def test_several_heads_are_none() -> None:
     )
 )
 @example([b"A: b c"])
-def test_every_codec_says_the_same(codecs: dict[str, Any], lines: list[bytes]) -> None:
+def test_every_codec_says_the_same(lines: list[bytes]) -> None:
     """Of what is plain. What else they refuse of it (framing, Host) is refused by what the fields mean."""
     plain._known.clear()
     head = b"".join(line + b"\r\n" for line in [b"GET / HTTP/1.1", b"Host: a", *lines, b""])
     for found in (plain_fields(head, len(LINE)), plain_fields(head, len(LINE))):  # parsed, then known
         if found is None:
             continue
-        for name, codec_class in codecs.items():
+        for name, codec_class in CODECS.items():
             try:
                 assert codec_class().parse(head) == found, name
             except BadRequest as refused:

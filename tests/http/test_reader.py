@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from http_peers import CodecClass, read_calls
 from uvicorn.errors import BadRequest
 from uvicorn.worker.http.limits import HEAD_BYTES, HEAD_FIELDS, PeerLimits
 from uvicorn.worker.http1.reader import (
@@ -24,7 +25,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.fixture
-def reader(codec_class: Any) -> RequestReader:
+def reader(codec_class: CodecClass) -> RequestReader:
     return RequestReader(SharedParser(codec_class()))
 
 
@@ -91,7 +92,7 @@ def test_a_line_that_never_ends(reader: RequestReader) -> None:
     assert refused(reader, b"GET /" + b"v" * HEAD_BYTES) == 414
 
 
-def test_a_smaller_limit(codec_class: Any) -> None:
+def test_a_smaller_limit(codec_class: CodecClass) -> None:
     reader = RequestReader(SharedParser(codec_class(), PeerLimits(head=600)))
     assert refused(reader, GET[:-2] + b"X: " + b"v" * 600 + b"\r\n\r\n") == 431
 
@@ -117,13 +118,13 @@ LINE = b"GET /abcde HTTP/1.1"
     ],
 )
 def test_small_limits_however_the_bytes_are_cut(
-    codec_class: Any, calls: Any, limits: PeerLimits, data: bytes, outcome: int | None
+    codec_class: CodecClass, limits: PeerLimits, data: bytes, outcome: int | None
 ) -> None:
-    whole = calls(codec_class, [data], limits)
+    whole = read_calls(codec_class, [data], limits)
     assert [call[1] for call in whole if call[0] == "refused"] == ([outcome] if outcome else [])
-    assert calls(codec_class, [data[i : i + 1] for i in range(len(data))], limits) == whole
+    assert read_calls(codec_class, [data[i : i + 1] for i in range(len(data))], limits) == whole
     for cut in range(1, len(data)):
-        assert calls(codec_class, [data[:cut], data[cut:]], limits) == whole, cut
+        assert read_calls(codec_class, [data[:cut], data[cut:]], limits) == whole, cut
 
 
 @pytest.mark.parametrize(
@@ -139,10 +140,10 @@ def test_small_limits_however_the_bytes_are_cut(
         (CHUNKED + b"fffffffff\r\n", 413),
     ],
 )
-def test_a_body_over_its_limit(codec_class: Any, calls: Any, data: bytes, outcome: int | None) -> None:
-    whole = calls(codec_class, [data], PeerLimits(body=5))
+def test_a_body_over_its_limit(codec_class: CodecClass, data: bytes, outcome: int | None) -> None:
+    whole = read_calls(codec_class, [data], PeerLimits(body=5))
     assert [call[1] for call in whole if call[0] == "refused"] == ([outcome] if outcome else [])
-    assert calls(codec_class, [data[i : i + 1] for i in range(len(data))], PeerLimits(body=5)) == whole
+    assert read_calls(codec_class, [data[i : i + 1] for i in range(len(data))], PeerLimits(body=5)) == whole
 
 
 def test_how_much_of_a_body_was_received(reader: RequestReader) -> None:
@@ -187,7 +188,7 @@ def test_what_can_become_one_is_waited_for(reader: RequestReader, data: bytes) -
     assert reader.head() is None
 
 
-def test_the_size_of_a_chunk_line(codec_class: Any) -> None:
+def test_the_size_of_a_chunk_line(codec_class: CodecClass) -> None:
     for extra, fits in ((0, True), (1, False)):
         reader = RequestReader(SharedParser(codec_class()))
         data = CHUNKED + b"1;" + b"x" * (MAX_CHUNK_LINE - 2 + extra) + b"\r\na\r\n"
@@ -203,7 +204,7 @@ def test_chunk_lines_are_limited_before_they_end(reader: RequestReader) -> None:
     assert refused(reader, CHUNKED + b"1;" + b"x" * (MAX_CHUNK_LINE + 2)) == 400
 
 
-def test_trailers_are_limited_together(codec_class: Any) -> None:
+def test_trailers_are_limited_together(codec_class: CodecClass) -> None:
     line = b"X: " + b"y" * 95 + b"\r\n"
     for count, fits in ((MAX_TRAILERS // 100, True), (MAX_TRAILERS // 100 + 1, False)):
         reader = RequestReader(SharedParser(codec_class()))
@@ -241,7 +242,7 @@ def test_the_parser_is_ready_for_the_next_head_after_anything(reader: RequestRea
         assert following is not None and following.fields == [(b"host", b"a")], line
 
 
-def test_what_a_request_line_may_be_every_codec_accepts(codec_class: Any) -> None:
+def test_what_a_request_line_may_be_every_codec_accepts(codec_class: CodecClass) -> None:
     """A line may stand before fields that were parsed behind another: nothing else looks at it then."""
     for byte in range(256):
         for target in (b"/a%cb", b"/?%cb", b"/%%%c", b"/a/%c", b"/%c"):
@@ -274,7 +275,7 @@ ODD = GET[:-2] + b"X:\ty\r\n\r\n"
 """A tab is a codec's to judge."""
 
 
-def test_a_head_that_comes_again_is_not_parsed_again(codec_class: Any) -> None:
+def test_a_head_that_comes_again_is_not_parsed_again(codec_class: CodecClass) -> None:
     codec = counting(codec_class)
     shared = SharedParser(codec)
     reader = RequestReader(shared)
@@ -292,7 +293,7 @@ def test_a_head_that_comes_again_is_not_parsed_again(codec_class: Any) -> None:
     assert codec.heads == 3, "other fields, or another version, are parsed"
 
 
-def test_a_usual_head_needs_no_codec(codec_class: Any) -> None:
+def test_a_usual_head_needs_no_codec(codec_class: CodecClass) -> None:
     codec = counting(codec_class)
     reader = RequestReader(SharedParser(codec))
     post = GET[:-2].replace(b"GET", b"POST") + b"Content-Length: 2\r\n\r\n"
@@ -313,7 +314,7 @@ def test_a_body_follows_a_head_that_comes_again(reader: RequestReader) -> None:
     assert reader.head() is not None and reader.part is Part.HEAD
 
 
-def test_a_large_head_is_not_kept(codec_class: Any) -> None:
+def test_a_large_head_is_not_kept(codec_class: CodecClass) -> None:
     shared = SharedParser(codec_class())
     reader = RequestReader(shared)
     reader.pending = GET[:-2] + b"X: " + b"y" * REMEMBERED + b"\r\n\r\n"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
+
+from applications import Message, Receive, Scope, Send, responding
+from clients import connect
+from servers import LoopFactory, serving
 
 pytestmark = pytest.mark.usefixtures("loop_factory")
 
@@ -20,12 +24,12 @@ class Reader:
     def __init__(self) -> None:
         self.begun, self.ended = asyncio.Event(), asyncio.Event()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "GET":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"ok"})
             return
-        message = {"more_body": True}
+        message: Message = {"more_body": True}
         while message.get("more_body"):
             message = await receive()
             self.begun.set()
@@ -39,7 +43,7 @@ class Endless:
     def __init__(self) -> None:
         self.ended = asyncio.Event()
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         try:
             while True:
@@ -48,7 +52,7 @@ class Endless:
             self.ended.set()
 
 
-async def test_a_body_that_stops(loop_factory: Any, serving: Any, connect: Any) -> None:
+async def test_a_body_that_stops(loop_factory: LoopFactory) -> None:
     app = Reader()
     async with serving(app, lifespan="off", timeout_request_body=0.3) as server, connect(server) as slow:
         slow.send(HALF)
@@ -58,7 +62,7 @@ async def test_a_body_that_stops(loop_factory: Any, serving: Any, connect: Any) 
         assert await slow.ended() == b""
 
 
-async def test_a_head_that_stops(loop_factory: Any, serving: Any, connect: Any) -> None:
+async def test_a_head_that_stops(loop_factory: LoopFactory) -> None:
     server_of = serving(Reader(), lifespan="off", timeout_request_header=0.3)
     async with server_of as server, connect(server) as slow, connect(server) as silent:
         slow.send(b"GET / HT")
@@ -67,9 +71,9 @@ async def test_a_head_that_stops(loop_factory: Any, serving: Any, connect: Any) 
 
 
 @pytest.mark.parametrize("tail", ["endless", "complete"])
-async def test_a_reader_that_takes_nothing(loop_factory: Any, serving: Any, tail: str, respond: Any) -> None:
+async def test_a_reader_that_takes_nothing(loop_factory: LoopFactory, tail: str) -> None:
     """Whether the application still writes, or has left everything to the transport."""
-    app = Endless() if tail == "endless" else respond(b"x" * (16 << 20))
+    app = Endless() if tail == "endless" else responding(b"x" * (16 << 20))
     loop = asyncio.get_running_loop()
     async with serving(app, lifespan="off", timeout_write=0.7) as server:
         with socket.socket() as slow:
@@ -88,9 +92,7 @@ async def test_a_reader_that_takes_nothing(loop_factory: Any, serving: Any, tail
 
 
 @pytest.mark.parametrize("what", ["body", "reader"])
-async def test_a_drain_does_not_wait_for_them_to_its_deadline(
-    loop_factory: Any, serving: Any, connect: Any, what: str
-) -> None:
+async def test_a_drain_does_not_wait_for_them_to_its_deadline(loop_factory: LoopFactory, what: str) -> None:
     """The deadline (25 s) is beyond the time that a test has."""
     app: Any = Reader() if what == "body" else Endless()
     server_of = serving(app, lifespan="off", timeout_request_body=0.3, timeout_write=0.7)
@@ -100,18 +102,16 @@ async def test_a_drain_does_not_wait_for_them_to_its_deadline(
             await app.begun.wait()
         else:
             await slow.reader.readexactly(1)
-            slow.writer.transport.pause_reading()
+            cast(asyncio.Transport, slow.writer.transport).pause_reading()  # uvloop's is none by inheritance
         server.should_exit = True
         await server.shutdown_over.wait()
         assert app.ended.is_set()
 
 
-async def test_pipelined_large_answers_to_a_peer_that_does_not_read_stay_few(
-    loop_factory: Any, serving: Any, respond: Any
-) -> None:
+async def test_pipelined_large_answers_to_a_peer_that_does_not_read_stay_few(loop_factory: LoopFactory) -> None:
     """Each is larger than the transport's high-water mark: the next one is not begun."""
     loop = asyncio.get_running_loop()
-    async with serving(respond(b"x" * (16 << 20)), lifespan="off", timeout_write=0.7) as server:
+    async with serving(responding(b"x" * (16 << 20)), lifespan="off", timeout_write=0.7) as server:
         with socket.socket() as slow:
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             slow.setblocking(False)
@@ -126,12 +126,12 @@ async def test_pipelined_large_answers_to_a_peer_that_does_not_read_stay_few(
 @pytest.mark.parametrize("size", [100, 10_000, 100_000])
 @pytest.mark.parametrize("work", [0.0, 0.001])
 async def test_a_stream_that_never_waits_ends_when_its_client_leaves(
-    loop_factory: Any, serving: Any, size: int, work: float
+    loop_factory: LoopFactory, size: int, work: float
 ) -> None:
     """The client takes everything until it goes, so `send` never waits, and the loop could not tell it of the end."""
     outcome: list[str] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         end = time.monotonic() + 10
         try:

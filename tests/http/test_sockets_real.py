@@ -15,6 +15,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
+from applications import App, Receive, Scope, Send, responding
+from clients import connect
+from http_peers import Recorder
+from servers import LoopFactory, serving
+
 pytestmark = pytest.mark.usefixtures("loop_factory")
 
 MEBIBYTE = b"0123456789abcdef" * 65536
@@ -27,12 +32,7 @@ def http(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def serve(serving: Any, http: str) -> Any:
-    return lambda app, **settings: serving(app, http=http, **settings)
-
-
-async def echo(scope: Any, receive: Any, send: Any) -> None:
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Each part of the body, as it comes."""
     assert scope["type"] == "http"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
@@ -43,8 +43,8 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": message["body"], "more_body": more})
 
 
-async def test_get(serve: Any, connect: Any, respond: Any, loop_factory: Any) -> None:
-    async with serve(respond(b"hello")) as server, connect(server) as client:
+async def test_get(http: str, loop_factory: LoopFactory) -> None:
+    async with serving(responding(b"hello"), http=http) as server, connect(server) as client:
         answer = await client.get("/x?y")
         assert (answer.status, answer.body) == (200, b"hello")
         assert answer.headers["server"] == "uvicorn" and answer.headers["date"].endswith(" gmt")
@@ -52,11 +52,11 @@ async def test_get(serve: Any, connect: Any, respond: Any, loop_factory: Any) ->
 
 @pytest.mark.parametrize("way", ["raises", "returns", "slow body", "stop"])
 async def test_a_part_of_a_response_is_told_from_the_whole(
-    serve: Any, connect: Any, loop_factory: Any, way: str, caplog: Any
+    http: str, loop_factory: LoopFactory, way: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where nothing but the end of the connection says so: to an HTTP/1.0 client that is a reset."""
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"part", "more_body": True})
         if way == "raises":
@@ -66,7 +66,7 @@ async def test_a_part_of_a_response_is_told_from_the_whole(
 
     settings: dict[str, Any] = {"lifespan": "off", "timeout_graceful_shutdown": 0, "timeout_request_body": 0.3}
     length = 5 if way == "slow body" else 0
-    async with serve(app, **settings) as server, connect(server) as client:
+    async with serving(app, http=http, **settings) as server, connect(server) as client:
         client.send(f"POST / HTTP/1.0\r\nContent-Length: {length}\r\n\r\n".encode())
         assert (await client.reader.readuntil(b"part")).endswith(b"part")
         if way == "stop":
@@ -75,16 +75,16 @@ async def test_a_part_of_a_response_is_told_from_the_whole(
             await client.ended()
 
 
-async def test_a_stream_is_open_before_its_first_event(serve: Any, connect: Any, loop_factory: Any) -> None:
+async def test_a_stream_is_open_before_its_first_event(http: str, loop_factory: LoopFactory) -> None:
     """A client's `EventSource` is open, and a session of MCP goes on, once the head is there."""
     happens = asyncio.Event()
 
-    async def events(scope: Any, receive: Any, send: Any) -> None:
+    async def events(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
         await happens.wait()
         await send({"type": "http.response.body", "body": b"data: 1\n\n"})
 
-    async with serve(events) as server, connect(server) as client:
+    async with serving(events, http=http) as server, connect(server) as client:
         client.ask()
         _, fields = await asyncio.wait_for(client.head(), 60)
         assert (fields["content-type"], fields["transfer-encoding"]) == ("text/event-stream", "chunked")
@@ -92,23 +92,24 @@ async def test_a_stream_is_open_before_its_first_event(serve: Any, connect: Any,
         assert await client.chunk() == b"data: 1\n\n"
 
 
-async def test_the_server_and_date_fields_can_be_left_out(
-    serve: Any, connect: Any, respond: Any, loop_factory: Any
-) -> None:
-    async with serve(respond(), server_header=False, date_header=False) as server, connect(server) as client:
+async def test_the_server_and_date_fields_can_be_left_out(http: str, loop_factory: LoopFactory) -> None:
+    async with (
+        serving(responding(b"ok"), http=http, server_header=False, date_header=False) as server,
+        connect(server) as client,
+    ):
         assert (await client.get()).headers == {"content-length": "2"}
 
 
-async def test_addresses_in_the_scope(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
-    async with serve(recorder) as server, connect(server) as client:
+async def test_addresses_in_the_scope(http: str, recorder: Recorder, loop_factory: LoopFactory) -> None:
+    async with serving(recorder, http=http) as server, connect(server) as client:
         await client.get()
         scope = recorder.seen[0][0]
         assert scope["server"] == ("127.0.0.1", server.port)
         assert scope["client"] == client.writer.get_extra_info("sockname")
 
 
-async def test_keep_alive(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
-    async with serve(recorder) as server, connect(server) as client:
+async def test_keep_alive(http: str, recorder: Recorder, loop_factory: LoopFactory) -> None:
+    async with serving(recorder, http=http) as server, connect(server) as client:
         for _ in range(3):
             assert (await client.get()).status == 200
         assert len({scope["client"] for scope, _ in recorder.seen}) == 1
@@ -116,15 +117,15 @@ async def test_keep_alive(serve: Any, connect: Any, recorder: Any, loop_factory:
         assert await client.ended() == b""
 
 
-async def test_a_mebibyte_comes_back(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
-    async with serve(recorder) as server, connect(server) as client:
+async def test_a_mebibyte_comes_back(http: str, recorder: Recorder, loop_factory: LoopFactory) -> None:
+    async with serving(recorder, http=http) as server, connect(server) as client:
         for _ in range(2):
             client.ask(method="POST", body=MEBIBYTE)
             assert (await client.answer()).body == MEBIBYTE
 
 
-async def test_streaming_both_ways(serve: Any, connect: Any, loop_factory: Any) -> None:
-    async with serve(echo) as server, connect(server) as client:
+async def test_streaming_both_ways(http: str, loop_factory: LoopFactory) -> None:
+    async with serving(echo, http=http) as server, connect(server) as client:
         client.ask("/", "Transfer-Encoding: chunked", method="POST")
         for word in (b"one", b"two", b"three"):
             client.send(b"%x\r\n%b\r\n" % (len(word), word))
@@ -135,26 +136,26 @@ async def test_streaming_both_ways(serve: Any, connect: Any, loop_factory: Any) 
         assert await client.chunk() == b""
 
 
-async def test_a_mebibyte_streams_through_a_slow_reader(serve: Any, connect: Any, loop_factory: Any) -> None:
+async def test_a_mebibyte_streams_through_a_slow_reader(http: str, loop_factory: LoopFactory) -> None:
     """The client writes everything before it reads: both directions fill up and nobody gives in."""
-    async with serve(echo) as server, connect(server) as client:
+    async with serving(echo, http=http) as server, connect(server) as client:
         client.ask("/", "Transfer-Encoding: chunked", method="POST")
         client.send(b"100000\r\n" + MEBIBYTE + b"\r\n0\r\n\r\n")
         assert (await client.answer()).body == MEBIBYTE
 
 
-async def test_pipelined_requests(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
-    async with serve(recorder) as server, connect(server) as client:
+async def test_pipelined_requests(http: str, recorder: Recorder, loop_factory: LoopFactory) -> None:
+    async with serving(recorder, http=http) as server, connect(server) as client:
         for number in range(50):
             client.ask(f"/{number}", method="POST", body=b"%d" % number)
         assert [(await client.answer()).body for _ in range(50)] == [b"%d" % number for number in range(50)]
 
 
-async def test_what_an_application_does_to_its_scope_stays_there(serve: Any, connect: Any, loop_factory: Any) -> None:
+async def test_what_an_application_does_to_its_scope_stays_there(http: str, loop_factory: LoopFactory) -> None:
     """The same head comes again, on this connection and on another: nothing of the first scope is in the others."""
     seen: list[Any] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(repr({name: value for name, value in scope.items() if name != "client"}))
         scope["headers"].append((b"x-added", b"by the application"))
         scope["headers"][0] = (b"host", b"another")
@@ -162,7 +163,7 @@ async def test_what_an_application_does_to_its_scope_stays_there(serve: Any, con
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
 
-    async with serve(app, lifespan="off") as server:
+    async with serving(app, http=http, lifespan="off") as server:
         for _ in range(2):
             async with connect(server) as client:
                 await client.get("/a")
@@ -170,11 +171,11 @@ async def test_what_an_application_does_to_its_scope_stays_there(serve: Any, con
     assert len(seen) == 4 and len(set(seen)) == 1
 
 
-async def test_large_and_small_pipelined_answers_keep_their_order(serve: Any, connect: Any, loop_factory: Any) -> None:
+async def test_large_and_small_pipelined_answers_keep_their_order(http: str, loop_factory: LoopFactory) -> None:
     """All of them are ready in one turn of the loop; a large one is neither copied nor overtaken."""
     sizes = [10, 60_000, 20, 30_000, 400_000, 1, 70_000]
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         size = int(scope["path"][1:])
         body = bytes([size % 251]) * size
         length = [(b"content-length", b"%d" % size)] if size % 20 else []
@@ -182,38 +183,32 @@ async def test_large_and_small_pipelined_answers_keep_their_order(serve: Any, co
         await send({"type": "http.response.body", "body": body[: size // 2], "more_body": True})
         await send({"type": "http.response.body", "body": body[size // 2 :]})
 
-    async with serve(app, lifespan="off") as server, connect(server) as client:
+    async with serving(app, http=http, lifespan="off") as server, connect(server) as client:
         client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % size for size in sizes))
         for size in sizes:
             answer = await client.answer()
             assert answer.body == bytes([size % 251]) * size
 
 
-async def test_a_half_closed_client_reads_its_answer(
-    serve: Any, connect: Any, recorder: Any, loop_factory: Any
-) -> None:
-    async with serve(recorder) as server, connect(server) as client:
+async def test_a_half_closed_client_reads_its_answer(http: str, recorder: Recorder, loop_factory: LoopFactory) -> None:
+    async with serving(recorder, http=http) as server, connect(server) as client:
         client.ask(method="POST", body=b"last words")
         client.writer.write_eof()
         assert (await client.answer()).body == b"last words"
         assert await client.ended() == b""
 
 
-async def test_a_refusal_reaches_a_client_that_is_still_sending(
-    serve: Any, connect: Any, respond: Any, loop_factory: Any
-) -> None:
-    async with serve(respond()) as server, connect(server) as client:
+async def test_a_refusal_reaches_a_client_that_is_still_sending(http: str, loop_factory: LoopFactory) -> None:
+    async with serving(responding(b"ok"), http=http) as server, connect(server) as client:
         client.send(b"nonsense\r\n\r\n" + b"x" * 200000)
         answer = await client.answer()
         assert (answer.status, answer.headers["connection"]) == (400, "close")
 
 
-async def test_the_last_response_reaches_a_client_that_has_sent_more(
-    serve: Any, connect: Any, respond: Any, loop_factory: Any
-) -> None:
+async def test_the_last_response_reaches_a_client_that_has_sent_more(http: str, loop_factory: LoopFactory) -> None:
     """Closing while bytes of the client are unread resets the connection, and takes what it has not read yet."""
-    application = respond(MEBIBYTE, headers=[(b"connection", b"close")])
-    async with serve(application) as server, connect(server) as client:
+    application = responding(MEBIBYTE, headers=[(b"connection", b"close")])
+    async with serving(application, http=http) as server, connect(server) as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 20000)
         answer = await client.answer()
         assert answer.body == MEBIBYTE
@@ -221,7 +216,7 @@ async def test_the_last_response_reaches_a_client_that_has_sent_more(
 
 
 async def test_an_endless_stream_ends_when_its_client_leaves(
-    serve: Any, connect: Any, loop_factory: Any, caplog: Any
+    http: str, loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended = asyncio.Event()
 
@@ -235,14 +230,14 @@ async def test_an_endless_stream_ends_when_its_client_leaves(
 
     starlette = Starlette(routes=[Route("/", endpoint)])
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await starlette(scope, receive, send)
         finally:
             if scope["type"] == "http":
                 ended.set()
 
-    async with serve(app) as server:
+    async with serving(app, http=http) as server:
         async with connect(server) as client:
             client.ask()
             assert (await client.head())[0] == 200
@@ -255,7 +250,7 @@ async def test_an_endless_stream_ends_when_its_client_leaves(
 
 
 async def test_what_an_application_had_open_is_closed_when_its_client_leaves(
-    serve: Any, connect: Any, loop_factory: Any, without_collector: None
+    http: str, loop_factory: LoopFactory, without_collector: None
 ) -> None:
     """A generator that is not exhausted ends with the last reference to it, not when the garbage collector comes by."""
     closed = asyncio.Event()
@@ -271,7 +266,7 @@ async def test_what_an_application_had_open_is_closed_when_its_client_leaves(
     async def endpoint(request: Any) -> Any:
         return StreamingResponse(events())
 
-    async with serve(Starlette(routes=[Route("/", endpoint)])) as server:
+    async with serving(Starlette(routes=[Route("/", endpoint)]), http=http) as server:
         async with connect(server) as client:
             client.ask()
             assert (await client.head())[0] == 200
@@ -282,7 +277,7 @@ async def test_what_an_application_had_open_is_closed_when_its_client_leaves(
 
 @pytest.mark.parametrize("turns", [0, 1], ids=["at once", "after a turn"])
 async def test_what_a_failed_application_held_is_let_go(
-    turns: int, serve: Any, connect: Any, loop_factory: Any, without_collector: None, monkeypatch: pytest.MonkeyPatch
+    turns: int, http: str, loop_factory: LoopFactory, without_collector: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)  # pytest keeps what is logged
     closed = asyncio.Event()
@@ -291,27 +286,27 @@ async def test_what_a_failed_application_held_is_let_go(
         def __del__(self) -> None:
             closed.set()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         held = Open()
         for _ in range(turns):
             await asyncio.sleep(0)
         raise RuntimeError(f"with {type(held).__name__}")
 
-    async with serve(app, lifespan="off") as server, connect(server) as client:
+    async with serving(app, http=http, lifespan="off") as server, connect(server) as client:
         assert (await client.get()).status == 500
         await closed.wait()
 
 
-async def test_receive_says_disconnect_when_the_client_leaves(serve: Any, connect: Any, loop_factory: Any) -> None:
+async def test_receive_says_disconnect_when_the_client_leaves(http: str, loop_factory: LoopFactory) -> None:
     begun, heard = asyncio.Event(), asyncio.Event()
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         begun.set()
         assert (await receive())["type"] == "http.disconnect"
         heard.set()
 
-    async with serve(app, lifespan="off") as server:
+    async with serving(app, http=http, lifespan="off") as server:
         async with connect(server) as client:
             client.ask()
             await begun.wait()
@@ -324,45 +319,45 @@ async def test_receive_says_disconnect_when_the_client_leaves(serve: Any, connec
 class ClassStyle:
     """As the README of 2018 showed it."""
 
-    def __init__(self, scope: Any) -> None:
+    def __init__(self, scope: Scope) -> None:
         assert scope["type"] == "http"
         self.scope = scope
 
-    async def __call__(self, receive: Any, send: Any) -> None:
+    async def __call__(self, receive: Receive, send: Send) -> None:
         body = b"%b %b" % (self.scope["method"].encode(), self.scope["asgi"]["version"].encode())
         await send({"type": "http.response.start", "status": 200, "headers": [[b"content-type", b"text/plain"]]})
         await send({"type": "http.response.body", "body": body})
 
 
-def double_callable(scope: Any) -> Any:
-    async def instance(receive: Any, send: Any) -> None:
+def double_callable(scope: Scope) -> Any:
+    async def instance(receive: Receive, send: Send) -> None:
         await ClassStyle(scope)(receive, send)
 
     return instance
 
 
 @pytest.mark.parametrize("app", [ClassStyle, double_callable])
-async def test_asgi_2(serve: Any, connect: Any, app: Any, loop_factory: Any) -> None:
-    async with serve(app) as server, connect(server) as client:
+async def test_asgi_2(http: str, app: App, loop_factory: LoopFactory) -> None:
+    async with serving(app, http=http) as server, connect(server) as client:
         assert (await client.get()).body == b"GET 2.0"
 
 
-async def test_fastapi(serve: Any, connect: Any, loop_factory: Any) -> None:
+async def test_fastapi(http: str, loop_factory: LoopFactory) -> None:
     app = pytest.importorskip("fastapi").FastAPI()
 
-    @app.get("/items/{number}")
+    @app.get("/items/{number}")  # type: ignore[untyped-decorator]  # FastAPI is not installed everywhere
     async def item(number: int, q: str = "") -> dict[str, Any]:
         return {"number": number, "q": q}
 
-    @app.post("/length")
+    @app.post("/length")  # type: ignore[untyped-decorator]
     async def length(request: Request) -> int:  # FastAPI knows Starlette's class
         return len(await request.body())
 
-    @app.get("/in-a-thread")
+    @app.get("/in-a-thread")  # type: ignore[untyped-decorator]
     def in_a_thread() -> str:
         return "done"
 
-    async with serve(app) as server, connect(server) as client:
+    async with serving(app, http=http) as server, connect(server) as client:
         assert (await client.get("/items/3?q=a%20b")).body == b'{"number":3,"q":"a b"}'
         assert (await client.get("/items/x")).status == 422
         assert (await client.get("/in-a-thread")).body == b'"done"'
@@ -370,11 +365,11 @@ async def test_fastapi(serve: Any, connect: Any, loop_factory: Any) -> None:
         assert (await client.answer()).body == b"1048576"
 
 
-async def test_starlette_with_middleware_and_lifespan_state(serve: Any, connect: Any, loop_factory: Any) -> None:
+async def test_starlette_with_middleware_and_lifespan_state(http: str, loop_factory: LoopFactory) -> None:
     events: list[str] = []
 
     @asynccontextmanager
-    async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(app: App) -> AsyncIterator[dict[str, Any]]:
         events.append("startup")
         yield {"db": "connected"}
         events.append("shutdown")
@@ -383,7 +378,7 @@ async def test_starlette_with_middleware_and_lifespan_state(serve: Any, connect:
         return PlainTextResponse(request.state.db)
 
     app = Starlette(routes=[Route("/", endpoint)], lifespan=lifespan)
-    async with serve(app, lifespan="on") as server, connect(server) as client:
+    async with serving(app, http=http, lifespan="on") as server, connect(server) as client:
         assert (await client.get()).body == b"connected"
         assert events == ["startup"]
     assert events == ["startup", "shutdown"]
@@ -392,23 +387,23 @@ async def test_starlette_with_middleware_and_lifespan_state(serve: Any, connect:
 # -- lifespan --------------------------------------------------------------------------------------------------
 
 
-async def test_a_startup_that_fails(serve: Any, loop_factory: Any, caplog: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_a_startup_that_fails(http: str, loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no database"})
 
-    async with serve(app) as server:
+    async with serving(app, http=http) as server:
         assert not server.started and server.servers == []
         assert str(server.failure) == "no database\nApplication startup failed. Exiting."
         assert server.exit_code == 3
     assert "no database" in caplog.text
 
 
-async def test_a_startup_that_raises(serve: Any, loop_factory: Any, caplog: Any) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+async def test_a_startup_that_raises(http: str, loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise ZeroDivisionError("in startup")
 
-    async with serve(app, lifespan="on") as server:
+    async with serving(app, http=http, lifespan="on") as server:
         assert not server.started and server.exit_code == 3
     assert "ZeroDivisionError: in startup" in caplog.text
     assert caplog.text.count("Traceback") == 1
@@ -416,17 +411,17 @@ async def test_a_startup_that_raises(serve: Any, loop_factory: Any, caplog: Any)
 
 
 async def test_auto_serves_an_application_that_knows_no_lifespan(
-    serve: Any, connect: Any, loop_factory: Any, caplog: Any
+    http: str, loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "uvicorn.error")
-    async with serve(echo, lifespan="auto") as server, connect(server) as client:
+    async with serving(echo, http=http, lifespan="auto") as server, connect(server) as client:
         assert (await client.get()).status == 200
     assert "ASGI 'lifespan' protocol appears unsupported." in caplog.text
     assert "AssertionError" not in caplog.text
 
 
-async def test_lifespan_off_asks_nothing(serve: Any, connect: Any, recorder: Any, loop_factory: Any) -> None:
-    async with serve(recorder, lifespan="off") as server, connect(server) as client:
+async def test_lifespan_off_asks_nothing(http: str, recorder: Recorder, loop_factory: LoopFactory) -> None:
+    async with serving(recorder, http=http, lifespan="off") as server, connect(server) as client:
         await client.get()
     assert [scope["type"] for scope, _ in recorder.seen] == ["http"]
 
@@ -434,9 +429,9 @@ async def test_lifespan_off_asks_nothing(serve: Any, connect: Any, recorder: Any
 # -- the log ---------------------------------------------------------------------------------------------------
 
 
-async def test_the_access_log(serve: Any, connect: Any, respond: Any, loop_factory: Any, caplog: Any) -> None:
+async def test_the_access_log(http: str, loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(respond(status=404), root_path="/r") as server, connect(server) as client:
+    async with serving(responding(b"ok", status=404), http=http, root_path="/r") as server, connect(server) as client:
         await client.get("/a%20b?c=d")
         host, port = client.writer.get_extra_info("sockname")
     (record,) = [record for record in caplog.records if record.name == "uvicorn.access"]
@@ -444,22 +439,22 @@ async def test_the_access_log(serve: Any, connect: Any, respond: Any, loop_facto
     assert record.getMessage() == f'{host}:{port} - "GET /r/a%20b?c=d HTTP/1.1" 404'
 
 
-async def test_no_access_log(serve: Any, connect: Any, respond: Any, loop_factory: Any, caplog: Any) -> None:
+async def test_no_access_log(http: str, loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    async with serve(respond(), access_log=False) as server, connect(server) as client:
+    async with serving(responding(b"ok"), http=http, access_log=False) as server, connect(server) as client:
         await client.get()
     assert [record for record in caplog.records if record.name == "uvicorn.access"] == []
 
 
-async def test_the_lines_of_a_whole_run(serve: Any, respond: Any, loop_factory: Any, caplog: Any) -> None:
+async def test_the_lines_of_a_whole_run(http: str, loop_factory: LoopFactory, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "uvicorn.error")
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         for phase in ("startup", "shutdown"):
             assert (await receive())["type"] == f"lifespan.{phase}"
             await send({"type": f"lifespan.{phase}.complete"})
 
-    async with serve(app) as server:
+    async with serving(app, http=http) as server:
         port = server.port
     assert [record.getMessage() for record in caplog.records if record.name == "uvicorn.error"] == [
         f"Started server process [{os.getpid()}]",

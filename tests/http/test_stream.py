@@ -3,36 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import pytest
 
+from applications import Message
+from http_peers import START, body
 from uvicorn.errors import ClientDisconnected
-from uvicorn.worker.http.defaults import DefaultFields
+from uvicorn.worker.access.log import AccessLog
 from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, SENDING, STARTED, WAITING
 from uvicorn.worker.http.payload import TURN
+from uvicorn.worker.http.scope import Endpoints
+from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.http1.request_line import request_line
 from uvicorn.worker.http1.response import Http1Exchange
 from uvicorn.worker.transport.outbox import JOIN_LIMIT
 
-START = {"type": "http.response.start", "status": 200, "headers": []}
+Result = TypeVar("Result")
+
+
+class ToldLines(AccessLog):
+    """An access log that keeps the statuses of its lines."""
+
+    __slots__ = ("statuses",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.statuses: list[int] = []
+
+    def line(self, client: str, method: str, path: str, http_version: str, status: int) -> None:
+        self.statuses.append(status)
 
 
 class FakeOutlet:
     """A connection that keeps what it is told."""
 
     def __init__(self) -> None:
-        self._state = SimpleNamespace(default=DefaultFields([]), access=SimpleNamespace(line=self.log_line))
-        self._ends = SimpleNamespace(root_path="")
+        access = ToldLines()
+        self._state = ServerState()
+        self._state.access = access
+        self._ends = Endpoints(None, None, "http", "", "3.0", {})
+        self.transport = asyncio.Transport()
         self.writable = True
-        self.closing = False
+        self.closing = self.eof = False
         self.logs_access = True
         self.writes: list[bytes] = []
         self.wanted = 0
-        self.logged: list[int] = []
+        self.logged = access.statuses
         self.completed: list[Http1Exchange] = []
 
     def write(self, data: bytes) -> None:
@@ -47,18 +66,20 @@ class FakeOutlet:
     def body_wanted(self) -> None:
         self.wanted += 1
 
-    def log_line(self, client: str, method: str, path: str, http_version: str, status: int) -> None:
-        self.logged.append(status)
-
     def response_complete(self, stream: Http1Exchange) -> None:
         self.completed.append(stream)
+
+    def end_behind(self, stream: Http1Exchange) -> None:
+        raise AssertionError("nothing ends here")
+
+    def close(self) -> None:
+        raise AssertionError("nothing closes here")
+
+    abort = close
 
     @property
     def body(self) -> bytes:
         return b"".join(self.writes).partition(b"\r\n\r\n")[2]
-
-
-Make = Callable[..., Http1Exchange]
 
 
 @pytest.fixture
@@ -66,31 +87,24 @@ def outlet() -> FakeOutlet:
     return FakeOutlet()
 
 
-@pytest.fixture
-def make(outlet: FakeOutlet) -> Make:
-    """make(*fields, line=…, complete=…) → a stream; `complete`: the request has no body, or it is there."""
-
-    def made(*fields: tuple[bytes, bytes], line: bytes = b"POST / HTTP/1.1", complete: bool = False) -> Http1Exchange:
-        request = RequestHead(request_line(line), [(b"host", b"a"), *fields])
-        return Http1Exchange(outlet, request, {"type": "http"}, complete)
-
-    return made
+def make(
+    outlet: FakeOutlet, *fields: tuple[bytes, bytes], line: bytes = b"POST / HTTP/1.1", complete: bool = False
+) -> Http1Exchange:
+    """`complete`: the request has no body, or it is there."""
+    request = RequestHead(request_line(line), [(b"host", b"a"), *fields])
+    return Http1Exchange(outlet, request, {"type": "http"}, complete)
 
 
-def body(data: bytes = b"", more: bool = False) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": data, "more_body": more}
-
-
-def part(data: bytes, more: bool) -> dict[str, Any]:
+def part(data: bytes, more: bool) -> Message:
     return {"type": "http.request", "body": data, "more_body": more}
 
 
 GONE = {"type": "http.disconnect"}
 
 
-async def waiting(awaitable: Any) -> asyncio.Task[Any]:
+async def waiting(awaitable: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
     """A task that has come to where it waits."""
-    task = asyncio.ensure_future(awaitable)
+    task = asyncio.create_task(awaitable)
     for _ in range(5):
         await asyncio.sleep(0)
     assert not task.done()
@@ -100,24 +114,24 @@ async def waiting(awaitable: Any) -> asyncio.Task[Any]:
 # -- receive ---------------------------------------------------------------------------------------------------
 
 
-async def test_an_empty_body_is_told_once_then_receive_waits(make: Make) -> None:
-    stream = make(complete=True)
+async def test_an_empty_body_is_told_once_then_receive_waits(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     assert await stream.receive() == part(b"", False)
     task = await waiting(stream.receive())
     stream.lost()
     assert await task == GONE
 
 
-async def test_a_body_that_was_there_before(make: Make) -> None:
-    stream = make()
+async def test_a_body_that_was_there_before(outlet: FakeOutlet) -> None:
+    stream = make(outlet)
     stream.feed(b"ab")
     stream.feed(b"cd")
     stream.feed_end()
     assert await stream.receive() == part(b"abcd", False)
 
 
-async def test_a_body_in_parts(make: Make, outlet: FakeOutlet) -> None:
-    stream = make()
+async def test_a_body_in_parts(outlet: FakeOutlet) -> None:
+    stream = make(outlet)
     task = await waiting(stream.receive())
     stream.feed(b"ab")
     assert await task == part(b"ab", True)
@@ -127,8 +141,8 @@ async def test_a_body_in_parts(make: Make, outlet: FakeOutlet) -> None:
     assert await task == part(b"", False)
 
 
-async def test_the_end_with_the_last_part(make: Make) -> None:
-    stream = make()
+async def test_the_end_with_the_last_part(outlet: FakeOutlet) -> None:
+    stream = make(outlet)
     stream.feed(b"ab")
     assert await stream.receive() == part(b"ab", True)
     stream.feed(b"cd")
@@ -136,8 +150,8 @@ async def test_the_end_with_the_last_part(make: Make) -> None:
     assert await stream.receive() == part(b"cd", False)
 
 
-async def test_above_the_high_water_mark_no_more_is_wanted(make: Make, outlet: FakeOutlet) -> None:
-    stream = make()
+async def test_above_the_high_water_mark_no_more_is_wanted(outlet: FakeOutlet) -> None:
+    stream = make(outlet)
     assert stream.feed(b"x" * (HIGH_WATER - 1))
     assert not stream.feed(b"x")
     assert outlet.wanted == 0
@@ -146,8 +160,8 @@ async def test_above_the_high_water_mark_no_more_is_wanted(make: Make, outlet: F
     assert stream.feed(b"x")
 
 
-async def test_two_tasks_may_wait(make: Make) -> None:
-    stream = make()
+async def test_two_tasks_may_wait(outlet: FakeOutlet) -> None:
+    stream = make(outlet)
     first, second = await waiting(stream.receive()), await waiting(stream.receive())
     stream.feed(b"ab")
     stream.feed_end()
@@ -165,8 +179,8 @@ async def waiting_or_done(task: asyncio.Task[Any], stream: Http1Exchange) -> Any
     return await task
 
 
-async def test_a_cancelled_receive_leaves_the_stream_usable(make: Make) -> None:
-    stream = make()
+async def test_a_cancelled_receive_leaves_the_stream_usable(outlet: FakeOutlet) -> None:
+    stream = make(outlet)
     task = await waiting(stream.receive())
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -175,8 +189,8 @@ async def test_a_cancelled_receive_leaves_the_stream_usable(make: Make) -> None:
     assert await stream.receive() == part(b"ab", True)
 
 
-async def test_what_arrived_is_told_before_the_end_of_the_peer(make: Make) -> None:
-    stream = make()
+async def test_what_arrived_is_told_before_the_end_of_the_peer(outlet: FakeOutlet) -> None:
+    stream = make(outlet)
     stream.feed(b"ab")
     stream.hang_up()
     assert await stream.receive() == part(b"ab", True)
@@ -184,15 +198,15 @@ async def test_what_arrived_is_told_before_the_end_of_the_peer(make: Make) -> No
     assert await stream.receive() == GONE
 
 
-async def test_nothing_is_told_once_nobody_is_there(make: Make) -> None:
-    stream = make()
+async def test_nothing_is_told_once_nobody_is_there(outlet: FakeOutlet) -> None:
+    stream = make(outlet)
     stream.feed(b"ab")
     stream.lost()
     assert await stream.receive() == GONE
 
 
-async def test_after_the_response_receive_says_disconnect(make: Make) -> None:
-    stream = make()
+async def test_after_the_response_receive_says_disconnect(outlet: FakeOutlet) -> None:
+    stream = make(outlet)
     await stream.send(dict(START))
     task = await waiting(stream.receive())
     await stream.send(body())
@@ -205,8 +219,8 @@ async def test_after_the_response_receive_says_disconnect(make: Make) -> None:
 EXPECT = ((b"expect", b"100-continue"), (b"content-length", b"2"))
 
 
-async def test_100_is_said_once_when_the_body_is_asked_for(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(*EXPECT)
+async def test_100_is_said_once_when_the_body_is_asked_for(outlet: FakeOutlet) -> None:
+    stream = make(outlet, *EXPECT)
     assert outlet.writes == []
     task = await waiting(stream.receive())
     assert outlet.writes == [b"HTTP/1.1 100 Continue\r\n\r\n"]
@@ -218,8 +232,8 @@ async def test_100_is_said_once_when_the_body_is_asked_for(make: Make, outlet: F
     assert len(outlet.writes) == 2 and stream.keep_alive
 
 
-async def test_100_is_not_said_when_the_body_is_there(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(*EXPECT)
+async def test_100_is_not_said_when_the_body_is_there(outlet: FakeOutlet) -> None:
+    stream = make(outlet, *EXPECT)
     stream.feed(b"a")
     await stream.receive()
     task = await waiting(stream.receive())
@@ -227,8 +241,8 @@ async def test_100_is_not_said_when_the_body_is_there(make: Make, outlet: FakeOu
     task.cancel()
 
 
-async def test_100_is_not_said_after_the_head_and_the_connection_ends(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(*EXPECT)
+async def test_100_is_not_said_after_the_head_and_the_connection_ends(outlet: FakeOutlet) -> None:
+    stream = make(outlet, *EXPECT)
     await stream.send(dict(START))
     await stream.send(body(b"no", more=True))
     task = await waiting(stream.receive())
@@ -237,8 +251,8 @@ async def test_100_is_not_said_after_the_head_and_the_connection_ends(make: Make
     task.cancel()
 
 
-async def test_100_is_not_said_to_somebody_who_left(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(*EXPECT)
+async def test_100_is_not_said_to_somebody_who_left(outlet: FakeOutlet) -> None:
+    stream = make(outlet, *EXPECT)
     stream.hang_up()
     assert await stream.receive() == GONE
     assert outlet.writes == []
@@ -247,8 +261,8 @@ async def test_100_is_not_said_to_somebody_who_left(make: Make, outlet: FakeOutl
 # -- send ------------------------------------------------------------------------------------------------------
 
 
-async def test_head_and_first_part_are_one_write(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_head_and_first_part_are_one_write(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     await stream.send(dict(START))
     assert (outlet.writes, stream.phase) == ([], STARTED)
     await stream.send(body(b"hello", more=True))
@@ -259,8 +273,8 @@ async def test_head_and_first_part_are_one_write(make: Make, outlet: FakeOutlet)
     assert (stream.phase, outlet.completed) == (COMPLETE, [stream])
 
 
-async def test_a_head_whose_body_is_late_leaves_alone(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_a_head_whose_body_is_late_leaves_alone(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     stream.announce()
     assert outlet.writes == []
     await stream.send(dict(START))
@@ -276,9 +290,9 @@ async def test_a_head_whose_body_is_late_leaves_alone(make: Make, outlet: FakeOu
 
 @pytest.mark.parametrize("listens_first", [True, False])
 async def test_a_head_leaves_when_the_application_listens_for_the_end_of_its_peer(
-    make: Make, outlet: FakeOutlet, listens_first: bool
+    outlet: FakeOutlet, listens_first: bool
 ) -> None:
-    stream = make(complete=True)
+    stream = make(outlet, complete=True)
     await stream.receive()
     if not listens_first:
         await stream.send(dict(START))
@@ -291,8 +305,8 @@ async def test_a_head_leaves_when_the_application_listens_for_the_end_of_its_pee
     assert await task == GONE
 
 
-async def test_a_length_is_kept_by_a_head_that_leaves_alone(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_a_length_is_kept_by_a_head_that_leaves_alone(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     await stream.send({**START, "headers": [(b"content-length", b"2")]})
     stream.announce()
     await stream.send(body(b"ab"))
@@ -300,8 +314,8 @@ async def test_a_length_is_kept_by_a_head_that_leaves_alone(make: Make, outlet: 
     assert stream.keep_alive and not stream.left
 
 
-async def test_no_head_leaves_before_a_100_that_may_be_asked_for(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(*EXPECT)
+async def test_no_head_leaves_before_a_100_that_may_be_asked_for(outlet: FakeOutlet) -> None:
+    stream = make(outlet, *EXPECT)
     await stream.send(dict(START))
     stream.announce()
     assert outlet.writes == []
@@ -311,10 +325,8 @@ async def test_no_head_leaves_before_a_100_that_may_be_asked_for(make: Make, out
 
 
 @pytest.mark.parametrize("start", [{**START, "headers": [(b"x", b"a\r\nb")]}, {"type": "http.response.start"}])
-async def test_the_application_hears_what_is_wrong_with_a_late_head(
-    make: Make, outlet: FakeOutlet, start: dict[str, Any]
-) -> None:
-    stream = make(complete=True)
+async def test_the_application_hears_what_is_wrong_with_a_late_head(outlet: FakeOutlet, start: dict[str, Any]) -> None:
+    stream = make(outlet, complete=True)
     await stream.send(start)
     stream.announce()
     assert (stream.phase, outlet.writes, outlet.logged) == (STARTED, [], [])
@@ -323,41 +335,41 @@ async def test_the_application_hears_what_is_wrong_with_a_late_head(
     assert outlet.writes == []
 
 
-async def test_a_large_first_part_is_not_copied(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_a_large_first_part_is_not_copied(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     data = b"x" * JOIN_LIMIT
     await stream.send(dict(START))
     await stream.send(body(data))
     assert outlet.writes[0].endswith(b"\r\n\r\n") and outlet.writes[1] is data
 
 
-async def test_headers_and_body_may_be_left_out(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_headers_and_body_may_be_left_out(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     await stream.send({"type": "http.response.start", "status": 200})
     await stream.send({"type": "http.response.body"})
     assert outlet.writes == [b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"]
 
 
 @pytest.mark.parametrize("kind", ["bytearray", "memoryview"])
-async def test_other_kinds_of_bytes(make: Make, outlet: FakeOutlet, kind: str) -> None:
+async def test_other_kinds_of_bytes(outlet: FakeOutlet, kind: str) -> None:
     convert: Any = {"bytearray": bytearray, "memoryview": memoryview}[kind]
-    stream = make(complete=True)
+    stream = make(outlet, complete=True)
     await stream.send(dict(START))
     await stream.send(body(convert(b"hello"), more=True))
     await stream.send(body(convert(b"x" * JOIN_LIMIT)))
     assert outlet.body.startswith(b"5\r\nhello\r\n8000\r\nxxx")
 
 
-async def test_head_sends_no_body(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(line=b"HEAD / HTTP/1.1", complete=True)
+async def test_head_sends_no_body(outlet: FakeOutlet) -> None:
+    stream = make(outlet, line=b"HEAD / HTTP/1.1", complete=True)
     await stream.send(dict(START))
     await stream.send(body(b"hello", more=True))
     await stream.send(body(b"hello"))
     assert (outlet.body, stream.left) == (b"", 0)
 
 
-async def test_too_much_raises_and_nothing_of_it_is_written(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_too_much_raises_and_nothing_of_it_is_written(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     await stream.send({**START, "headers": [(b"content-length", b"3")]})
     await stream.send(body(b"ab", more=True))
     with pytest.raises(RuntimeError, match="longer than Content-Length"):
@@ -365,23 +377,23 @@ async def test_too_much_raises_and_nothing_of_it_is_written(make: Make, outlet: 
     assert outlet.body == b"ab"
 
 
-async def test_too_much_at_once_leaves_the_wire_and_the_log_untouched(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_too_much_at_once_leaves_the_wire_and_the_log_untouched(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     await stream.send({**START, "headers": [(b"content-length", b"3")]})
     with pytest.raises(RuntimeError, match="longer than Content-Length"):
         await stream.send(body(b"abcd"))
     assert (outlet.writes, outlet.logged) == ([], [])
 
 
-async def test_too_little_is_short(make: Make) -> None:
-    stream = make(complete=True)
+async def test_too_little_is_short(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     await stream.send({**START, "headers": [(b"content-length", b"3")]})
     await stream.send(body(b"ab"))
     assert stream.left == 1
 
 
-async def test_bad_headers_raise_and_the_response_may_start_again(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_bad_headers_raise_and_the_response_may_start_again(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     await stream.send({**START, "headers": [(b"x", b"a\r\nb")]})
     with pytest.raises(ValueError, match="Invalid value of header"):
         await stream.send(body(b"ab"))
@@ -414,8 +426,8 @@ async def test_bad_headers_raise_and_the_response_may_start_again(make: Make, ou
         ),
     ],
 )
-async def test_messages_out_of_order(make: Make, before: list[Any], message: Any, sentence: str) -> None:
-    stream = make(complete=True)
+async def test_messages_out_of_order(outlet: FakeOutlet, before: list[Any], message: Any, sentence: str) -> None:
+    stream = make(outlet, complete=True)
     for earlier in before:
         await stream.send(dict(earlier))
     with pytest.raises(RuntimeError) as caught:
@@ -423,8 +435,8 @@ async def test_messages_out_of_order(make: Make, before: list[Any], message: Any
     assert str(caught.value) == sentence
 
 
-async def test_send_waits_until_the_transport_takes_more(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_send_waits_until_the_transport_takes_more(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     await stream.send(dict(START))
     outlet.writable = False
     task = await waiting(stream.send(body(b"a", more=True)))
@@ -436,8 +448,10 @@ async def test_send_waits_until_the_transport_takes_more(make: Make, outlet: Fak
 
 @pytest.mark.parametrize("line", [b"HEAD / HTTP/1.1", b"GET / HTTP/1.1"])
 @pytest.mark.parametrize("body", [b"", b"x"])
-async def test_an_endless_response_that_never_waits_gives_others_a_turn(make: Make, line: bytes, body: bytes) -> None:
-    stream = make(line=line, complete=True)
+async def test_an_endless_response_that_never_waits_gives_others_a_turn(
+    outlet: FakeOutlet, line: bytes, body: bytes
+) -> None:
+    stream = make(outlet, line=line, complete=True)
     endless = True
 
     async def send_all() -> None:
@@ -454,16 +468,16 @@ async def test_an_endless_response_that_never_waits_gives_others_a_turn(make: Ma
     assert stream._parts == TURN
 
 
-async def test_the_last_send_does_not_wait(make: Make, outlet: FakeOutlet) -> None:
+async def test_the_last_send_does_not_wait(outlet: FakeOutlet) -> None:
     """After it the exchange is over, and nobody would wake it."""
-    stream = make(complete=True)
+    stream = make(outlet, complete=True)
     await stream.send(dict(START))
     outlet.writable = False
     await asyncio.wait_for(stream.send(body(b"a")), 5)
 
 
-async def test_a_waiting_send_learns_that_the_peer_left(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_a_waiting_send_learns_that_the_peer_left(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     await stream.send(dict(START))
     outlet.writable = False
     task = await waiting(stream.send(body(b"a", more=True)))
@@ -472,8 +486,8 @@ async def test_a_waiting_send_learns_that_the_peer_left(make: Make, outlet: Fake
         await task
 
 
-async def test_a_cancelled_send_can_be_followed_by_another(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_a_cancelled_send_can_be_followed_by_another(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     await stream.send(dict(START))
     outlet.writable = False
     task = await waiting(stream.send(body(b"a", more=True)))
@@ -487,8 +501,8 @@ async def test_a_cancelled_send_can_be_followed_by_another(make: Make, outlet: F
 
 
 @pytest.mark.parametrize("messages", [[], [START], [START, body(b"a", more=True)]])
-async def test_send_raises_an_oserror_once_nobody_is_there(make: Make, messages: list[Any]) -> None:
-    stream = make(complete=True)
+async def test_send_raises_an_oserror_once_nobody_is_there(outlet: FakeOutlet, messages: list[Any]) -> None:
+    stream = make(outlet, complete=True)
     for message in messages:
         await stream.send(dict(message))
     stream.lost()
@@ -497,24 +511,24 @@ async def test_send_raises_an_oserror_once_nobody_is_there(make: Make, messages:
     assert type(caught.value) is ClientDisconnected
 
 
-async def test_a_peer_that_closed_its_half_still_reads(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_a_peer_that_closed_its_half_still_reads(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     stream.hang_up()
     await stream.send(dict(START))
     await stream.send(body(b"a"))
     assert outlet.body == b"a"
 
 
-async def test_the_last_response_of_a_connection_says_so(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_the_last_response_of_a_connection_says_so(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     outlet.closing = True
     await stream.send(dict(START))
     await stream.send(body())
     assert b"connection: close\r\n" in outlet.writes[0] and not stream.keep_alive
 
 
-async def test_the_access_log_is_written_with_the_head(make: Make, outlet: FakeOutlet) -> None:
-    stream = make(complete=True)
+async def test_the_access_log_is_written_with_the_head(outlet: FakeOutlet) -> None:
+    stream = make(outlet, complete=True)
     await stream.send({**START, "status": 201})
     assert outlet.logged == []
     await stream.send(body(b"a", more=True))

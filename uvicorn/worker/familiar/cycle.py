@@ -21,7 +21,7 @@ from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from uvicorn.worker.http.exchange import COMPLETE, WAITING
 
 if TYPE_CHECKING:
-    from uvicorn.worker.http1.connection import Connection
+    from uvicorn.worker.http1.response import ExchangeCarrier
 
 _NAME = "RequestResponseCycle"
 _log = logging.getLogger("uvicorn.error")
@@ -35,7 +35,7 @@ class CycleNames:
 
     if TYPE_CHECKING:
         _body: list[bytes]
-        _connection: Connection
+        _connection: ExchangeCarrier
         body_complete: bool
         continue_due: bool
         hung_up: bool

@@ -14,7 +14,7 @@ announced; nothing has been written then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from uvicorn._types import Message
 from uvicorn.worker.access.log import CLIENT_LEFT, named, shown, shown_target
@@ -33,9 +33,47 @@ from uvicorn.worker.http1.framing import (
 from uvicorn.worker.transport.outbox import JOIN_LIMIT
 
 if TYPE_CHECKING:
+    import asyncio
+
     from uvicorn.worker.access.entry import Entry
-    from uvicorn.worker.http1.connection import Connection
+    from uvicorn.worker.http.scope import Endpoints
+    from uvicorn.worker.http.state import ServerState
     from uvicorn.worker.http1.request_head import RequestHead
+
+
+class ExchangeCarrier(Protocol):
+    """What an exchange needs of its connection."""
+
+    transport: asyncio.Transport
+    writable: bool
+    """Whether the transport is below its high-water mark."""
+    closing: bool
+    """Whether the connection shall end."""
+    eof: bool
+    """Whether the peer has closed its half."""
+    logs_access: bool
+    """Whether a line is wanted when the response begins."""
+    _ends: Endpoints
+    _state: ServerState
+
+    def write(self, data: bytes) -> None: ...
+
+    def write_large(self, head: bytes, body: bytes, more: bool) -> None: ...
+
+    def ends_here(self) -> bool:
+        """Whether the response that begins now is the last one, since the connection shall end."""
+
+    def body_wanted(self) -> None:
+        """The application has taken what there was of the body: read on."""
+
+    def response_complete(self, exchange: Http1Exchange) -> None: ...
+
+    def end_behind(self, exchange: Http1Exchange) -> None:
+        """The last response was written: close."""
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
 
 
 class Http1Exchange(CycleNames, Exchange):
@@ -50,7 +88,9 @@ class Http1Exchange(CycleNames, Exchange):
     if TYPE_CHECKING:
         request: RequestHead
 
-    def __init__(self, connection: Connection, request: RequestHead, scope: dict[str, Any], complete: bool) -> None:
+    def __init__(
+        self, connection: ExchangeCarrier, request: RequestHead, scope: dict[str, Any], complete: bool
+    ) -> None:
         Exchange.__init__(self, request, scope, complete)
         self._connection = connection
         self._framing = self.left = 0

@@ -256,8 +256,8 @@ for char in (b"\x00", b"\x01", b"\x08", b"\x0b", b"\x0c", b"\x1b", b"\x1f", b"\x
     bad(f"{char!r} behind a value", get(b"X: a" + char))
     bad(f"{char!r} as a value", get(b"X: " + char))
     bad(f"{char!r} in a name", get(b"X" + char + b": 1"))
-for char in b'"(),/;<=>?@[\\]{}\x80\xff':
-    bad(f"{bytes([char])!r} in a name", get(b"X%c: 1" % char))
+for code in b'"(),/;<=>?@[\\]{}\x80\xff':
+    bad(f"{bytes([code])!r} in a name", get(b"X%c: 1" % code))
 bad("a bare LF in a value", get(b"X: a\nb"))
 bad("a bare CR in a value", get(b"X: a\rb"))
 bad("a bare CR behind a value", get(b"X: a\r"))
