@@ -19,7 +19,7 @@ from uvicorn.process.page import Phase
 from uvicorn.supervisor import events as ev
 from uvicorn.supervisor.child import ChildSetup
 from uvicorn.supervisor.events import Event
-from uvicorn.supervisor.kernel import Kernel
+from uvicorn.supervisor.kernel import READ_SECONDS, Kernel
 from uvicorn.supervisor.sources import Rank
 from uvicorn.supervisor.spawner import ForkSpawner, Spawner
 
@@ -105,6 +105,31 @@ def names(events: list[Event]) -> list[str]:
 
 
 waitid = pytest.mark.skipif(not hasattr(os, "waitid"), reason="the test cannot tell when a child has ended")
+
+
+@pytest.mark.parametrize("what", ["signal", "change", "deadline"])
+def test_heartbeats_are_not_read_again_at_once_unless_something_is_judged_by_them(fleet: Fleet, what: str) -> None:
+    fleet.spawn(1)
+    link = fleet.link(1)
+    began = fleet.kernel.now()
+    fleet.kernel.wait(began)
+    link.beat(1.0, 0, Phase.SERVING, 0)
+    link.say(channel.Ready())
+    events = fleet.wait_for(ev.WorkerReady)
+    if fleet.kernel.now() - began < READ_SECONDS / 2:  # else the machine was too busy to tell
+        assert names(events) == ["WorkerReady"]
+        link.beat(2.0, 0, Phase.SERVING, 0)
+    else:
+        link.beat(3.0, 0, Phase.SERVING, 0)
+    if what == "signal":
+        signal.raise_signal(signal.SIGHUP)
+    elif what == "change":
+        link.say(channel.Changed("StatReload", ["a.py"], 1))
+    last = fleet.kernel.wait(fleet.kernel.now() + (0.0 if what == "deadline" else PATIENCE))
+    assert names(last) == [
+        "Heartbeats",
+        {"signal": "SignalReceived", "change": "FilesChanged", "deadline": "Tick"}[what],
+    ]
 
 
 @waitid

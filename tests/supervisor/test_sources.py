@@ -37,6 +37,13 @@ class Pipe:
         os.close(self.writer)
 
 
+@pytest.fixture(params=["epoll", "poll"], autouse=True)
+def _poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to wait: the second is that of systems without the first."""
+    if request.param == "poll":
+        monkeypatch.delattr(select, "epoll", raising=False)
+
+
 @pytest.fixture
 def pipes() -> Iterator[list[Pipe]]:
     made = [Pipe(name) for name in ("worker 1", "worker 2", "caller", "signals")]

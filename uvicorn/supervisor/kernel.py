@@ -3,7 +3,7 @@ and reads the clock.
 
 One call of `wait` is one poll over all sources (`sources`), and then, in this order, which loses nothing:
 
-1. the heartbeats that are new, as one event (whether a loop turns matters to whatever follows),
+1. the heartbeats that are new, as one event (whether a loop runs matters to what follows),
 2. what the sources that are ready say, by their rank: signals (a stop explains the deaths that come with it), the
    caller's signals, the terminal, and what each worker has said,
 3. the exits of workers, each behind the worker's last words,
@@ -51,8 +51,12 @@ logger = logging.getLogger("uvicorn.error")
 
 RunWorker = Callable[[], int]
 
-READ_SECONDS = 0.05
-"""Between two readings of the heartbeats, unless a deadline or a signal has come."""
+READ_SECONDS, READ_SECONDS_PER_WORKER, READ_SECONDS_MOST = 0.05, 0.002, 0.5
+"""Between two readings of the heartbeats, unless something is judged by them. In a large fleet they are read less
+often, so that a reload, which takes longer there, does not read more of them for each worker."""
+
+SILENT_SECONDS = 0.2
+"""Nobody who has beaten within this time is looked at in /proc."""
 
 _SIGNALS = {int(getattr(signal, one.value)): one for one in ev.Signal if hasattr(signal, one.value)}
 
@@ -95,7 +99,7 @@ class Kernel:
         self._is_init = os.getpid() == 1
         self._dump_signal, self._report_signal = _free_signals()
         self.sources.add(self._signals.fileno(), Rank.SIGNALS, self._read_signals)
-        self.sources.keep_private(self._signals.writer.fileno())
+        self.sources.keep_private(self._signals.writer.fileno(), self.sources.fileno())
         if caller is not None:
             self.sources.add(caller.fileno(), Rank.CALLER, self._read_caller)
         if self._terminal is not None:
@@ -121,6 +125,7 @@ class Kernel:
         self._processes.clear()
         self._by_pid.clear()
         self._close_page()
+        self.sources.close()
 
     def _close_page(self) -> None:
         if self._page is not None:
@@ -136,9 +141,9 @@ class Kernel:
             timeout = max(0, math.ceil(min(deadline - time.monotonic(), channel.LONGEST_WAIT) * 1000))
         ready = self.sources.wait(timeout)
         due = deadline is not None and time.monotonic() >= deadline
-        events = self.sources.read(ready)
-        has_signal = any(isinstance(event, ev.SignalReceived) for event in events)
-        events = self._read_heartbeats(due, has_signal) + events + self._reap()
+        said = self.sources.read(ready)
+        told = any(isinstance(event, ev.SignalReceived | ev.FilesChanged) for event in said)
+        events = self._read_heartbeats(due, told) + said + self._reap()
         if due:
             events.append(ev.Tick())
         return events
@@ -228,16 +233,17 @@ class Kernel:
             self._forget(process)
         return events
 
-    def _read_heartbeats(self, judged: bool, has_signal: bool) -> list[Event]:
-        """One event for the whole fleet. They are read before a judgement and before a signal, whose meaning may depend
-        on whether a loop turns; else not again within `READ_SECONDS`: in a reload each message and each exit is a
+    def _read_heartbeats(self, judged: bool, told: bool) -> list[Event]:
+        """One event for the whole fleet. They are read before a judgement and before what somebody wants. Else they are
+        not read again at once: a worker beats ten times a second, and in a reload each message and each exit is a
         wake-up.
 
         Only before a judgement does it matter that somebody at a terminal explains a silence. A loop that turns says
         itself that a debugger holds one of its threads.
         """
         now = time.monotonic()
-        if self._page is None or (not (judged or has_signal) and now - self._read_at < READ_SECONDS):
+        pause = min(max(READ_SECONDS, READ_SECONDS_PER_WORKER * len(self._processes)), READ_SECONDS_MOST)
+        if self._page is None or (not judged and not told and now - self._read_at < pause):
             return []
         self._read_at = now
         read = self._page.beats()
@@ -248,7 +254,10 @@ class Kernel:
             if not (fresh or judged):
                 continue
             process.last_beat = at
-            if not fresh and (phase == Phase.HELD or inspection.is_held(process.pid, now - at)):
+            silent = now - at
+            if not fresh and (
+                phase == Phase.HELD or (silent >= SILENT_SECONDS and inspection.is_held(process.pid, silent))
+            ):
                 beats.append(ev.Heartbeat(process.serial, now, in_flight, requests, held=True))
             else:
                 beats.append(ev.Heartbeat(process.serial, at, in_flight, requests, asking=phase == Phase.ASKING))

@@ -7,8 +7,8 @@ others of the same wait are asked is not asked any more, also when its descripto
 Also the list of descriptors that a child must not inherit (`private`): those of all sources, and what `keep_private`
 names. The child closes them by number.
 
-Owns: the poll object and those tables; a descriptor is closed by whoever has opened it, after `remove`. Must not: know
-what a source is. Fails by: whatever a source raises, which ends the master: a source handles its own faults.
+Owns: the poll object and those tables; any other descriptor is closed by whoever has opened it, after `remove`. Must
+not: know what a source is. Fails by: whatever a source raises, which ends the master: a source handles its own faults.
 """
 
 from __future__ import annotations
@@ -41,12 +41,30 @@ class Source(NamedTuple):
     read: Read
 
 
+class EpollPoll:
+    """As `select.poll`, at a cost that does not grow with what is registered."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self.register = self._epoll.register  # the numbers of the events are the same
+        self.unregister = self._epoll.unregister
+        self.fileno = self._epoll.fileno
+        self.close = self._epoll.close
+
+    def poll(self, timeout: int | None) -> list[tuple[int, int]]:
+        return self._epoll.poll(None if timeout is None else timeout / 1000)
+
+
 class Sources:
     def __init__(self) -> None:
-        self._poll = select.poll()
+        self._poll = EpollPoll() if hasattr(select, "epoll") else select.poll()
         self._sources: dict[int, Source] = {}
         self._private: set[int] = set()
         self._added = 0
+
+    def fileno(self) -> int:
+        """The descriptor behind the wait itself, -1 if it has none."""
+        return self._poll.fileno() if isinstance(self._poll, EpollPoll) else -1
 
     def add(self, fd: int, rank: Rank, read: Read, awaited: int | None = None) -> None:
         """From the next wait on, `read` is called when `fd` is ready for what is `awaited` (reading), or at its end."""
@@ -76,6 +94,11 @@ class Sources:
     def wait(self, timeout: int | None) -> list[Source]:
         """Block until a source is ready, for at most `timeout` milliseconds. The ready ones, in order."""
         return sorted(self._sources[fd] for fd, _ in self._poll.poll(timeout))
+
+    def close(self) -> None:
+        """There is no wait after this."""
+        if isinstance(self._poll, EpollPoll):
+            self._poll.close()
 
     def read(self, ready: Iterable[Source]) -> list[Event]:
         """What they have to say."""

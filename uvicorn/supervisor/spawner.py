@@ -20,6 +20,8 @@ from typing import Protocol
 
 from uvicorn.supervisor.child import ChildSetup, Run, run_child
 
+_ALL_SIGNALS = signal.valid_signals()
+
 
 class Spawner(Protocol):
     """What the kernel needs to make a process."""
@@ -34,7 +36,7 @@ class ForkSpawner:
     """Forks this process. In the child `spawn` does not return."""
 
     def spawn(self, setup: ChildSetup, private: Collection[int], run: Run) -> int:
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ALL_SIGNALS)
         try:
             pid = os.fork()
             if pid == 0:
