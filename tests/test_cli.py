@@ -157,7 +157,7 @@ def test_standard_output_may_be_closed(folder: Path) -> None:
 def test_an_application_that_exits_while_it_is_imported(run: Run) -> None:
     command = run("exits:app", "--port", "0", "--workers", "2")
     assert command.end() == 3
-    assert command.text.count("left with status 9 before it was ready") == 1
+    assert command.text.count("exited with status 9 before it was ready") == 1
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

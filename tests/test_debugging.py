@@ -127,7 +127,7 @@ def test_a_change_waits_until_the_worker_is_let_go(
     client = program.ask(path)
     program.prompts(prompt)
     change(program)
-    program.wait_for("is held by a debugger: the change waits until it is let go")
+    program.wait_for("is held by a debugger: the change waits until the debugger lets it go on")
     program.types(answer)
     assert client.getresponse().read() == b"one"
     program.wait_for("= shut down")
@@ -165,7 +165,7 @@ def test_a_second_interrupt_ends_everything_and_the_terminal_is_as_before(start:
     client = program.ask(path)
     program.prompts(b"(Pdb) ")
     program.types("\x03")
-    program.wait_for("Ctrl-C once more ends everything")
+    program.wait_for("press Ctrl-C again to stop everything")
     program.insist()
     program.wait_for("stopping now")
     assert program.leaves() == 0
@@ -180,7 +180,7 @@ def test_a_term_ends_a_held_worker_at_its_deadline(start: Begin[AtTerminal], pat
     client = program.ask(path)
     program.prompts(prompt)
     program.tell(signal.SIGTERM)
-    program.wait_for("Killing worker 0 .*: its time to leave is over")
+    program.wait_for("Killing worker 0 .*: it did not exit in time")
     assert program.leaves() == 5
     client.close()
     assert termios.tcgetattr(program.terminal)[:4] == program.before[:4]
@@ -195,7 +195,7 @@ def test_with_workers_it_is_no_hang_either(start: Begin[AtTerminal], path: str, 
     program.serves()
     client = program.ask(path)
     program.prompts(prompt)
-    program.wait_for("is held by a debugger: it is not judged")
+    program.wait_for("is held by a debugger: its event loop is not checked")
     program.types(answer)
     assert client.getresponse().read() == b"one"
     program.tell(signal.SIGTERM)

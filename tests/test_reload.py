@@ -190,7 +190,7 @@ def test_a_blocked_loop_is_replaced_when_a_file_changes(start: Start) -> None:
     run.started()
     blocked = run.stream("/blocked")
     run.edit("helper.py", words("two"))
-    run.wait_for("Killing worker 0 .*: it was told to leave, and its event loop does not turn")
+    run.wait_for("Killing worker 0 .*: it was told to leave, and its event loop does not run")
     run.started()
     assert run.get() == "two"
     blocked.close()
@@ -214,7 +214,7 @@ def test_a_crash_is_followed_by_another_worker(start: Start) -> None:
     run.started()
     with pytest.raises((http.client.HTTPException, OSError)):
         run.get("/crash")
-    run.wait_for("left with status 7; replacing it")
+    run.wait_for("exited with status 7; replacing it")
     run.started()
     assert run.get() == "one"
     assert run.end(signal.SIGINT) == 0

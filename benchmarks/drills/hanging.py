@@ -121,7 +121,7 @@ def busy(scene: Scene) -> Result:
         survivors = list(filter(tree.alive, workers))
         cores = sum(cpu_seconds(pid) - used[pid] for pid in survivors) / (time.monotonic() - begun)
         killed = len(workers) - len(survivors)
-        warned = told(tree, r"has not turned its event loop")
+        warned = told(tree, r"has not run its event loop")
         report = load.stop()
     text = f"{killed} killed, {len(report.failures)} of {report.ok + len(report.failures)} failed"
     text += f" ({cores:.1f} cores in use, slowest answer {report.slowest:.1f} s)"

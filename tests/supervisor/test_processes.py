@@ -130,8 +130,10 @@ def test_a_master_without_descriptors_goes_on_with_who_is_there(start: Start) ->
     soft, hard = resource.prlimit(master.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(master.process.pid, resource.RLIMIT_NOFILE, (4, hard))
     master.tell(signal.SIGKILL, first)
-    master.wait_for(r"Cannot start a worker process: Too many open files\.\n1 of 2 workers serve; next try in 0\.1 s")
-    master.wait_for(r"failed for the same reason \(2 in a row\)\.\n1 of 2 workers serve; next try in 0\.2 s")
+    master.wait_for(
+        r"Cannot start a worker process: Too many open files\.\n1 of 2 workers are serving; next attempt in 0\.1 s"
+    )
+    master.wait_for(r"failed for the same reason \(2 in a row\)\.\n1 of 2 workers are serving; next attempt in 0\.2 s")
     master.tell(signal.SIGHUP)
     master.wait_for("reload failed, still serving generation 1: Cannot start a worker process")
     resource.prlimit(master.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
@@ -234,7 +236,7 @@ def test_the_watchdog_is_answered_while_half_of_the_loops_turn(start: Start) -> 
     for _ in range(4):  # looks at 0.75 s each: the stopped one is past its limit long before the last
         master.notified("WATCHDOG=1")
     master.tell(signal.SIGSTOP, pids[1])
-    master.expect("2 of 2 event loops do not turn: the service manager's watchdog gets no answer")
+    master.expect("2 of 2 event loops do not run: the service manager's watchdog is not answered")
     master.tell(signal.SIGCONT, pids[1])
     master.silence()
     master.notified("WATCHDOG=1")
@@ -271,8 +273,8 @@ def test_many_hups(start: Start) -> None:
         ("fail", "ModuleNotFoundError: No module named 'nothing'"),
         ("raise", "RuntimeError: boom at import"),
         ("sysexit", "SystemExit: 0"),
-        ("status 7", "left with status 7 before it was ready"),
-        ("status 0", "left with status 0 before it was ready"),
+        ("status 7", "exited with status 7 before it was ready"),
+        ("status 0", "exited with status 0 before it was ready"),
     ],
 )
 def test_what_cannot_start_is_told_once(start: Start, plan: str, cause: str) -> None:
@@ -288,7 +290,7 @@ def test_a_loop_that_does_not_turn(start: Start) -> None:
     master.plan.write_text("stick")
     master.expect(f"= stuck {pid}")
     master.plan.write_text("serve")
-    master.expect(rf"Worker 0 \[{pid}\] has not turned its event loop .*3 requests in flight.*killing it")
+    master.expect(rf"Worker 0 \[{pid}\] has not run its event loop .*3 requests in flight.*killing it")
     master.expect("its main thread is waiting")
     master.expect("guilty_function")
     master.ready(1)
@@ -318,7 +320,7 @@ def test_a_master_that_was_stopped_kills_nobody(start: Start) -> None:
     clock.tell(signal.SIGSTOP, stopped)
     clock.expect("killing it")
     os.killpg(master.process.pid, signal.SIGCONT)
-    master.expect("The master itself was held up")
+    master.expect("The master itself was delayed")
     master.tell(signal.SIGTERM)
     assert master.end() == 0
     assert "killing it" not in master.text
@@ -395,7 +397,7 @@ def test_term_from_outside_to_one_worker(start: Start) -> None:
     (pid,) = master.ready(1)
     master.tell(signal.SIGTERM, pid)
     master.expect(f"= leaving {pid} untold")
-    master.expect("leaves without having been told to")
+    master.expect("is leaving without being asked to")
     master.ready(1)
     master.tell(signal.SIGTERM)
     assert master.end() == 0

@@ -111,7 +111,7 @@ def test_a_blocked_loop_is_told_with_the_guilty_line_and_replaced(
     server.expect("waiting")
     blocked = server.ask(f"/block/{kind}?secret=1")
     pid = server.expect(r"blocking (\d+)")[1]
-    server.expect(rf"Worker 0 \[{pid}\] has not turned its event loop .*; killing it")
+    server.expect(rf"Worker 0 \[{pid}\] has not run its event loop .*; killing it")
     server.expect(f"its main thread is {state}")
     guilty = int(server.expect(r'served\.py", line (\d+) in guilty')[1])
     if EXACT_LINES:
@@ -167,7 +167,7 @@ def test_a_busy_loop_that_turns_is_left_alone(serve: Serve) -> None:
         connection.close()
     assert len(pids) == 1
     assert server.end(signal.SIGTERM) == 0
-    assert "has not turned" not in server.text
+    assert "has not run" not in server.text
 
 
 def test_a_turn_that_works_through_many_requests_is_no_hang(serve: Serve) -> None:
@@ -187,7 +187,7 @@ def test_a_worker_in_a_debugger_is_not_judged(serve: Serve) -> None:
     server = serve(*HANG, TRACED="4")
     connection = server.ask("/block/traced")
     pid = server.expect(r"blocking (\d+)")[1]
-    server.expect("is held by a debugger: it is not judged")
+    server.expect("is held by a debugger: its event loop is not checked")
     assert connection.getresponse().read().decode().split()[0] == pid
     connection.close()
     assert server.end(signal.SIGTERM) == 0
@@ -255,7 +255,7 @@ def test_times_that_no_system_call_can_wait_for(serve: Serve, seconds: str, mast
 def test_recycling_by_memory(serve: Serve) -> None:
     """The look at the memory comes every 10 s."""
     server = serve("--supervise", "--limit-worker-memory", "1MB")
-    server.expect(r"Worker 0 \[\d+\] uses \d+ MB, more than its 1 MB: replacing it")
+    server.expect(r"Worker 0 \[\d+\] uses \d+ MB, more than its limit of 1 MB: replacing it")
     assert server.end(signal.SIGTERM) == 0
 
 

@@ -37,7 +37,7 @@ class Row:
 
 
 B, R, S, H, K = State.BOOTING, State.READY, State.STOPPING, State.HUNG, State.KILLED
-HANG_TEXT = "Worker 0 [77] has not turned its event loop for 2.0 s (4 requests in flight)"
+HANG_TEXT = "Worker 0 [77] has not run its event loop for 2.0 s (4 requests in flight)"
 
 PRESENT = [
     Row(B, Input.READY, R, 130, ["listen", "log DEBUG: Worker 0 [77] is ready."]),
@@ -51,7 +51,7 @@ PRESENT = [
         [
             "kill 1: it was not ready within 20 s",
             "log ERROR: Worker 0 [77] was killed by us: it was not ready within 20 s."
-            " / 0 of 1 workers serve; next try in 0.1 s.",
+            " / 0 of 1 workers are serving; next attempt in 0.1 s.",
         ],
     ),
     Row(B, Input.STOP, S, 127, ["tell 1 retire by 125", "term 1"]),
@@ -62,8 +62,8 @@ PRESENT = [
         None,
         20,
         [
-            "log ERROR: Worker 0 [77] left with status 9 before it was ready, and gave no reason."
-            " / 0 of 1 workers serve; next try in 0.1 s."
+            "log ERROR: Worker 0 [77] exited with status 9 before it was ready, and reported no reason."
+            " / 0 of 1 workers are serving; next attempt in 0.1 s."
         ],
     ),
     Row(R, Input.BEAT, R, 128),
@@ -74,11 +74,11 @@ PRESENT = [
         Input.DRAINED,
         S,
         127,
-        ["log WARNING: Worker 0 [77] leaves without having been told to; replacing it."],
+        ["log WARNING: Worker 0 [77] is leaving without being asked to; replacing it."],
     ),
     Row(R, Input.STOP, S, 127, ["tell 1 retire by 125", "term 1"]),
     Row(R, Input.NOW, S, 101, ["quit 1"]),
-    Row(R, Input.EXITED, None, 120, ["log ERROR: Worker 0 [77] left with status 9; replacing it."]),
+    Row(R, Input.EXITED, None, 120, ["log ERROR: Worker 0 [77] exited with status 9; replacing it."]),
     Row(
         S,
         Input.DEADLINE,
@@ -88,19 +88,19 @@ PRESENT = [
     ),
     Row(S, Input.STOP, S, 127, ["tell 1 retire by 125"]),
     Row(S, Input.NOW, S, 101, ["quit 1"]),
-    Row(S, Input.EXITED, None, 140, ["log DEBUG: Worker 0 [77] left with status 9."]),
-    Row(H, Input.BEAT, R, 128, ["log WARNING: Worker 0 [77] recovered: its event loop turns again.", "report 1"]),
+    Row(S, Input.EXITED, None, 140, ["log DEBUG: Worker 0 [77] exited with status 9."]),
+    Row(H, Input.BEAT, R, 128, ["log WARNING: Worker 0 [77] recovered: its event loop runs again.", "report 1"]),
     Row(H, Input.SPENT, H, 101, ["log INFO: Worker 0 [77] has served 9 requests: replacing it."]),
     Row(
         H,
         Input.DEADLINE,
         K,
         None,
-        [f"log ERROR: {HANG_TEXT}; killing it.", "report 1", "kill 1: its event loop did not turn"],
+        [f"log ERROR: {HANG_TEXT}; killing it.", "report 1", "kill 1: its event loop did not run"],
     ),
-    Row(H, Input.NOW, K, None, ["kill 1: it was asked to stop now, and its event loop does not turn"]),
-    Row(H, Input.EXITED, None, 101, ["log ERROR: Worker 0 [77] left with status 9; replacing it."]),
-    Row(K, Input.EXITED, None, None, ["log DEBUG: Worker 0 [77] left with status 9."]),
+    Row(H, Input.NOW, K, None, ["kill 1: it was asked to stop now, and its event loop does not run"]),
+    Row(H, Input.EXITED, None, 101, ["log ERROR: Worker 0 [77] exited with status 9; replacing it."]),
+    Row(K, Input.EXITED, None, None, ["log DEBUG: Worker 0 [77] exited with status 9."]),
 ]
 ABSENT = [
     Row(s, i, s, DEADLINES[s], [f"log DEBUG: Worker 0 [77] is {s.value}: {i.value!r} is ignored."])

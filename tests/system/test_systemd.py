@@ -228,7 +228,7 @@ def test_loops_that_stand_still_are_a_dead_service(service: Service) -> None:
     finally:
         stuck.kill()
         stuck.communicate()
-    assert "event loops do not turn: the service manager's watchdog gets no answer" in service.journal()
+    assert "event loops do not run: the service manager's watchdog is not answered" in service.journal()
 
 
 # -- socket activation -----------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ class Development:
     def _about_worker(self, report: Report, now: float) -> None:
         w = self.worker
         if w is None or report.serial != w.serial:
-            self._log(Level.DEBUG, f"Nobody has serial {report.serial}: {type(report).__name__} is ignored.")
+            self._log(Level.DEBUG, f"No worker has serial {report.serial}: {type(report).__name__} is ignored.")
             return
         w.note(report)
         if isinstance(report, ev.Heartbeat):
@@ -274,7 +274,7 @@ class Development:
         if Cue.STOP in self._wanted:
             self._wanted.discard(Cue.STOP)
             self._passed_at, self._interrupts = now, Interrupts()
-            self._log(Level.WARNING, f"{w.name} is held by a debugger: Ctrl-C once more ends everything.")
+            self._log(Level.WARNING, f"{w.name} is held by a debugger: press Ctrl-C again to stop everything.")
             if w.held:  # else it is another thread, and this one serves
                 self._out.append(do.Interrupt(w.serial))
         if not self._wanted:
@@ -288,7 +288,9 @@ class Development:
         w = self._present
         if not self._waits:
             self._waits = True
-            self._log(Level.WARNING, f"{w.name} is held by a debugger: the change waits until it is let go.")
+            self._log(
+                Level.WARNING, f"{w.name} is held by a debugger: the change waits until the debugger lets it go on."
+            )
         w.wait_until(now + HELD_SECONDS)
         self._out.append(do.Ask(w.serial))
 
@@ -314,7 +316,7 @@ class Development:
         self._present.expect_exit(now + GIVE_UP_SECONDS)
 
     def _kill_lingering(self, now: float) -> None:
-        self._kill("it did not leave after it had failed")
+        self._kill("it did not exit after it had failed")
 
     def _kill(self, reason: str) -> None:
         w = self._present
@@ -342,7 +344,7 @@ class Development:
         if now < end and (w.debugged or now - w.turned_at < QUIET_SECONDS):
             w.wait_until(end)
             return
-        reason = "its time to leave is over" if now >= end else "it was told to leave, and its event loop does not turn"
+        reason = "it did not exit in time" if now >= end else "it was told to leave, and its event loop does not run"
         self._log(Level.WARNING, f"Killing {w.name[0].lower()}{w.name[1:]}: {reason}.")
         if self.stage is Stage.ENDING:
             self._code = int(ExitCode.FORCED)

@@ -102,7 +102,7 @@ class MemoryMeasured(NamedTuple):
 
 
 class WorkerExited(NamedTuple):
-    """The process was reaped: `signal` names what killed it, "" if it left with status `code`. `requests` as its last
+    """The process was reaped: `signal` names what killed it, "" if it exited with status `code`. `requests` as its last
     heartbeat has it."""
 
     serial: int

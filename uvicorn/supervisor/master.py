@@ -123,7 +123,7 @@ class Master:
             logger.error("%s", exc)
             return int(exc.exit_code)
         except Exception:
-            logger.critical("The master failed; its workers finish what they have and leave.", exc_info=True)
+            logger.critical("Internal error in the master: the workers finish their requests and exit.", exc_info=True)
             return ExitCode.INTERNAL
         finally:
             self._close_listeners()

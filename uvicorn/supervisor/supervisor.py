@@ -167,11 +167,11 @@ class Supervisor:
         w = self.fleet.workers.get(report.serial)
         if w is None:
             name = type(report).__name__
-            self.service.log(Level.DEBUG, f"Nobody has serial {report.serial}: {name} is ignored.")
+            self.service.log(Level.DEBUG, f"No worker has serial {report.serial}: {name} is ignored.")
             return
         beat = w.beat
         if isinstance(report, ev.Heartbeat) and report.held and not w.held:
-            self.service.log(Level.WARNING, f"{w.name} is held by a debugger: it is not judged.")
+            self.service.log(Level.WARNING, f"{w.name} is held by a debugger: its event loop is not checked.")
         self.fleet.note(w, report)
         match report:
             case ev.Spawned():
@@ -269,7 +269,9 @@ class Supervisor:
         self.facts.measure_at = now + MEASURE_SECONDS if self.fleet.policy.memory else None
         self.facts.told_small_limit = False
         if self.fleet.policy.fixed_code:
-            self.service.log(Level.WARNING, "The application was given as an object: its code stays what it is.")
+            self.service.log(
+                Level.WARNING, "The application was given as an object: a reload does not change its code."
+            )
 
     # -- time ------------------------------------------------------------------------------------------------
 
@@ -313,7 +315,7 @@ class Supervisor:
                 overdue |= w.deadline <= now
                 w.wait_until(max(w.deadline, fresh))
         if overdue:
-            text = f"The master itself was held up for {late:.1f} s: no worker is judged for it."
+            text = f"The master itself was delayed by {late:.1f} s: no worker is checked for a hang this time."
             self.service.log(Level.INFO, text)
 
     # -- closing the gap -------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ class Effect(enum.Enum):
     TELL = "tell it to leave"
     SHORTEN = "make the drain more urgent, never less"
     HURRY = "QUIT, and kill within a second"
-    KILL_DRAIN = "its time to leave is over"
+    KILL_DRAIN = "it did not exit in time"
     KILL_AT_ONCE = "a blocked loop hears no QUIT"
     FORGET = "as expected"
 

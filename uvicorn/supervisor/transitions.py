@@ -112,7 +112,7 @@ class Transitions:
 
     def _kill_boot(self, w: WorkerHandle, now: float) -> None:
         if w.cause:
-            self._kill(w, "it did not leave after it had failed")
+            self._kill(w, "it did not exit after it had failed")
         else:
             if w.report_at is not None:  # the stack was asked for half a second ago, and belongs before the kill
                 self._service.do(do.ReportStack(w.serial))
@@ -146,13 +146,15 @@ class Transitions:
             if again:
                 reason = f"{w.name} failed for the same reason ({record.failures} in a row)."
             if not told:
-                serving = f"{fleet.ready_count} of {fleet.target} workers serve"
-                service.log(Level.ERROR, f"{reason}\n{serving}; next try in {wait:.1f} s.")
+                serving = f"{fleet.ready_count} of {fleet.target} workers are serving"
+                service.log(Level.ERROR, f"{reason}\n{serving}; next attempt in {wait:.1f} s.")
         elif not told:
             service.log(Level.ERROR, reason)
         stays = now - min([other.ready_at for other in fleet.ready()], default=now) >= STAY_SECONDS
         if fleet.budget.charge(fleet.target, stays):
-            service.give_up(ExitCode.CRASH_LOOP, f"No worker stays: giving up after {fleet.budget.spent} tries.")
+            service.give_up(
+                ExitCode.CRASH_LOOP, f"Workers keep failing: giving up after {fleet.budget.spent} attempts."
+            )
 
     # -- serving ---------------------------------------------------------------------------------------------
 
@@ -189,20 +191,20 @@ class Transitions:
         w.wait_until(self._fleet.policy.hang_deadline(w.beat))
         if w.held:
             return
-        self._service.log(Level.WARNING, f"{w.name} recovered: its event loop turns again.")
+        self._service.log(Level.WARNING, f"{w.name} recovered: its event loop runs again.")
         self._service.do(do.ReportStack(w.serial))
 
     def _kill_hung(self, w: WorkerHandle, now: float) -> None:
         self._service.log(Level.ERROR, f"{wording.hung(w, now)}; killing it.")
         self._service.do(do.ReportStack(w.serial))
-        self._kill(w, "its event loop did not turn")
+        self._kill(w, "its event loop did not run")
         self._fleet.slot(w.slot).lost(now, 0.0)
 
     def _leaving(self, w: WorkerHandle, now: float) -> None:
         drain = self._fleet.policy.drain
         w.leave(w.drain_mode, now + drain, now + drain + KILL_GRACE)
         self._fleet.slot(w.slot).lost(now, CLEAN_EXIT_PAUSE)
-        self._service.log(Level.WARNING, f"{w.name} leaves without having been told to; replacing it.")
+        self._service.log(Level.WARNING, f"{w.name} is leaving without being asked to; replacing it.")
 
     def _crashed(self, w: WorkerHandle, now: float) -> None:
         service, slot = self._service, self._fleet.slot(w.slot)
@@ -251,7 +253,7 @@ class Transitions:
         self._kill(w, reason)
 
     def _kill_at_once(self, w: WorkerHandle, now: float) -> None:
-        self._kill(w, "it was asked to stop now, and its event loop does not turn")
+        self._kill(w, "it was asked to stop now, and its event loop does not run")
 
     def _forget(self, w: WorkerHandle, now: float) -> None:
         unexpected = bool(w.exit_signal) and w.exit_signal != "SIGTERM" and not w.kill_reason and not w.hurried

@@ -14,12 +14,12 @@ STARTUP_FAILED = "Application startup failed. Exiting."
 def death(w: WorkerHandle) -> str:
     """How it died; a SIGKILL is attributed."""
     if not w.exit_signal:
-        return f"left with status {w.exit_code}"
+        return f"exited with status {w.exit_code}"
     if w.exit_signal != "SIGKILL":
         return f"was killed by {w.exit_signal}"
     if w.kill_reason:
         return f"was killed by us: {w.kill_reason}"
-    return "was killed by SIGKILL from outside (by the kernel for want of memory, or by somebody)"
+    return "was killed by SIGKILL from outside (by the kernel because memory ran out, or by another program)"
 
 
 def boot_failure(w: WorkerHandle) -> str:
@@ -28,7 +28,7 @@ def boot_failure(w: WorkerHandle) -> str:
         return w.cause
     if w.kill_reason:
         return f"{w.name} was killed by us: {w.kill_reason}."
-    return f"{w.name} {death(w)} before it was ready, and gave no reason."
+    return f"{w.name} {death(w)} before it was ready, and reported no reason."
 
 
 def records(cause: str) -> list[str]:
@@ -57,7 +57,7 @@ def crash(w: WorkerHandle) -> str:
 
 
 def polite_exit(w: WorkerHandle) -> str:
-    return f"{w.name} {death(w)} without having been told to, as after a TERM from outside; replacing it."
+    return f"{w.name} {death(w)} without being asked to, as after a SIGTERM from outside; replacing it."
 
 
 def gone(w: WorkerHandle) -> str:
@@ -66,12 +66,12 @@ def gone(w: WorkerHandle) -> str:
 
 def hung(w: WorkerHandle, now: float) -> str:
     since = f"{now - w.beat:.1f} s"
-    return f"{w.name} has not turned its event loop for {since} ({requests(w.in_flight)} in flight)"
+    return f"{w.name} has not run its event loop for {since} ({requests(w.in_flight)} in flight)"
 
 
 def watchdog(ticking: int, loops: int) -> str:
-    still = f"{loops - ticking} of {loops} event loops do not turn"
-    return f"{still}: the service manager's watchdog gets no answer, and will restart us if that lasts."
+    still = f"{loops - ticking} of {loops} event loops do not run"
+    return f"{still}: the service manager's watchdog is not answered, and restarts the service if this lasts."
 
 
 def serving(ready: int, target: int, generation: int, reload: str) -> str:
@@ -98,13 +98,13 @@ def too_old(age: float) -> str:
 
 
 def too_large(size: int, limit: int) -> str:
-    return f"uses {_memory(size)}, more than its {_memory(limit)}"
+    return f"uses {_memory(size)}, more than its limit of {_memory(limit)}"
 
 
 def small_limit(w: WorkerHandle, size: int, limit: int, now: float) -> str:
     return (
         f"{w.name} uses {_memory(size)} within {now - w.ready_at:.0f} s of its start, and --limit-worker-memory allows"
-        f" {_memory(limit)}: with so little, workers are replaced again and again."
+        f" {_memory(limit)}: with this limit, workers are replaced again and again."
     )
 
 
