@@ -35,13 +35,22 @@ class Bucket:
 
 
 class Budget:
-    """What one connection may cost. `control`: frames that are no request, paid back by responses; `resets`: the
+    """What one connection may cost. `charge`: frames that are no request, paid back by responses; `resets`: the
     peer's; `provoked`: ours, for what the peer did wrong.
     """
 
-    __slots__ = ("control", "provoked", "resets")
+    __slots__ = ("_control", "provoked", "resets", "served")
 
     def __init__(self, now: float) -> None:
-        self.control = Bucket(1000, 100, now)
+        self._control = Bucket(1000, 100, now)
+        self.served = 0
+        """Responses that were not counted yet."""
         self.resets = Bucket(1000, 33, now)
         self.provoked = Bucket(1000, 33, now)
+
+    def charge(self, now: float) -> bool:
+        """A frame that is no request. False when there were too many."""
+        if self.served:
+            self._control.give(self.served)
+            self.served = 0
+        return self._control.take(now)

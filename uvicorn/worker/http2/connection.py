@@ -72,7 +72,6 @@ class Http2Connection(Familiar, Carrier):
         "_codec_class",
         "_ends",
         "_eof",
-        "_feeding",
         "_fresh",
         "_phase",
         "_queued",
@@ -84,6 +83,7 @@ class Http2Connection(Familiar, Carrier):
         "active_at",
         "config",
         "default",
+        "feeding",
         "logs_access",
         "machine",
     )
@@ -106,7 +106,7 @@ class Http2Connection(Familiar, Carrier):
         self.default: DefaultFields = state.default
         self.logs_access = state.logs_access
         self._phase = Phase.OPEN
-        self._feeding = self._queued = self._eof = self._sent = False
+        self.feeding = self._queued = self._eof = self._sent = False
         self._waits = True
         self._since = self.active_at = state.now
         self._fresh: list[tuple[Stream, Occupant]] = []
@@ -151,25 +151,23 @@ class Http2Connection(Familiar, Carrier):
         machine = self.machine
         if machine.over:
             return
-        self._feeding = True
+        self.feeding = True
         machine.feed(data, self._state.now)
         while self._fresh:  # not before all was read: what is reset in the same read never runs
             fresh, self._fresh = self._fresh, []
             for stream, occupant in fresh:
-                if not stream.closed:
-                    occupant.begin()
-                    if not occupant.is_over:
-                        self._unfinished.append(occupant)
-                        continue
-                machine.finished()
-        self._feeding = False
+                if stream.closed or occupant.begin():
+                    machine.finished()
+                else:
+                    self._unfinished.append(occupant)
+        self.feeding = False
         if machine.waits != self._waits:
             self._waits = not self._waits
             self._since = self._state.now
         if machine.sender.out:
             self.wake()
         if self._phase and not machine.streams:
-            self._go_on_closing()
+            self.go_on_ending()
 
     def eof_received(self) -> bool:
         """The peer sends no more. What it has asked for is answered, as far as its windows allow."""
@@ -212,7 +210,7 @@ class Http2Connection(Familiar, Carrier):
 
     def wake(self) -> None:
         """Something is to be written: at the end of this turn of the loop, or now (see `outbox`)."""
-        if self._feeding or self._queued:
+        if self.feeding or self._queued:
             return
         if self._state.outbox.takes(self):
             self._queued = True
@@ -228,9 +226,7 @@ class Http2Connection(Familiar, Carrier):
         while sender.out:
             parts = sender.out[:]
             sender.out.clear()
-            if len(parts) == 1:
-                self._put(bytes(parts[0]))
-            elif sum(map(len, parts)) <= JOIN_LIMIT:
+            if sender.held <= JOIN_LIMIT:
                 self._put(b"".join(parts))
             else:
                 self._put_all(tuple(parts))
@@ -309,11 +305,6 @@ class Http2Connection(Familiar, Carrier):
         self.machine.sender.respond(stream, block, b"" if bodiless else body, True)
         self.wake()
 
-    def response_complete(self) -> None:
-        """A response was handed on."""
-        if self._phase and not self.machine.streams and not self._feeding:
-            self.soon(self._go_on_closing)
-
     @property
     def trusted(self) -> bool:
         """Whether the peer is a proxy that is believed."""
@@ -361,9 +352,15 @@ class Http2Connection(Familiar, Carrier):
         """Close if nothing is in work, as soon as the peer knows of it."""
         self.retire()
         if not self.machine.streams:
-            self._go_on_closing()
+            self.go_on_ending()
 
-    def _go_on_closing(self) -> None:
+    @property
+    def ending(self) -> bool:
+        """Whether the peer was asked to begin nothing more."""
+        return self._phase is not Phase.OPEN
+
+    def go_on_ending(self) -> None:
+        """Take the next step of its end, if everything for that is there."""
         if self._phase is Phase.DRAINING and self.machine.is_drained:
             self._phase = Phase.DRAINED
         if self._phase is Phase.DRAINING and self._state.now - self._since >= PONG_SECONDS:
@@ -417,7 +414,7 @@ class Http2Connection(Familiar, Carrier):
             for occupant in self._occupants():
                 occupant.look(now)
         elif self._phase:
-            self._go_on_closing()
+            self.go_on_ending()
         elif not self._waits and now - self.active_at > keep_alive and not self.transport.get_write_buffer_size():
             machine.forget()
             self.retire()
@@ -425,7 +422,7 @@ class Http2Connection(Familiar, Carrier):
             machine.fail(Code.SETTINGS_TIMEOUT, "a preface, settings or a header block that did not come in time")
             return
         if self._phase is Phase.DRAINING:
-            self._go_on_closing()
+            self.go_on_ending()
         unsent = self.transport.get_write_buffer_size()
         if self._write_clock is None:
             if not unsent:

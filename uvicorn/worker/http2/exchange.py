@@ -55,8 +55,9 @@ class Http2Exchange(Exchange):
 
     # -- what the connection wants (see `occupant`) ----------------------------------------------------------------
 
-    def begin(self) -> None:
+    def begin(self) -> bool:
         call.serve(self._connection, self)
+        return not self.in_flight and (self.phase == COMPLETE or self.is_lost)
 
     @property
     def is_over(self) -> bool:
@@ -165,7 +166,8 @@ class Http2Exchange(Exchange):
         if short:
             _log.error("Response content shorter than Content-Length: resetting the stream.")
             connection.machine.reset(stream, Code.INTERNAL_ERROR)
-        connection.wake()
+        if not connection.feeding:
+            connection.wake()
         if self.entry is not None:
             self._follow(self.entry, start, size, more, not short)
         return connection.writable and stream.queued <= HIGH_WATER
@@ -182,7 +184,9 @@ class Http2Exchange(Exchange):
             entry.end(whole=whole and entry.status != CLIENT_LEFT)
 
     def completed(self) -> None:
-        self._connection.response_complete()
+        connection = self._connection
+        if connection.ending and not connection.feeding:
+            connection.soon(connection.go_on_ending)
 
     def go_on(self) -> None:
         self._connection.machine.sender.headers(self.stream, interim_head(None))

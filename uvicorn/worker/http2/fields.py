@@ -92,10 +92,11 @@ class HeadReader:
     """The heads of one connection's requests.
 
     `limits` are the most bytes of a method and a target, the most fields, and the most bytes of all names and values.
-    `methods` are those that are served; `tunnels` says whether extended CONNECT was announced.
+    `methods` are those that are served; `tunnels` says whether extended CONNECT was announced. `known`: blocks and what
+    they mean, as long as the table stays the same.
     """
 
-    __slots__ = ("_blocks", "_bytes", "_count", "_line", "_methods", "_parts", "_tunnels", "decoder")
+    __slots__ = ("_bytes", "_count", "_line", "_methods", "_parts", "_tunnels", "decoder", "known")
 
     def __init__(
         self, decoder: Decoder, limits: tuple[int, int, int], methods: Mapping[bytes, str], tunnels: bool
@@ -104,17 +105,17 @@ class HeadReader:
         self._line, self._count, self._bytes = limits
         self._methods = methods
         self._tunnels = tunnels
-        self._blocks: dict[bytes, Head] = {}
+        self.known: dict[bytes, Head] = {}
         self._parts: dict[bytes, Fields] = {}
 
     def forget(self) -> None:
         """Drop what is remembered: the connection is idle, or the table has changed."""
-        self._blocks.clear()
+        self.known.clear()
         self._parts.clear()
 
     def read(self, block: bytes) -> Head:
         """The head in a block. Raises Malformed or BadRequest, which leave the table as it should be; or ValueError."""
-        head = self._blocks.get(block)
+        head = self.known.get(block)
         if head is not None:
             return head
         changes = self.decoder.changes
@@ -137,9 +138,9 @@ class HeadReader:
                 self._parts[part] = fields
         head = self._head(pseudo, fields)
         if stays:
-            if len(self._blocks) >= KEPT:
-                self._blocks.clear()
-            self._blocks[block] = head
+            if len(self.known) >= KEPT:
+                self.known.clear()
+            self.known[block] = head
         return head
 
     def _entries(self, block: bytes, count: int) -> tuple[list[Entry], list[Entry]]:

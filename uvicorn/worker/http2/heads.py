@@ -110,7 +110,10 @@ def response_head(
     `size` is the length of the first part, `more` whether others follow. Raises ValueError or TypeError.
     """
     headers = tuple(headers)
-    block = field_block(headers)
+    try:
+        block = _blocks[headers]
+    except (KeyError, TypeError):
+        block = field_block(headers)
     length = block.content_length
     if status == 200 and length >= 0 and method != "HEAD":
         usual = block.usual

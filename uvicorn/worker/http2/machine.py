@@ -21,7 +21,7 @@ from __future__ import annotations
 from uvicorn.errors import BadRequest
 from uvicorn.worker.http2 import frames
 from uvicorn.worker.http2.budget import Budget
-from uvicorn.worker.http2.closed import BY_PEER, BY_US, ENDED, ClosedStreams
+from uvicorn.worker.http2.closed import BY_PEER, BY_US, ClosedStreams
 from uvicorn.worker.http2.fields import Head, HeadReader, Malformed, decoder
 from uvicorn.worker.http2.frames import (
     ACK,
@@ -35,7 +35,7 @@ from uvicorn.worker.http2.frames import (
 from uvicorn.worker.http2.hpack import TABLE_SIZE
 from uvicorn.worker.http2.reading import DEPENDS_ON_ITSELF, Fault, FrameReader, check_setting, unpadded
 from uvicorn.worker.http2.receiving import CONNECTION_WINDOW, Intake
-from uvicorn.worker.http2.schedule import read_priority_update
+from uvicorn.worker.http2.schedule import DEFAULT_URGENCY, priority_fault, read_priority_update
 from uvicorn.worker.http2.sending import Sender
 from uvicorn.worker.http2.streams import Sink, Stream, Terms
 
@@ -61,10 +61,11 @@ class Machine:
         self.over = False
         self.intake = Intake(terms.window, self.sender.say)
         self._now = now
-        self._frames = FrameReader(self._frame, terms.size)
+        self._frames = FrameReader(self._headers, self._frame, terms.size)
         self._heads = HeadReader(decoder(), (terms.line, terms.fields, terms.size), terms.methods, terms.tunnels)
         self._settled = False
-        self._last = 0
+        self.last = 0
+        """The last stream that the peer has begun."""
         self._last_wanted: int | None = None
         self._draining = False
         self._peer_window = FIRST_WINDOW
@@ -76,8 +77,7 @@ class Machine:
 
     @property
     def waits(self) -> bool:
-        """Whether the peer owes something that it has begun: its preface, its settings, or the rest of a header
-        block."""
+        """Whether the peer owes its preface, its settings, or the rest of a header block."""
         return not self._settled or self._frames.in_block
 
     @property
@@ -88,11 +88,6 @@ class Machine:
     def forget(self) -> None:
         """Drop what is only remembered to be quick: the connection is idle."""
         self._heads.forget()
-
-    @property
-    def last(self) -> int:
-        """The last stream that the peer has begun."""
-        return self._last
 
     # -- what arrives ------------------------------------------------------------------------------------------
 
@@ -120,55 +115,75 @@ class Machine:
             self._charge("frames of an unknown type")
 
     def _charge(self, what: str) -> None:
-        if not self._budget.control.take(self._now):
+        if not self._budget.charge(self._now):
             raise Fault(Code.ENHANCE_YOUR_CALM, f"too many {what}")
 
     # -- requests ----------------------------------------------------------------------------------------------
 
     def _headers(self, flags: int, number: int, block: bytes) -> None:
-        if not number & 1:
-            raise Fault(Code.PROTOCOL_ERROR, "HEADERS on a stream that no client begins")
+        last = self.last
+        if number <= last or not number & 1 or not self._settled:
+            self._late_headers(flags, number, block)
+            return
+        if number != last + 2:
+            self._closed.left_out(last + 2 if last else 1, number)
+        self.last = number
+        head = self._heads.known.get(block) or self._read_head(number, block, flags)
         ended = bool(flags & END_STREAM)
-        if number <= self._last:
-            self._trailers(self.streams.get(number), number, ended, block)
+        if head is None:
             return
-        self._last = number
-        malformed = ""
-        refused: BadRequest | None = None
-        try:
-            head = self._heads.read(block)
-        except Malformed as fault:
-            malformed = str(fault)
-        except BadRequest as fault:
-            refused = fault
-        except ValueError as fault:
-            raise Fault(Code.COMPRESSION_ERROR, f"a header block that cannot be decoded: {fault}") from None
-        else:
-            if ended and head.content_length:
-                malformed = "a body that is not as long as its Content-Length"
-        most = self._terms.streams  # a stream counts until it is closed and its application has returned
-        if self.running >= most:
-            self._sink.unfinished()
-        if self._last_wanted is not None or self.running >= most or len(self.streams) >= most:
-            self._refuse(number)
+        most = self._terms.streams
+        full = self.running >= most or len(self.streams) >= most or self._last_wanted is not None
+        if full and not self._has_room(number):
             return
-        if malformed or flags & DEPENDS_ON_ITSELF:
-            reason = malformed or "a stream that depends on itself"
+        if (head.content_length and ended) or flags & DEPENDS_ON_ITSELF:
+            reason = "a stream that depends on itself" if flags & DEPENDS_ON_ITSELF else "no body, but a Content-Length"
             self._reset_for(number, Code.PROTOCOL_ERROR, reason)
             return
-        if refused is not None:
-            self._sink.refused(self._open(number, None, ended), refused)
-            return
-        stream = self._open(number, head, ended)
+        stream = self.streams[number] = Stream(number, head.urgency, self._peer_window, self.intake.first, ended)
         if head.content_length is not None:
             stream.length = head.content_length
         self.running += 1
         self._sink.request(stream, head)
 
-    def _open(self, number: int, head: Head | None, ended: bool) -> Stream:
-        stream = self.streams[number] = Stream(number, head, self._peer_window, self.intake.first)
-        stream.peer_ended = ended
-        return stream
+    def _late_headers(self, flags: int, number: int, block: bytes) -> None:
+        """Trailers, or what may not be."""
+        if not self._settled:
+            raise Fault(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        if not number & 1:
+            raise Fault(Code.PROTOCOL_ERROR, "HEADERS on a stream that no client begins")
+        self._trailers(self.streams.get(number), number, bool(flags & END_STREAM), block)
+
+    def _read_head(self, number: int, block: bytes, flags: int) -> Head | None:
+        """The head that a block means; None for one that was refused."""
+        try:
+            return self._heads.read(block)
+        except Malformed as fault:
+            if self._has_room(number):
+                self._reset_for(number, Code.PROTOCOL_ERROR, str(fault))
+        except BadRequest as fault:
+            if self._has_room(number):
+                ended = bool(flags & END_STREAM)
+                made = Stream(number, DEFAULT_URGENCY, self._peer_window, self.intake.first, ended)
+                self.streams[number] = made
+                self._sink.refused(made, fault)
+        except ValueError as fault:
+            raise Fault(Code.COMPRESSION_ERROR, f"a header block that cannot be decoded: {fault}") from None
+        return None
+
+    def _has_room(self, number: int) -> bool:
+        """Whether another stream may begin: one counts until it is closed and its application has returned. If not,
+        it may be repeated: nothing was done about it (RFC 9113, 8.7).
+        """
+        most = self._terms.streams
+        if self.running >= most:
+            self._sink.unfinished()
+        if self.running < most and len(self.streams) < most and self._last_wanted is None:
+            return True
+        self._charge_reset()
+        self._closed.remember(number, BY_US)
+        self.sender.say(frames.rst_stream(number, Code.REFUSED_STREAM))
+        return False
 
     def _trailers(self, stream: Stream | None, number: int, ended: bool, block: bytes) -> None:
         fault = ""
@@ -187,12 +202,6 @@ class Machine:
         else:
             self._body_ended(stream, b"")
 
-    def _refuse(self, number: int) -> None:
-        """It may be repeated: nothing was done about it (RFC 9113, 8.7)."""
-        self._charge_reset()
-        self._closed.remember(number, BY_US)
-        self.sender.say(frames.rst_stream(number, Code.REFUSED_STREAM))
-
     def _late(self, number: int, what: str) -> None:
         """Something for a stream that is closed (RFC 9113, 5.1)."""
         reason = self._closed.judge(number, what)
@@ -208,7 +217,7 @@ class Machine:
             raise Fault(Code.FLOW_CONTROL_ERROR, "more than the connection's window")
         stream = self.streams.get(number)
         if stream is None:
-            if number > self._last or not number & 1:
+            if number > self.last or not number & 1:
                 raise Fault(Code.PROTOCOL_ERROR, "DATA on a stream that was not begun")
             if size < SMALL:
                 self._charge("frames for streams that are closed")
@@ -249,24 +258,17 @@ class Machine:
     # -- other frames ------------------------------------------------------------------------------------------
 
     def _priority(self, flags: int, number: int, payload: bytes) -> None:
-        """RFC 9113 has no use for it, but its form is judged (5.3.2)."""
-        if not number:
-            raise Fault(Code.PROTOCOL_ERROR, "PRIORITY on stream 0")
         self._charge("PRIORITY frames")
-        if len(payload) != 5:
-            code, reason = Code.FRAME_SIZE_ERROR, "PRIORITY of the wrong size"
-        elif frames.number(payload) == number:
-            code, reason = Code.PROTOCOL_ERROR, "a stream that depends on itself"
-        else:
-            return
-        if number > self._last:  # no stream that could be reset
+        code, reason = priority_fault(number, payload)
+        if code and number > self.last:  # no stream that could be reset
             raise Fault(code, reason)
-        self._reset_for(number, code, reason)
+        if code:
+            self._reset_for(number, code, reason)
 
     def _rst_stream(self, flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise Fault(Code.FRAME_SIZE_ERROR, "RST_STREAM of the wrong size")
-        if not number & 1 or number > self._last:
+        if not number & 1 or number > self.last:
             raise Fault(Code.PROTOCOL_ERROR, "RST_STREAM on a stream that was not begun")
         if not self._budget.resets.take(self._now):
             raise Fault(Code.ENHANCE_YOUR_CALM, "too many resets")
@@ -335,7 +337,7 @@ class Machine:
             if self.sender.window > LARGEST_WINDOW:
                 raise Fault(Code.FLOW_CONTROL_ERROR, "a window that is too large")
         else:
-            if not number & 1 or number > self._last:
+            if not number & 1 or number > self.last:
                 raise Fault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that was not begun")
             stream = self.streams.get(number)
             if stream is None:
@@ -366,11 +368,15 @@ class Machine:
     # -- ends --------------------------------------------------------------------------------------------------
 
     def _said_all(self, stream: Stream) -> None:
-        self._budget.control.give()
-        if stream.peer_ended:
-            self._close(stream, ENDED)
-        else:
+        self._budget.served += 1
+        if not stream.peer_ended:
             self.reset(stream, Code.NO_ERROR)  # nobody reads the rest of the request (RFC 9113, 8.1)
+            return
+        stream.closed = True
+        stream.exchange = None  # else both would keep each other
+        del self.streams[stream.id]
+        if stream.owed:
+            self.intake.closed(stream)
 
     def _unread(self) -> None:
         self.fail(Code.ENHANCE_YOUR_CALM, "too many answers that the peer does not read")
@@ -405,8 +411,6 @@ class Machine:
 
     def _close(self, stream: Stream, how: int) -> None:
         stream.closed = True
-        if how == ENDED:
-            stream.exchange = None  # else both would keep each other
         del self.streams[stream.id]
         self.intake.closed(stream)
         stream.queue = None
@@ -417,7 +421,7 @@ class Machine:
         """End the connection."""
         if not self.over:
             self.over = self._frames.stop = True
-            self.sender.out.append(frames.goaway(self._last, code, reason.encode()))
+            self.sender.out.append(frames.goaway(self.last, code, reason.encode()))
             self._sink.failed(code, reason)
 
     def drain(self) -> None:
@@ -432,12 +436,11 @@ class Machine:
         """Begin nothing more: what comes later is refused, and may be repeated elsewhere."""
         if self._last_wanted is None and not self.over:
             self._draining = False
-            self._last_wanted = self._last
-            self.sender.out.append(frames.goaway(self._last, Code.NO_ERROR))
+            self._last_wanted = self.last
+            self.sender.out.append(frames.goaway(self.last, Code.NO_ERROR))
 
 
 _HANDLERS = {
-    frames.HEADERS: Machine._headers,
     frames.DATA: Machine._data,
     frames.PRIORITY: Machine._priority,
     frames.RST_STREAM: Machine._rst_stream,

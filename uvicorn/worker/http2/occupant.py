@@ -11,8 +11,10 @@ from typing import Protocol
 class Occupant(Protocol):
     """Made when a stream begins; `Stream.exchange` until it is closed."""
 
-    def begin(self) -> None:
-        """Call the application. Everything that was read together with the request has been parsed."""
+    def begin(self) -> bool:
+        """Call the application: everything that was read together with the request has been parsed. What `is_over`
+        says afterwards.
+        """
 
     @property
     def is_over(self) -> bool:

@@ -27,6 +27,7 @@ from uvicorn.worker.http2.frames import (
 BLOCK_BYTES = 65536
 BLOCK_FRAMES = 64
 """What one header block may be made of; above it the connection ends."""
+_SPECIAL = END_HEADERS | PADDED | WITH_PRIORITY
 DEPENDS_ON_ITSELF = 1 << 16
 """Beside the flags of HEADERS: its priority says so (RFC 7540, 5.3.1)."""
 
@@ -41,14 +42,19 @@ class Fault(Exception):
 
 
 class FrameReader:
-    """Calls `frame` with type, flags, stream and payload of each frame, and goes on until `stop` is set.
-
-    A HEADERS frame comes with its whole block, and without padding and priority.
+    """Calls `headers` with flags, stream and block of each header block, without padding and priority; and `frame` with
+    type, flags, stream and payload of each other frame. It goes on until `stop` is set.
     """
 
-    __slots__ = ("_begun", "_block", "_flags", "_frame", "_most", "_rest", "_size", "_stream", "stop")
+    __slots__ = ("_begun", "_block", "_flags", "_frame", "_headers", "_most", "_rest", "_size", "_stream", "stop")
 
-    def __init__(self, frame: Callable[[int, int, int, bytes], None], most: int) -> None:
+    def __init__(
+        self,
+        headers: Callable[[int, int, bytes], None],
+        frame: Callable[[int, int, int, bytes], None],
+        most: int,
+    ) -> None:
+        self._headers = headers
         self._frame = frame
         self._most = max(BLOCK_BYTES, most)
         self._rest = b""
@@ -87,7 +93,9 @@ class FrameReader:
             at = begin + size
             kind = first & 0xFF
             stream &= LARGEST_WINDOW
-            if kind == HEADERS or self._block is not None:
+            if kind == HEADERS and flags & _SPECIAL == END_HEADERS and self._block is None:
+                self._headers(flags, stream, data[begin:at])
+            elif kind == HEADERS or self._block is not None:
                 self._part(kind, flags, stream, data[begin:at])
             else:
                 self._frame(kind, flags, stream, data[begin:at])
@@ -107,7 +115,7 @@ class FrameReader:
                 raise Fault(Code.ENHANCE_YOUR_CALM, "a header block that is too large")
             if flags & END_HEADERS:
                 self._block = None
-                self._frame(HEADERS, self._flags, stream, b"".join(parts))
+                self._headers(self._flags, stream, b"".join(parts))
             return
         if flags & (PADDED | WITH_PRIORITY):
             payload = unpadded(payload, flags)
@@ -118,7 +126,7 @@ class FrameReader:
                     flags |= DEPENDS_ON_ITSELF
                 payload = payload[5:]
         if flags & END_HEADERS:
-            self._frame(HEADERS, flags, stream, payload)
+            self._headers(flags, stream, payload)
         else:
             self._block = [payload]
             self._stream, self._flags, self._size = stream, flags, len(payload)

@@ -26,6 +26,19 @@ def priority(value: bytes) -> int:
     return int(urgency[1]) if urgency else DEFAULT_URGENCY
 
 
+def priority_fault(stream: int, payload: bytes) -> tuple[int, str]:
+    """(error code, reason) for a PRIORITY frame, (0, "") for one in order. HTTP/2 has no use for it any more, but
+    judges its form (RFC 9113, 5.3.2 and 6.3). Raises Fault where no stream is named.
+    """
+    if not stream:
+        raise Fault(Code.PROTOCOL_ERROR, "PRIORITY on stream 0")
+    if len(payload) != 5:
+        return Code.FRAME_SIZE_ERROR, "PRIORITY of the wrong size"
+    if number(payload) == stream:
+        return Code.PROTOCOL_ERROR, "a stream that depends on itself"
+    return 0, ""
+
+
 def read_priority_update(stream: int, payload: bytes) -> tuple[int, int]:
     """(a stream, its urgency) as PRIORITY_UPDATE on `stream` has it (RFC 9218, 7.1). Raises Fault."""
     if stream:

@@ -33,10 +33,10 @@ class Sender:
 
     __slots__ = (
         "_control",
-        "_held",
         "_turns",
         "blocked",
         "ended",
+        "held",
         "out",
         "parts",
         "table_shrunk",
@@ -59,7 +59,7 @@ class Sender:
         self.table_shrunk = False
         """The peer has made its table smaller, and the next block has to say that we know."""
         self._turns: Turns[Stream] = Turns()
-        self._control = self._held = 0
+        self._control = self.held = 0
         self.parts = 0
         """How many parts of bodies were sent."""
 
@@ -88,15 +88,16 @@ class Sender:
             and not self._turns.size
         ):
             number = stream.id
-            self.out.append(
-                pack_head(len(block) << 8 | HEADERS, END_HEADERS, number)
-                + block
-                + pack_head(size << 8, ends, number)
-                + body
+            self.out += (
+                pack_head(len(block) << 8 | HEADERS, END_HEADERS, number),
+                block,
+                pack_head(size << 8, ends, number),
+                body,
             )
             self._count(stream, size)
             if ends:
-                self._said_all(stream)
+                stream.we_ended = True
+                self.ended(stream)
             return
         self.headers(stream, block, ends and not body)
         if body:
@@ -112,7 +113,7 @@ class Sender:
         ):
             if size <= LARGEST_FRAME:
                 if size or ends:
-                    self.out.append(pack_head(size << 8, ends, stream.id) + body)
+                    self.out += (pack_head(size << 8, ends, stream.id), body)
             else:
                 self._send_frames(stream.id, body, ends)
             self._count(stream, size)
@@ -133,9 +134,9 @@ class Sender:
     def _count(self, stream: Stream, size: int) -> None:
         self.window -= size
         stream.window -= size
-        self._held += size
+        self.held += size
         self.parts += 1
-        if self._held > OUT_BYTES:
+        if self.held > OUT_BYTES:
             self.blocked = True
 
     def _send_frames(self, number: int, body: bytes, ends: bool) -> None:
@@ -213,7 +214,7 @@ class Sender:
 
     def written(self, full: bool) -> None:
         """What `out` held was given to the transport; `full`: it does not want more before `written(False)`."""
-        self._held = 0
+        self.held = 0
         self.blocked = full
         if not full:
             self._control = 0

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Protocol
 from uvicorn.errors import BadRequest
 from uvicorn.worker.http2.fields import Head
 from uvicorn.worker.http2.frames import LARGEST_WINDOW, Setting
-from uvicorn.worker.http2.schedule import DEFAULT_URGENCY
 
 
 class Terms(NamedTuple):
@@ -52,7 +51,6 @@ class Stream:
         "credit",
         "ends",
         "exchange",
-        "head",
         "id",
         "length",
         "owed",
@@ -67,17 +65,17 @@ class Stream:
         "window_in",
     )
 
-    def __init__(self, number: int, head: Head | None, window: int, window_in: int) -> None:
+    def __init__(self, number: int, urgency: int, window: int, window_in: int, ended: bool) -> None:
         self.id = number
-        self.head = head
         self.exchange: Any = None
-        self.peer_ended = self.we_ended = self.closed = False
+        self.peer_ended = ended
+        self.we_ended = self.closed = False
         self.window = window
         """Bytes that the peer still takes of it; below zero when it has made it smaller."""
         self.queued = 0
         """Bytes that wait to be sent."""
         self.received = 0
-        self.urgency = DEFAULT_URGENCY if head is None else head.urgency
+        self.urgency = urgency
         self.window_in = window_in
         self.credit = self.owed = 0
         self.length = -1

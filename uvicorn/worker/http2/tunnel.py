@@ -83,7 +83,7 @@ class Tunnel:
 
     # -- what the connection wants (see `occupant`) ----------------------------------------------------------------
 
-    def begin(self) -> None:
+    def begin(self) -> bool:
         connection = self._connection
         try:
             offer = tunnel_offer(self.head)
@@ -91,13 +91,14 @@ class Tunnel:
             connection.log_refusal(str(exc.status), exc.reason)
             self._phase = CLOSING
             connection.respond(self.stream, "GET", exc.status, exc.reason, exc.headers)
-            return
+            return True
         if self._state.draining:
             self.retire()
         session = self.session = Session(
             self, self.head, offer, connection._ends, self._codec_class, connection.config, self.loop
         )
         call.serve(self, session)
+        return self.is_over
 
     @property
     def is_over(self) -> bool:
@@ -183,9 +184,9 @@ class Tunnel:
         self._phase = CARRYING
         self._frames = frames
         early, self._early = b"".join(self._early), []
+        self.resume_reading()
         if early:
             self._connection.as_server(frames.receive, early)
-        self.resume_reading()
 
     def refuse(self, status: int, text: str, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self._connection.respond(self.stream, "GET", status, text, fields)
