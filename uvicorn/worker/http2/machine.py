@@ -23,15 +23,7 @@ from uvicorn.worker.http2 import frames
 from uvicorn.worker.http2.budget import Budget
 from uvicorn.worker.http2.closed import BY_PEER, BY_US, ClosedStreams
 from uvicorn.worker.http2.fields import Head, HeadReader, Malformed, decoder
-from uvicorn.worker.http2.frames import (
-    ACK,
-    END_STREAM,
-    FIRST_WINDOW,
-    LARGEST_WINDOW,
-    PADDED,
-    Code,
-    Setting,
-)
+from uvicorn.worker.http2.frames import ACK, END_STREAM, FIRST_WINDOW, LARGEST_WINDOW, PADDED, Code, Setting
 from uvicorn.worker.http2.hpack import TABLE_SIZE
 from uvicorn.worker.http2.reading import DEPENDS_ON_ITSELF, Fault, FrameReader, check_setting, unpadded
 from uvicorn.worker.http2.receiving import CONNECTION_WINDOW, Intake
