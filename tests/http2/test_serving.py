@@ -309,6 +309,39 @@ async def test_above_the_concurrency_limit_requests_wait() -> None:
         assert (await client.response(held)).status == (await client.response(waits)).status == 200
 
 
+async def test_what_an_application_does_after_its_answer_takes_no_place() -> None:
+    """A background task is no part of the request: a client that keeps to the limit is not refused for it."""
+    release = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, b"ok")
+        await release.wait()
+
+    async with over_http2(app, http2_max_concurrent_streams=2) as server, connect_http2(server) as client:
+        for _ in range(5):
+            assert (await client.get()).status == 200
+        release.set()
+
+
+async def test_what_a_client_has_reset_takes_its_place_until_the_application_returns() -> None:
+    """Rapid reset (CVE-2023-44487), by a client whose requests were running."""
+    release, began = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        began.release()
+        await release.wait()
+
+    async with over_http2(app, http2_max_concurrent_streams=2) as server, connect_http2(server) as client:
+        for _ in range(2):
+            stream = client.ask()
+            await began.acquire()
+            client.send(h2.rst_stream(stream))
+        refused = client.ask()
+        await client.heard()
+        assert client.resets == {refused: h2.REFUSED_STREAM}
+        release.set()
+
+
 async def test_the_access_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "uvicorn.access")
     async with over_http2(responding(b"ok", 404)) as server, connect_http2(server) as client:

@@ -61,7 +61,9 @@ class Http2Exchange(Exchange):
 
     @property
     def is_over(self) -> bool:
-        return not self.in_flight and (self.phase == COMPLETE or self.is_lost)
+        if self.phase == COMPLETE:  # what it does after its answer, a background task, is no part of the request
+            return not (self.in_flight and self.hung_up)
+        return not self.in_flight and self.is_lost
 
     def arrived(self, data: bytes) -> None:
         stream = self.stream

@@ -18,7 +18,7 @@ class Occupant(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Whether the application has returned, or will never be called."""
+        """Whether the application has answered or returned, or will never be called."""
 
     def arrived(self, data: bytes) -> None:
         """A part of what the peer sends; `Stream.peer_ended` says whether it was the last."""

@@ -107,7 +107,7 @@ class Sink(Protocol):
         """Everything that waited in it was sent."""
 
     def unfinished(self) -> None:
-        """There is no room for another request: say of which ones the application has returned (`Machine.finished`)."""
+        """There is no room for another request: say which ones run no more (`Machine.finished`)."""
 
     def failed(self, code: int, reason: str) -> None:
         """The connection is over. Nothing is told after this."""
