@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from applications import Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.errors import ConfigError
-from uvicorn.logs.formats import FORMATS, LONGEST, Exchange, RequestFormatter, compiled, escaped
+from uvicorn.logs.formats import FORMATS, LONGEST, AccessRecord, RequestFormatter, compiled, escaped
 
-USUAL = Exchange(
+USUAL = AccessRecord(
     client=("192.0.2.1", 1234),
     method="GET",
     target="/api/x?a=b",
@@ -36,7 +36,7 @@ UNREAD = USUAL._replace(method="", target="", http_version="", line=b'\x1b[31mGE
 async def app(scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-def field(name: bytes, value: bytes) -> Exchange:
+def field(name: bytes, value: bytes) -> AccessRecord:
     return USUAL._replace(fields=[(name, value)])
 
 
@@ -85,7 +85,7 @@ def field(name: bytes, value: bytes) -> Exchange:
         ("{ACCESS_TEST}e", USUAL, "v\\x0A"),
     ],
 )
-def test_an_atom(atom: str, exchange: Exchange, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_atom(atom: str, exchange: AccessRecord, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCESS_TEST", "v\n")
     assert compiled(f"<%({atom})s>%%")(exchange) == f"<{text}>%"
 
@@ -162,7 +162,7 @@ JSON = compiled("json")
 
 
 @given(exchanges)
-def test_one_request_is_one_line_whatever_bytes(exchange: Exchange) -> None:
+def test_one_request_is_one_line_whatever_bytes(exchange: AccessRecord) -> None:
     line = QUOTED(exchange)
     assert line.isascii() and line.isprintable() and line.count('"') == 18
     line = JSON(exchange)

@@ -297,7 +297,9 @@ def test_a_line_of_the_access_log(form: str) -> None:
         head = b"HTTP/1.1 200 OK\r\nx: " + value.replace(b"\r\n", b"") + b"\r\n\r\n"
         text = value.decode("latin-1")
         formatter.line(
-            accesslog.Exchange((text, 1), "GET", f"/?{value.hex()}", "1.1", value, fields, 200, head, 1, 0.1, True, "")
+            accesslog.AccessRecord(
+                (text, 1), "GET", f"/?{value.hex()}", "1.1", value, fields, 200, head, 1, 0.1, True, ""
+            )
         )
 
     check(tell)

@@ -14,8 +14,8 @@ from uvicorn.worker.http1.framing import (
     LENGTH,
     UNTIL_CLOSE,
     chunk,
-    plain_response,
     response_head,
+    text_response,
 )
 from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.http1.request_line import request_line
@@ -294,7 +294,7 @@ def test_chunks() -> None:
 
 
 def test_our_own_answers_are_the_last_ones() -> None:
-    data = plain_response(asked(), 503, "Service Unavailable", DEFAULT, [(b"retry-after", b"1")])
+    data = text_response(asked(), 503, "Service Unavailable", DEFAULT, [(b"retry-after", b"1")])
     top, _, body = data.partition(b"\r\n\r\n")
     first, *lines = top.split(b"\r\n")
     assert (first, body) == (b"HTTP/1.1 503 Service Unavailable", b"Service Unavailable")
@@ -306,7 +306,7 @@ def test_our_own_answers_are_the_last_ones() -> None:
         b"retry-after: 1",
         b"server: uvicorn",
     ]
-    assert plain_response(asked(b"HEAD / HTTP/1.1"), 500, "Oh", DEFAULT, []).endswith(b"\r\n\r\n")
+    assert text_response(asked(b"HEAD / HTTP/1.1"), 500, "Oh", DEFAULT, []).endswith(b"\r\n\r\n")
 
 
 def test_servers_with_other_default_fields_share_no_head() -> None:

@@ -47,7 +47,7 @@ Call = tuple[Any, ...]
 class Thorough(RequestReader):
     """Has a codec parse every head, the usual ones and those that were seen before as well."""
 
-    def _usual(self, data: bytes) -> RequestHead | None:
+    def _without_codec(self, data: bytes) -> RequestHead | None:
         return None
 
 

@@ -1,8 +1,8 @@
 """Access log formats other than the default: `--access-log-format` as a format string, or as JSON.
 
-A format is compiled once, to a function from an `Exchange` to a line. Everything that comes from a client or from the
-application is escaped, so that a line is printable ASCII and stays one line: in text as \\xHH (quotes and backslashes,
-too), in JSON as JSON does it. The value of a header is cut at LONGEST bytes.
+A format is compiled once, to a function from an `AccessRecord` to a line. Everything that comes from a client or from
+the application is escaped, so that a line is printable ASCII and stays one line: in text as \\xHH (quotes and
+backslashes, too), in JSON as JSON does it. The value of a header is cut at LONGEST bytes.
 
 Owns: the names of formats and atoms, their meaning, escaping, and the formatter for `logging`. Must not: know a
 connection, or read a clock except for the time of a line. Fails by: `ConfigError`, which suggests the nearest atom.
@@ -38,11 +38,11 @@ _ATOM = re.compile(r"%(?:%|\(([^)]*)\)(-?[0-9]*(?:\.[0-9]+)?)[sd]|)")
 _FIELD = re.compile(r"\{([^{}]+)\}([ieo])")
 
 Found = dict[bytes, bytes]
-Line = Callable[["Exchange"], str]
-_Getter = Callable[["Exchange", Found], Any]
+Line = Callable[["AccessRecord"], str]
+_Getter = Callable[["AccessRecord", Found], Any]
 
 
-class Exchange(NamedTuple):
+class AccessRecord(NamedTuple):
     """One request and its response, after both have ended.
 
     `method` is "" if the request could not be parsed; `line` is then its first line. `target` begins with the mount
@@ -120,7 +120,7 @@ def compiled(wanted: str) -> Line:
 
     template, wanted_fields = _ATOM.sub(replace, wanted), frozenset(names)
 
-    def line(exchange: Exchange) -> str:
+    def line(exchange: AccessRecord) -> str:
         found = _found(exchange.fields, wanted_fields) if wanted_fields else {}
         return template % tuple([get(exchange, found) for get in getters])
 
@@ -171,7 +171,7 @@ def _found(fields: list[tuple[bytes, bytes]], names: frozenset[bytes]) -> Found:
 _JSON_FIELDS = frozenset((b"host", b"referer", b"user-agent"))
 
 
-def _json_line(e: Exchange) -> str:
+def _json_line(e: AccessRecord) -> str:
     found = _found(e.fields, _JSON_FIELDS)
     client = "null" if e.client is None else _json(str(e.client[0]))
     request_id = _json(e.request_id) if e.request_id else "null"
@@ -214,7 +214,7 @@ def _times(now: int) -> tuple[str, str]:
     return _shown
 
 
-def _common_time(e: Exchange, found: Found) -> str:
+def _common_time(e: AccessRecord, found: Found) -> str:
     return _times(int(time.time()))[0]
 
 
@@ -226,13 +226,13 @@ def _iso_time() -> str:
 # -- atoms -----------------------------------------------------------------------------------------------------
 
 
-def _request_line(e: Exchange, found: Found) -> str:
+def _request_line(e: AccessRecord, found: Found) -> str:
     if e.method:
         return f"{e.method} {escaped(e.target, len(e.target))} HTTP/{e.http_version}"
     return escaped(e.line) or "-"
 
 
-def _user(e: Exchange, found: Found) -> str:
+def _user(e: AccessRecord, found: Found) -> str:
     """The user name in `Authorization: Basic`; its password is not verified."""
     kind, _, credentials = found.get(b"authorization", b"").partition(b" ")
     if kind.lower() != b"basic":
@@ -249,7 +249,7 @@ def _request_field(name: bytes) -> _Getter:
 
 
 def _response_field(name: bytes) -> _Getter:
-    def get(e: Exchange, found: Found) -> str:
+    def get(e: AccessRecord, found: Found) -> str:
         lines = [line.partition(b":") for line in e.head.split(b"\r\n")[1:]]
         return escaped(b", ".join([value.strip() for key, _, value in lines if key.lower() == name])) or "-"
 

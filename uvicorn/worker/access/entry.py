@@ -11,7 +11,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.logs.formats import Exchange
+from uvicorn.logs.formats import AccessRecord
 
 if TYPE_CHECKING:
     from uvicorn.worker.access.log import AccessLog
@@ -45,7 +45,7 @@ class Entry:
         if access is not None:
             request = self._request
             access.tell(
-                Exchange(
+                AccessRecord(
                     self._scope.get("client"),
                     request.method,
                     self._target,

@@ -24,7 +24,7 @@ from uvicorn.logging import ACCESS_FORMAT, AccessFormatter, status_text
 from uvicorn.logs.files import LineHandler
 
 if TYPE_CHECKING:
-    from uvicorn.logs.formats import Exchange, RequestFormatter
+    from uvicorn.logs.formats import AccessRecord, RequestFormatter
     from uvicorn.worker.access.entry import Entry
     from uvicorn.worker.http.request import Request
 
@@ -78,7 +78,7 @@ class AccessLog:
         else:
             self._log.info(MESSAGE, client, method, path, http_version, status)
 
-    def tell(self, e: Exchange) -> None:
+    def tell(self, e: AccessRecord) -> None:
         """The line of a request that was followed. Its record has the arguments of a plain one, for filters."""
         handler = self._direct
         if handler is not None and self._still(handler):

@@ -111,17 +111,7 @@ def leave(host: Host, served: Served) -> None:
     """It counts as load no more."""
     if served.in_flight:
         served.in_flight = False
-        host._state.in_flight -= 1
-        _give_place(host)
-
-
-def _give_place(host: Host) -> None:
-    """A place is free for the first that waits; not from here, because the next application would be nested in the end
-    of this one.
-    """
-    state = host._state
-    if state.admission is not None and state.admission.waiting:
-        host.soon(state.admit_next)
+        host._state.left(host.soon)
 
 
 def forget(host: Host, served: Served) -> None:
@@ -135,9 +125,10 @@ def finish(host: Host, served: Served, task: asyncio.Task[Any]) -> None:
     if served.in_flight:
         served.in_flight = False
         state = host._state
-        state.in_flight -= 1
-        if state.admission is not None:
-            _give_place(host)
+        if state.admission is None:
+            state.in_flight -= 1
+        else:
+            state.left(host.soon)
     try:
         result = task.result()
     except asyncio.CancelledError as exc:

@@ -24,7 +24,7 @@ from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, STARTED, WAITING
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.state import ServerState
 from uvicorn.worker.http1 import deadlines
-from uvicorn.worker.http1.framing import plain_response
+from uvicorn.worker.http1.framing import text_response
 from uvicorn.worker.http1.phase import GONE, LINGERING, NEW, READING, SERVING, STARTING
 from uvicorn.worker.http1.reader import Part, RequestReader, SharedParser
 from uvicorn.worker.http1.request_head import UNREAD, RequestHead
@@ -370,7 +370,7 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
 
     def _write_refusal(self, fault: BadRequest, body: str) -> None:
         request = self._exchange.request if self._exchange is not None else UNREAD
-        self.write(plain_response(request, fault.status, body, self._state.default, fault.fields))
+        self.write(text_response(request, fault.status, body, self._state.default, fault.fields))
 
     # -- closing -----------------------------------------------------------------------------------------------
 

@@ -29,9 +29,9 @@ class HeaderBlock:
 
     `codings` are the transfer codings that the application has applied, without `chunked`, which is ours. `chunked`: it
     named one and a Content-Length, as frameworks make of the fields that a proxy passes on. A message has one of them,
-    and the length may be of another body: it is dropped, and the body goes in chunks (RFC 9112, 6.2).
-    `plain`: a Content-Length, and nothing else that concerns the server. `usual` has then whole heads with status 200,
-    on a connection that goes on and on one that ends, and first the default fields in them, which change every second.
+    and the length may be of another body: it is dropped, and the body goes in chunks (RFC 9112, 6.2). `length_only`: a
+    Content-Length, and nothing else that concerns the server. `ready` has then whole heads with status 200, on a
+    connection that goes on and on one that ends, and first the default fields in them, which change every second.
     """
 
     __slots__ = (
@@ -43,8 +43,8 @@ class HeaderBlock:
         "has_connection",
         "has_date",
         "has_server",
-        "plain",
-        "usual",
+        "length_only",
+        "ready",
     )
 
     def __init__(self, headers: Headers) -> None:
@@ -86,9 +86,9 @@ class HeaderBlock:
             del lines[length_at]
             data = b"".join(lines)
         self.data = data
-        self.usual: tuple[bytes | None, bytes, bytes] = (None, b"", b"")
+        self.ready: tuple[bytes | None, bytes, bytes] = (None, b"", b"")
         self.content_length = length
-        self.plain = length is not None and not (self.has_connection or self.has_date or self.has_server)
+        self.length_only = length is not None and not (self.has_connection or self.has_date or self.has_server)
 
 
 def _applied(codings: list[bytes]) -> list[bytes]:
@@ -170,12 +170,12 @@ def response_head(
     if block is None:
         fields, block = _new_block(fields)
     # The usual response, on the shortest way: everything below agrees with it.
-    if block.plain and status == 200 and request.simple:
-        usual = block.usual  # one tuple: servers in other threads, with other default fields, use the same block
-        if usual[0] is not default.block:
+    if block.length_only and status == 200 and request.simple:
+        ready = block.ready  # one tuple: servers in other threads, with other default fields, use the same block
+        if ready[0] is not default.block:
             head = _STATUS_200 + default.block + block.data
-            usual = block.usual = (default.block, head + b"\r\n", head + b"connection: close\r\n\r\n")
-        return usual[1] if keep_alive else usual[2], LENGTH, block.content_length or 0, keep_alive
+            ready = block.ready = (default.block, head + b"\r\n", head + b"connection: close\r\n\r\n")
+        return ready[1] if keep_alive else ready[2], LENGTH, block.content_length or 0, keep_alive
     length = block.content_length
     status_line = _STATUS_LINES.get(status)
     if status_line is None or status < 200:
@@ -241,7 +241,7 @@ def chunk(data: bytes, more: bool) -> bytes:
     return b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
 
 
-def plain_response(
+def text_response(
     request: RequestHead, status: int, text: str, default: DefaultFields, extra: Iterable[tuple[bytes, bytes]]
 ) -> bytes:
     """A whole response of our own, a refusal or an error, and the last one of its connection."""

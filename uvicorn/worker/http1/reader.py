@@ -5,12 +5,12 @@ States of `RequestReader`:
     HEAD ──whole head──▶ HEAD (no body) │ LENGTH (n bytes) │ CHUNK_SIZE
     LENGTH ──n bytes──▶ HEAD            CHUNK_SIZE ⇄ CHUNK_DATA, CHUNK_SIZE ──0──▶ TRAILERS ──empty line──▶ HEAD
 
-It cuts the stream at message boundaries itself. A head that is like the last one, or plain (`plain`), needs no parser;
-any other one is given to a codec, whole, and nothing else ever is. That is why pipelining needs no queue of parsed
-requests (the next head is looked at when the one before was answered; until then it is plain bytes), why an `Upgrade`
-that nobody serves does no harm, and why bodies, chunk sizes and trailers are judged alike whatever parses the heads.
-Rejected: feeding the parsers everything. httptools cannot pause, hides chunk extensions, and ends a message at the head
-when it sees `Upgrade`; h11 differs in each of these.
+It cuts the stream at message boundaries itself. A head that is like the last one, or simple (`simple_fields`), needs no
+parser; any other one is given to a codec, whole, and nothing else ever is. That is why pipelining needs no queue of
+parsed requests (the next head is looked at when the one before was answered; until then it is plain bytes), why an
+`Upgrade` that nobody serves does no harm, and why bodies, chunk sizes and trailers are judged alike whatever parses the
+heads. Rejected: feeding the parsers everything. httptools cannot pause, hides chunk extensions, and ends a message at
+the head when it sees `Upgrade`; h11 differs in each of these.
 
 Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest`; after it the reader must not be used again.
 """
@@ -25,9 +25,9 @@ from uvicorn.errors import BadRequest
 from uvicorn.net.grammar import TOKEN
 from uvicorn.worker.http.headers import Fields
 from uvicorn.worker.http.limits import PeerLimits
-from uvicorn.worker.http1.plain import plain_fields
 from uvicorn.worker.http1.request_head import UNREAD, RequestHead
 from uvicorn.worker.http1.request_line import known_lines, request_line
+from uvicorn.worker.http1.simple_fields import simple_fields
 
 MAX_CHUNK_LINE = 256
 """Bytes of a chunk's size and extensions."""
@@ -57,7 +57,7 @@ class Part(enum.IntEnum):
 
 
 REMEMBERED = 4096
-"""Bytes of the largest head that is kept for comparison with the next one, and that may be usual."""
+"""Bytes of the largest head that is kept for comparison with the next one, and that is read without a codec."""
 
 _HEAD = Part.HEAD
 _END = b"\r\n\r\n"
@@ -134,7 +134,7 @@ class RequestReader:
         if data[:1] == b"\r":
             data = self._skip_empty_line(data)
         rest = b""
-        found = self._usual(data) if data.endswith(_END) else None
+        found = self._without_codec(data) if data.endswith(_END) else None
         if found is None:
             end = data.find(_END, self._scanned) + 4
             if end < 4:
@@ -143,7 +143,7 @@ class RequestReader:
             if end != len(data):
                 rest = data[end:]
                 data = data[:end]
-                found = self._usual(data)
+                found = self._without_codec(data)
             if found is None:
                 found = self._judged(data)
         if found.content_length != 0:
@@ -152,7 +152,7 @@ class RequestReader:
         self.pending = rest
         return found
 
-    def _usual(self, data: bytes) -> RequestHead | None:
+    def _without_codec(self, data: bytes) -> RequestHead | None:
         """What `data` means if it is one head, the whole of it, and every codec would say the same."""
         limits, size, at = self._limits, len(data), data.find(b"\r\n")
         if size > REMEMBERED or size > limits.head or at > limits.line:
@@ -163,7 +163,7 @@ class RequestReader:
         if size == at + len(last_fields) and data.endswith(last_fields) and last.fits(line):
             request = last.with_line(line)
         else:
-            fields = plain_fields(data, at + 2)
+            fields = simple_fields(data, at + 2)
             if fields is None or len(fields) > limits.fields:
                 return None
             request = RequestHead(line, fields)

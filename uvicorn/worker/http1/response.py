@@ -27,8 +27,8 @@ from uvicorn.worker.http1.framing import (
     UNTIL_CLOSE,
     chunk,
     early_hints,
-    plain_response,
     response_head,
+    text_response,
 )
 from uvicorn.worker.transport.outbox import JOIN_LIMIT
 
@@ -163,7 +163,7 @@ class Http1Exchange(CycleNames, Exchange):
         connection.closing = True
         if connection.logs_access:
             self.log(status)
-        connection.write(plain_response(self.request, status, text, connection._state.default, extra))
+        connection.write(text_response(self.request, status, text, connection._state.default, extra))
         self.answered(status, len(text))
         connection.response_complete(self)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from uvicorn.errors import BadRequest
-from uvicorn.logs.formats import Exchange
+from uvicorn.logs.formats import AccessRecord
 from uvicorn.worker.http1.request_line import request_line
 
 
-def unread(client: tuple[str, Any] | None, begin: bytes, status: int, sent: int) -> Exchange:
+def unread(client: tuple[str, Any] | None, begin: bytes, status: int, sent: int) -> AccessRecord:
     """Their line, in parts if it is one at all."""
     first = begin.lstrip(b"\r\n").partition(b"\n")[0].removesuffix(b"\r")
     method = target = version = ""
@@ -24,4 +24,4 @@ def unread(client: tuple[str, Any] | None, begin: bytes, status: int, sent: int)
     else:
         if shown.isprintable():
             method, target, version = line.method, shown, line.http_version
-    return Exchange(client, method, target, version, first, [], status, b"", sent, 0.0, True, "")
+    return AccessRecord(client, method, target, version, first, [], status, b"", sent, 0.0, True, "")

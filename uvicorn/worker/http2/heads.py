@@ -29,7 +29,7 @@ class FieldBlock:
     `usual` has whole blocks with status 200, and first the default fields in them, which change every second.
     """
 
-    __slots__ = ("content_length", "data", "has_date", "has_server", "usual")
+    __slots__ = ("content_length", "data", "has_date", "has_server", "ready")
 
     def __init__(self, headers: Headers) -> None:
         """Raises TypeError or ValueError."""
@@ -56,7 +56,7 @@ class FieldBlock:
             fields.append((lowered, value.strip(b" \t")))
         self.content_length = UNKNOWN if length is None else length
         self.data = encode(fields)
-        self.usual: tuple[bytes | None, bytes] = (None, b"")
+        self.ready: tuple[bytes | None, bytes] = (None, b"")
 
 
 _blocks: dict[tuple[Sequence[bytes], ...], FieldBlock] = {}
@@ -116,11 +116,11 @@ def response_head(
         block = field_block(headers)
     length = block.content_length
     if status == 200 and length >= 0 and method != "HEAD":
-        usual = block.usual
-        if usual[0] is not default.block:
+        ready = block.ready
+        if ready[0] is not default.block:
             head = _statuses[200] + default_fields(default, block.has_date, block.has_server) + block.data
-            usual = block.usual = (default.block, head)
-        return usual[1], False, length
+            ready = block.ready = (default.block, head)
+        return ready[1], False, length
     first = _statuses.get(status)
     if first is None:
         raise ValueError(f"Invalid status of a response: {status!r}")

@@ -30,7 +30,7 @@ from uvicorn.worker.familiar.names import FamiliarSession
 from uvicorn.worker.http import call
 from uvicorn.worker.http.scope import Endpoints
 from uvicorn.worker.http.state import ServerState
-from uvicorn.worker.http1.framing import plain_response, switching_head
+from uvicorn.worker.http1.framing import switching_head, text_response
 from uvicorn.worker.http1.request_head import UNREAD, RequestHead
 from uvicorn.worker.transport.carrier import Carrier, meet
 from uvicorn.worker.websockets.codec import Codec
@@ -142,7 +142,7 @@ class SessionProtocol(FamiliarSession, Carrier):
         except (Refused, BadRequest) as exc:
             extra = exc.headers if isinstance(exc, Refused) else exc.fields
             _log.info("connection rejected (%d %s)", exc.status, exc)
-            self.write(plain_response(self._request, exc.status, str(exc), self._state.default, extra))
+            self.write(text_response(self._request, exc.status, str(exc), self._state.default, extra))
             self.close()
         else:
             if found is not None:
@@ -223,7 +223,7 @@ class SessionProtocol(FamiliarSession, Carrier):
             self.as_server(frames.receive, early)
 
     def refuse(self, status: int, text: str, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        self.write(plain_response(self._request, status, text, self._state.default, fields))
+        self.write(text_response(self._request, status, text, self._state.default, fields))
 
     def begin_denial(self, start: Message) -> None:
         self._denial = Denial(self._request, start, self._state.default)

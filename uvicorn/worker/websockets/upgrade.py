@@ -18,7 +18,7 @@ from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.worker.access.log import shown
 from uvicorn.worker.http.scope import Endpoints, http_scope
 from uvicorn.worker.http.state import ServerState
-from uvicorn.worker.http1.framing import plain_response
+from uvicorn.worker.http1.framing import text_response
 from uvicorn.worker.http1.request_head import RequestHead
 from uvicorn.worker.websockets.handshake import Refused, offer_of, wants_websocket
 from uvicorn.worker.websockets.protocol import SessionProtocol
@@ -59,7 +59,7 @@ def upgrade(connection: Connection, request: RequestHead) -> bool:
         entry = state.access.follow(request, http_scope(request, ends), ends.believed())
         if entry is not None:
             entry.answered(exc.status, len(exc.reason))
-        connection.write(plain_response(request, exc.status, exc.reason, state.default, exc.headers))
+        connection.write(text_response(request, exc.status, exc.reason, state.default, exc.headers))
         connection.linger()
     else:
         connection.handed_over()

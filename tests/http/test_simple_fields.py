@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 from http_peers import CODECS
 from uvicorn.errors import BadRequest
-from uvicorn.worker.http1 import plain
-from uvicorn.worker.http1.plain import plain_fields
+from uvicorn.worker.http1 import simple_fields as module
+from uvicorn.worker.http1.simple_fields import simple_fields
 
 LINE = b"GET / HTTP/1.1\r\n"
 
 
 @pytest.fixture(autouse=True)
 def nothing_known() -> None:
-    plain._known.clear()
+    module._known.clear()
 
 
 def fields(*lines: bytes) -> Any:
-    return plain_fields(LINE + b"".join(line + b"\r\n" for line in lines) + b"\r\n", len(LINE))
+    return simple_fields(LINE + b"".join(line + b"\r\n" for line in lines) + b"\r\n", len(LINE))
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_not_plain(line: bytes) -> None:
 
 
 def test_a_head_without_fields() -> None:
-    assert plain_fields(b"GET / HTTP/1.0\r\n\r\n", len(b"GET / HTTP/1.0\r\n")) is None
+    assert simple_fields(b"GET / HTTP/1.0\r\n\r\n", len(b"GET / HTTP/1.0\r\n")) is None
 
 
 def test_several_heads_are_none() -> None:
-    assert plain_fields((LINE + b"Host: a\r\n\r\n") * 2, len(LINE)) is None
+    assert simple_fields((LINE + b"Host: a\r\n\r\n") * 2, len(LINE)) is None
 
 
 @settings(deadline=None, derandomize=True, database=None, max_examples=1000)
@@ -78,9 +78,9 @@ def test_several_heads_are_none() -> None:
 @example([b"A: b c"])
 def test_every_codec_says_the_same(lines: list[bytes]) -> None:
     """Of what is plain. What else they refuse of it (framing, Host) is refused by what the fields mean."""
-    plain._known.clear()
+    module._known.clear()
     head = b"".join(line + b"\r\n" for line in [b"GET / HTTP/1.1", b"Host: a", *lines, b""])
-    for found in (plain_fields(head, len(LINE)), plain_fields(head, len(LINE))):  # parsed, then known
+    for found in (simple_fields(head, len(LINE)), simple_fields(head, len(LINE))):  # parsed, then known
         if found is None:
             continue
         for name, codec_class in CODECS.items():
@@ -93,13 +93,13 @@ def test_every_codec_says_the_same(lines: list[bytes]) -> None:
 def test_what_tells_users_apart_is_not_kept() -> None:
     lines = [b"Host: a", b"Cookie: id=1", b"AUTHORIZATION: Basic eA==", b"Proxy-Authorization: b", b"Content-Length: 1"]
     assert len(fields(*lines)) == len(lines)
-    assert list(plain._known) == [b"Host: a"]
+    assert list(module._known) == [b"Host: a"]
 
 
 def test_what_is_kept_is_bounded() -> None:
-    for number in range(3 * plain._BOUND):
+    for number in range(3 * module._BOUND):
         assert fields(b"X: %d" % number) == [(b"x", b"%d" % number)]
-        assert len(plain._known) <= plain._BOUND
-    long = b"X: " + b"y" * plain._LONGEST
+        assert len(module._known) <= module._BOUND
+    long = b"X: " + b"y" * module._LONGEST
     assert fields(long) == [(b"x", long[3:])]
-    assert long not in plain._known
+    assert long not in module._known

@@ -28,7 +28,7 @@ _LONGEST = 256
 _known: dict[bytes, tuple[bytes, bytes]] = {}
 
 
-def plain_fields(head: bytes, start: int) -> Fields | None:
+def simple_fields(head: bytes, start: int) -> Fields | None:
     """The fields of a whole head, whose first one begins at `start`; None when a codec has to see it."""
     known = _known.get
     try:
