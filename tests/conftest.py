@@ -1,4 +1,4 @@
-"""Shared by all tests: async tests run in a loop of their own, and nothing a test did to logging outlives it."""
+"""Shared by all tests: each async test runs in its own event loop, and logging is restored after every test."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """A `Config` configures logging for the whole process: put back what was there."""
+    """A `Config` configures logging for the whole process: restore what was there before."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     before = [(log, log.level, log.propagate, list(log.handlers), log.disabled) for log in loggers]
     formatters = [(handler, handler.formatter) for log in [*loggers, logging.getLogger()] for handler in log.handlers]
@@ -46,7 +46,7 @@ def logging_as_it_was() -> Iterator[None]:
 
 
 def _run_in(factory: LoopFactory, main: Awaitable[None]) -> None:
-    """Run `main` to its end; whatever it left behind is ended, and an error nobody saw fails the test."""
+    """Run `main` to its end, cancel the tasks it left running, and fail on errors that only the loop has seen."""
     loop = factory()
     unseen: list[dict[str, object]] = []
     loop.set_exception_handler(lambda _, context: unseen.append(context))
@@ -109,7 +109,7 @@ def listener() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def master() -> Iterator[channel.Endpoint]:
-    """This process is a worker: the master's end of its channel."""
+    """Make this process a worker, and return the master's end of its channel."""
     ours, theirs = channel.pair()
     fleet = FleetPage.create(rows=1)
     counters = fleet.take()
@@ -127,7 +127,7 @@ def master() -> Iterator[channel.Endpoint]:
 
 @pytest.fixture
 def without_collector() -> Iterator[None]:
-    """Whatever is let go of ends with the last reference to it, or not at all."""
+    """Without the garbage collector: an object is freed with its last reference, or not at all."""
     if sys.implementation.name != "cpython":
         pytest.skip("no references are counted here: whatever is let go of waits for the collector")
     gc.disable()

@@ -1,4 +1,4 @@
-"""Sockets that a service manager passes (sd_listen_fds(3)): who believes in them, and that no client sees a restart.
+"""Sockets that a service manager passes (sd_listen_fds(3)): when they are used, and that no client notices a restart.
 
 The test is the service manager: a launcher puts sockets at descriptor 3 and up and becomes the command, as systemd's
 child does.

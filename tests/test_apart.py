@@ -79,10 +79,10 @@ def start(tmp_path: Path, start_program: Start) -> Begin:
 
 
 class Shape:
-    """Has a name in this module."""
+    """A class that can be imported by name."""
 
     def make(self) -> None:
-        """Bound to an object, it has none."""
+        """A bound method has no name to import it by."""
 
 
 def test_plain_data_travels_as_it_is() -> None:
@@ -334,7 +334,7 @@ def test_a_class_in_the_log_configuration_travels_by_name(
 
 
 def test_a_class_of_the_program_itself_travels(start: Begin) -> None:
-    """It has no guard, and is imported under its own name."""
+    """The program has no `__main__` guard, so its module is imported under its own name."""
     source = """
 import logging, os, uvicorn.config
 

@@ -1,4 +1,4 @@
-"""`--host ::` serves IPv4 as well, and whoever comes by it is known by the address that it has. Real processes."""
+"""`--host ::` serves IPv4 as well, and IPv4 clients appear with their IPv4 addresses. Real processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def both() -> Iterator[socket.socket]:
-    """A socket for both families that somebody else has bound."""
+    """A listening socket for both address families."""
     try:
         sock = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
     except OSError:
@@ -51,7 +51,7 @@ def ask(host: str, port: int, before: bytes = b"", fields: bytes = b"") -> str:
 
 
 def check(program: Program, port: int, before: bytes = b"") -> None:
-    """Two families, one form of an address: in the scope, in the log, in the list of those who are believed."""
+    """IPv4 clients have plain IPv4 addresses in the scope, in the log and in the list of trusted proxies."""
     if before:  # what it names is believed because of who sends it
         assert ask("127.0.0.1", port, before) == "203.0.113.1 192.0.2.1"
         program.wait_for(r'203\.0\.113\.1:4711 - "GET / HTTP/1\.1" 200')

@@ -1,4 +1,4 @@
-"""The command as a person meets it: its words, its exit codes, its signals. Real processes."""
+"""The command from a user's point of view: messages, exit codes, signals. Real processes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def run(folder: Path, start_command: Start) -> Run:
 
 
 def serves(command: Program) -> int:
-    """Wait until it says so and does; the port."""
+    """Wait until it listens, check that it answers, and return the port."""
     port = command.listens()
     assert command.get() == "here"
     return port
@@ -311,7 +311,7 @@ async def app(scope, receive, send):
 
 @pytest.mark.parametrize("way", ["main(arguments, standalone_mode=False)", "main.callback(app=arguments[0], port=0)"])
 def test_a_program_that_calls_the_command_goes_on_after_the_stop(folder: Path, start_program: Start, way: str) -> None:
-    """With a thread of its own that has work to do."""
+    """The program has a thread that still has work to do."""
     source = f"""
 import threading
 from uvicorn.main import main

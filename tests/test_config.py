@@ -306,7 +306,7 @@ def test_what_load_resolves() -> None:
 
 
 class ForeignProtocol(asyncio.Protocol):
-    """Somebody's own."""
+    """A protocol class of another package."""
 
 
 @pytest.mark.parametrize("given", [ForeignProtocol, f"{__name__}:ForeignProtocol"])
@@ -318,7 +318,7 @@ def test_protocols_of_others(given: type[ForeignProtocol] | str, monkeypatch: py
 
 
 def test_an_application_given_as_a_property_of_the_class() -> None:
-    """An agent that watches applications replaces `Config.loaded_app`."""
+    """Monitoring agents replace `Config.loaded_app`."""
 
     class Watched(Config):
         @property

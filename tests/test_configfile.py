@@ -1,4 +1,4 @@
-"""The configuration file: what it may hold, what wins over what, and what a reload changes."""
+"""The configuration file: what it may contain, which source takes precedence, and what a reload changes."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def other_value(name: str, folder: Path) -> object:
 def test_all_settings_survive_a_reload(
     way: str, with_file: bool, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever they come from: what the command fills in by itself as well."""
+    """From every source, including the values that the command fills in itself."""
     files = {"ssl_keyfile", "ssl_certfile", "ssl_ca_certs", "env_file", "log_file", "access_log_file", "pid"}
     (tmp_path / "empty").write_text("")
     seen: list[tuple[Config, Config]] = []

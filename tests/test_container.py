@@ -1,4 +1,4 @@
-"""As a container runs it: PID 1, a read-only root, a user that nobody knows, no home, no terminal, no standard input.
+"""As in a container: PID 1, a read-only root, an unknown user, no home, no terminal, no standard input.
 
 Made with unshare(1) and setpriv(1), where the system lets us. The one capability that is left to the process lets it
 read the interpreter, wherever that is.
@@ -59,7 +59,7 @@ def run(tmp_path: Path, start_command: Start) -> Begin[Program]:
 
 
 def init(container: Program) -> int:
-    """Its PID 1, as we see it."""
+    """The pid, outside the container, of its PID 1."""
     pid = container.process.pid
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 

@@ -1,4 +1,4 @@
-"""What reading a peer's bytes costs: in proportion to their number, whatever they are.
+"""Reading a peer's bytes takes time in proportion to their number, whatever they are.
 
 Each reader of such bytes is given n of them and 16 n, in patterns that make careless expressions and loops go over the
 same bytes again and again. Linear reading takes 16 times as long, quadratic reading 256 times; above 64 it fails. This
@@ -62,7 +62,7 @@ def least(reader: Reader, data: bytes, runs: int) -> int:
 
 
 def ratio(reader: Reader, make: Callable[[int], bytes]) -> float:
-    """How much longer 16 times as many bytes take. Measured again, more carefully, where it looks bad."""
+    """How much longer 16 times as many bytes take; a bad result is measured again, more carefully."""
     small, large = make(SIZE), make(SIZE * TIMES)
     reader(make(64))  # whatever is imported or compiled once
     for attempt in range(4):
@@ -94,7 +94,7 @@ def codec(request: pytest.FixtureRequest) -> MakeCodec:
 
 
 def read(codec: MakeCodec, data: bytes, piece: int = 0) -> None:
-    """All that a reader makes of `data`, which comes at once or in pieces."""
+    """Let a reader read `data`, at once or in pieces of `piece` bytes."""
     reader = RequestReader(SharedParser(codec(), PeerLimits(head=NO_LIMIT, fields=NO_LIMIT)))
     piece = piece or len(data)
     with contextlib.suppress(BadRequest):
@@ -246,7 +246,7 @@ def test_frames(library: str, piece: int, kind: str) -> None:
 
 
 class Quiet(asyncio.Transport):
-    """A transport that nobody is behind."""
+    """A transport that is connected to nothing."""
 
     def is_closing(self) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""Somebody at a debugger, or at `input()`, in a worker: a real terminal, and what is typed at it."""
+"""A debugger or `input()` in a worker, used at a real terminal."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def app(scope, receive, send):
 
 
 class AtTerminal(Program):
-    """The command with a terminal of its own, which has what everybody writes."""
+    """The command in a terminal of its own; all processes write to that terminal."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.terminal, theirs = pty.openpty()
@@ -79,7 +79,7 @@ class AtTerminal(Program):
         self.unmatched = [line.replace("\r", "") for line in self.unmatched]
 
     def prompts(self, words: bytes) -> None:
-        """Wait for the beginning of a line; a log line of somebody else's may have ended it."""
+        """Wait for a prompt, which a log line of another process may have completed."""
         text = words.decode()
         self.until(lambda: words in self._begun or any(text in line for line in self.unmatched), text)
 
@@ -87,7 +87,7 @@ class AtTerminal(Program):
         os.write(self.terminal, text.encode())
 
     def leaves(self) -> int:
-        """Its exit code; the terminal has no end as long as we hold it."""
+        """Wait for its end and return the exit code: the terminal stays open, so no end of file comes."""
         code = self.process.wait(60)
         os.write(self._theirs, b"the end\n")
         self.wait_for("the end")

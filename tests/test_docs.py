@@ -1,4 +1,4 @@
-"""The pages in docs/ are true where that can be known without a network: links, options, commands, configurations.
+"""Checks of the pages in docs/ that need no network: links, options, commands, configurations.
 
 The programs and the `console` blocks of the pages are run by `test_readme.py`; what needs nginx or the other servers is
 in `system/test_docs.py`. The conventions: a line of a block that calls `uvicorn` is a command which our command line
@@ -82,7 +82,7 @@ def our_options() -> set[str]:
 
 
 def takes(arguments: list[str]) -> dict[str, Any]:
-    """What our command line makes of them; it fails the test when it does not take them, and so does `Config`."""
+    """What our command line makes of these arguments; the test fails if the command line or `Config` refuses them."""
     context = main.make_context("uvicorn", list(arguments))
     known = Config.__init__.__annotations__
     settings = {name: value for name, value in context.params.items() if name in known and not name.startswith("ssl_")}

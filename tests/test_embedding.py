@@ -1,4 +1,4 @@
-"""`Multiprocess(config, target=server.run, sockets=[…]).run()` in somebody's program. Real processes."""
+"""`Multiprocess(config, target=server.run, sockets=[…]).run()` in a program. Real processes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def start(start_program: Start) -> Callable[[str], Program]:
 
 
 def serves(program: Program) -> None:
-    """Once clients are let in: what `bind_socket` says comes earlier, and the master says the rest at debug level."""
+    """Wait until clients are accepted: `bind_socket` has said where, and the master logs the rest at level debug."""
     program.serves()
     for _ in range(2):
         program.expect(r"Worker \d \[\d+\] is ready")

@@ -1,4 +1,4 @@
-"""Every example does what it says, over a real socket, started by the very line that its docstring shows."""
+"""Every example works over a real socket, started by the command that its docstring shows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LINES = {
 
 
 class Client:
-    """Asks one server, on one connection."""
+    """A blocking client on one connection."""
 
     def __init__(self, port: int, server: Server) -> None:
         self.server = server

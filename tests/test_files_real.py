@@ -1,6 +1,6 @@
 """Log files, their rotation, and the pid file, through the command: real processes, no line lost and none torn.
 
-Nothing waits for time: the applications say on standard error what has happened.
+No test waits for time: the applications write to standard error what has happened.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What an application forks while it is served: a child that is no server. Real processes; a child holds their output
-open, so that its end is seen there."""
+"""Processes that an application forks while it is served: a child is no server. Real processes: a child holds
+the output open, so the test sees its end there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`"module:attribute"` → object, and whose fault it is when there is none."""
+"""`"module:attribute"` → object, and the error when there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What importing us costs and needs: in processes of their own, because this one has imported everything."""
+"""What importing the package loads, in new processes, because this one has imported everything already."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ inspect.getmembers(uvicorn.protocols.http)
 
 
 def test_tools_that_walk_or_replace_names() -> None:
-    """What `inspect`, `pickle` and `unittest.mock` do with a package whose modules come by themselves."""
+    """What `inspect`, `pickle` and `unittest.mock` do with a package whose modules are imported when first used."""
     printed_by(
         """
 import inspect, pickle, sys, types, uvicorn, uvicorn.main

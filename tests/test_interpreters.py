@@ -1,4 +1,4 @@
-"""The table of interpreters: whose they are, what pip is asked, what counts as wrong. Nothing is installed here."""
+"""The table of interpreters: how they are named, what pip is asked for, what is a failure. Nothing is installed."""
 
 from __future__ import annotations
 

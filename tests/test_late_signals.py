@@ -1,4 +1,4 @@
-"""Who reads the pid file may signal at once, and whoever has read it may do so to the end. Real processes.
+"""Signals that come as soon as the pid file exists, and until the process has ended, do no harm. Real processes.
 
 The program signals itself right behind the writing of the file, right behind its removal, and while it ends.
 """

@@ -1,4 +1,4 @@
-"""Who may hold the end of a process up."""
+"""Which threads may delay the end of a process."""
 
 from __future__ import annotations
 

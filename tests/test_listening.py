@@ -1,4 +1,4 @@
-"""When the port opens: it is bound at once, and clients are let in when somebody serves. Real processes.
+"""When the port opens: it is bound at once, and clients can connect once a worker serves. Real processes.
 
 The application waits at a gate, a pipe that the test opens, in its import or in its startup. The test holds the port
 by a bound socket of its own: nobody is kept from binding it as well, as long as it does not listen.
@@ -46,14 +46,14 @@ MODES = {"one process": (), "a master": ("--supervise",), "two workers": ("--wor
 
 
 class Gate:
-    """Whoever reads the path waits until it is opened."""
+    """A named pipe: its readers wait until the test opens it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         os.mkfifo(path)
 
     def open(self) -> None:
-        """Everybody who waits, or comes later, passes."""
+        """Let the readers continue, those that wait and those that come later."""
         os.close(os.open(self.path, os.O_RDWR))  # which does not wait for somebody who waits
         self.path.unlink()
         self.path.write_text("")
@@ -195,7 +195,7 @@ def test_a_stop_while_a_worker_starts_leaves_no_queue_where_nobody_accepts(
 
 
 def test_a_worker_that_comes_later_accepts(start_command: Start, gate: Gate, port: int) -> None:
-    """Forked behind the word that everybody may listen."""
+    """A worker that was forked after the master had told all workers to listen."""
     program = start_command("gated:app", "--port", str(port), "--supervise")
     program.serves(1)
     worker = int(re.findall(r"Started server process \[(\d+)\]", program.text)[-1])

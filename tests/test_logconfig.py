@@ -1,4 +1,4 @@
-"""Which parts of a log configuration a master sets up, and what of one travels to another interpreter."""
+"""Which parts of a log configuration a master sets up, and what can be passed to another interpreter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from uvicorn.surface import naming
 
 
 class Filter(logging.Filter):
-    """Has a name in this module."""
+    """A class that can be imported by name."""
 
 
 made = Filter()

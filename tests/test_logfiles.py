@@ -1,4 +1,4 @@
-"""Where log lines go: whole, in batches where somebody flushes, into files that may be moved away."""
+"""Where log lines go: whole lines, in batches while a flusher is registered, into files that may be moved away."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ Packets = Callable[[pytest.MonkeyPatch], socket.socket]
 
 
 class Flusher:
-    """Somebody who promises to flush."""
+    """An object that is registered as a flusher."""
 
 
 @pytest.fixture
@@ -359,7 +359,7 @@ def test_a_full_disk_is_told_once_and_raises_nothing(capsys: pytest.CaptureFixtu
 
 
 def test_a_torn_line_is_not_glued_to_the_next(log: Path) -> None:
-    """The disk takes a part of a line, then nothing, then it has room again."""
+    """The disk takes a part of a line, is full, and has room again."""
     code = f"""
 import logging, resource
 from uvicorn.config import Config
@@ -490,7 +490,7 @@ async def app(scope, receive, send):
 def test_a_pipe_that_nobody_reads_holds_nothing_up(
     options: tuple[str, ...], start_command: Start, tmp_path: Path
 ) -> None:
-    """Requests are answered, and a TERM is heard; lines come whole, long ones too, and what was dropped is counted."""
+    """Requests are answered, SIGTERM works, lines are whole, long ones too, and dropped lines are counted."""
     (tmp_path / "unread.py").write_text(UNREAD)
     server = start_command("unread:app", "--port", "0", *options)
     port = server.port

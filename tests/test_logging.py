@@ -312,7 +312,7 @@ def test_yaml_without_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_a_line_that_a_stream_cannot_encode_is_escaped(start_command: Start, tmp_path: Path) -> None:
-    """And what only decorates ends nobody: the title, and the lines with the application's name in them."""
+    """Neither the process title nor a line with the application's name may end the server."""
     (tmp_path / "\N{LATIN SMALL LETTER U WITH DIAERESIS}ber.py").write_text(
         "import logging\n"
         "logging.getLogger('uvicorn.error').info('caf\\u00e9 \\udcff')\n"

@@ -336,7 +336,7 @@ MEMBERS = {
 
 
 def absent(name: str) -> str | None:
-    """Why it is not there."""
+    """The reason why a name of the contract is absent."""
     return next((reason for pattern, reason in REASONS.items() if fnmatchcase(name, pattern)), None)
 
 

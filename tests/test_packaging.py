@@ -1,4 +1,4 @@
-"""What is built of a checkout: a source archive whose tests run, a wheel that has the units; and what prints those."""
+"""What is built from a checkout: a source archive whose tests run, a wheel with the systemd units; printing the units."""
 
 from __future__ import annotations
 

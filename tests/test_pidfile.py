@@ -1,4 +1,4 @@
-"""The file that `--pid` names: written whole, refused while somebody holds it, removed by nobody else."""
+"""The file that `--pid` names: written whole, refused while another process has it, removed by its writer only."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def somebody() -> Iterator[int]:
-    """A process that lives."""
+    """The pid of a running process."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process.pid
 
 
 @pytest.fixture
 def nobody() -> int:
-    """The pid of a process that is gone."""
+    """The pid of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         pass
     return process.pid
@@ -87,14 +87,14 @@ def test_what_a_dead_process_left_is_replaced(path: Path, nobody: int) -> None:
 
 
 def test_our_own_number_is_from_an_earlier_life(path: Path) -> None:
-    """A container starts again: the same file, the same pid."""
+    """A container is started again: the same file contains the same pid."""
     path.write_text(str(os.getpid()))
     with pidfile.written(path):
         assert path.read_text() == f"{os.getpid()}\n"
 
 
 def test_a_number_is_anybodys(path: Path, somebody: int) -> None:
-    """After a reboot, or in a container, a process lives that never wrote it."""
+    """After a reboot, or in a container, the pid in the file may belong to an unrelated process."""
     path.write_text(f"{somebody}\n")
     with pidfile.written(path):
         assert path.read_text() == f"{os.getpid()}\n"
@@ -111,7 +111,7 @@ with pidfile.written(sys.argv[1]):
 
 @contextlib.contextmanager
 def holder(path: Path, code: str = HOLDER) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the file, until its standard input ends."""
+    """Another process that holds the file until its standard input is closed."""
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=pipe, stdout=pipe, text=True) as process:
         try:
@@ -143,7 +143,7 @@ def test_who_was_killed_holds_nothing(path: Path) -> None:
 
 
 def test_children_hold_nothing(path: Path) -> None:
-    """A worker that outlives its master is no reason to refuse the next one."""
+    """A worker that outlives its master does not keep the next master from starting."""
     code = HOLDER.replace('print("held", flush=True)', 'if os.fork():\n        print("held", flush=True)')
     with holder(path, "import os" + code) as other:
         with pytest.raises(StartupError), pidfile.written(path):

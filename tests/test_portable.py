@@ -1,4 +1,4 @@
-"""What works where there is no fork, and where nothing is that only Linux has: hidden here, in real processes."""
+"""Systems without fork, and without what only Linux has, simulated in real processes."""
 
 from __future__ import annotations
 

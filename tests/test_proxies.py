@@ -1,4 +1,4 @@
-"""Who is believed and what they say: trust lists, X-Forwarded-For and -Proto, and the middleware."""
+"""Trusted proxies: lists of them, X-Forwarded-For and -Proto, and the middleware."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README is true: its programs run, its commands serve, its table lists the options that there are. So are docs/.
+"""The README and docs/ are right: their programs run, their commands serve, the table lists the existing options.
 
 The convention they keep: every ```python block opens with a comment that names its file; the lines of ```console blocks
 that start with `$ uvicorn` or `$ python` are commands that work beside those files. Ports are replaced by 0.
@@ -52,14 +52,14 @@ COMMANDS = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What a reader has who saved every program."""
+    """A folder with all programs of the pages."""
     for block in PROGRAMS:
         (tmp_path / block.file_name).write_text(PORT.sub(r"\g<1>0", block.text), encoding="utf-8")
     return tmp_path
 
 
 def use(program: Program) -> int:
-    """Wait until it serves, ask once, end it with SIGTERM; the exit code, also when it ends by itself."""
+    """Wait until it serves, if it does, send a request and SIGTERM, and return the exit code."""
     if program.until(lambda: re.search(RUNNING, program.text), RUNNING):
         assert program.get()
         program.tell(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Reloading as a developer meets it: the command, `run()` in a program, and the reloaders that programs make."""
+"""Reloading from a developer's point of view: the command, `run()` in a program, and reloaders that programs create."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_first_start_that_fails_is_not_final(start: Start, folder: Path) -> No
 
 
 def test_the_old_one_stops_first_and_no_stream_holds_it_up(start: Start) -> None:
-    """The lifespan holds a lock that only one can have."""
+    """The lifespan takes a lock, so two applications cannot run at the same time."""
     run = start(*command("open:app"))
     run.started()
     stream = run.stream("/endless")
@@ -262,7 +262,7 @@ def test_patterns_of_the_command_line(start: Start, folder: Path) -> None:
 
 
 def test_run_in_a_program_imports_everything_anew(start: Start) -> None:
-    """The program has imported the helper itself; what is served is what is on the disk."""
+    """The program has imported the old helper; the new one on the disk is served."""
     run = start("program.py")
     run.started()
     assert run.get() == "one"
@@ -300,7 +300,7 @@ EVERY_WAY = {
 
 @pytest.mark.parametrize("way", EVERY_WAY)
 def test_an_interrupt_and_a_change_leave_the_application_its_shutdown(start: Start, way: str) -> None:
-    """Somebody's Ctrl-C, which reaches every process, and a launcher that passes it on."""
+    """Ctrl-C reaches every process, and a launcher passes it on once more."""
     run = start(*EVERY_WAY[way])
     run.started()
     stream = run.stream("/endless")
@@ -353,7 +353,7 @@ def test_a_reloader_that_a_program_makes(start: Start, reloader: str) -> None:
 
 
 def test_a_reloader_of_somebodys_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`should_restart` is theirs; the loop, its hooks and its end are ours."""
+    """A subclass defines `should_restart`; the loop, its hooks and its end are ours."""
     from uvicorn.supervisors import BaseReload
 
     calls: list[str] = []

@@ -71,7 +71,7 @@ def test_says_that_the_interpreter_does_not_fit(script: str) -> None:
 @needs_sh
 @needs_cpython
 def test_names_the_package_that_venv_is_in(tmp_path: Path) -> None:
-    """Debian's python3 comes without ensurepip: an interpreter that behaves so."""
+    """An interpreter without ensurepip, as Debian's python3 is."""
     code = "import sys; sys.modules['ensurepip'] = None; exec(sys.argv[2].replace('sys.executable', repr(sys.argv[3])))"
     bare = tmp_path / "python3"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{code}" "$@" "$0"\n')

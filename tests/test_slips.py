@@ -1,4 +1,4 @@
-"""What people type by habit or by mistake: they are told the right form, and by the name that they have used."""
+"""Habits and mistakes on the command line: the error names the right form, and the option as it was typed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOVING = (Path(__file__).resolve().parents[1] / "docs" / "moving.md").read_text(
 
 
 def refused(*arguments: str) -> str:
-    """What the command says, in one line; the exit code is 2."""
+    """The output of the command on one line; its exit code has to be 2."""
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2, result.output
     return " ".join(result.output.split())

@@ -1,4 +1,4 @@
-"""Listening sockets: who gets one, who is refused with which sentence, and what is left behind."""
+"""Listening sockets: binding, errors, and what is left behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Kept = list[Listener | socket.socket]
 
 @pytest.fixture
 def keep() -> Iterator[Kept]:
-    """Whatever is put here is closed in the end."""
+    """Sockets and listeners that are put here are closed after the test."""
     opened: Kept = []
     yield opened
     for thing in opened:

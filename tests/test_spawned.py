@@ -242,7 +242,7 @@ def reloading(**options: Any) -> Config:
 
 
 def changes_of(reloader: BaseReload, path: Path) -> set[Path]:
-    """What it finds while this file is written, again and again; nothing within so many looks is nothing."""
+    """The changes that it finds while this file is written repeatedly; empty if it finds none in 20 looks."""
     while reloader.should_restart():
         pass  # what is younger than the reloader
     for text in map(str, range(20)):

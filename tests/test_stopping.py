@@ -1,4 +1,4 @@
-"""How a server ends, as whoever started it sees it: real processes and real signals, with a master and without one."""
+"""How a server ends: real processes and real signals, with a master and without one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def start(start_command: Start, tmp_path: Path) -> Begin[Program]:
 def test_signals_that_are_passed_on_are_no_wish_for_haste(
     start: Begin[Program], tmp_path: Path, arguments: tuple[str, ...], first: signal.Signals
 ) -> None:
-    """A launcher repeats what the process group has had already."""
+    """A launcher passes on a signal that the process group has received already."""
     server = start(*arguments)
     client = server.ask("/slow")
     server.expect("= begun")
@@ -68,7 +68,7 @@ def test_signals_that_are_passed_on_are_no_wish_for_haste(
 def test_copies_that_come_while_it_ends_change_nothing(
     start: Begin[Program], arguments: tuple[str, ...], number: signal.Signals
 ) -> None:
-    """From the first signal to the last instant of the process."""
+    """Copies of a signal, from the first one until the process has ended."""
     server = start(*arguments)
     assert server.get() == "answered"
     begun = time.monotonic()
@@ -158,7 +158,7 @@ def can_listen(port: int) -> bool:
 def test_what_multiprocessing_has_started_is_gone_in_time(
     start_with_children: Begin[Program], arguments: tuple[str, ...], path: str
 ) -> None:
-    """Whoever is left holds the output open, so that it has no end."""
+    """A process that is left over would hold the output open, and the test would not see its end."""
     server = start_with_children(*arguments)
     server.get(path)
     assert server.end(signal.SIGTERM) == 0

@@ -54,7 +54,7 @@ CALLED = {
 
 
 def own_names(made: Config | Server) -> list[str]:
-    """Public attributes of ours that 0.54 has not: a subclass may have any of them for itself."""
+    """Our public attributes that 0.54 does not have: a subclass may use these names for itself."""
     kind = "Config" if isinstance(made, Config) else "Server"
     known = {*THEIRS[kind].split(), *CALLED[kind].split(), *options()}
     return sorted(name for name in dir(made) if not name.startswith("_") and name not in known)
@@ -78,7 +78,7 @@ async def test_a_subclass_may_have_any_name_of_ours_for_itself() -> None:
 
 @contextlib.asynccontextmanager
 async def started(server: WatchedServer) -> AsyncIterator[int]:
-    """By the calls that programs make which do it by themselves."""
+    """Start and stop the server by the calls that programs make."""
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup()
@@ -199,7 +199,7 @@ def test_a_replaced_server_serves_whoever_starts_it(start_program: Start, way: s
 
 @posix
 def test_a_master_that_cannot_be_one_keeps_no_socket() -> None:
-    """In another thread than the main one, for example."""
+    """For example because it does not run in the main thread."""
     config = Config(app, port=0, workers=2, log_config=None)
     made: list[Listener] = []
     bind = config.bind

@@ -1,4 +1,4 @@
-"""A terminal that is closed ends the server in it, as TERM does; one without a terminal obeys HUP. Real terminals."""
+"""Closing a terminal stops the server in it, as SIGTERM does; without a terminal, SIGHUP reloads. Real terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `--ssl-*` options: what becomes a context, which sentence says why not, and files that change under it."""
+"""The `--ssl-*` options: the context that they make, the errors, and files that change while it is in use."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_a_factory_needs_no_files(pair: Pair) -> None:
 
 
 def test_a_factory_is_the_workers_business() -> None:
-    """A master runs no code of the program's."""
+    """A master runs no code of the application."""
     config = Config(app, log_config=None, ssl_context_factory=lambda config, make_default: 1 / 0)
     config.load_components()
     assert config.ssl is None
@@ -308,7 +308,7 @@ def test_what_changed_is_loaded_into_the_live_context(
 def test_files_that_are_replaced_one_by_one(
     pair: Pair, authority: Authority, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    """A look between the two sees a key that does not fit, and says nothing."""
+    """A check between the two replacements finds a key that does not match, and logs nothing."""
     certificate, context = watched(loaded(**pair))
     authority.issue(tmp_path / "c", tmp_path / "k")
     os.replace(tmp_path / "c", pair["ssl_certfile"])

@@ -1,4 +1,4 @@
-"""What a setting may be, by each way in which it can come; what is refused, is refused before anything has started."""
+"""Values of settings from every source; wrong ones are refused before anything has started."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ TWO = ["127.0.0.1", "127.0.0.2"]
 
 
 def asked(program: Program) -> list[str]:
-    """What each of the addresses says that it is, once the program serves on both."""
+    """The answer of each of the addresses, once the program serves on both."""
     ports = [program.expect(rf"running on http://{re.escape(host)}:(\d+) ")[1] for host in TWO]
     assert len(set(ports)) == 1
     answers = []
@@ -294,7 +294,7 @@ ODD: list[object] = [
 
 
 def named(exc: Exception, name: str) -> bool:
-    """Whether it is one sentence, which says what it is about."""
+    """Check that the error is one sentence that names the setting."""
     flag = options()[name].flag if name in options() else name
     text = str(exc)
     assert flag in text or (name == "headers" and "header" in text), (name, text)

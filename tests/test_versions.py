@@ -1,4 +1,4 @@
-"""How a log names what serves."""
+"""How the log names the event loop and the implementations in use."""
 
 from __future__ import annotations
 

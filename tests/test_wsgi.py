@@ -1,4 +1,4 @@
-"""WSGI applications: what they are told, streaming both ways, who ends what, and how many run at once."""
+"""WSGI applications: their environ, streaming in both directions, errors, and how many run at once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def plain(start: StartResponse, status: str = "200 OK", *headers: tuple[str, str
 
 
 def told(*names: str) -> Callable[[Environ, StartResponse], list[bytes]]:
-    """An application that answers what it was told."""
+    """An application that answers with these values of its environ."""
 
     def app(environ: Environ, start: StartResponse) -> list[bytes]:
         plain(start)
@@ -56,7 +56,7 @@ def lines(body: bytes) -> dict[str, str]:
 
 
 class Told:
-    """Set in a thread, awaited in the loop."""
+    """An event that is set in a thread and awaited in the loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -112,4 +112,4 @@ def test_without_the_option_a_sentence_says_to_use_it(app: flask.Flask, caplog: 
     with pytest.raises(SystemExit) as left:
         make_server(app).config.load()
     assert left.value.code == 3
-    assert "serve it with --interface wsgi" in caplog.text
+    assert "Serve WSGI applications with --interface wsgi." in caplog.text

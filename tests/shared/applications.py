@@ -1,4 +1,4 @@
-"""The names that the tests' applications are annotated with, and the applications that many of them serve."""
+"""Types for the tests' applications, and applications that several tests serve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates: an authority of the tests' own, and what it signs."""
+"""A certificate authority for tests, and the certificates that it signs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def flags(pair: Pair) -> list[str]:
 
 
 class Authority:
-    """A certificate authority of the tests' own; `path` is its certificate."""
+    """A certificate authority; `path` is the file with its certificate."""
 
     def __init__(self, folder: Path) -> None:
         # Its cryptography has no wheel for some interpreters, and on others one that does not load.
@@ -64,7 +64,7 @@ class Authority:
             fresh.replace(path)
 
     def client(self, certificate: Path | None = None) -> ssl.SSLContext:
-        """For a client that trusts nobody else."""
+        """A context for a client that trusts this authority only."""
         context = ssl.create_default_context(cafile=self.path)
         if certificate is not None:
             context.load_cert_chain(certificate)
@@ -78,7 +78,7 @@ def new_authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Auth
 
 @pytest.fixture(scope="session")
 def authority(new_authority: Callable[[], Authority]) -> Authority:
-    """One that all tests share."""
+    """The authority that all tests share."""
     return new_authority()
 
 

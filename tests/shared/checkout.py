@@ -1,4 +1,4 @@
-"""What tests import from the checkout itself: `benchmarks` and `compatibility`, which are no part of the package.
+"""Makes `benchmarks` and `compatibility` importable: folders of the checkout that are not part of the package.
 
 The checkout is not on the path, where it would hide the package that is tested; the two folders are found by name.
 """

@@ -1,4 +1,4 @@
-"""A client that sees each byte of HTTP/1.1, in the test's own event loop."""
+"""A plain HTTP/1.1 client in the test's event loop; tests choose and see every byte."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Client:
         return await self.answer()
 
     async def ended(self) -> bytes:
-        """Whatever is still to come before the server closes."""
+        """Everything that the server sends until it closes."""
         return await self.reader.read()
 
 

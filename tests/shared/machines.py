@@ -1,4 +1,4 @@
-"""A whole Debian with systemd in it, booted in a container of systemd's own, and our service there."""
+"""A Debian with systemd, booted by systemd-nspawn, and our service in it."""
 
 from __future__ import annotations
 

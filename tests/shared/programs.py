@@ -1,8 +1,8 @@
-"""Real processes of the tests: what they and their children write, how they are asked, signalled and ended.
+"""Real processes: starting them, reading what they and their children write, sending requests and signals, ending them.
 
-Nothing here waits for time, only for output, and for at most `PATIENCE`. Nobody in a program's session outlives its
-test, passed or failed. The folder of this module is on the tests' path (`pythonpath` in setup.cfg). The checkout is
-not: it would hide the package that is tested.
+Tests wait for output, never for time, and for at most `PATIENCE` seconds. No process of a program's session outlives
+its test, whether the test passes or fails. The folder of this module is on the tests' path (`pythonpath` in
+setup.cfg). The checkout is not: it would hide the package that is tested.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 
 def run_code(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """An interpreter of its own runs that to its end; it imports what this one can, first of all the tested package."""
+    """Run this source in a new interpreter, which imports the tested package and whatever this process can import."""
     path = [PACKAGE, *(one for one in sys.path if one not in ("", SHARED))]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     command = [sys.executable, "-c", code, *arguments]
@@ -61,14 +61,14 @@ def run_code(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def printed_by(code: str, *arguments: str) -> str:
-    """What it writes to standard output; it has to end well."""
+    """Run this source in a new interpreter and return its standard output; fail unless it exits with 0."""
     done = run_code(code, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def eventually(holds: Callable[[], T], what: str = "") -> T:
-    """What `holds` returns once that is true; the one place that waits for a state which announces itself nowhere."""
+    """Poll `holds` until it returns something true, and return that: for states that no output announces."""
     deadline = time.monotonic() + PATIENCE
     while not (found := holds()):
         assert time.monotonic() < deadline, f"never: {what}"
@@ -118,13 +118,13 @@ class Program:
     # -- what it writes ----------------------------------------------------------------------------------------
 
     def wait_for(self, words: str) -> re.Match[str]:
-        """In order: a match after the line of the last one. What comes before it is done with."""
+        """Wait for a match below the line of the last one. Lines above it are not looked at again."""
         found = self._wait(lambda: re.search(words, "".join(self.unmatched), re.MULTILINE), words)
         del self.unmatched[: found.string.count("\n", 0, found.end() - 1) + 1]
         return found
 
     def expect(self, words: str) -> re.Match[str]:
-        """In any order: a line that has not matched before, since processes end and begin at the same time."""
+        """Wait for a line that has not matched before, in any order: several processes write at the same time."""
 
         def find() -> re.Match[str] | None:
             for index, line in enumerate(self.unmatched):
@@ -141,7 +141,7 @@ class Program:
         return found
 
     def until(self, holds: Callable[[], T], what: str = "its end") -> T:
-        """Read until that is true; what it was when everybody had left, if it never was."""
+        """Read output until `holds` returns something true, and return that; stop when all processes have ended."""
         deadline = time.monotonic() + PATIENCE
         while not (found := holds()) and self._open:
             left = deadline - time.monotonic()
@@ -170,7 +170,7 @@ class Program:
 
     @property
     def port(self) -> int:
-        """Where it listens, wherever among its lines it says so."""
+        """The port it listens on, once it has said so."""
         found = self.until(lambda: re.search(RUNNING, self.text), RUNNING)
         assert found is not None, f"it never listened, but:\n{self.text}"
         return int(found[1])
@@ -189,7 +189,7 @@ class Program:
         return pid
 
     def ask(self, path: str = "/") -> http.client.HTTPConnection:
-        """A request that has been sent, its answer not read yet."""
+        """Send a request; the caller reads the response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         self._asked.append(connection)
         connection.request("GET", path)
@@ -206,26 +206,26 @@ class Program:
     # -- its end -----------------------------------------------------------------------------------------------
 
     def tell(self, number: int, pid: int | None = None) -> None:
-        """To the program, or to a process of its own."""
+        """Send a signal to the program, or to one of its processes."""
         if pid is None:
             self.process.send_signal(number)
         else:
             os.kill(pid, number)
 
     def insist(self) -> None:
-        """A Ctrl-C of somebody who has waited since the first one."""
+        """Send SIGINT so long after the first one that it counts as a second Ctrl-C."""
         time.sleep(AGAIN_SECONDS)
         self.tell(signal.SIGINT)
 
     def end(self, number: int | None = None) -> int:
-        """The exit code, once everybody has left: after a signal, or by itself."""
+        """Wait until all its processes have ended, after this signal if one is given, and return the exit code."""
         if number is not None:
             self.tell(number)
         self.until(lambda: False)
         return self.process.wait(PATIENCE)
 
     def close(self) -> None:
-        """Whoever is left in the session is killed, and what a test has left open is closed."""
+        """Kill the processes that are left in its session, and close pipes and connections."""
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # macOS says the second of a group that has only zombies

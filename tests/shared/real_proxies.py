@@ -113,7 +113,7 @@ def example(language: str) -> str:
 
 
 def exchanged(text: str, **what: tuple[str, str]) -> str:
-    """`text` with words exchanged, each of which has to be there."""
+    """Replace words of `text`; fail if one is missing."""
     for old, new in what.values():
         assert old in text, old
         text = text.replace(old, new)
@@ -121,7 +121,7 @@ def exchanged(text: str, **what: tuple[str, str]) -> str:
 
 
 class Proxy:
-    """A proxy that runs: `port` is where it listens."""
+    """A running proxy; `port` is where it listens."""
 
     def __init__(self, command: list[str], port: int, log: Path) -> None:
         self.port = port
@@ -168,7 +168,7 @@ def ask(
     client: http.client.HTTPConnection | None = None,
     headers: Mapping[str, str] = NOTHING,
 ) -> dict[str, Any]:
-    """What the application answers on a connection of its own; it is told to say JSON."""
+    """Send a request on a new connection and return the application's answer, which is JSON."""
     with contextlib.closing(client or client_of(port)) as asking:
         asking.request("GET", path, headers=headers)
         response = asking.getresponse()
@@ -180,7 +180,7 @@ def ask(
 
 @contextlib.contextmanager
 def in_threads(work: Callable[[threading.Event], None], count: int) -> Iterator[None]:
-    """Meanwhile so many threads work, until the event says that it is over."""
+    """Run `work` in `count` threads; the event that they are given is set at the end of the block."""
     over = threading.Event()
     threads = [threading.Thread(target=work, args=(over,)) for _ in range(count)]
     for thread in threads:

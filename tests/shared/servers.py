@@ -17,7 +17,7 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 class WatchedServer(Server):
-    """Sets an event when its startup has ended, well or not, and one when its shutdown has; leaves signals alone."""
+    """Sets an event when its startup has ended or failed, and another after its shutdown; handles no signals."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

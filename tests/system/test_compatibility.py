@@ -18,7 +18,7 @@ PATIENCE = 3600.0
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="Quart wants Python 3.13")
 @pytest.mark.parametrize("section", ["frameworks", "suites", "programs", "own"])
 def test_what_is_served_the_same(section: str) -> None:
-    """No difference that no decision explains, no test that passes with the other package only."""
+    """Every difference is explained by a decision, and no test passes with the other package only."""
     ended = subprocess.run(
         [sys.executable, "-m", "compatibility", "--check", section],
         cwd=ROOT,
@@ -32,7 +32,7 @@ def test_what_is_served_the_same(section: str) -> None:
 
 @pytest.fixture(scope="module")
 def interpreters() -> list[str]:
-    """Those that scripts/install-interpreters fetches: newer than what a stable system has."""
+    """The interpreters that scripts/install-interpreters fetches: newer than those of a stable system."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("packages of another Debian are unpacked by root, on Linux")
     script = ROOT / "scripts" / "install-interpreters"

@@ -1,4 +1,4 @@
-"""What docs/ says of other programs: nginx takes its configuration and serves by it; the servers have these options."""
+"""What docs/ says about other programs: nginx works with its configuration, other servers have these options."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def configuration(tmp_path: Path, authority: Authority) -> tuple[Path, int]:
 
 @pytest.fixture
 def nginx(configuration: tuple[Path, int]) -> Iterator[int]:
-    """The port of one that runs."""
+    """The port of a running nginx."""
     path, port = configuration
     tried = subprocess.run(["nginx", "-t", "-c", str(path)], capture_output=True, text=True, timeout=60)
     assert tried.returncode == 0 and "[warn]" not in tried.stderr, tried.stderr

@@ -69,7 +69,7 @@ print(json.dumps([answered[0], failed]))
 
 @dataclasses.dataclass
 class Seen:
-    """How many answers clients had, and what went wrong for them: only once they have ended."""
+    """The answers and errors of the clients, once they have ended."""
 
     answered: int = 0
     failed: list[str] = dataclasses.field(default_factory=list)
@@ -77,7 +77,7 @@ class Seen:
 
 @contextlib.contextmanager
 def clients(service: Service) -> Iterator[Seen]:
-    """Four clients that ask without a pause, a connection each time; afterwards what they have seen."""
+    """Four clients that send requests without a pause, each on a new connection; what they saw, after the block."""
     seen = Seen()
     process = service.machine.client(LOOP)
     try:
@@ -218,7 +218,7 @@ def test_a_master_that_stands_still_is_restarted(service: Service) -> None:
 
 
 def test_loops_that_stand_still_are_a_dead_service(service: Service) -> None:
-    """Nobody replaces them here: the hang limit is off."""
+    """The hang limit is off, so the workers are not replaced."""
     command = "/srv/app/.venv/bin/uvicorn app:app --workers 1 --timeout-worker-healthcheck 0"
     service.install(APP, "WatchdogSec=2s", "ExecStart=", f"ExecStart={command}")
     service.machine.run("systemctl start uvicorn.service")
@@ -254,7 +254,7 @@ def test_no_client_sees_a_restart(service: Service) -> None:
 
 
 def test_no_client_is_refused_when_the_master_dies(service: Service) -> None:
-    """What was in flight is lost with it; everybody else waits for the next one."""
+    """Requests in flight are lost with it; all other clients wait for the next master."""
     service.install(APP, "RestartSec=0")
     service.machine.run("systemctl start uvicorn.service")
     with clients(service) as seen:

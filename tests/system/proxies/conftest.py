@@ -26,7 +26,7 @@ from real_proxies import (
 
 @pytest.fixture
 def ours(start_command: Start, tmp_path: Path) -> StartOurs:
-    """ours(*options, workers=1): serves the application above on a loopback port."""
+    """ours(*options, workers=1): our server with the application of `real_proxies`, on a loopback port."""
 
     def start(*options: str, workers: int = 1) -> Ours:
         (tmp_path / "app.py").write_text(APP)

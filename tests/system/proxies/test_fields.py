@@ -113,7 +113,7 @@ def test_a_websocket(ours: StartOurs, in_front: PutInFront) -> None:
 
 
 def load(port: int, over: threading.Event, seen: Counter[int | str], method: str) -> None:
-    """Requests over kept connections until it is over."""
+    """Send requests over persistent connections until `over` is set."""
     while not over.is_set():
         with contextlib.closing(client_of(port)) as one:
             try:

@@ -64,7 +64,7 @@ def test_nginx_appends_to_what_the_client_wrote(ours: StartOurs, nginx: StartNgi
 
 
 def test_nginx_passes_on_what_it_does_not_write(ours: StartOurs, nginx: StartNginx) -> None:
-    """Why one family is believed at a time, and by default not this one."""
+    """This is why only one family of fields is believed, and by default not this one."""
     server, here = ours(), free_port()
     proxy = nginx(NGINX.format(here=here, up=server.port, before=""), here)
     told = ask(proxy.port, path="/shop/x", headers=SPOOFED)

@@ -1,4 +1,4 @@
-"""Peers whose network goes away without a word: two network namespaces, and a cable between them that is pulled.
+"""Peers whose network fails silently: two network namespaces, and the link between them is taken down.
 
 Loopback cannot show this, since its kernel answers for the peer. Needs root and iproute2.
 """
