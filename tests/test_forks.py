@@ -1,5 +1,6 @@
 """Processes that an application forks while it is served: a child is no server. Real processes: a child holds
-the output open, so the test sees its end there."""
+the output open, so the test sees its end there.
+"""
 
 from __future__ import annotations
 

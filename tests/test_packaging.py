@@ -1,4 +1,4 @@
-"""What is built from a checkout: a source archive whose tests run, a wheel with the systemd units; printing the units."""
+"""What is built from a checkout: a source archive whose tests run, a wheel with the systemd units; printing units."""
 
 from __future__ import annotations
 
