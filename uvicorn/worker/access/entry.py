@@ -1,9 +1,9 @@
-"""A request that is followed to the end of its response, for access logs that have durations and sizes.
+"""The entry of a request in an access log with durations and sizes.
 
-Imported only when such a log is wanted: other requests pay nothing for it. An exchange, or a session, has its entry and
-says what it sends. Owns: what is remembered of a request until its line can be told, and when that is. A response that
-its client did not wait for is told when the client has left: with its status and the bytes so far, or 499 when there
-was none yet. Must not: format a line, or import anything of HTTP. Fails by: nothing of its own.
+Imported only for such a log: without one, requests pay nothing. An exchange, or a WebSocket session, notes in its entry
+what it sends. Owns: what is remembered until the line is written, and when that is: when the response has ended, or
+when the client has left, with the status and the bytes so far, or 499 if there was no status yet. Must not: format a
+line, or import anything of HTTP. Fails by: nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from uvicorn.worker.http.request import Request
 
 REQUEST_ID = "uvicorn.request_id"
-"""The extension of a scope that tells an application what its request is called in the log."""
+"""The key of the scope's extension with the request id that is in the log."""
 
 
 class Entry:
-    """What is known of a request until it is told."""
+    """What is known about a request before its line is written."""
 
     __slots__ = ("_access", "_began", "_request", "_scope", "_target", "head", "request_id", "sent", "status")
 
@@ -40,7 +40,7 @@ class Entry:
             scope["extensions"][REQUEST_ID] = {"id": self.request_id}
 
     def end(self, whole: bool) -> None:
-        """The response is complete, or was cut short. Only the first call counts."""
+        """Write the line: the response is complete (`whole`), or it was cut. Only the first call counts."""
         access, self._access = self._access, None
         if access is not None:
             request = self._request
@@ -62,7 +62,7 @@ class Entry:
             )
 
     def answered(self, status: int, sent: int, head: bytes = b"") -> None:
-        """A whole answer of ours in the application's place."""
+        """The server has sent a response of its own."""
         self.status, self.head = status, head
         self.sent = 0 if self._request.method == "HEAD" else sent
         self.end(whole=True)

@@ -1,13 +1,13 @@
-"""The access log as a worker writes it: who listens, what they need, and the short way to a file.
+"""The access log of a worker: who listens, what they need, and a shortcut to a log file.
 
-A plain line is told when a response begins and needs nothing but the request. When a handler of `uvicorn.access` has a
-`RequestFormatter`, requests are followed to the end of their response instead (`entry`).
+A line without duration and size is written when a response starts. If a handler of `uvicorn.access` has a
+`RequestFormatter`, each request has an `entry` instead, which is written when its response has ended.
 
-The short way: when the only listener is a handler of ours with a formatter of ours, and nobody has changed how logging
-works, the line is handed to the handler as text. A record, and a turn of each filter, handler and formatter, cost ten
-times as much, and nobody would see them. A filter, a level, another handler or propagation ends it at once.
+The shortcut: if the only listener is one of our handlers with one of our formatters, and `logging` was not changed, the
+handler gets the line as text. A `LogRecord`, with the calls of filters, handlers and formatters, costs ten times as
+much and would not be seen by anyone. A filter, a level, another handler or propagation ends the shortcut at once.
 
-Owns: that choice, and request ids. Must not: know a transport or a codec. Fails by: nothing of its own.
+Owns: that decision, and request ids. Must not: know a transport or a codec. Fails by: nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from uvicorn.worker.http.request import Request
 
 CLIENT_LEFT = 499
-"""What stands for a status when the client left before there was one (nginx's number)."""
+"""The status that is logged if the client has left before the response (nginx's number)."""
 
 MESSAGE = '%s - "%s %s HTTP/%s" %d'
 
@@ -39,9 +39,9 @@ _USED = ("info", "_log", "makeRecord", "handle", "callHandlers", "isEnabledFor")
 
 
 class AccessLog:
-    """The access log of one server. Until `settle` it goes the long way and knows plain lines only.
+    """The access log of one server. Before `settle` it writes lines without durations, through `logging`.
 
-    `follows`: requests are followed to the end of their response.
+    `follows`: requests have entries, for durations and sizes.
     """
 
     CLIENT_LEFT: ClassVar[int] = CLIENT_LEFT
@@ -56,7 +56,7 @@ class AccessLog:
         self.follows = self.names_requests = False
 
     def settle(self, wanted: bool) -> bool:
-        """Look who listens now. True when somebody wants plain lines; `follows` is set when they want more."""
+        """Look who listens now. True if lines are wanted when a response starts; `follows` is set if entries are."""
         log = self._log
         wanted = wanted and log.hasHandlers() and log.isEnabledFor(_INFO)
         followers = _followers(log) if wanted else []
@@ -71,7 +71,7 @@ class AccessLog:
         return wanted and not followers
 
     def line(self, client: str, method: str, path: str, http_version: str, status: int) -> None:
-        """A plain line."""
+        """Write a line without duration and size."""
         handler = self._direct
         if handler is not None and self._still(handler):
             handler.put(f'INFO:     {client} - "{method} {path} HTTP/{http_version}" {status_text(status)}')
@@ -79,7 +79,7 @@ class AccessLog:
             self._log.info(MESSAGE, client, method, path, http_version, status)
 
     def tell(self, e: AccessRecord) -> None:
-        """The line of a request that was followed. Its record has the arguments of a plain one, for filters."""
+        """Write the line of an entry. Its `LogRecord` has the usual arguments, because filters look at them."""
         handler = self._direct
         if handler is not None and self._still(handler):
             handler.put(self._formatter.line(e))
@@ -88,7 +88,7 @@ class AccessLog:
             self._log.info(MESSAGE, client, e.method, e.quoted, e.http_version, e.status, extra={"exchange": e})
 
     def _still(self, handler: LineHandler) -> bool:
-        """Whether nobody else listens, and nobody has a word in it."""
+        """Whether the shortcut still has the same result."""
         log = self._log
         handlers = log.handlers
         return (
@@ -101,7 +101,7 @@ class AccessLog:
         )
 
     def follow(self, request: Request, scope: dict[str, Any], trusted: bool) -> Entry | None:
-        """What becomes the line of a request; None when none are followed."""
+        """A new entry for a request; None if none are wanted."""
         if not self.follows:
             return None
         from uvicorn.worker.access.entry import Entry
@@ -109,13 +109,13 @@ class AccessLog:
         return Entry(self, request, scope, trusted)
 
     def request_id(self, request: Request, trusted: bool) -> str:
-        """What a trusted proxy calls this request, else a name of ours: 32 hexadecimal digits."""
+        """The id that a trusted proxy has given to this request, else a new one: 32 hexadecimal digits."""
         return (trusted and _given_id(request)) or f"{self._random.getrandbits(128):032x}"
 
 
 def named(entry: Entry | None, request: Request, client: str, line: str, trusted: bool) -> str:
-    """A request in a line about a fault. It begins as its access line does, so that one leads to the other, and ends
-    with what the access log (`entry`), or a trusted proxy, calls it."""
+    """A request in a log line about a failure. It starts like the line in the access log, so that both can be found,
+    and ends with the request id of the access log (`entry`) or of a trusted proxy."""
     request_id = (entry is not None and entry.request_id) or (trusted and _given_id(request))
     return f'{client} - "{line}", request {request_id}' if request_id else f'{client} - "{line}"'
 
@@ -128,7 +128,7 @@ def _given_id(request: Request) -> str:
 
 
 def shown(client: tuple[str, Any] | None) -> str:
-    """A client's address as a plain line has it. A forwarded one may have a zone of any bytes (fe80::1%…)."""
+    """A client's address in a log line. A forwarded one may have a zone with any bytes (fe80::1%…)."""
     if client is None:
         return ""
     text = f"{client[0]}:{client[1]}"
@@ -136,13 +136,13 @@ def shown(client: tuple[str, Any] | None) -> str:
 
 
 def shown_target(mount: str, target: bytes) -> str:
-    """A request's path and query, printable ASCII already, as it stands between quotes."""
+    """The path and query of a request, for a log line that quotes it. They are printable ASCII already."""
     text = mount + target.decode("ascii")
     return text.replace('"', "%22") if '"' in text else text
 
 
 def _followers(log: logging.Logger | None) -> list[RequestFormatter]:
-    """The formatters that records of this logger reach and that want more than a plain line."""
+    """The formatters of this logger's records that need durations and sizes."""
     module = sys.modules.get("uvicorn.logs.formats")  # who has one has imported it
     found: list[RequestFormatter] = []
     while module is not None and log is not None:
@@ -152,7 +152,7 @@ def _followers(log: logging.Logger | None) -> list[RequestFormatter]:
 
 
 def _is_untouched(log: logging.Logger) -> bool:
-    """Whether logging works as the standard library has it: programs that watch it replace parts of it."""
+    """Whether `logging` is as in the standard library: tools that observe it replace parts of it."""
     parts = [getattr(logging.Logger, name) for name in _USED]
     standard = all(type(part) is FunctionType and part.__globals__ is vars(logging) for part in parts)
     return standard and type(log) is logging.Logger and logging.getLogRecordFactory() is logging.LogRecord

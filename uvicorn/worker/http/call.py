@@ -1,21 +1,21 @@
-"""One run of an application: admission, the task, its end, and what a failure means.
+"""One call of an application: admission, the task, its end, and what a failure means.
 
-The same for every wire. Whoever has something to serve (`Served`: an HTTP exchange, a WebSocket session) gives it to
-`serve`, together with its `Host`: the protocol that has the loop and the server's state, one for all the exchanges of
-its connection. Every call counts as load (`ServerState.in_flight`) until `leave`: when the application has returned, or
-earlier, when its host says so (a WebSocket that was accepted is no load).
+The same on every wire. An HTTP exchange or a WebSocket session (`Served`) is passed to `serve` with its `Host`, which
+is the connection that it belongs to: the host has the event loop and the server's state. The request counts as in
+flight (`ServerState.in_flight`) until its application has returned, or until `leave` is called: a WebSocket counts only
+until its handshake is answered.
 
-    serve(host, served)            there may be no room: then it waits in the queue, or `served.unavailable()`
-    serve(host, served, True)      it was admitted already
-    leave(host, served)            it is no load any more, although its application still runs
-    forget(host, served)           its connection is lost: it waits no longer
+    serve(host, served)            calls the application, queues the request, or calls `served.unavailable()`
+    serve(host, served, True)      calls the application; the request was admitted before
+    leave(host, served)            the request is no longer in flight, although its application still runs
+    forget(host, served)           takes the request out of the queue
 
-`serve` has the parameters of a method, so that a host class can take it as one (`_start = call.serve`), at no cost. At
-the end `served` hears either `failed` (the application has raised or was cancelled; the log has it already) or, if it
-is not settled, `returned`.
+`serve` can be used as a method (`_start = call.serve` in the class of a host), which costs no extra call. When the
+application has ended, `served.failed` is called if it raised or was cancelled (this is logged first), else
+`served.returned` if the response is not complete.
 
-Owns: who is served now, the application's task, whose fault an end is, and the log lines about that. Must not: know a
-wire, a transport, or a message of ASGI. Fails by: nothing: what an application raises ends here.
+Owns: admission, the task of the application, the question whose fault its end is, and the log lines about that. Must
+not: know a wire, a transport, or ASGI messages. Fails by: nothing; an exception of an application goes no further.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _log = logging.getLogger("uvicorn.error")
 
 
 class Host(Protocol):
-    """The connection that something is served on. Its attributes are those of `Carrier` and `Familiar`."""
+    """The connection of an exchange or a session. `Carrier` and `Familiar` have these attributes."""
 
     loop: asyncio.AbstractEventLoop
     _app: Any
@@ -48,8 +48,8 @@ class Host(Protocol):
 class Served(Protocol):
     """What an application is called for.
 
-    `phase` is SETTLED when the application owes nothing any more; then its return ends nothing. `in_flight` belongs to
-    this module, and is False at first.
+    `phase` is SETTLED once the application may return without further messages. This module sets `in_flight`, which is
+    False at first.
     """
 
     SETTLED: ClassVar[int]
@@ -63,24 +63,24 @@ class Served(Protocol):
 
     @property
     def client_gone(self) -> bool:
-        """Whether the client has left, or the application was told that it has."""
+        """Whether the client has disconnected, or the application was told so."""
 
     def named(self) -> str:
-        """The request, as a line about a fault names it."""
+        """The request, for log lines about failures."""
 
     def unavailable(self) -> None:
-        """There is no room for it (the log has it already): answer 503."""
+        """The concurrency limit was exceeded (this is logged already): answer 503."""
 
     def returned(self) -> bool:
-        """The application has returned before this was settled. True for a fault of its, which is logged then."""
+        """The application has returned too early. Logs it and returns True if that is the application's fault."""
 
     def failed(self, departed: bool) -> None:
-        """The application has raised, or was cancelled; the log has it. `departed`: only because its client left."""
+        """The application has raised or was cancelled (logged already). `departed`: because its client has left."""
 
 
 def serve(host: Host, served: Served, admitted: bool = False) -> None:
-    """Call the application now, or when there is room. Where the loop allows it runs at once, and most are done when
-    this returns.
+    """Call the application, now or when there is room. If the loop has eager tasks, it starts at once, and most
+    applications have ended when this returns.
     """
     state = host._state
     admission = state.admission
@@ -102,20 +102,20 @@ def serve(host: Host, served: Served, admitted: bool = False) -> None:
 
 
 def refuse(served: Served) -> None:
-    """There is no room, or none in time."""
+    """There is no room in the queue, or the request has waited too long in it."""
     _log.warning("Exceeded concurrency limit.")
     served.unavailable()
 
 
 def leave(host: Host, served: Served) -> None:
-    """It counts as load no more."""
+    """The request is no longer in flight."""
     if served.in_flight:
         served.in_flight = False
         host._state.left(host.soon)
 
 
 def forget(host: Host, served: Served) -> None:
-    """It waits for its place no longer: its connection is lost, or it was answered."""
+    """Take the request out of the queue: its connection was lost, or it was answered."""
     if host._state.admission is not None:
         host._state.admission.leave(served)
 

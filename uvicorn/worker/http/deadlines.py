@@ -1,9 +1,9 @@
-"""How long a peer may take to send a body, and to take what is written to it.
+"""The time that a peer may take to send a body, and to read what is written to it.
 
-One clock for each exchange, or for each thing that is written to: a connection that carries many exchanges has many of
-these. They are asked at every sweep of the worker's one timer (every half second), so they are coarse, and a request
-pays nothing for them. Pure: times (seconds of the monotonic clock) and sizes in, a judgement out. Must not: read a
-clock, know asyncio, a transport or a wire. Fails by: nothing.
+There is one clock for each exchange, or for each transport: a connection that carries many exchanges has many clocks.
+They are asked at every sweep of the worker's timer (every half second), so a request costs nothing for its deadlines.
+Pure: times (seconds of the monotonic clock) and sizes are arguments. Must not: read a clock, or know asyncio, a
+transport or a wire. Fails by: nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from math import inf
 from uvicorn.worker.http.limits import PeerLimits
 
 RATE_GRACE = 5.0
-"""Seconds of a body before its rate is judged: connections begin slowly."""
+"""Seconds before the rate of a body is checked: connections start slowly."""
 
 
 class BodyClock:
-    """The time that the peer takes for the body of one request."""
+    """How long the body of one request takes."""
 
     __slots__ = ("_asked_at", "_seconds")
 
@@ -26,8 +26,8 @@ class BodyClock:
         self._seconds = 0.0
 
     def is_late(self, now: float, limits: PeerLimits, awaited: bool, since: float, received: int) -> bool:
-        """Whether the body comes too slowly. `awaited`: it is the peer's turn, and not the application's to read; other
-        time is not counted. `since` is when the peer was last heard, `received` the size of the body so far.
+        """Whether the body arrives too slowly. `awaited`: the server waits for the peer, not for the application; only
+        this time counts. `since`: when the last part arrived. `received`: the size of the body so far.
         """
         elapsed, self._asked_at = now - self._asked_at, now
         if not awaited:
@@ -38,10 +38,10 @@ class BodyClock:
 
 
 class WriteClock:
-    """Since when the peer takes nothing of what is written to it.
+    """Since when the peer has read nothing.
 
-    Known weakness: any change of `unsent` counts as progress, also what the application adds for a peer that takes
-    nothing. It cannot add much: above the high-water mark its `send` waits.
+    Known weakness: any change of `unsent` counts as progress, even if it is the application that adds something. It
+    cannot add much: above the high-water mark its `send` waits.
     """
 
     __slots__ = ("_changed_at", "_unsent")
@@ -51,12 +51,12 @@ class WriteClock:
         self._changed_at = -inf
 
     def is_stalled(self, now: float, unsent: int, limit: float) -> bool:
-        """Whether the peer has taken nothing for more than `limit` seconds. `unsent`: bytes that wait for it."""
+        """Whether the peer has read nothing for more than `limit` seconds. `unsent`: bytes that wait for it."""
         if unsent != self._unsent:
             self._unsent, self._changed_at = unsent, now
             return False
         return bool(unsent) and now - self._changed_at > limit
 
     def is_quiet(self, now: float, seconds: float) -> bool:
-        """Whether nothing waits for the peer, and nothing has for so many seconds."""
+        """Whether nothing has waited for the peer for more than `seconds`."""
         return not self._unsent and now - self._changed_at > seconds

@@ -1,19 +1,21 @@
-"""ONE ASGI exchange: a request on its way in, a response on its way out, whatever wire carries them.
+"""One ASGI exchange: a request and its response, on any wire.
 
-States of the response: WAITING ──start──▶ STARTED ──first body──▶ SENDING ──last body──▶ COMPLETE. The head waits in
-STARTED for the first body part, so that both leave in one write. A stream of events may begin long before its first
-event: so the head leaves alone (`announce`) when the application waits in `receive`, mostly for its peer to leave, and
-else at the second sweep of the connection that finds it waiting. The request's body: parts arrive by `feed`, its end by
-`feed_end`; `receive` hands them out. The peer's end: `hang_up` (it will send nothing more: `receive` says so, `send`
-goes on, because a client may close its half and still read) and `lost` (nobody is there: `send` raises).
+States of the response: WAITING ──start──▶ STARTED ──first body──▶ SENDING ──last body──▶ COMPLETE. In STARTED the head
+waits for the first part of the body, so that both are written together. An event stream may have its first event much
+later; so the head is sent alone (`announce`) when the application waits in `receive`, usually for the disconnect, or
+when the connection's second sweep finds it still waiting. The body of the request arrives by `feed` and `feed_end`;
+`receive` passes it on. `hang_up` means that the peer sends nothing more: `receive` reports it, and `send` still works,
+because a client may close its half of the connection and read on. `lost` means that the connection is gone: `send`
+raises.
 
 A connection may carry many exchanges. Each has its own back-pressure: `receive` asks for more of its own body, and
-`send` waits when its own response has no room (`part`), until `resume_writing`.
+`send` waits until its own response has room again (`part`, `resume_writing`).
 
-Owns: the ASGI messages of this exchange and what the application may do when. Nothing is allocated until something
-must wait: one future, made by the first `receive` or `send` that cannot go on. Must not: know a wire, a clock or a
-socket: a subclass for each wire has these (`part` and the methods behind it). Fails by: `RuntimeError` in the
-application for messages out of order, `ClientDisconnected` once the peer has left.
+A subclass for each wire implements the methods from `part` to `named`.
+
+Owns: the ASGI messages of one request, and their order. It allocates nothing until something must wait; then it makes
+one future. Must not: know a wire, a clock or a socket. Fails by: `RuntimeError` in the application for a message out of
+order, `ClientDisconnected` once the client has left.
 """
 
 from __future__ import annotations
@@ -44,11 +46,11 @@ _log = logging.getLogger("uvicorn.error")
 
 
 class Exchange:
-    """`receive` and `send` of one request. A wire is a class derived from this one (`http1/response`).
+    """`receive` and `send` of one request. Each wire has a subclass (`http1/response`).
 
-    `continue_due`: the client waits for a 100 before it sends its body. `heard_end`: `receive` has said http.disconnect
-    while the response was not complete. `in_flight`: `call` counts it as load. `entry` is its line in an access log
-    that follows requests to their end, None in others. `body_clock`: what the deadlines remember of its body.
+    `continue_due`: the client waits for a 100 (Continue) before it sends the body. `heard_end`: `receive` has returned
+    http.disconnect before the response was complete. `in_flight`: see `call`. `entry`: its entry in an access log with
+    durations or sizes, else None. `body_clock`: measures how fast the body arrives (`deadlines`).
     """
 
     __slots__ = (
@@ -100,7 +102,7 @@ class Exchange:
         raise NotImplementedError
 
     def completed(self) -> None:
-        """The last part of the response was sent."""
+        """The response is complete."""
         raise NotImplementedError
 
     def go_on(self) -> None:
@@ -112,29 +114,29 @@ class Exchange:
         raise NotImplementedError
 
     def body_wanted(self) -> None:
-        """The application has taken what there was of the body, or waits for its first part: read on."""
+        """The application has received what there was of the body, or waits for its first part: read on."""
         raise NotImplementedError
 
     def answer(self, status: int, text: str, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        """Send a response of ours in the application's place, which has not begun one, and call `answered`."""
+        """Send a response of the server's own, because the application has not sent one, and call `answered`."""
         raise NotImplementedError
 
     def cut(self) -> None:
-        """End a response of which the rest will never come, so that its client does not take it for the whole."""
+        """End a response whose rest will never come, in a way that shows the client that it is not complete."""
         raise NotImplementedError
 
     def unanswered(self) -> None:
-        """The application has ended without a response, because its client left or because it was told so."""
+        """The application has ended without a response because its client left, or because it was told so."""
         raise NotImplementedError
 
     def named(self) -> str:
         """The request, as a line about a fault names it."""
         raise NotImplementedError
 
-    # -- what the connection says ------------------------------------------------------------------------------
+    # -- what the connection calls ----------------------------------------------------------------------------
 
     def feed(self, data: bytes) -> bool:
-        """A part of the request's body. True while the application should be read for, False above HIGH_WATER."""
+        """A part of the request's body. False when HIGH_WATER is reached: then reading should pause."""
         self.continue_due = False
         self._body.append(data)
         self._body_size += len(data)
@@ -147,12 +149,12 @@ class Exchange:
         self._wake()
 
     def hang_up(self) -> None:
-        """The peer will send nothing more, or the server wants the application to end."""
+        """The peer will send nothing more, or the server wants the application to end soon."""
         self.hung_up = True
         self._wake()
 
     def lost(self) -> None:
-        """Nobody is there to read a response."""
+        """The connection is lost."""
         self.hung_up = self.is_lost = True
         self._wake()
         self.resume_writing()
@@ -160,23 +162,23 @@ class Exchange:
             self.entry.end(whole=False)
 
     def answered(self, status: int, size: int) -> None:
-        """The connection has answered in the application's place, with a body of `size` bytes, and ends."""
+        """The server has sent a response of its own, with a body of `size` bytes."""
         self.phase = COMPLETE
         self.hang_up()
         if self.entry is not None:
             self.entry.answered(status, size)
 
     def announce(self) -> None:
-        """Send the head of a response whose body is late: a client takes a stream of events for open then."""
-        if self.phase == STARTED and not self.continue_due:  # a 100 may yet be asked for, and comes before the head
+        """Send the head before the body: this opens an event stream for its client."""
+        if self.phase == STARTED and not self.continue_due:  # a 100 may still be sent, which has to precede the head
             try:
                 self.part(self._start, b"", True)
             except Exception:
-                return  # what is wrong with the head, the application hears with its first body part
+                return  # the application gets the exception when it sends the first part of the body
             self.phase = SENDING
 
     def resume_writing(self) -> None:
-        """The transport takes data again (or never will)."""
+        """There is room again, or the connection is lost."""
         waiter, self._write_waiter = self._write_waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -189,7 +191,7 @@ class Exchange:
     # -- what the application calls ----------------------------------------------------------------------------
 
     async def receive(self) -> Message:
-        """`http.request` until the body was told to its end, then `http.disconnect` (ASGI specification, HTTP)."""
+        """`http.request` until the end of the body, then `http.disconnect` (ASGI specification, HTTP)."""
         while True:
             if self.is_lost or self.phase == COMPLETE:
                 return {"type": "http.disconnect"}
@@ -241,7 +243,7 @@ class Exchange:
                 try:
                     room = self.part(self._start if phase == STARTED else None, body, more)
                 except (ValueError, TypeError):
-                    if phase == STARTED:  # nothing is on the wire yet: the application, or a 500, may start again
+                    if phase == STARTED:  # nothing was sent: the application may start again, or a 500 is sent
                         self.phase = WAITING
                     raise
                 if not more:
@@ -278,8 +280,8 @@ class Exchange:
 
     @property
     def status_to_tell(self) -> int:
-        """What the access log has of the response that has begun. A framework that hears of its client's end answers,
-        with an error, somebody who is gone."""
+        """The status for the access log. A framework that notices the disconnect may still send an error, which nobody
+        receives: this is logged as 499."""
         assert self._start is not None
         status: int = self._start["status"]
         return CLIENT_LEFT if self.heard_end and status >= 500 else status
@@ -306,8 +308,8 @@ class Exchange:
         return True
 
     def failed(self, departed: bool) -> None:
-        """Answer 500 while nothing was sent, else cut: a second head is never sent. An application that was told that
-        its client has left owes it no answer."""
+        """Answer 500 if nothing was sent yet, else cut the response: a second head is never sent. No answer is due if
+        the application was told that its client has left."""
         if self.is_lost or self.phase == COMPLETE:
             return
         if self.phase == SENDING:

@@ -1,8 +1,8 @@
-"""Header fields as every version of HTTP has them: their names, and what must not be put on a wire.
+"""Header fields in every version of HTTP: names, and what must not be sent.
 
-Owns: for requests the names in lower case and what a Host may be; for responses the checks of names, values and lengths
-(RFC 9110, 5 and 8.6). Must not: know a wire form. Fails by: `BadRequest` for what a peer sent, TypeError or ValueError
-for what an application sent.
+Owns: for requests, the names in lower case and the check of Host; for responses, the checks of names, values and
+lengths (RFC 9110, 5 and 8.6). Must not: know a wire format. Fails by: `BadRequest` for a request, TypeError or
+ValueError for a response.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from uvicorn.errors import BadRequest
 from uvicorn.net.grammar import is_host, is_token
 
 Fields = list[tuple[bytes, bytes]]
-"""Of a request, in its order."""
+"""The fields of a request, in order."""
 Headers = Iterable[Sequence[bytes]]
-"""Of a response, as an application gives them."""
+"""The fields of a response, as an application sends them."""
 
 _BOUND = 1024
-"""Entries of a cache that a peer's bytes can fill; it is emptied when full."""
+"""Entries of a cache that clients can fill; it is emptied when full."""
 _RESPONSE_BOUND = 512
 _ILLEGAL = re.compile(rb"[\r\n\x00]")
 
@@ -33,7 +33,7 @@ known_response_names: dict[bytes, bytes] = {}
 
 
 def field_name(name: bytes) -> bytes:
-    """`name` lower-cased; the usual ones come from a cache, so that equal names are one object."""
+    """`name` in lower case. Short names come from a cache, so that equal names are the same object."""
     known = known_names.get(name)
     if known is None:
         known = name.lower()
@@ -45,7 +45,7 @@ def field_name(name: bytes) -> bytes:
 
 
 def check_host(host: bytes) -> None:
-    """Raises BadRequest for what is no host and port (RFC 9110, 7.2). The usual ones are in `known_hosts` then."""
+    """Raises BadRequest for an invalid host or port (RFC 9110, 7.2). A valid one is added to `known_hosts`."""
     if not is_host(host):
         raise BadRequest(400, "Invalid Host")
     if len(known_hosts) >= _BOUND:
@@ -58,7 +58,7 @@ def check_host(host: bytes) -> None:
 
 
 def check_name(name: bytes) -> bytes:
-    """The name in lower case. Raises TypeError or ValueError for one that cannot be put on the wire."""
+    """The name in lower case. Raises TypeError or ValueError for an invalid one."""
     if not isinstance(name, bytes):
         raise TypeError(f"A header name must be bytes, not {type(name).__name__}: {name!r}")
     if not is_token(name):
@@ -69,7 +69,7 @@ def check_name(name: bytes) -> bytes:
 
 
 def blame_value(headers: Headers) -> NoReturn:
-    """Raises ValueError, and says which value cannot be put on the wire."""
+    """Raises ValueError with the name of the field whose value is invalid."""
     for name, value in headers:
         if _ILLEGAL.search(value):
             raise ValueError(f"Invalid value of header {name!r} in the response: CR, LF or NUL in {value!r}")

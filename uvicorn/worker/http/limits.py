@@ -1,4 +1,4 @@
-"""How much a peer may send, and how long it may take: the numbers that the options set. Data alone."""
+"""How much a peer may send, and how long it may take, as the options say. Only data."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ HEAD_FIELDS = 128
 
 @dataclass(frozen=True, slots=True)
 class PeerLimits:
-    """Bytes, counts and seconds. What is switched off is NO_LIMIT or infinite. Not changed once it is made.
+    """Bytes, counts and seconds; NO_LIMIT or infinite for a limit that is switched off.
 
-    `line` is a request line, `head` that and its header fields together. `header_time` is from the first byte of a head
-    (or from connecting) to its last, `body_time` between two parts of a body, `body_rate` the least bytes a second of a
-    body on average (0 for none), `write_time` without the peer taking anything of what is written to it. A head of
-    `small` bytes is within every limit, whatever is in it (a field takes four at least).
+    `line`: a request line. `head`: the line and its header fields. `header_time`: from the first byte of a head (or
+    from connecting) to its last one. `body_time`: between two parts of a body. `body_rate`: the lowest average of bytes
+    per second, 0 for none. `write_time`: how long the peer may read nothing. `small`: a head of so many bytes is within
+    every limit, because a field takes at least four bytes.
     """
 
     line: int = NO_LIMIT

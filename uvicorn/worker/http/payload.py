@@ -1,6 +1,6 @@
-"""What an application sends as bytes, and how long it may send without giving others a turn.
+"""The bytes that an application sends, and how long it may send before other tasks run.
 
-The same for HTTP and for WebSockets. Must not: know a wire. Fails by: TypeError for what is no bytes.
+For HTTP and for WebSockets. Must not: know a wire. Fails by: TypeError for anything but bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One request as every version of HTTP has it, once it has been checked.
+"""One request, checked, in the form that every version of HTTP has.
 
-Owns: the data. Whoever reads a wire makes it (`http1/request_head`), because what is malformed differs by version. Must
-not: know a wire, asyncio or ASGI.
+Owns: the data. Each version of HTTP has a subclass with its own checks (`http1/request_head`). Must not: know a wire,
+asyncio or ASGI.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the application is told about a request: ASGI's HTTP connection scope (ASGI specification, HTTP 2.4).
 
-Owns: the mapping from a checked request and the facts of its connection to a scope. Everything in it is fresh for each
-request, because applications change it. Must not: know a codec or a transport.
+Owns: how a checked request and the facts of its connection become a scope. Every object in it is new for each request,
+because applications change them. Must not: know a codec or a transport.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from uvicorn.net import proxies
 from uvicorn.worker.http.request import Request
 
 SPEC_VERSION = "2.4"
-"""2.4 and later mean: `send` raises OSError once the peer has left."""
+"""Since 2.4, `send` raises OSError once the client has disconnected."""
 
 EARLY_HINT = "http.response.early_hint"
 
@@ -20,8 +20,8 @@ EARLY_HINT = "http.response.early_hint"
 class Endpoints:
     """The facts of a connection that go into every scope: addresses, scheme, mount point, lifespan state.
 
-    `tls` is ASGI's extension of that name, None without TLS. `proxies` are those that are believed, None for nobody;
-    whether the peer is one of them is looked up once (`trusted`), when it first says something of a client.
+    `tls`: the ASGI extension, None without TLS. `proxies`: the trusted proxies, None if there are none. `trusted`:
+    whether the peer is one of them; looked up when it first sends a field of a proxy.
     """
 
     __slots__ = (
@@ -58,8 +58,8 @@ class Endpoints:
         self.trusted: bool | None = None
 
     def replace(self, client: tuple[str, Any] | None, server: tuple[str, Any] | None, tls: bool) -> None:
-        """A trusted proxy names the ends of the connection that it passes on. A client without an address is not
-        believed, whatever the proxy's own is.
+        """Take the ends of the connection from a trusted proxy. A client without an address is not trusted itself, even
+        if the proxy's address is.
         """
         if client is None or client[1] is None:
             self.trusted = self.proxies is not None and self.proxies.everybody
@@ -69,7 +69,7 @@ class Endpoints:
             self.scheme = "https"
 
     def believed(self) -> bool:
-        """Whether the peer is a proxy that is believed."""
+        """Whether the peer is a trusted proxy."""
         if self.trusted is None:
             self.trusted = self.proxies is not None and self.proxies.trusts(self.client, self.server)
         return self.trusted
@@ -99,7 +99,7 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
     }
     if ends.tls is not None:
         scope["extensions"]["tls"] = ends.tls.copy()
-    if request.forwarded and ends.believed():  # each request anew: a proxy's connection carries many clients
+    if request.forwarded and ends.believed():  # for each request: a proxy's connection carries many clients
         assert ends.proxies is not None
         proxies.apply_headers(ends.proxies, scope)
     return scope

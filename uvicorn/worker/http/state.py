@@ -1,6 +1,6 @@
 """What the connections of one server share: counters, sets, the coarse clock, the default header fields.
 
-Owns: plain data, changed by the server's one timer and by the connections. Must not: decide anything.
+Owns: data that the server's timer and the connections change. Must not: decide anything.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 class ServerState:
-    """Shared by a server and its connections, and read by programs that watch them.
+    """Shared by a server and its connections; programs read it, too.
 
-    `connections` holds protocols (each has `shutdown()`), `tasks` the applications' unfinished tasks,
-    `total_requests` counts requests begun, `in_flight` those whose application has not returned.
-    `now` is the worker's coarse clock: seconds of `time.monotonic()`, renewed at every tick. `admission` is None while
-    any number of requests may be in flight. `context`: the server's, in which its callbacks run and of which every call
-    of the application gets a copy. `closes`: each answer is the last of its connection. `parser`: what the connections'
-    readers have in common, made by the first. `alone`: no server has prepared it, as when a program makes a protocol
-    itself (`standalone`), which has a pulse of its own then. `gave_up`: the server cancels what is in work.
-    `upgrade`: gives the transport of a connection to another protocol, where a request asks for that (a function of the
-    connection and the request; False where it is a request like others).
-    `traces`: the beginning and the end of connections are logged.
+    `connections`: protocols, each with a `shutdown()`. `tasks`: the unfinished tasks of the application.
+    `total_requests`: requests received. `in_flight`: those whose application has not returned. `now`: the worker's
+    coarse clock, in seconds of `time.monotonic()`, set at every tick. `admission`: None without a concurrency limit.
+    `context`: the one that the server was started in; its callbacks run in it, and every call of the application gets a
+    copy. `closes`: every response is the last one of its connection. `parser`: what the readers of all connections
+    share; the first connection makes it. `alone`: no server has prepared this state, because a program has made a
+    protocol itself (`standalone`); its protocols have a timer of their own. `gave_up`: the server cancels the requests
+    in progress. `upgrade`: a function of a connection and a request that gives the transport to a WebSocket; False if
+    the request is to be served as any other. `http2`: a function of a connection that gives its transport to HTTP/2.
+    `traces`: the start and the end of each connection are logged.
     """
 
     def __init__(self) -> None:

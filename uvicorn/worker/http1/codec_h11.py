@@ -1,10 +1,9 @@
-"""A request head through h11.
+"""Parses a request head with h11.
 
-Owns: the differences between h11's view and ours. h11 accepts and hides an obsolete line fold, a bare LF, control bytes
-and a Content-Length that is repeated; all are looked for in the raw head first. It lower-cases a Transfer-Encoding,
-which is undone. A connection object is used for one head only, because we keep keep-alive, bodies and order ourselves,
-once for every codec.
-Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest` alone.
+Owns: the differences between h11 and our rules. h11 accepts and hides obsolete line folding, a bare LF, control bytes
+and a repeated Content-Length, so the raw head is searched for these first. h11 lower-cases a Transfer-Encoding, which
+is undone. Each head gets a connection object of its own, because keep-alive, bodies and order are kept elsewhere, for
+every codec. Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest`.
 """
 
 from __future__ import annotations

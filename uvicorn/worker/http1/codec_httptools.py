@@ -1,9 +1,9 @@
-"""A request head through httptools (llhttp).
+"""Parses a request head with httptools (llhttp).
 
-Owns: the differences between llhttp's view and ours. llhttp is given one whole head at a time and never a body, so it
-can neither run ahead of us nor stop where it should not (see `reader`). What it hides (two spaces in the request line,
-`RTSP/1.0`, an empty first line) cannot hide here: `reader` splits the request line itself, from the raw bytes.
-Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest` alone.
+Owns: the differences between llhttp and our rules. llhttp gets one whole head at a time and never a body, so it can
+neither read too far nor stop too early (see `reader`). It hides two spaces in the request line, `RTSP/1.0` and an empty
+first line; `reader` finds these, because it splits the request line itself. Must not: know asyncio, ASGI or the clock.
+Fails by: `BadRequest`.
 """
 
 from __future__ import annotations

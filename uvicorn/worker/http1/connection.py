@@ -1,9 +1,9 @@
-"""One HTTP/1.1 connection: the ONE asyncio.Protocol for every codec. Its states are in `phase`.
+"""One HTTP/1.1 connection: the asyncio protocol, the same for every codec. `phase` describes its states.
 
-Owns: the transport, order (the next request is parsed when the one before was answered), flow control both ways, and
-when to close. `active_at` is a reading of the worker's coarse clock; the worker's one timer calls `sweep`, and
-`deadlines` judges. Must not: build an ASGI message, know a header's wire form or a WebSocket. Fails by: answering the
-peer's fault with its status, logged; never by an exception.
+Owns: the transport, the order of requests (the next one is parsed when the previous one was answered), flow control in
+both directions, and the decision to close. `active_at` is a time of the worker's coarse clock; the worker's timer calls
+`sweep`, and `deadlines` decides what is overdue. Must not: build an ASGI message, or know the format of a header or a
+WebSocket. Fails by: answering an invalid request with its status and logging it; never by an exception.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
 
 STALLED_HEAD = 1.0
-"""Seconds after which a drain takes a head that is not complete for nothing."""
+"""Seconds after which a drain ignores an incomplete head that does not grow."""
 TURN = 16
-"""Pipelined requests that are begun in one turn of the loop."""
+"""Pipelined requests that are served in one turn of the loop."""
 SPARED = 100
-"""Pipelined requests that were there already which a connection that shall end still answers before it says so: what is
-sent behind an announced end is lost."""
+"""Pipelined requests, received already, that a connection still answers before it announces its end: a request behind
+the last response is lost."""
 DISCARD_LIMIT = 1 << 20
-"""Bytes of an unread request body that are dropped to keep the connection; above it is closed."""
+"""Bytes of an unread request body that are read and dropped to keep the connection; with more, it is closed."""
 
 _HEAD = Part.HEAD
 
@@ -58,10 +58,10 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
 
     codec_class: ClassVar[type[Any]]
     library: ClassVar[str] = ""
-    """The package that its codec is made of, as a log names it."""
+    """The package that the codec uses, for logs."""
     lone_class: ClassVar[type[Any]] = standalone.LoneConnection
     door: ClassVar[str] = ""
-    """The module in which programs know this class, and change what serves its requests."""
+    """The module from which programs import this class, and in which they may replace `RequestResponseCycle`."""
 
     __slots__ = (
         "_app",
@@ -113,7 +113,7 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
             self._new_exchange, self._app = cycle.maker(made, Http1Exchange), cycle.by_run_asgi(self._app)
         self.active_at = server_state.now
 
-    # -- the transport's calls ---------------------------------------------------------------------------------
+    # -- what the transport calls ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # a stream transport: we listen on stream sockets
@@ -136,7 +136,7 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
         reader = self.reader
         if self.phase >= LINGERING:
             return
-        if reader.pending:  # the rest of something that began earlier: its time goes on
+        if reader.pending:  # the rest of a message: its deadline stays
             reader.pending += data
         else:
             reader.pending = data
@@ -146,11 +146,11 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
             self._next()
         elif not exchange.body_complete:
             self._body(exchange)
-        elif len(reader.pending) > HIGH_WATER:  # pipelined requests wait as bytes, and not without bound
+        elif len(reader.pending) > HIGH_WATER:  # pipelined requests wait as bytes, up to a limit
             self._pause()
 
     def eof_received(self) -> bool:
-        """The peer sends no more. A request in work is still answered: the peer may only have closed its half."""
+        """The peer has closed its half. A request in progress is still answered, because the peer may still read."""
         exchange = self._exchange
         over = exchange.phase == COMPLETE if exchange is not None else not self.reader.pending
         if self.phase >= LINGERING or over or self._ends.tls is not None:
@@ -159,7 +159,7 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
         self.eof = True
         if exchange is not None:
             exchange.hang_up()
-        else:  # between two pipelined requests, or in the middle of a head: `_next` tells
+        else:  # between pipelined requests, or within a head: `_next` decides
             self.soon(self._go_on)
         return True
 
@@ -190,17 +190,17 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
     # -- requests ----------------------------------------------------------------------------------------------
 
     def _go_on(self) -> None:
-        """With what arrived before, in another turn of the loop."""
+        """Continue in another turn of the loop with what has arrived before."""
         if self.phase < LINGERING:
             self._next()
 
     def _next(self) -> None:
-        """Serve what is there, until one is in work, a head is not complete, or the peer takes no more answers."""
+        """Serve requests until one is in progress, a head is incomplete, or the transport is full."""
         reader, before, served = self.reader, self.phase, 0
         self.phase = STARTING
         try:
             while self._exchange is None and reader.pending and self.writable and not self.transport.is_closing():
-                if served == TURN:  # one client's pipeline must not hold up the others
+                if served == TURN:  # a long pipeline must not delay other clients
                     self.phase = READING
                     self.soon(self._go_on)
                     return
@@ -217,7 +217,7 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
             self.refuse(exc)
         if self._exchange is not None:
             self.phase = SERVING
-        elif self.phase == STARTING:  # and not at its end
+        elif self.phase == STARTING:  # neither lingering nor gone
             self.phase = READING if served else before
             if reader.pending and not self.writable:
                 self._pause()  # `resume_writing` goes on
@@ -237,10 +237,10 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
         self._exchange = exchange
         if self._follows:
             exchange.entry = state.access.follow(request, exchange.scope, self._ends.believed())
-        if self.eof:  # it stood behind another request when the client closed its half
+        if self.eof:  # the client closed its half while this request was queued
             exchange.hang_up()
         if not complete:
-            self._resume()  # it paused, perhaps, while this request waited behind others
+            self._resume()  # it may have paused while this request waited behind others
             if self.reader.pending:
                 self._body(exchange)
                 if self._exchange is not exchange:
@@ -252,21 +252,21 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
     # -- an upgrade (see `ServerState.upgrade`) ----------------------------------------------------------------
 
     def hand_over(self) -> bytes:
-        """Another protocol is about to get the transport. What the client has sent behind its request."""
+        """Prepare to give the transport to another protocol. Returns what the client has sent after its request."""
         self.flush()
-        self._resume()  # it paused, perhaps, while this request waited behind others
+        self._resume()  # it may have paused while this request waited behind others
         behind, self.reader.pending = self.reader.pending, b""
         return behind
 
     def handed_over(self) -> None:
-        """The transport is another protocol's."""
+        """The transport belongs to another protocol now."""
         self.phase = GONE
         self._state.connections.discard(self)
         if self.eof and not self.transport.get_protocol().eof_received():  # type: ignore[attr-defined]
             self.transport.close()
 
     def _body(self, exchange: Http1Exchange) -> None:
-        """Hand on what has arrived of the request's body."""
+        """Pass on the part of the body that has arrived."""
         reader = self.reader
         try:
             data = reader.body()
@@ -286,15 +286,15 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
             if exchange.phase == COMPLETE and self._exchange is exchange:
                 self._release(exchange)
 
-    # -- the exchange's calls ----------------------------------------------------------------------------------
+    # -- what the exchange calls -------------------------------------------------------------------------------
 
     def body_wanted(self) -> None:
-        self.active_at = self._state.now  # until now the peer was not to blame
+        self.active_at = self._state.now  # until now it was not the peer that was late
         if not self._reading:
             self._resume()
 
     def response_complete(self, exchange: Http1Exchange) -> None:
-        """The last byte of the response was handed to the transport."""
+        """The whole response was given to the transport."""
         if exchange.left:
             _log.error("Response content shorter than Content-Length: closing the connection.")
             self.end_behind(exchange)
@@ -304,7 +304,7 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
             self._release(exchange)
         elif self.eof:
             self.close()  # the rest of the body will never come
-        else:  # the rest of the body is dropped, so that the next request can be read; `sweep` waits for it
+        else:  # read and drop the rest of the body before the next request; `sweep` limits the time
             self.active_at = self._state.now
             self._resume()
 
@@ -316,7 +316,7 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
         return True
 
     def end_behind(self, exchange: Http1Exchange) -> None:
-        """The last response was written. A client that did not ask for the end may have sent more meanwhile."""
+        """Close after the last response. A client that did not ask for that may have sent more meanwhile."""
         self.closing = True
         unread = bool(self.reader.pending) or not self._reading
         if not exchange.body_complete or unread or (exchange.request.keep_alive and self._ends.tls is None):
@@ -326,11 +326,11 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
             self.close()
 
     def _release(self, exchange: Http1Exchange) -> None:
-        """The exchange is over: the next request may be parsed."""
+        """The exchange has ended: the next request may be parsed."""
         self._exchange = None
         self._discarded = 0
         self.active_at = self._state.now
-        if self.phase == STARTING:  # `_next` is on the stack and goes on by itself
+        if self.phase == STARTING:  # `_next` is on the stack and continues
             return
         self.phase = READING
         if self.reader.pending or self.eof:
@@ -340,10 +340,10 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
         elif not self._reading:
             self._resume()
 
-    # -- our own answers ---------------------------------------------------------------------------------------
+    # -- refusals ----------------------------------------------------------------------------------------------
 
     def refuse(self, fault: BadRequest) -> None:
-        """Answer what is no acceptable request, once, and close. The application does not hear of it."""
+        """Answer an invalid request and close. The application is not called for it."""
         if self.phase >= LINGERING:
             return
         self.closing = True
@@ -375,7 +375,7 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
     # -- closing -----------------------------------------------------------------------------------------------
 
     def linger(self) -> None:
-        """Close our half and drop what still comes: a reset would take the response from the peer."""
+        """Close our half and drop what still arrives, because a reset could destroy the response on its way."""
         self._exchange = None
         self.phase = LINGERING
         self.closing = True
@@ -383,27 +383,27 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
         self.active_at = self._state.now
         if self.transport.is_closing() or (not self.eof and self.end_writing()):
             return
-        if self._ends.tls is not None:  # it has no half to close: `sweep` closes the whole
+        if self._ends.tls is not None:  # TLS has no half-closed state: `sweep` closes
             self._flush_now()
             self._resume()
         else:
             self.close()
 
     def shutdown(self) -> None:
-        """Close now if idle, else after the response in work, whatever that has said."""
+        """Close now if idle, else after the current response, even if that has announced keep-alive."""
         self.closing = True
         if self._exchange is not None:
             self._exchange.keep_alive = False
         self.close_idle(self._state.now)
 
     def retire(self) -> None:
-        """The next response is the last one. Until it was sent the connection is left open: whoever was not told of its
-        end may be about to ask again.
+        """The next response is the last one. The connection stays open until then, because a client that was not told
+        of its end may just be sending a request.
         """
         self.closing = True
 
     def close_idle(self, since: float) -> None:
-        """Close if idle since then (seconds of the coarse clock). A head that stands still for long is no request."""
+        """Close if idle since then (seconds of the coarse clock). An incomplete head that stays so does not count."""
         exchange = self._exchange
         if exchange is not None:
             if exchange.phase == COMPLETE:
@@ -415,14 +415,14 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
             self.close()
 
     def disconnect(self) -> None:
-        """Tell the application that its peer is gone: the drain deadline is near."""
+        """Tell the application that its client is gone, because the drain deadline is near."""
         self._spared = 0
         if self._exchange is not None:
             self._exchange.hang_up()
 
     def abort(self) -> None:
-        """Close without waiting for anything. A part of a response must not look like the whole: where only the end of
-        the connection says which it is, the peer gets a reset.
+        """Close without waiting for anything. If closing is what ends the response, reset the connection instead, so
+        that the client does not take a part for the whole.
         """
         self.closing = True
         if self._exchange is not None and self._exchange.unbounded:
@@ -430,20 +430,20 @@ class Connection(FamiliarConnection, OverridableSteps, Carrier):
         self.as_server(self.transport.abort)
 
     def sweep(self, now: float, keep_alive: float) -> None:
-        """End what was idle or slow for too long. Called by the worker's one timer; `now` and limits in seconds."""
+        """Close if idle or slow for too long. Called by the worker's timer; `now` and `keep_alive` in seconds."""
         if self._clock is None:
             if deadlines.is_idle(self) and now - self.active_at <= min(keep_alive, self._state.limits.header_time):
                 self.reader.forget()
-                return  # as most are, in most sweeps
+                return  # as nearly always
             self._clock = deadlines.PeerClock()
         deadlines.sweep(self, self._clock, now, keep_alive)
 
     def timeout_keep_alive_handler(self) -> None:
-        """The peer was idle for `timeout_keep_alive` seconds. A subclass may do otherwise."""
+        """The peer was idle for `timeout_keep_alive` seconds. A subclass may override this."""
         self.close()
 
     def in_work(self, now: float) -> str:
-        """The request that is in work, in a line for a person; "" when there is none."""
+        """The request in progress, as a line for people; "" if there is none."""
         exchange = self._exchange
         if exchange is None or exchange.phase == COMPLETE:
             return ""

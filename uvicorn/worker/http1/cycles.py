@@ -1,4 +1,4 @@
-"""`RequestResponseCycle` of the two parsers, as programs know it: see `familiar/cycle`."""
+"""The classes that programs know as `RequestResponseCycle`, one for each parser: see `familiar/cycle`."""
 
 from __future__ import annotations
 

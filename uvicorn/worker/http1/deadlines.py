@@ -1,7 +1,7 @@
-"""How long the peer of one HTTP/1.1 connection may take: for a head, a body, the next request, the end.
+"""The deadlines of one HTTP/1.1 connection: for a head, a body, the next request, the peer's end of the connection.
 
-`PeerClock` judges, from plain numbers. `sweep` gives it the numbers of a connection and does what is due. A connection
-has a clock from the first sweep on that finds it not idle. Must not: read the system's clock. Fails by: nothing.
+`PeerClock` decides from numbers what is overdue. `sweep` collects the numbers of a connection and acts. A connection
+gets a clock at the first sweep that does not find it idle. Must not: read the system's clock. Fails by: nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from uvicorn.worker.http1.connection import Connection
 
 LINGER = 2.0
-"""Seconds that a peer which still sends is listened to after the last response."""
+"""Seconds to read and drop what a peer still sends after the last response."""
 PARTING = 600.0
-"""Seconds for the last response over TLS where the system cannot say whether it was sent."""
+"""Seconds for the last response over TLS if the system cannot tell whether it was sent."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -35,9 +35,9 @@ class Awaited(enum.IntEnum):
     """What a connection waits for."""
 
     NOTHING = 0
-    """Nothing of its peer: the application is in work, or reading is paused."""
+    """Nothing from the peer: the application runs, or reading is paused."""
     FIRST = 1
-    """A peer that has sent nothing yet."""
+    """The first request."""
     NEXT = 2
     """Another request."""
     HEAD = 3
@@ -45,7 +45,7 @@ class Awaited(enum.IntEnum):
     BODY = 4
     """The rest of a body."""
     REST = 5
-    """The rest of the body of a request that was answered: it is dropped."""
+    """The rest of the body of a request that was answered, to drop it."""
     END = 6
     """The peer's end, after the last response."""
 
@@ -67,7 +67,7 @@ class Overdue(enum.IntEnum):
 
 
 class PeerClock:
-    """What has to be remembered of one connection between two sweeps."""
+    """What is remembered about one connection between two sweeps."""
 
     __slots__ = ("_all_sent", "_begun", "_writing")
 
@@ -94,8 +94,8 @@ class PeerClock:
         if self._writing.is_stalled(now, unsent, limits.write_time):
             return Overdue.STALLED
         quiet = now - since
-        if awaited is Awaited.NEXT or awaited is Awaited.FIRST:  # a response under way is no idleness: its time
-            limit = keep_alive if awaited is Awaited.NEXT else limits.header_time  # begins when it has left
+        if awaited is Awaited.NEXT or awaited is Awaited.FIRST:  # idle time begins when the response
+            limit = keep_alive if awaited is Awaited.NEXT else limits.header_time  # has left
             due = quiet > limit and self._writing.is_quiet(now, limit)
             return Overdue.CLOSE if due else Overdue.NOTHING
         if awaited is Awaited.HEAD:
@@ -110,23 +110,23 @@ class PeerClock:
         return Overdue.NOTHING
 
     def still_begun(self, exchange: Exchange | None) -> bool:
-        """Whether the response of this exchange had begun at the last sweep already, and still has no body."""
+        """Whether the response of this exchange had started before the last sweep, and still has no body."""
         before = self._begun
         self._begun = exchange if exchange is not None and exchange.phase == STARTED else None
         return self._begun is not None and self._begun is before
 
     def has_parted(self, sent: bool) -> bool:
-        """Whether a TLS connection that closes has sent everything, at this sweep and at the last one."""
+        """Whether a closing TLS connection had sent everything, both at this sweep and at the last one."""
         before, self._all_sent = self._all_sent, sent
         return sent and before
 
 
 def sweep(connection: Connection, clock: PeerClock, now: float, keep_alive: float) -> None:
-    """End what was idle or slow for too long. `now` and limits in seconds."""
+    """Act on what is overdue. `now` and `keep_alive` in seconds."""
     state, exchange, transport = connection._state, connection._exchange, connection.transport
     quiet = now - connection.active_at
     if connection._ends.tls is not None and transport.is_closing():
-        # Closing TLS waits for the peer's word, which many never say.
+        # TLS is closed when the peer answers the close_notify, which many never do.
         if clock.has_parted(all_sent(transport) or quiet > PARTING):
             connection.as_server(transport.abort)
         return
@@ -175,7 +175,7 @@ def awaited_by(connection: Connection) -> Awaited:
 def _end(connection: Connection, overdue: Overdue, awaited: Awaited) -> None:
     if overdue is Overdue.CLOSE and awaited is Awaited.NEXT:
         connection.timeout_keep_alive_handler()
-        connection.active_at = connection._state.now  # if it goes on, for as long again
+        connection.active_at = connection._state.now  # if a subclass keeps it open: the same time again
     elif overdue is Overdue.CLOSE or (overdue is Overdue.ABORT and connection._ends.tls is not None):
         connection.close()
     elif overdue is Overdue.LINGER:

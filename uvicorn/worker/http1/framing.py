@@ -1,8 +1,7 @@
-"""An ASGI response → bytes (RFC 9112, 6 and 9; RFC 9110, 8.6 and 15).
+"""The bytes of an HTTP/1.1 response (RFC 9112, 6 and 9; RFC 9110, 8.6 and 15).
 
-Owns: the head's wire form, the checks of names and values, and how the body is delimited. Must not: write, know asyncio
-or a request's scope. Fails by: `RuntimeError` or `ValueError` in the application's `send`, because what is wrong is
-what the application sent.
+Owns: the format of the head, its checks, and the framing of the body. Must not: write, know asyncio or a scope. Fails
+by: `RuntimeError`, `ValueError` or `TypeError` in the application's `send`, because the application's data is invalid.
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ _CACHED_BYTES = 1024
 
 
 class HeaderBlock:
-    """Header fields in wire form, and what they say about the response.
+    """Header fields as bytes, and what they mean for the response.
 
-    `codings` are the transfer codings that the application has applied, without `chunked`, which is ours. `chunked`: it
-    named one and a Content-Length, as frameworks make of the fields that a proxy passes on. A message has one of them,
-    and the length may be of another body: it is dropped, and the body goes in chunks (RFC 9112, 6.2). `length_only`: a
-    Content-Length, and nothing else that concerns the server. `ready` has then whole heads with status 200, on a
-    connection that goes on and on one that ends, and first the default fields in them, which change every second.
+    `codings`: the transfer codings that the application has applied, without `chunked`, which the server applies.
+    `chunked`: the application has sent both a transfer coding and a Content-Length, as frameworks do that pass on the
+    fields of another server. A message must have only one of them (RFC 9112, 6.2); the length may belong to another
+    body, so it is dropped, and the body is sent in chunks. `length_only`: there is a Content-Length, and nothing else
+    that concerns the server. Then `ready` has whole heads with status 200, for a connection that is kept and for one
+    that is closed, and first the default fields in them, which change every second.
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class HeaderBlock:
                     length_at, value = len(lines), b"%d" % length
                 elif lowered == b"transfer-encoding":
                     codings = [*(codings or ()), *value.lower().split(b",")]
-                    continue  # how the body is delimited is our business
+                    continue  # the server decides how the body is framed
                 elif lowered == b"date":
                     self.has_date = True
                 elif lowered == b"server":
@@ -92,7 +92,7 @@ class HeaderBlock:
 
 
 def _applied(codings: list[bytes]) -> list[bytes]:
-    """What a Transfer-Encoding of the application's says beside `chunked`, which may stand at its end."""
+    """The codings of an application's Transfer-Encoding without `chunked`, which may be the last one."""
     found = [coding.strip(b" \t") for coding in codings]
     found = [coding for coding in found if coding not in (b"", b"identity")]
     if found[-1:] == [b"chunked"]:
@@ -104,7 +104,7 @@ def _applied(codings: list[bytes]) -> list[bytes]:
 
 
 def _check_taken(request: RequestHead, codings: list[bytes]) -> None:
-    """Raises ValueError unless the client takes these transfer codings (RFC 9110, 10.1.4; RFC 9112, 7.4)."""
+    """Raises ValueError unless the client accepts these transfer codings (RFC 9110, 10.1.4; RFC 9112, 7.4)."""
     taken = set()
     for name, value in request.fields:
         if name == b"te":
@@ -125,13 +125,15 @@ _blocks: dict[tuple[Sequence[bytes], ...], HeaderBlock] = {}
 
 
 def header_block(key: tuple[Sequence[bytes], ...]) -> HeaderBlock:
-    """A checked block. Equal headers come from a bounded cache: most responses of an application look alike."""
+    """A checked block, from a bounded cache: most responses of an application have the same fields."""
     block, keep = None, True
     try:
         block = _blocks.get(key)
     except TypeError:  # fields given as lists
         keep = False
-    if block is None:  # not while an exception is handled: what is wrong with the headers has nothing to do with it
+    if (
+        block is None
+    ):  # outside of the `except`: an exception about the headers must not have the first one as its context
         block = HeaderBlock(key)
         if keep and len(block.data) <= _CACHED_BYTES:
             if len(_blocks) >= _CACHE_ENTRIES:
@@ -141,7 +143,7 @@ def header_block(key: tuple[Sequence[bytes], ...]) -> HeaderBlock:
 
 
 def _new_block(fields: tuple[Sequence[bytes], ...]) -> tuple[tuple[Sequence[bytes], ...], HeaderBlock]:
-    """The same, also for fields of text: the fields in bytes, and their block."""
+    """The fields in bytes, and their block; also for fields of text."""
     try:
         return fields, header_block(fields)
     except TypeError:
@@ -169,9 +171,9 @@ def response_head(
         block = None
     if block is None:
         fields, block = _new_block(fields)
-    # The usual response, on the shortest way: everything below agrees with it.
+    # A shortcut for most responses, with the result of the code below.
     if block.length_only and status == 200 and request.simple:
-        ready = block.ready  # one tuple: servers in other threads, with other default fields, use the same block
+        ready = block.ready  # one tuple, because servers in other threads, with other default fields, share the block
         if ready[0] is not default.block:
             head = _STATUS_200 + default.block + block.data
             ready = block.ready = (default.block, head + b"\r\n", head + b"connection: close\r\n\r\n")
@@ -184,13 +186,13 @@ def response_head(
     coded = block.codings and not bodiless
     if coded:
         _check_taken(request, block.codings)
-    # An HTTP/1.0 client knows no other end of a body of unknown length.
+    # HTTP/1.0 has no other way to end a body of unknown length.
     unbounded = not bodiless and more and length is None and request.http_version != "1.1"
     keep_alive = keep_alive and not block.close and not unbounded
     dropped = []
     if status in (204, 205) and length is not None:  # RFC 9110, 8.6: no Content-Length in a 204; 15.3.6: 0 in a 205
         dropped.append(b"content-length")
-    if block.has_connection and not (keep_alive or block.close):  # ours says the contrary
+    if block.has_connection and not (keep_alive or block.close):  # the server adds the opposite
         dropped.append(b"connection")
     data = HeaderBlock([field for field in fields if field[0].lower() not in dropped]).data if dropped else block.data
     ending = LENGTH
@@ -218,13 +220,13 @@ def response_head(
 
 
 def early_hints(links: Iterable[bytes]) -> bytes:
-    """A 103 (RFC 8297) with these Link values. Raises ValueError or TypeError for what cannot be put on the wire."""
+    """A 103 (RFC 8297) with these Link values. Raises ValueError or TypeError for an invalid one."""
     fields = [(b"link", bytes(memoryview(link))) for link in links]
     return b"HTTP/1.1 103 Early Hints\r\n" + HeaderBlock(fields).data + b"\r\n"
 
 
 def switching_head(headers: Headers, default: DefaultFields) -> bytes:
-    """The head of a 101: there is no body, and the connection is no longer HTTP's (RFC 9110, 15.2.2)."""
+    """The head of a 101. After it, the connection uses another protocol (RFC 9110, 15.2.2)."""
     block = header_block(tuple(headers))
     return (
         b"HTTP/1.1 101 Switching Protocols\r\n"
@@ -244,7 +246,7 @@ def chunk(data: bytes, more: bool) -> bytes:
 def text_response(
     request: RequestHead, status: int, text: str, default: DefaultFields, extra: Iterable[tuple[bytes, bytes]]
 ) -> bytes:
-    """A whole response of our own, a refusal or an error, and the last one of its connection."""
+    """A whole response of the server's own: a refusal or an error, and the last one of its connection."""
     body = text.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), *extra]
     head, ending, _, _ = response_head(request, status, headers, default, False, len(body), more=False)

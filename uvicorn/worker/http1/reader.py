@@ -1,18 +1,18 @@
-"""Bytes → request heads and body parts. One for every codec.
+"""Bytes → request heads and body parts, the same for every codec.
 
 States of `RequestReader`:
 
     HEAD ──whole head──▶ HEAD (no body) │ LENGTH (n bytes) │ CHUNK_SIZE
     LENGTH ──n bytes──▶ HEAD            CHUNK_SIZE ⇄ CHUNK_DATA, CHUNK_SIZE ──0──▶ TRAILERS ──empty line──▶ HEAD
 
-It cuts the stream at message boundaries itself. A head that is like the last one, or simple (`simple_fields`), needs no
-parser; any other one is given to a codec, whole, and nothing else ever is. That is why pipelining needs no queue of
-parsed requests (the next head is looked at when the one before was answered; until then it is plain bytes), why an
-`Upgrade` that nobody serves does no harm, and why bodies, chunk sizes and trailers are judged alike whatever parses the
-heads. Rejected: feeding the parsers everything. httptools cannot pause, hides chunk extensions, and ends a message at
-the head when it sees `Upgrade`; h11 differs in each of these.
+The reader finds the boundaries of messages itself. A head that repeats the last one, or is simple (`simple_fields`),
+needs no parser; any other head is given to a codec as a whole, and nothing else is. Therefore pipelining needs no queue
+of parsed requests (the next head stays bytes until the previous request is answered), an `Upgrade` that nobody serves
+does no harm, and bodies, chunk sizes and trailers are checked in the same way with every codec. Rejected: giving the
+parsers everything. httptools cannot pause, hides chunk extensions, and ends a message at the head if there is an
+`Upgrade`; h11 differs in each of these points.
 
-Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest`; after it the reader must not be used again.
+Must not: know asyncio, ASGI or the clock. Fails by: `BadRequest`; the reader must not be used after it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ MAX_TRAILERS = 8192
 
 
 class Codec(Protocol):
-    """What a codec is: one head in, its fields out, whatever came before.
+    """Parses one head, independently of those before.
 
-    `reuse`: the head just parsed was accepted, has no body, and is not the last of its connection.
+    `reuse`: the last head was accepted, has no body, and is not the last one of its connection.
     """
 
     def parse(self, head: bytes) -> Fields: ...
@@ -57,14 +57,14 @@ class Part(enum.IntEnum):
 
 
 REMEMBERED = 4096
-"""Bytes of the largest head that is kept for comparison with the next one, and that is read without a codec."""
+"""Bytes of the largest head that is compared with the next one, or read without a codec."""
 
 _HEAD = Part.HEAD
 _END = b"\r\n\r\n"
 
 Last = tuple[bytes, bytes, RequestHead]
-"""A head that was accepted, the part of it behind the request line (b"" where that cannot stand behind another line as
-well), and what it means."""
+"""A head that was accepted, the part after its request line (b"" if that part cannot follow another request line), and
+the request."""
 NOTHING: Last = (b"", b"", UNREAD)
 
 
@@ -83,15 +83,15 @@ class SharedParser:
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t !-~\x80-\xff]*)?")
 _TRAILER = re.compile(TOKEN + rb":[\t !-~\x80-\xff]*")
 _NO_TRAILER = frozenset((b"content-length", b"host", b"transfer-encoding"))
-"""What a trailer must not be, because it says how the message ends or whom it is for (RFC 9110, 6.5.1): somebody in
-between may have believed it."""
+"""Fields that a trailer must not have, because they are about framing or routing (RFC 9110, 6.5.1), and a proxy may
+have used them."""
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _FIRST_LINE = re.compile(TOKEN + rb"(?: [^\r\n]*\r?)?")
 _REST_OF_LINE = re.compile(rb"[^\r\n]*\r?")
 
 
 class RequestReader:
-    """Holds what was received and not consumed yet in `pending`: the connection adds, `head` and `body` take."""
+    """`pending` is what was received and not consumed: the connection adds to it, `head` and `body` take from it."""
 
     __slots__ = (
         "_announced",
@@ -119,9 +119,9 @@ class RequestReader:
         return self._announced if self.part is Part.TRAILERS else self._announced - self._left
 
     def head(self) -> RequestHead | None:
-        """The next request, once its head is there; None until then. Raises BadRequest, and leaves what is refused.
+        """The next request, or None if its head is incomplete. Raises BadRequest, and then keeps the invalid bytes.
 
-        Call it when `part` is HEAD. Afterwards `part` says whether a body follows.
+        Called when `part` is HEAD. Afterwards `part` says whether there is a body.
         """
         data = self.pending
         last, _, request = self._last
@@ -153,7 +153,7 @@ class RequestReader:
         return found
 
     def _without_codec(self, data: bytes) -> RequestHead | None:
-        """What `data` means if it is one head, the whole of it, and every codec would say the same."""
+        """The request, if `data` is one whole head for which every codec has the same result; else None."""
         limits, size, at = self._limits, len(data), data.find(b"\r\n")
         if size > REMEMBERED or size > limits.head or at > limits.line:
             return None
@@ -171,7 +171,7 @@ class RequestReader:
         return request
 
     def _judged(self, head: bytes) -> RequestHead:
-        """What a head means that a codec has to see."""
+        """The request of a head that needs a codec."""
         limits, size, at = self._limits, len(head), head.find(b"\r\n")
         if size > limits.head or at > limits.line:
             self._refuse_whole(head)
@@ -194,7 +194,7 @@ class RequestReader:
         self._last = self._parser.last = head, fields, request
 
     def forget(self) -> None:
-        """Hold nothing of a head that was served: the client is idle, or gone."""
+        """Forget the last head: the client is idle, or gone."""
         self._last = NOTHING
 
     def _expect_body(self, length: int | None) -> None:
@@ -208,7 +208,7 @@ class RequestReader:
         self._announced = self._left = length
 
     def body(self) -> bytes:
-        """What has arrived of the body, decoded, b"" for nothing. `part` is HEAD once it is complete.
+        """The part of the body that has arrived, decoded. `part` is HEAD when the body is complete.
 
         Raises BadRequest for broken chunked framing (RFC 9112, 7.1).
         """
@@ -282,7 +282,7 @@ class RequestReader:
                 self._left = MAX_TRAILERS
         elif not line:
             self.part = _HEAD
-        else:  # trailers are checked and dropped: merged into the headers they would forge what a proxy vouches for
+        else:  # trailers are checked and dropped: in the headers they could pass for fields that a proxy has checked
             self._left -= len(line) + 2
             if self._left < 0:
                 raise BadRequest(400, "Trailers too large")
@@ -292,17 +292,17 @@ class RequestReader:
                 raise BadRequest(400, "A field that no trailer can be")
 
     def _skip_empty_line(self, data: bytes) -> bytes:
-        """One CRLF before a request line is forgiven (RFC 9112, 2.2), once it is seen that no second one follows."""
+        """Ignore one CRLF before a request line (RFC 9112, 2.2), but not a second one."""
         if data[:2] == b"\r\n" and data[2:3] not in (b"", b"\r"):
             self.pending = data = data[2:]
             self._scanned = 0
         return data
 
     def _check_partial(self, data: bytes) -> None:
-        """Refuse early what can no longer become a head, so that nobody waits for the rest of it.
+        """Refuse an incomplete head as soon as it is invalid.
 
-        The first fault in the order of the bytes is told, however they were cut. What was looked at before is not
-        looked at again, or a head that comes byte by byte would cost its square.
+        The first fault in the order of the bytes decides, no matter how they were cut. Bytes are checked only once, or
+        a head that arrives byte by byte would take quadratic time.
         """
         limits = self._limits
         whole, data = data, data[: limits.head]
@@ -312,15 +312,15 @@ class RequestReader:
         if data.find(b"\n", start) >= 0 and _BARE_LF.search(data, start):
             line = data[: data.find(b"\n")]
             if line[-1:] == b"\r":
-                request_line(line[:-1])  # a fault in the first line is told first
+                request_line(line[:-1])  # a fault in the first line comes first
             raise BadRequest(400, "Bare LF in the header")
         if len(whole) > limits.head:
             self._refuse_size(data)
         self._scanned = max(0, len(data) - 3)
 
     def _check_first_line(self, data: bytes, start: int) -> None:
-        """`data` up to `start` was found to be the beginning of one before."""
-        if data in (b"", b"\r", b"\r\n"):  # perhaps the empty line before a request
+        """`data` was checked up to `start` before."""
+        if data in (b"", b"\r", b"\r\n"):  # may be the empty line before a request
             return
         limit = self._limits.line
         end = data.find(b"\n")
@@ -332,7 +332,7 @@ class RequestReader:
             raise BadRequest(414, "Request line too long")
 
     def _refuse_whole(self, head: bytes) -> NoReturn:
-        """For its size, but for what would have been refused before it was whole, if it was."""
+        """Refuse a whole head for its size, or for a fault that would have been found first had it arrived in parts."""
         self._scanned = 0
         self._check_partial(head)
         self._refuse_size(head[: self._limits.head])

@@ -1,7 +1,7 @@
-"""What the head of an HTTP/1 request means: framing, persistence, upgrades. The one place every codec is judged by.
+"""The meaning of an HTTP/1 request head: framing, keep-alive, upgrades; the same for every codec.
 
-Owns: the request's semantics after its line was read (`request_line`) and its fields were split (RFC 9110, RFC 9112).
-Must not: know asyncio, ASGI or a parser. Fails by: `BadRequest`.
+Owns: the semantics of the fields, after the line was parsed (`request_line`) and the fields were split (RFC 9110, RFC
+9112). Must not: know asyncio, ASGI or a parser. Fails by: `BadRequest`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _options: dict[bytes, frozenset[bytes]] = {}
 class RequestHead(Request):
     """The head of one HTTP/1 request, checked.
 
-    `keep_alive` is the peer's wish (RFC 9112, 9.3). `upgrade` is the value of Upgrade where Connection names it.
-    `simple`: HTTP/1.1, not HEAD: the response needs no special care on the request's account.
+    `keep_alive`: whether the client wants to reuse the connection (RFC 9112, 9.3). `upgrade`: the value of Upgrade if
+    Connection names it. `simple`: HTTP/1.1 and not HEAD, so that nothing in the response depends on the request.
     """
 
     __slots__ = ("keep_alive", "simple", "upgrade")
@@ -79,11 +79,11 @@ class RequestHead(Request):
             fields[:] = [(b"host", authority), *(field for field in fields if field[0] != b"host")]
 
     def fits(self, line: RequestLine) -> bool:
-        """Whether `with_line` gives what this line and the same fields would be parsed to."""
+        """Whether `with_line` has the same result as parsing this line with the same fields."""
         return line.http_version == self.http_version and line.authority is None
 
     def with_line(self, line: RequestLine) -> RequestHead:
-        """The same fields behind another request line."""
+        """The same fields with another request line."""
         other = RequestHead.__new__(RequestHead)
         method, other.target, other.http_version, other.path, other.raw_path, other.query_string, _ = line
         other.method = method
@@ -124,7 +124,7 @@ class RequestHead(Request):
 
 
 def _connection_options(value: bytes) -> frozenset[bytes]:
-    """The options of a Connection field (RFC 9110, 7.6.1), lower-cased. There are few different ones."""
+    """The options of a Connection field (RFC 9110, 7.6.1) in lower case, cached."""
     options = frozenset(option.strip(b" \t") for option in value.lower().split(b","))
     if len(_options) >= _BOUND:
         _options.clear()
@@ -146,11 +146,11 @@ def check_transfer_encoding(value: bytes) -> None:
 
 
 def refusal(head: bytes) -> BadRequest:
-    """Why a codec refused `head`, whose request line is in order.
+    """Why a codec has refused `head`, whose request line is valid.
 
-    Parsers judge framing fields as well, each in its own order. Where the fields can be read at all, what they mean
-    decides the status, so that every codec gives the same one. A parser's own words may quote the peer: they stay in
-    the log, as the cause.
+    Parsers check framing fields too, each in another order. If the fields can be split, our own checks decide the
+    status, so that it is the same for every codec. The message of the parser, which may quote the client, is only
+    logged, as the cause.
     """
     first, *lines = head[:-4].split(b"\r\n")
     if not _PRINTABLE.fullmatch(first):
@@ -169,4 +169,4 @@ def refusal(head: bytes) -> BadRequest:
 
 
 UNREAD = RequestHead(request_line(b"GET / HTTP/1.0"), [])
-"""Stands for a request whose head could not be read, or was not read yet."""
+"""In place of a request whose head could not be read, or was not read yet."""

@@ -1,7 +1,7 @@
-"""A request line of HTTP/1: which are served, and what they say (RFC 9112, 3).
+"""The request line of HTTP/1: methods, versions, targets (RFC 9112, 3).
 
-Owns: the methods and versions that are served, the forms of a target, a cache of lines. Must not: know a header field.
-Fails by: `BadRequest`, with 400, 405 (CONNECT), 501 (an unknown method) or 505.
+Owns: which methods and versions are served, the forms of a target, and a cache of parsed lines. Must not: know header
+fields. Fails by: `BadRequest` with 400, 405 (CONNECT), 501 (an unknown method) or 505.
 """
 
 from __future__ import annotations

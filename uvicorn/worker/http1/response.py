@@ -1,14 +1,12 @@
-"""An exchange on HTTP/1.1's wire (RFC 9112): its head, the way its body ends, and whether the connection goes on.
+"""An exchange on HTTP/1.1 (RFC 9112): the head of the response, the framing of its body, keep-alive.
 
-It is a class derived from `Exchange`, and not a second object that one would have: that would cost each request 3 % of
-its instructions.
+This is a subclass of `Exchange`, not a separate object: creating one more object for each request costs 3 % of the
+instructions of a small GET.
 
-
-Owns: when the head is made (with the first part of the body, so that both leave in one write), how many bytes of an
-announced length are left, interim responses (100, 103), and what the access log learns of a response. The bytes come
-from `framing`, and leave by the connection. Must not: know asyncio, or in which order an application sends. Fails by:
-ValueError or TypeError for a head that cannot be put on the wire, RuntimeError for a body that is longer than was
-announced; nothing has been written then.
+Owns: when the head is made (with the first part of the body, so that both are written together), how much of the
+announced length is left, interim responses (100, 103), and what the access log is told. `framing` makes the bytes, and
+the connection writes them. Must not: know asyncio, or the order of ASGI messages. Fails by: ValueError or TypeError for
+a head that cannot be sent, RuntimeError for a body that is longer than its Content-Length; nothing was written then.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ class ExchangeCarrier(Protocol):
     writable: bool
     """Whether the transport is below its high-water mark."""
     closing: bool
-    """Whether the connection shall end."""
+    """Whether the next response is the last one."""
     eof: bool
     """Whether the peer has closed its half."""
     logs_access: bool
@@ -69,7 +67,7 @@ class ExchangeCarrier(Protocol):
     def response_complete(self, exchange: Http1Exchange) -> None: ...
 
     def end_behind(self, exchange: Http1Exchange) -> None:
-        """The last response was written: close."""
+        """Close after the last response."""
 
     def close(self) -> None: ...
 
@@ -77,10 +75,10 @@ class ExchangeCarrier(Protocol):
 
 
 class Http1Exchange(CycleNames, Exchange):
-    """One exchange on HTTP/1.1's wire.
+    """One exchange on HTTP/1.1.
 
-    `left`: the bytes that Content-Length announced and that were not sent yet. Some are left after the last part of a
-    response that is too short: its connection cannot be used again. `keep_alive`: the connection goes on behind it.
+    `left`: the bytes of the Content-Length that were not sent yet; if some are left at the end, the connection cannot
+    be reused. `keep_alive`: whether it can be reused otherwise.
     """
 
     __slots__ = ("_connection", "_framing", "keep_alive", "left")
@@ -100,12 +98,12 @@ class Http1Exchange(CycleNames, Exchange):
         connection = self._connection
         size = len(body)
         if start is None and more and self._framing == CHUNKED and size < JOIN_LIMIT and self.entry is None:
-            if body:  # the usual part of a stream, on the shortest way: everything below agrees with it
+            if body:  # a shortcut for most parts of a stream, with the result of the code below
                 connection.write(b"%x\r\n%b\r\n" % (size, body))
             return connection.writable
         head = b""
         if start is not None:
-            # Without a 100 nobody knows whether the body will come.
+            # Without a 100 the client may send its body or not.
             if (connection.closing and connection.ends_here()) or self.continue_due:
                 self.keep_alive = self.continue_due = False
             head, self._framing, self.left, self.keep_alive = response_head(
@@ -138,7 +136,7 @@ class Http1Exchange(CycleNames, Exchange):
         return connection.writable
 
     def _follow(self, entry: Entry, head: bytes, size: int, more: bool) -> None:
-        """Tell the access log what was sent."""
+        """Note for the access log what was sent."""
         if head:
             entry.status, entry.head = self.status_to_tell, head
         if self._framing != BODILESS:
@@ -168,7 +166,7 @@ class Http1Exchange(CycleNames, Exchange):
         connection.response_complete(self)
 
     def answered(self, status: int, size: int) -> None:
-        self.left = 0  # of the application's response, which was never sent
+        self.left = 0  # the application's response was not sent
         self.keep_alive = False
         super().answered(status, size)
 
@@ -185,18 +183,18 @@ class Http1Exchange(CycleNames, Exchange):
         connection.closing = True
         if connection.eof:
             connection.close()
-        else:  # the server said so, because its time is over
+        else:  # the server told it to end, because the time to drain is over
             self.answer(503, "Service Unavailable")
 
     @property
     def unbounded(self) -> bool:
-        """Whether only the end of the connection ends the body that is being sent."""
+        """Whether the body that is being sent ends when the connection closes (RFC 9112, 6.3)."""
         return self.phase == SENDING and self._framing == UNTIL_CLOSE
 
-    # -- what people are told ----------------------------------------------------------------------------------
+    # -- for logs and reports -----------------------------------------------------------------------------------
 
     def log(self, status: int) -> None:
-        """A plain line in the access log."""
+        """Write a line to the access log, without duration and size."""
         connection, request = self._connection, self.request
         path = shown_target(connection._ends.root_path, request.target)
         connection._state.access.line(self._peer(), request.method, path, request.http_version, status)
@@ -212,5 +210,5 @@ class Http1Exchange(CycleNames, Exchange):
         return f"{self.request.method} {target} from {self._peer()}"
 
     def _peer(self) -> str:
-        """Who asks, as a trusted proxy says it."""
+        """The client's address; a trusted proxy may have named it."""
         return shown(self.scope.get("client"))

@@ -1,6 +1,6 @@
-"""What the access log says of bytes that were no acceptable request.
+"""The access log entry of an invalid request.
 
-Imported only when an access log follows requests. Must not: decide anything. Fails by: nothing.
+Imported only for an access log with entries. Must not: decide anything. Fails by: nothing.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from uvicorn.worker.http1.request_line import request_line
 
 
 def unread(client: tuple[str, Any] | None, begin: bytes, status: int, sent: int) -> AccessRecord:
-    """Their line, in parts if it is one at all."""
+    """What is known: the first line, split if it is a valid request line."""
     first = begin.lstrip(b"\r\n").partition(b"\n")[0].removesuffix(b"\r")
     method = target = version = ""
     try:
         line = request_line(first)
         shown = line.target.decode("ascii")
     except (BadRequest, UnicodeDecodeError):
-        pass  # then it is told as it is
+        pass  # then the line is logged as it is
     else:
         if shown.isprintable():
             method, target, version = line.method, shown, line.http_version
