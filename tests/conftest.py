@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytest.register_assert_rewrite(*(path.stem for path in (Path(__file__).parent / "shared").glob("*.py")))
 
-pytest_plugins = ["certificates", "checkout", "clients", "logged", "programs", "servers"]
+pytest_plugins = ["certificates", "checkout", "logged", "programs"]
 """Modules of tests/shared with fixtures; and one that makes what is beside the package importable."""
 
 TIME_LIMIT = 20.0

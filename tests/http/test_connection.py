@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from applications import App, Headers, Message, Receive, Scope, Send, responding
-from http_peers import START, ConnectionClass, Peer, Recorder, body
+from http_peers import START, ConnectionClass, Gate, Peer, Recorder, body
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.http.exchange import HIGH_WATER
 from uvicorn.worker.http.limits import PeerLimits
@@ -32,29 +32,6 @@ CHUNKED = get("/", "Transfer-Encoding: chunked", method="POST")
 
 
 HEADER_DEADLINE = PeerLimits().header_time
-
-
-class Gate:
-    """An application whose requests wait until the test opens them, by path."""
-
-    def __init__(self) -> None:
-        self.started: list[str] = []
-        self.running = 0
-        self.most = 0
-        self.events: dict[str, asyncio.Event] = {}
-
-    def event(self, path: str) -> asyncio.Event:
-        return self.events.setdefault(path, asyncio.Event())
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        self.started.append(path)
-        self.running += 1
-        self.most = max(self.most, self.running)
-        await self.event(path).wait()
-        self.running -= 1
-        await send(dict(START))
-        await send(body(path.encode()))
 
 
 # -- keep-alive and order --------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from applications import App, Receive, Scope, Send, responding
-from http_peers import START, ConnectionClass, Peer, Recorder, body
+from http_peers import START, ConnectionClass, Gate, Peer, Recorder, body
 from uvicorn.worker.http.deadlines import RATE_GRACE
 from uvicorn.worker.http.exchange import HIGH_WATER
 from uvicorn.worker.http.state import ServerState
@@ -226,24 +226,6 @@ async def test_an_empty_line_behind_a_request_begins_no_head(connection_class: C
 
 
 # -- the queue above the concurrency limit ----------------------------------------------------------------------
-
-
-class Gate:
-    """An application whose requests wait until the test opens them, by path."""
-
-    def __init__(self) -> None:
-        self.started: list[str] = []
-        self.events: dict[str, asyncio.Event] = {}
-
-    def event(self, path: str) -> asyncio.Event:
-        return self.events.setdefault(path, asyncio.Event())
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        self.started.append(path)
-        await self.event(path).wait()
-        await send(dict(START))
-        await send(body(path.encode()))
 
 
 def get(path: str) -> bytes:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-from applications import App, Receive, Scope, Send, responding
+from applications import App, Receive, Scope, Send, echo, responding
 from clients import connect
 from http_peers import Recorder
 from servers import LoopFactory, serving
@@ -30,17 +30,6 @@ def http(request: pytest.FixtureRequest) -> str:
     if request.param == "httptools":
         pytest.importorskip("httptools")
     return str(request.param)
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Each part of the body, as it comes."""
-    assert scope["type"] == "http"
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
-    more = True
-    while more:
-        message = await receive()
-        more = message["more_body"]
-        await send({"type": "http.response.body", "body": message["body"], "more_body": more})
 
 
 async def test_get(http: str, loop_factory: LoopFactory) -> None:

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import http2 as h2
-from applications import App, Receive, Scope, Send, respond, responding
+from applications import Receive, Scope, Send, echo, respond, responding
 from http2_client import connect_http2
-from servers import LoopFactory, serving
+from servers import LoopFactory, WatchedServer, serving
 from uvicorn.errors import ClientDisconnected
 from uvicorn.process.drainmode import DrainMode
 
 MEBIBYTE = b"0123456789abcdef" * 65536
 
 
-def over_http2(app: App | Callable[..., object], **settings: object):  # type: ignore[no-untyped-def]
+def over_http2(app: Callable[..., object], **settings: Any) -> contextlib.AbstractAsyncContextManager[WatchedServer]:
     return serving(app, http2=True, lifespan="off", **settings)
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Each part of the body, as it comes."""
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
-    more = True
-    while more:
-        message = await receive()
-        more = message["more_body"]
-        await send({"type": "http.response.body", "body": message["body"], "more_body": more})
 
 
 async def test_a_request_and_its_scope(loop_factory: LoopFactory) -> None:

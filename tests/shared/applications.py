@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Environ, Message, Scope
 
-__all__ = ["App", "Environ", "Headers", "Message", "Receive", "Scope", "Send", "idle", "respond", "responding"]
+__all__ = ["App", "Environ", "Headers", "Message", "Receive", "Scope", "Send", "echo", "idle", "respond", "responding"]
 
 Receive = ASGIReceiveCallable
 Send = ASGISendCallable
@@ -16,6 +16,17 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 async def idle(scope: Scope, receive: Receive, send: Send) -> None:
     """An application that answers nothing: for tests that serve none of its requests."""
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that sends each part of a request's body back when it comes."""
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    more = True
+    while more:
+        message = await receive()
+        more = message["more_body"]
+        await send({"type": "http.response.body", "body": message["body"], "more_body": more})
 
 
 async def respond(send: Send, body: bytes = b"", status: int = 200, headers: Headers = ()) -> None:

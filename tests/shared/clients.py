@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import NamedTuple
-
-import pytest
 
 from servers import WatchedServer
 
@@ -88,9 +86,3 @@ async def closing(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-
-
-@pytest.fixture(scope="session", name="connect")
-def connect_fixture() -> Callable[..., contextlib.AbstractAsyncContextManager[Client]]:
-    """The function above, for tests that do not import it yet."""
-    return connect

@@ -343,3 +343,26 @@ START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 def body(data: bytes = b"", more: bool = False) -> Message:
     """A part of a response."""
     return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+class Gate:
+    """An application whose requests wait until the test opens them, by path."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.running = 0
+        self.most = 0
+        self.events: dict[str, asyncio.Event] = {}
+
+    def event(self, path: str) -> asyncio.Event:
+        return self.events.setdefault(path, asyncio.Event())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        self.started.append(path)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await self.event(path).wait()
+        self.running -= 1
+        await send(dict(START))
+        await send(body(path.encode()))

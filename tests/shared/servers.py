@@ -8,8 +8,6 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import pytest
-
 from uvicorn.config import Config
 from uvicorn.worker.server import Server
 
@@ -87,15 +85,3 @@ async def serving(
         waiter.cancel()
         server.should_exit = True
         await task
-
-
-@pytest.fixture(scope="session", name="serving")
-def serving_fixture() -> Callable[..., contextlib.AbstractAsyncContextManager[WatchedServer]]:
-    """The function above, for tests that do not import it yet."""
-    return serving
-
-
-@pytest.fixture(scope="session", name="make_server")
-def make_server_fixture() -> Callable[..., WatchedServer]:
-    """The function above, for tests that do not import it yet."""
-    return make_server

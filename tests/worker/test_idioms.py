@@ -19,11 +19,12 @@ from typing import Any, cast
 
 import pytest
 
+import ports
 import uvicorn
 import uvicorn.main
 from applications import App, Receive, Scope, Send, responding
 from clients import connect
-from servers import LoopFactory, make_server, serving
+from servers import LoopFactory, make_server, port_of, serving
 from uvicorn.config import Config
 from uvicorn.errors import BindError, LifespanError, StartupError
 from uvicorn.lifespan.on import LifespanOn
@@ -44,19 +45,9 @@ def make_config(application: App | str = app, **settings: Any) -> Config:
     return Config(application, **{"port": 0, "log_config": None, **settings})
 
 
-def port_of(server: Server) -> int:
-    port: int = server.servers[0].sockets[0].getsockname()[1]
-    return port
-
-
 def get(port: int) -> bytes:
     """The body, fetched by a blocking client."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        data = b""
-        while part := sock.recv(65536):
-            data += part
-        return data.partition(b"\r\n\r\n")[2]
+    return ports.fetch(("127.0.0.1", port))
 
 
 async def fetch(port: int) -> bytes:

@@ -20,6 +20,7 @@ import pytest
 
 from applications import App, Receive, Scope, Send, responding
 from clients import connect
+from ports import exchange
 from servers import LoopFactory, make_server, serving
 from uvicorn.config import Config, LoopFactoryType
 from uvicorn.errors import BindError, ExitCode
@@ -51,13 +52,8 @@ class Lifespan:
 
 
 def get(port: int) -> bytes:
-    """A request by a blocking client."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        data = b""
-        while part := sock.recv(65536):
-            data += part
-        return data
+    """The answer to a request by a blocking client."""
+    return exchange(("127.0.0.1", port))
 
 
 # -- in a thread -----------------------------------------------------------------------------------------------
