@@ -50,6 +50,7 @@ def test_a_usual_request() -> None:
         "expect_continue": False,
         "forwarded": False,
         "protocol": None,
+        "takes_trailers": False,
         "urgency": 3,
     }
 
@@ -67,6 +68,7 @@ def test_the_crumbs_of_a_cookie_are_joined_where_the_first_one_is() -> None:
         ((b"x-forwarded-for", b"192.0.2.1"), "forwarded", True),
         ((b"priority", b"u=1, i"), "urgency", 1),
         ((b"priority", b"u=9"), "urgency", 3),
+        ((b"te", b"Trailers"), "takes_trailers", True),
     ],
 )
 def test_what_a_field_means(field: h2.Field, name: str, value: object) -> None:

@@ -1,12 +1,12 @@
 """One ASGI exchange: a request and its response, on any wire.
 
-States of the response: WAITING ──start──▶ STARTED ──first body──▶ SENDING ──last body──▶ COMPLETE. In STARTED the head
-waits for the first part of the body, so that both are written together. An event stream may have its first event much
-later; so the head is sent alone (`announce`) when the application waits in `receive`, usually for the disconnect, or
-when the connection's second sweep finds it still waiting. The body of the request arrives by `feed` and `feed_end`;
-`receive` passes it on. `hang_up` means that the peer sends nothing more: `receive` reports it, and `send` still works,
-because a client may close its half of the connection and read on. `lost` means that the connection is gone: `send`
-raises.
+States of the response: WAITING ──start──▶ STARTED ──first body──▶ SENDING ──last body──▶ COMPLETE. If the start has
+promised trailers: SENDING ──last body──▶ TRAILING ──last trailers──▶ COMPLETE. In STARTED the head waits for the first
+part of the body, so that both are written together. An event stream may have its first event much later; so the head is
+sent alone (`announce`) when the application waits in `receive`, usually for the disconnect, or when the connection's
+second sweep finds it still waiting. The body of the request arrives by `feed` and `feed_end`; `receive` passes it on.
+`hang_up` means that the peer sends nothing more: `receive` reports it, and `send` still works, because a client may
+close its half of the connection and read on. `lost` means that the connection is gone: `send` raises.
 
 A connection may carry many exchanges. Each has its own back-pressure: `receive` asks for more of its own body, and
 `send` waits until its own response has room again (`part`, `resume_writing`).
@@ -28,15 +28,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uvicorn._types import Message
 from uvicorn.errors import ClientDisconnected
 from uvicorn.worker.access.log import CLIENT_LEFT
+from uvicorn.worker.http.headers import checked_trailers
 from uvicorn.worker.http.payload import TURN, as_bytes
 from uvicorn.worker.http.request import Request
-from uvicorn.worker.http.scope import EARLY_HINT
+from uvicorn.worker.http.scope import EARLY_HINT, TRAILERS
 
 if TYPE_CHECKING:
     from uvicorn.worker.access.entry import Entry
     from uvicorn.worker.http.deadlines import BodyClock
 
-WAITING, STARTED, SENDING, COMPLETE = range(4)
+WAITING, STARTED, SENDING, TRAILING, COMPLETE = range(5)
 _OPEN = (STARTED, SENDING)
 
 HIGH_WATER = 65536
@@ -59,6 +60,7 @@ class Exchange:
         "_end_told",
         "_parts",
         "_start",
+        "_trailers",
         "_waiter",
         "_write_waiter",
         "body_clock",
@@ -83,6 +85,7 @@ class Exchange:
         self.continue_due = request.expect_continue
         self.hung_up = self.heard_end = self.is_lost = self.in_flight = self._end_told = False
         self._start: Message | None = None
+        self._trailers: list[tuple[bytes, bytes]] | None = None  # those that were sent so far, where some are promised
         self._body: list[bytes] = []
         self._body_size = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -99,6 +102,10 @@ class Exchange:
         Raises ValueError or TypeError for a head that cannot be put on the wire, RuntimeError for a body that is longer
         than was announced; then nothing was sent.
         """
+        raise NotImplementedError
+
+    def trail(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        """Send the end of a response whose body was sent to its end, with `trailers` where its wire can carry them."""
         raise NotImplementedError
 
     def completed(self) -> None:
@@ -226,7 +233,8 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """`http.response.start`, then `http.response.body` until `more_body` is false (ASGI specification, HTTP).
 
-        Before the start `http.response.early_hint`, to HTTP/1.1 (ASGI specification, Extensions).
+        Before the start `http.response.early_hint`, not to HTTP/1.0; behind the last body, if the start has promised
+        them, `http.response.trailers` until `more_trailers` is false (ASGI specification, Extensions).
         Raises ClientDisconnected (an OSError) once the peer has left, RuntimeError for a message out of order,
         ValueError for what cannot be put on the wire.
         """
@@ -234,25 +242,20 @@ class Exchange:
             raise ClientDisconnected("The client has closed the connection.")
         kind = message["type"]
         phase = self.phase
-        if kind == "http.response.body":
-            if phase in _OPEN:
-                body = message.get("body", b"")
-                more = message.get("more_body", False)
-                if type(body) is not bytes:
-                    body = as_bytes(body, "The body of a response must be bytes")
-                try:
-                    room = self.part(self._start if phase == STARTED else None, body, more)
-                except (ValueError, TypeError):
-                    if phase == STARTED:  # nothing was sent: the application may start again, or a 500 is sent
-                        self.phase = WAITING
-                    raise
-                if not more:
-                    self.phase = COMPLETE
-                    self.completed()
-                    if self._waiter is not None:
-                        self._wake()
-                    return
-                self.phase = SENDING
+        if kind == "http.response.body" and phase in _OPEN:
+            body = message.get("body", b"")
+            more = message.get("more_body", False)
+            owed = self._trailers is not None
+            if type(body) is not bytes:
+                body = as_bytes(body, "The body of a response must be bytes")
+            try:
+                room = self.part(self._start if phase == STARTED else None, body, more or owed)
+            except (ValueError, TypeError):
+                if phase == STARTED:  # nothing was sent: the application may start again, or a 500 is sent
+                    self.phase = WAITING
+                raise
+            if more or owed:
+                self.phase = SENDING if more else TRAILING
                 if not self.is_lost:
                     self._parts += 1
                     if not room:
@@ -262,6 +265,7 @@ class Exchange:
                 return
         elif kind == "http.response.start" and phase == WAITING:
             self._start = message
+            self._trailers = [] if message.get("trailers") else None
             self.phase = STARTED
             if self._waiter is not None:
                 self.announce()
@@ -269,7 +273,17 @@ class Exchange:
         elif kind == EARLY_HINT and phase == WAITING and self.request.http_version != "1.0":
             self.hint(message.get("links", ()))
             return
-        raise RuntimeError(_out_of_order(kind, phase))
+        elif kind == TRAILERS and phase == TRAILING and self._trailers is not None:
+            self._trailers += checked_trailers(message.get("headers", ()))
+            if message.get("more_trailers", False):
+                return
+            self.trail(self._trailers if self.request.takes_trailers else [])
+        else:
+            raise RuntimeError(_out_of_order(kind, phase))
+        self.phase = COMPLETE
+        self.completed()
+        if self._waiter is not None:
+            self._wake()
 
     async def _writable(self) -> None:
         if self._write_waiter is None:
@@ -312,7 +326,7 @@ class Exchange:
         the application was told that its client has left."""
         if self.is_lost or self.phase == COMPLETE:
             return
-        if self.phase == SENDING:
+        if self.phase >= SENDING:
             self.cut()
         elif departed:
             self.unanswered()
@@ -320,8 +334,16 @@ class Exchange:
             self.answer(500, "Internal Server Error")
 
 
+_WANTED = {
+    WAITING: "http.response.start",
+    STARTED: "http.response.body",
+    SENDING: "http.response.body",
+    TRAILING: TRAILERS,
+}
+
+
 def _out_of_order(kind: str, phase: int) -> str:
+    hint = " Trailers follow the last body, if http.response.start has 'trailers': True." if kind == TRAILERS else ""
     if phase == COMPLETE:
-        return f"Unexpected ASGI message '{kind}' sent, after response already completed."
-    wanted = "http.response.start" if phase == WAITING else "http.response.body"
-    return f"Expected ASGI message '{wanted}', but got '{kind}'."
+        return f"Unexpected ASGI message '{kind}' sent, after response already completed.{hint}"
+    return f"Expected ASGI message '{_WANTED[phase]}', but got '{kind}'.{hint}"

@@ -24,6 +24,19 @@ _BOUND = 1024
 _RESPONSE_BOUND = 512
 _ILLEGAL = re.compile(rb"[\r\n\x00]")
 
+_NO_TRAILERS = frozenset(
+    (
+        *(b"content-length", b"transfer-encoding", b"trailer", b"host", b"max-forwards"),
+        *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade"),
+        *(b"authorization", b"proxy-authorization", b"proxy-authenticate", b"www-authenticate", b"set-cookie"),
+        *(b"cache-control", b"expect", b"pragma", b"range"),
+        *(b"age", b"date", b"expires", b"location", b"retry-after", b"vary"),
+        *(b"content-encoding", b"content-range", b"content-type"),
+    )
+)
+"""Framing and routing, the connection, authentication, what modifies a request or controls a response, and the format
+of the content: a client needs these before the content (RFC 9110, 6.5.1)."""
+
 known_names: dict[bytes, bytes] = {}
 known_hosts: set[bytes] = set()
 known_response_names: dict[bytes, bytes] = {}
@@ -74,6 +87,25 @@ def blame_value(headers: Headers) -> NoReturn:
         if _ILLEGAL.search(value):
             raise ValueError(f"Invalid value of header {name!r} in the response: CR, LF or NUL in {value!r}")
     raise ValueError("Invalid headers in the response.")
+
+
+def checked_trailers(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The trailers of a response, with names in lower case. Raises TypeError or ValueError for what no trailers may
+    have (RFC 9110, 6.5.1; RFC 9113, 8.1).
+    """
+    trailers = []
+    for name, value in encoded(headers):
+        if isinstance(name, bytes) and name[:1] == b":":
+            raise ValueError(f"Pseudo headers are not allowed in trailers: {name!r}")
+        lowered = known_response_names.get(name) or check_name(name)
+        if lowered in _NO_TRAILERS or lowered.startswith(b"if-"):
+            raise ValueError(f"{name.decode()!r} is not allowed in trailers: send it in http.response.start.")
+        if not isinstance(value, bytes):
+            raise TypeError(f"The value of a trailer must be bytes, not {type(value).__name__}: {value!r}")
+        if _ILLEGAL.search(value):
+            raise ValueError(f"Invalid value of trailer {name!r} in the response: CR, LF or NUL in {value!r}")
+        trailers.append((lowered, value.strip(b" \t")))
+    return trailers
 
 
 def same_length(value: bytes, so_far: int | None) -> int:

@@ -15,6 +15,7 @@ SPEC_VERSION = "2.4"
 """Since 2.4, `send` raises OSError once the client has disconnected."""
 
 EARLY_HINT = "http.response.early_hint"
+TRAILERS = "http.response.trailers"
 
 
 class Endpoints:
@@ -81,6 +82,9 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
     if ends.root_path:
         path = ends.root_path + path
         raw_path = ends.root_path_bytes + raw_path
+    extensions: dict[str, Any] = {EARLY_HINT: {}} if request.http_version != "1.0" else {}
+    if request.takes_trailers or request.http_version == "2":
+        extensions[TRAILERS] = {}
     scope: dict[str, Any] = {
         "type": "http",
         "asgi": {"version": ends.asgi_version, "spec_version": SPEC_VERSION},
@@ -94,11 +98,11 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
         "raw_path": raw_path,
         "query_string": request.query_string,
         "headers": request.fields[:],
-        "extensions": {EARLY_HINT: {}} if request.http_version != "1.0" else {},
+        "extensions": extensions,
         "state": ends.state.copy(),
     }
     if ends.tls is not None:
-        scope["extensions"]["tls"] = ends.tls.copy()
+        extensions["tls"] = ends.tls.copy()
     if request.forwarded and ends.believed():  # for each request: a proxy's connection carries many clients
         assert ends.proxies is not None
         proxies.apply_headers(ends.proxies, scope)

@@ -243,6 +243,11 @@ def chunk(data: bytes, more: bool) -> bytes:
     return b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
 
 
+def last_chunk(trailers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The end of a chunked body, with its trailers (RFC 9112, 7.1.2)."""
+    return b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % field for field in trailers])
+
+
 def text_response(
     request: RequestHead, status: int, text: str, default: DefaultFields, extra: Iterable[tuple[bytes, bytes]]
 ) -> bytes:

@@ -16,7 +16,7 @@ from uvicorn.worker.http.request import Request
 from uvicorn.worker.http1.request_line import RequestLine, request_line
 
 _FORWARDED = frozenset(proxies.FIELDS)
-_SPECIAL = _FORWARDED | {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"}
+_SPECIAL = _FORWARDED | {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"te", b"upgrade"}
 _PRINTABLE = re.compile(rb"[ -~]*")
 _FIELD = re.compile(rb"(%b):([\t -~\x80-\xff]*)" % TOKEN)
 
@@ -45,7 +45,7 @@ class RequestHead(Request):
         self.keep_alive = self.simple = http_version == "1.1"
         if method == "HEAD":
             self.simple = False
-        self.expect_continue = self.forwarded = False
+        self.expect_continue = self.forwarded = self.takes_trailers = False
         self.upgrade: bytes | None = None
         host: bytes | None = None
         special: dict[bytes, bytes] | None = None
@@ -93,6 +93,7 @@ class RequestHead(Request):
         other.keep_alive = self.keep_alive
         other.expect_continue = self.expect_continue
         other.forwarded = self.forwarded
+        other.takes_trailers = self.takes_trailers
         other.upgrade = None
         return other
 
@@ -119,8 +120,11 @@ class RequestHead(Request):
                 self.keep_alive = True
             if b"upgrade" in options:
                 self.upgrade = special.get(b"upgrade")
-        if self.http_version == "1.1" and special.get(b"expect", b"").lower() == b"100-continue":
-            self.expect_continue = self.content_length != 0
+        if self.http_version == "1.1":
+            if special.get(b"expect", b"").lower() == b"100-continue":
+                self.expect_continue = self.content_length != 0
+            codings = special.get(b"te", b"").lower().split(b",")
+            self.takes_trailers = b"trailers" in [coding.strip(b" \t") for coding in codings]
 
 
 def _connection_options(value: bytes) -> frozenset[bytes]:

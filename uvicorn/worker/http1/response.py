@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uvicorn._types import Message
 from uvicorn.worker.access.log import CLIENT_LEFT, named, shown, shown_target
 from uvicorn.worker.familiar.cycle import CycleNames
-from uvicorn.worker.http.exchange import SENDING, Exchange
+from uvicorn.worker.http.exchange import SENDING, TRAILING, Exchange
 from uvicorn.worker.http1.framing import (
     BODILESS,
     CHUNKED,
@@ -25,6 +25,7 @@ from uvicorn.worker.http1.framing import (
     UNTIL_CLOSE,
     chunk,
     early_hints,
+    last_chunk,
     response_head,
     text_response,
 )
@@ -144,6 +145,12 @@ class Http1Exchange(CycleNames, Exchange):
         if not more:
             entry.end(whole=not self.left and entry.status != CLIENT_LEFT)
 
+    def trail(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        if self._framing == CHUNKED:
+            self._connection.write(last_chunk(trailers))
+        if self.entry is not None:
+            self.entry.end(whole=not self.left and self.entry.status != CLIENT_LEFT)
+
     def completed(self) -> None:
         self._connection.response_complete(self)
 
@@ -173,6 +180,8 @@ class Http1Exchange(CycleNames, Exchange):
     def cut(self) -> None:
         connection = self._connection
         connection.closing = True
+        if self.entry is not None:
+            self.entry.end(whole=False)
         if self.unbounded:
             connection.abort()
         else:
@@ -189,7 +198,7 @@ class Http1Exchange(CycleNames, Exchange):
     @property
     def unbounded(self) -> bool:
         """Whether the body that is being sent ends when the connection closes (RFC 9112, 6.3)."""
-        return self.phase == SENDING and self._framing == UNTIL_CLOSE
+        return self.phase in (SENDING, TRAILING) and self._framing == UNTIL_CLOSE
 
     # -- for logs and reports -----------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from uvicorn.worker.http import call
 from uvicorn.worker.http.deadlines import BodyClock, WriteClock
 from uvicorn.worker.http.exchange import COMPLETE, HIGH_WATER, STARTED, WAITING, Exchange
 from uvicorn.worker.http2.frames import Code
-from uvicorn.worker.http2.heads import UNKNOWN, interim_head, response_head
+from uvicorn.worker.http2.heads import UNKNOWN, interim_head, response_head, trailer_block
 
 if TYPE_CHECKING:
     from uvicorn.worker.access.entry import Entry
@@ -157,7 +157,7 @@ class Http2Exchange(Exchange):
                 raise RuntimeError("Response content longer than Content-Length")
             self._left = left
         ends = not more
-        short = ends and self._left > 0 and not self._bodiless
+        short = ends and self._is_short
         sender = connection.machine.sender
         if head:
             if connection.logs_access:
@@ -166,13 +166,34 @@ class Http2Exchange(Exchange):
         else:
             sender.send(stream, body, ends and not short)
         if short:
-            _log.error("Response content shorter than Content-Length: resetting the stream.")
-            connection.machine.reset(stream, Code.INTERNAL_ERROR)
+            self._reset_short()
         if not connection.feeding:
             connection.wake()
         if self.entry is not None:
             self._follow(self.entry, start, size, more, not short)
         return connection.writable and stream.queued <= HIGH_WATER
+
+    def trail(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        short = self._is_short
+        sender = self._connection.machine.sender
+        if short:
+            self._reset_short()
+        elif trailers and not self._bodiless:
+            sender.end_with(self.stream, trailer_block(trailers))
+        else:
+            sender.send(self.stream, b"", True)
+        self._connection.wake()
+        if self.entry is not None:
+            self.entry.end(whole=not short and self.entry.status != CLIENT_LEFT)
+
+    @property
+    def _is_short(self) -> bool:
+        """Whether less was sent than Content-Length has announced."""
+        return self._left > 0 and not self._bodiless
+
+    def _reset_short(self) -> None:
+        _log.error("Response content shorter than Content-Length: resetting the stream.")
+        self._connection.machine.reset(self.stream, Code.INTERNAL_ERROR)
 
     def _follow(self, entry: Entry, start: Message | None, size: int, more: bool, whole: bool) -> None:
         """Tell the access log what was sent."""

@@ -62,7 +62,8 @@ def kind_of(name: bytes, value: bytes) -> int:
 class Fields(NamedTuple):
     """The fields behind the pseudo-fields: `others` are all but Host, with one Cookie at most.
 
-    `content_length` is None where none is given. `forwarded`: a proxy's fields are there.
+    `content_length` is None where none is given. `forwarded`: a proxy's fields are there. `takes_trailers`: the client
+    has said `TE: trailers`.
     """
 
     others: list[Field]
@@ -70,6 +71,7 @@ class Fields(NamedTuple):
     content_length: int | None
     expect_continue: bool
     forwarded: bool
+    takes_trailers: bool
     urgency: int
 
 
@@ -208,6 +210,7 @@ class HeadReader:
         head.content_length = fields.content_length
         head.expect_continue = fields.expect_continue
         head.forwarded = fields.forwarded
+        head.takes_trailers = fields.takes_trailers
         head.urgency = fields.urgency
         return head
 
@@ -231,7 +234,7 @@ def _fields(entries: list[Entry]) -> Fields:
     length: int | None = None
     cookie = -1
     urgency = DEFAULT_URGENCY
-    expects = forwarded = False
+    expects = forwarded = trailers = False
     for field, kind in entries:
         if kind:
             if kind >= PSEUDO:
@@ -257,10 +260,12 @@ def _fields(entries: list[Entry]) -> Fields:
                 expects = value.lower() == b"100-continue"
             elif name == b"priority":
                 urgency = priority(value)
+            elif name == b"te":
+                trailers = True
             elif name in _FORWARDED:
                 forwarded = True
         others.append(field)
-    return Fields(others, host, length, expects and length != 0, forwarded, urgency)
+    return Fields(others, host, length, expects and length != 0, forwarded, trailers, urgency)
 
 
 _first: Decoder | None = None
