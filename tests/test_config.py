@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import dataclasses
 import functools
 import inspect
 import os
@@ -46,7 +45,7 @@ def test_run_repeats_the_signature_of_config() -> None:
 
 
 def test_the_declarations_are_all_there_is() -> None:
-    names = [field.name for field in dataclasses.fields(Settings)]
+    names = [name for name in Settings.__annotations__ if name != "_"]
     assert names == list(inspect.signature(Config).parameters)
     settings = Config("app:app")
     assert set(names) <= set(vars(settings)) and not hasattr(settings, "__slots__")

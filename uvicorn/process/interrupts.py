@@ -10,16 +10,16 @@ Fails by: nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 AGAIN_SECONDS = 1.0
 
 
-@dataclass(slots=True)
 class Interrupts:
     """The SIGINTs of one stop. `first` is when the first arrived, in seconds of the monotonic clock; None before."""
 
-    first: float | None = None
+    __slots__ = ("first",)
+
+    def __init__(self) -> None:
+        self.first: float | None = None
 
     def hear(self, now: float) -> bool:
         """Record one that arrived at `now`. True when it means "stop now"."""

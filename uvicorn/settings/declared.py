@@ -13,14 +13,13 @@ Owns: the table. Must not: check or resolve a value. Fails by: nothing.
 
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import KW_ONLY, dataclass, field
 from typing import Annotated, Any, Literal
 
 from uvicorn._types import ASGIApplication, SSLContextFactory
 from uvicorn.logging import LOGGING_CONFIG
 from uvicorn.settings import headers as header_fields
 from uvicorn.settings.application import InterfaceType
-from uvicorn.settings.options import CONFIG_ONLY, Declared, Option, declarations
+from uvicorn.settings.options import CONFIG_ONLY, KW_ONLY, Declared, Option, declarations, with_parameters
 
 LoopFactoryType = Literal["none", "auto", "asyncio", "uvloop", "zuvloop"]
 HTTPProtocolType = Literal["auto", "h11", "httptools"]
@@ -85,7 +84,7 @@ GROUPS = (
 """The headings in `--help` and in the README, in this order."""
 
 
-@dataclass(eq=False, repr=False)
+@with_parameters
 class Settings:
     """The options of one server, as plain attributes. Units are seconds, bytes and counts."""
 
@@ -194,7 +193,7 @@ class Settings:
             exists=True,
             also=("an open file", _is_open_configuration),
         ),
-    ] = field(default_factory=lambda: LOGGING_CONFIG)
+    ] = LOGGING_CONFIG
     log_level: Annotated[LogLevelType | int | None, Option("Log level (default: info).", _LOG, any_case=True)] = None
     access_log: Annotated[bool, Option("Log every request.", _LOG)] = True
     use_colors: Annotated[
@@ -545,18 +544,6 @@ class Settings:
     def __post_init__(self) -> None:
         """For `uvicorn.config.Config`, which settles the values."""
 
-
-def _show_default(name: str, default: object) -> None:
-    """`dataclass` allows no dictionary as a default, because instances would share it. Programs change LOGGING_CONFIG
-    before they start a server, and expect it in the signature: the instances share it on purpose.
-    """
-    code = Settings.__init__.__code__
-    defaults = list(Settings.__init__.__defaults__ or ())
-    defaults[code.co_varnames.index(name) - code.co_argcount] = default
-    Settings.__init__.__defaults__ = tuple(defaults)
-
-
-_show_default("log_config", LOGGING_CONFIG)
 
 _options: dict[str, Declared] = {}
 

@@ -1,7 +1,8 @@
 """How an option is declared, and how the declarations are read back.
 
-An option is one field of a dataclass, annotated with its type and an `Option`. The command line, the environment
-variables, the keys of a configuration file and the README's tables are derived from what `declarations` finds.
+An option is one annotated field of a class (`with_parameters`): its type and an `Option`. The command line, the
+environment variables, the keys of a configuration file and the README's tables are derived from what `declarations`
+finds.
 
 Owns: that derivation, and checking a value against its declaration. Must not: know any option by name. Fails by:
 `ConfigError`, one sentence that names the option.
@@ -9,14 +10,29 @@ Owns: that derivation, and checking a value against its declaration. Must not: k
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 from uvicorn.errors import ConfigError
 from uvicorn.surface.phrases import shown
+
+if TYPE_CHECKING:
+    from dataclasses import KW_ONLY as KW_ONLY
+
+    from typing_extensions import dataclass_transform
+else:
+
+    class KW_ONLY:
+        """Annotates a field that is none: the parameters after it are passed by keyword."""
+
+    def dataclass_transform():
+        """For type checkers, which then know the parameters."""
+        return lambda decorator: decorator
+
+
+Fields = TypeVar("Fields")
 
 CONFIG_ONLY = "a parameter of Config, and not of run()"
 """Annotates a field that is neither an option nor a parameter of `run()`."""
@@ -136,21 +152,46 @@ _KINDS: dict[type, str] = {
 }
 
 
+@dataclass_transform()
+def with_parameters(settings: type[Fields]) -> type[Fields]:
+    """Class decorator: `__init__` takes the annotated fields as parameters, sets them and calls `__post_init__`.
+
+    As `dataclasses.dataclass` does, for a fraction of its time (the module imports `inspect`, and this is part of
+    naming `uvicorn.Config`). Unlike there, objects share a default that can be changed, which is what programs expect
+    of LOGGING_CONFIG.
+    """
+    fields = settings.__annotations__
+    namespace: dict[str, Any] = {"_set": _set_fields}
+    parameters = ["*" if kind is KW_ONLY else name for name, kind in fields.items()]
+    exec(f"def __init__(self, {', '.join(parameters)}):\n _set(self, locals())", namespace)
+    init = namespace["__init__"]
+    positional = parameters[: parameters.index("*")]
+    defaults = {name: vars(settings)[name] for name in parameters if name in vars(settings)}
+    init.__defaults__ = tuple(defaults[name] for name in positional if name in defaults)
+    init.__kwdefaults__ = {name: value for name, value in defaults.items() if name not in positional}
+    init.__annotations__ = {name: kind for name, kind in fields.items() if kind is not KW_ONLY} | {"return": None}
+    init.__module__, init.__qualname__ = settings.__module__, f"{settings.__qualname__}.__init__"
+    setattr(settings, "__init__", init)  # noqa: B010  # a type checker allows no assignment
+    return settings
+
+
+def _set_fields(settings: Any, given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        if name != "self":
+            setattr(settings, name, value)
+    settings.__post_init__()
+
+
 def declarations(settings: type[Any]) -> dict[str, Declared]:
-    """Every field of a dataclass that is annotated with an `Option`, in order."""
+    """Every field that is annotated with an `Option`, in order."""
     found: dict[str, Declared] = {}
-    for field in dataclasses.fields(settings):
-        if get_origin(field.type) is Annotated:
-            annotation, spec = get_args(field.type)[:2]
+    kinds: dict[str, Any] = settings.__annotations__
+    for name, kind in kinds.items():
+        if get_origin(kind) is Annotated:
+            annotation, spec = get_args(kind)[:2]
             if isinstance(spec, Option):
-                found[field.name] = _declare(field.name, spec, annotation, _default(field))
+                found[name] = _declare(name, spec, annotation, vars(settings).get(name))
     return found
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return None if field.default is dataclasses.MISSING else field.default
 
 
 def _declare(name: str, spec: Option, annotation: Any, default: Any) -> Declared:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ HEAD_BYTES = 65536
 HEAD_FIELDS = 128
 
 
-@dataclass(frozen=True, slots=True)
 class PeerLimits:
     """Bytes, counts and seconds; NO_LIMIT or infinite for a limit that is switched off.
 
@@ -25,18 +23,31 @@ class PeerLimits:
     every limit, because a field takes at least four bytes.
     """
 
-    line: int = NO_LIMIT
-    head: int = HEAD_BYTES
-    fields: int = HEAD_FIELDS
-    body: int = NO_LIMIT
-    header_time: float = 30.0
-    body_time: float = 60.0
-    body_rate: float = 0.0
-    write_time: float = 60.0
-    small: int = field(init=False)
+    __slots__ = ("body", "body_rate", "body_time", "fields", "head", "header_time", "line", "small", "write_time")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "small", min(512, self.line, self.head, 4 * self.fields))
+    def __init__(
+        self,
+        line: int = NO_LIMIT,
+        head: int = HEAD_BYTES,
+        fields: int = HEAD_FIELDS,
+        body: int = NO_LIMIT,
+        header_time: float = 30.0,
+        body_time: float = 60.0,
+        body_rate: float = 0.0,
+        write_time: float = 60.0,
+    ) -> None:
+        self.line = line
+        self.head = head
+        self.fields = fields
+        self.body = body
+        self.header_time = header_time
+        self.body_time = body_time
+        self.body_rate = body_rate
+        self.write_time = write_time
+        self.small = min(512, line, head, 4 * fields)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PeerLimits) and all(getattr(self, n) == getattr(other, n) for n in self.__slots__)
 
     @classmethod
     def of(cls, config: Config) -> PeerLimits:
