@@ -186,7 +186,7 @@ class Http2Connection(Familiar, Carrier):
             _log.log(TRACE_LOG_LEVEL, "%s - HTTP connection lost", shown(self._ends.client))
         self.machine.over = True
         for stream in list(self.machine.streams.values()):
-            stream.closed = True
+            stream.closed, stream.window = True, -1
             self.reset(stream)
         self.machine.streams.clear()
         self.machine.sender.out.clear()
@@ -195,7 +195,7 @@ class Http2Connection(Familiar, Carrier):
 
     def pause_writing(self) -> None:
         self.writable = False
-        self.machine.sender.blocked = True
+        self.machine.sender.block()
 
     def resume_writing(self) -> None:
         self.writable = True
@@ -284,7 +284,7 @@ class Http2Connection(Familiar, Carrier):
     def failed(self, code: int, reason: str) -> None:
         self.log_refusal(Code(code).name, reason)
         for stream in list(self.machine.streams.values()):
-            stream.closed = True
+            stream.closed, stream.window = True, -1
             self.reset(stream)
         self.machine.streams.clear()
         self._end()
@@ -416,7 +416,7 @@ class Http2Connection(Familiar, Carrier):
         elif self._phase:
             self.go_on_ending()
         elif not self._waits and now - self.active_at > keep_alive and not self.transport.get_write_buffer_size():
-            machine.forget()
+            machine.heads.forget()
             self.retire()
         if self._waits and now - self._since > limits.header_time:
             machine.fail(Code.SETTINGS_TIMEOUT, "a preface, settings or a header block that did not come in time")

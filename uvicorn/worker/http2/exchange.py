@@ -149,6 +149,14 @@ class Http2Exchange(Exchange):
                 self.request.method, start["status"], start.get("headers", ()), connection.default, size, more
             )
             self.continue_due = False
+            if self._left == size and not more and not self._bodiless and self.entry is None:  # nearly always
+                self._left = 0
+                if connection.logs_access:
+                    connection.log_access(self, self.status_to_tell)
+                connection.machine.sender.respond(stream, head, body, True)
+                if not connection.feeding:
+                    connection.wake()
+                return True
         if self._bodiless:
             body = b""
         elif self._left >= 0:

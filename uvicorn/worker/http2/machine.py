@@ -54,10 +54,11 @@ class Machine:
         self.intake = Intake(terms.window, self.sender.say)
         self._now = now
         self._frames = FrameReader(self._headers, self._frame, terms.size)
-        self._heads = HeadReader(decoder(), (terms.line, terms.fields, terms.size), terms.methods, terms.tunnels)
+        self.heads = HeadReader(decoder(), (terms.line, terms.fields, terms.size), terms.methods, terms.tunnels)
         self._settled = False
-        self.last = 0
-        """The last stream that the peer has begun."""
+        self.last = -3
+        """The last stream that the peer has begun; -1 for none, and less before there are settings."""
+        self._most = terms.streams
         self._last_wanted: int | None = None
         self._draining = False
         self._peer_window = FIRST_WINDOW
@@ -76,10 +77,6 @@ class Machine:
     def is_drained(self) -> bool:
         """Whether the peer knows that it shall begin nothing more."""
         return self._last_wanted is not None
-
-    def forget(self) -> None:
-        """Drop what is only remembered to be quick: the connection is idle."""
-        self._heads.forget()
 
     # -- what arrives ------------------------------------------------------------------------------------------
 
@@ -114,42 +111,42 @@ class Machine:
 
     def _headers(self, flags: int, number: int, block: bytes) -> None:
         last = self.last
-        if number <= last or not number & 1 or not self._settled:
-            self._late_headers(flags, number, block)
+        if number != last + 2 and not self._is_next(number, flags, block):
             return
-        if number != last + 2:
-            self._closed.left_out(last + 2 if last else 1, number)
         self.last = number
-        head = self._heads.known.get(block) or self._read_head(number, block, flags)
-        ended = bool(flags & END_STREAM)
-        if head is None:
+        head = self.heads.known.get(block)
+        if head is None and (head := self._read_head(number, block, flags)) is None:
             return
-        most = self._terms.streams
-        full = self.running >= most or len(self.streams) >= most or self._last_wanted is not None
-        if full and not self._has_room(number):
+        if (self.running >= self._most or len(self.streams) >= self._most) and not self._has_room(number):
             return
-        if (head.content_length and ended) or flags & DEPENDS_ON_ITSELF:
-            reason = "a stream that depends on itself" if flags & DEPENDS_ON_ITSELF else "no body, but a Content-Length"
-            self._reset_for(number, Code.PROTOCOL_ERROR, reason)
-            return
-        stream = self.streams[number] = Stream(number, head.urgency, self._peer_window, self.intake.first, ended)
-        if head.content_length is not None:
-            stream.length = head.content_length
+        ended = flags & END_STREAM == END_STREAM
+        made = Stream(number, head.urgency, self._peer_window, self.intake.first, ended)
+        if head.content_length is not None or flags & DEPENDS_ON_ITSELF:
+            if flags & DEPENDS_ON_ITSELF or (head.content_length and ended):
+                wrong = "a stream that depends on itself, or has a Content-Length and no body"
+                self._reset_for(number, Code.PROTOCOL_ERROR, wrong)
+                return
+            made.length = head.content_length or 0
+        self.streams[number] = made
         self.running += 1
-        self._sink.request(stream, head)
+        self._sink.request(made, head)
 
-    def _late_headers(self, flags: int, number: int, block: bytes) -> None:
-        """Trailers, or what may not be."""
+    def _is_next(self, number: int, flags: int, block: bytes) -> bool:
+        """Whether this begins a stream; the usual one, two behind the last, is not asked for."""
         if not self._settled:
             raise Fault(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
         if not number & 1:
             raise Fault(Code.PROTOCOL_ERROR, "HEADERS on a stream that no client begins")
+        if number > self.last:
+            self._closed.left_out(max(1, self.last + 2), number)
+            return True
         self._trailers(self.streams.get(number), number, bool(flags & END_STREAM), block)
+        return False
 
     def _read_head(self, number: int, block: bytes, flags: int) -> Head | None:
         """The head that a block means; None for one that was refused."""
         try:
-            return self._heads.read(block)
+            return self.heads.read(block)
         except Malformed as fault:
             if self._has_room(number):
                 self._reset_for(number, Code.PROTOCOL_ERROR, str(fault))
@@ -167,10 +164,9 @@ class Machine:
         """Whether another stream may begin: one counts until it is closed and its application has returned. If not,
         it may be repeated: nothing was done about it (RFC 9113, 8.7).
         """
-        most = self._terms.streams
-        if self.running >= most:
+        if self.running >= self._most:
             self._sink.unfinished()
-        if self.running < most and len(self.streams) < most and self._last_wanted is None:
+        if self.running < self._most and len(self.streams) < self._most:
             return True
         self._charge_reset()
         self._closed.remember(number, BY_US)
@@ -180,7 +176,7 @@ class Machine:
     def _trailers(self, stream: Stream | None, number: int, ended: bool, block: bytes) -> None:
         fault = ""
         try:
-            self._heads.trailers(block)
+            self.heads.trailers(block)
         except (Malformed, BadRequest) as exc:
             fault = str(exc)
         except ValueError as exc:
@@ -282,7 +278,9 @@ class Machine:
             raise Fault(Code.FRAME_SIZE_ERROR, "SETTINGS of the wrong size")
         for name, value in frames.read_settings(payload):
             self._apply(name, value)
-        self._settled = True
+        if not self._settled:
+            self._settled = True
+            self.last = -1
         self.sender.say(frames.SETTINGS_ACK)
         self.sender.pump()
 
@@ -298,6 +296,7 @@ class Machine:
                 self.sender.wait(stream)
         elif name == Setting.HEADER_TABLE_SIZE:
             self.sender.table_shrunk |= value < TABLE_SIZE
+            self.sender.look()
 
     def _ping(self, flags: int, number: int, payload: bytes) -> None:
         if number:
@@ -325,7 +324,7 @@ class Machine:
         if number == 0:
             if not more:
                 raise Fault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
-            self.sender.window += more
+            self.sender.widen(more)
             if self.sender.window > LARGEST_WINDOW:
                 raise Fault(Code.FLOW_CONTROL_ERROR, "a window that is too large")
         else:
@@ -365,6 +364,7 @@ class Machine:
             self.reset(stream, Code.NO_ERROR)  # nobody reads the rest of the request (RFC 9113, 8.1)
             return
         stream.closed = True
+        stream.window = -1
         stream.exchange = None  # else both would keep each other
         del self.streams[stream.id]
         if stream.owed:
@@ -403,6 +403,7 @@ class Machine:
 
     def _close(self, stream: Stream, how: int) -> None:
         stream.closed = True
+        stream.window = -1
         del self.streams[stream.id]
         self.intake.closed(stream)
         stream.queue = None
@@ -413,7 +414,7 @@ class Machine:
         """End the connection."""
         if not self.over:
             self.over = self._frames.stop = True
-            self.sender.out.append(frames.goaway(self.last, code, reason.encode()))
+            self.sender.out.append(frames.goaway(max(0, self.last), code, reason.encode()))
             self._sink.failed(code, reason)
 
     def drain(self) -> None:
@@ -428,8 +429,9 @@ class Machine:
         """Begin nothing more: what comes later is refused, and may be repeated elsewhere."""
         if self._last_wanted is None and not self.over:
             self._draining = False
-            self._last_wanted = self.last
-            self.sender.out.append(frames.goaway(self.last, Code.NO_ERROR))
+            self._last_wanted = max(0, self.last)
+            self._most = 0
+            self.sender.out.append(frames.goaway(max(0, self.last), Code.NO_ERROR))
 
 
 _HANDLERS = {

@@ -94,7 +94,7 @@ class FrameReader:
             kind = first & 0xFF
             stream &= LARGEST_WINDOW
             if kind == HEADERS and flags & _SPECIAL == END_HEADERS and self._block is None:
-                self._headers(flags, stream, data[begin:at])
+                self._headers(flags, stream, data[begin:at])  # nearly always
             elif kind == HEADERS or self._block is not None:
                 self._part(kind, flags, stream, data[begin:at])
             else:

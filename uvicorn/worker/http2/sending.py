@@ -39,6 +39,7 @@ class Sender:
         "held",
         "out",
         "parts",
+        "quick",
         "table_shrunk",
         "unread",
         "window",
@@ -60,6 +61,8 @@ class Sender:
         """The peer has made its table smaller, and the next block has to say that we know."""
         self._turns: Turns[Stream] = Turns()
         self._control = self.held = 0
+        self.quick = LARGEST_FRAME
+        """The largest part that leaves at once, if its stream's window takes it; below zero when none does."""
         self.parts = 0
         """How many parts of bodies were sent."""
 
@@ -70,6 +73,7 @@ class Sender:
         if self.table_shrunk:
             block = NO_TABLE + block
             self.table_shrunk = False
+            self.look()
         self.out.append(frames.head_block(stream.id, block, END_STREAM if ends else 0, LARGEST_FRAME))
         if ends:
             self._said_all(stream)
@@ -77,16 +81,7 @@ class Sender:
     def respond(self, stream: Stream, block: bytes, body: bytes, ends: bool) -> None:
         """The head of a response and the first part of its body, or all of it."""
         size = len(body)
-        if (
-            0 < size <= LARGEST_FRAME
-            and size <= self.window
-            and size <= stream.window
-            and len(block) <= LARGEST_FRAME
-            and not self.blocked
-            and not self.table_shrunk
-            and not stream.closed
-            and not self._turns.size
-        ):
+        if 0 < size <= self.quick and size <= stream.window and len(block) <= LARGEST_FRAME:
             number = stream.id
             self.out += (
                 pack_head(len(block) << 8 | HEADERS, END_HEADERS, number),
@@ -94,7 +89,12 @@ class Sender:
                 pack_head(size << 8, ends, number),
                 body,
             )
-            self._count(stream, size)
+            stream.window -= size
+            self.window = window = self.window - size
+            self.held += size
+            self.parts += 1
+            if window < LARGEST_FRAME or self.held > OUT_BYTES:
+                self.look()
             if ends:
                 stream.we_ended = True
                 self.ended(stream)
@@ -105,17 +105,17 @@ class Sender:
 
     def send(self, stream: Stream, body: bytes, ends: bool) -> None:
         """A part of a body, or its end. What the windows and the transport do not take now waits in the stream."""
-        if stream.closed:
-            return
         size = len(body)
-        if not stream.queued and (
-            not size or (size <= self.window and size <= stream.window and not self.blocked and not self._turns.size)
-        ):
-            if size <= LARGEST_FRAME:
-                if size or ends:
-                    self.out += (pack_head(size << 8, ends, stream.id), body)
-            else:
-                self._send_frames(stream.id, body, ends)
+        if 0 < size <= self.quick and size <= stream.window and not stream.queued:
+            self.out += (pack_head(size << 8, ends, stream.id), body)
+            self._count(stream, size)
+            if ends:
+                self._said_all(stream)
+            return
+        if stream.closed or not (size or ends):
+            return
+        if not stream.queued and (not size or (self.quick >= 0 and size <= self.window and size <= stream.window)):
+            self._send_frames(stream.id, body, ends)
             self._count(stream, size)
             if ends:
                 self._said_all(stream)
@@ -136,12 +136,29 @@ class Sender:
         stream.window -= size
         self.held += size
         self.parts += 1
+        if self.held > OUT_BYTES or self.window < LARGEST_FRAME:
+            self.look()
+
+    def look(self) -> None:
+        """Something that `quick` depends on has changed."""
         if self.held > OUT_BYTES:
             self.blocked = True
+        free = not (self.blocked or self.table_shrunk or self._turns.size)
+        self.quick = min(self.window, LARGEST_FRAME) if free else -1
+
+    def block(self) -> None:
+        """The transport is full."""
+        self.blocked = True
+        self.look()
+
+    def widen(self, more: int) -> None:
+        """The peer takes so many bytes more."""
+        self.window += more
+        self.look()
 
     def _send_frames(self, number: int, body: bytes, ends: bool) -> None:
         view = memoryview(body)
-        for at in range(0, len(body), LARGEST_FRAME):
+        for at in range(0, len(body) or 1, LARGEST_FRAME):
             part = view[at : at + LARGEST_FRAME]
             last = ends and at + LARGEST_FRAME >= len(body)
             self.out.append(pack_head(len(part) << 8, last, number))
@@ -159,6 +176,7 @@ class Sender:
         if not stream.waiting and (stream.queued and stream.window > 0):
             stream.waiting = True
             self._turns.put(stream, stream.urgency)
+            self.quick = -1
 
     def pump(self) -> None:
         """Send what waits, as far as the windows and the transport allow: a frame of each stream in turn."""
@@ -166,12 +184,13 @@ class Sender:
         while turns.size and self.window > 0 and not self.blocked:
             stream = turns.take()
             if stream is None:
-                return
+                break
             stream.waiting = False
             if stream.closed or not stream.queued or stream.window <= 0:
                 continue
             self._send_frame(stream)
             self.wait(stream)
+        self.look()
 
     def _send_frame(self, stream: Stream) -> None:
         queue = stream.queue
@@ -218,5 +237,5 @@ class Sender:
         self.blocked = full
         if not full:
             self._control = 0
-            if self._turns.size:
-                self.pump()
+        if self._turns.size or full or self.quick < LARGEST_FRAME:
+            self.pump()

@@ -46,43 +46,26 @@ class Terms(NamedTuple):
 class Stream:
     """One stream that is not closed. `exchange` is whatever the sink keeps there."""
 
-    __slots__ = (
-        "closed",
-        "credit",
-        "ends",
-        "exchange",
-        "id",
-        "length",
-        "owed",
-        "peer_ended",
-        "queue",
-        "queued",
-        "received",
-        "urgency",
-        "waiting",
-        "we_ended",
-        "window",
-        "window_in",
-    )
+    # Not slots: most streams need no more than what `__init__` sets, and the values of the class for the rest.
+    we_ended = closed = False
+    queued = 0
+    """Bytes that wait to be sent."""
+    received = 0
+    credit = owed = 0
+    length = -1
+    queue: deque[bytes | memoryview] | None = None
+    waiting = False
+    ends: bytes | None = None
+    """What comes behind the queue: trailers, or nothing but the end; None as long as more data may come."""
 
     def __init__(self, number: int, urgency: int, window: int, window_in: int, ended: bool) -> None:
         self.id = number
         self.exchange: Any = None
         self.peer_ended = ended
-        self.we_ended = self.closed = False
         self.window = window
-        """Bytes that the peer still takes of it; below zero when it has made it smaller."""
-        self.queued = 0
-        """Bytes that wait to be sent."""
-        self.received = 0
+        """Bytes that the peer still takes of it; below zero when it has made it smaller, and when it is closed."""
         self.urgency = urgency
         self.window_in = window_in
-        self.credit = self.owed = 0
-        self.length = -1
-        self.queue: deque[bytes | memoryview] | None = None
-        self.waiting = False
-        self.ends: bytes | None = None
-        """What comes behind the queue: trailers, or nothing but the end; None as long as more data may come."""
 
 
 class Sink(Protocol):
