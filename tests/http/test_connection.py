@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import sys
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -788,10 +789,10 @@ async def test_what_is_no_application(
 
 async def test_an_awaitable_that_is_no_coroutine(connection_class: ConnectionClass) -> None:
     class Awaitable:
-        def __init__(self, *call: Any) -> None:
-            self.call = call
+        def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            self.call = (scope, receive, send)
 
-        def __await__(self) -> Any:
+        def __await__(self) -> Generator[Any, None, None]:
             return responding(b"ok")(*self.call).__await__()
 
     peer = Peer(connection_class, lambda scope, receive, send: Awaitable(scope, receive, send), interface="asgi3")

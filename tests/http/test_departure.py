@@ -7,8 +7,8 @@ import json
 import logging
 import socket
 import struct
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Literal
 
 import pytest
 
@@ -49,7 +49,7 @@ class HTTPException(Exception):
     status_code = 404
 
 
-def made(raise_it: Callable[[], Any]) -> BaseException:
+def made(raise_it: Callable[[], object]) -> BaseException:
     try:
         raise_it()
     except BaseException as exc:
@@ -57,7 +57,9 @@ def made(raise_it: Callable[[], Any]) -> BaseException:
     raise AssertionError("nothing was raised")
 
 
-def inside(outer: BaseException, raised: BaseException, cause: Any = False) -> BaseException:
+def inside(
+    outer: BaseException, raised: BaseException, cause: BaseException | Literal[False] | None = False
+) -> BaseException:
     """What comes of raising `raised` while `outer` is handled."""
 
     def both() -> None:
@@ -370,7 +372,7 @@ async def test_starlette(caplog: pytest.LogCaptureFixture, told: Told, path: str
         begun.set()
         return responses.JSONResponse(await request.json())
 
-    async def parts() -> Any:
+    async def parts() -> AsyncIterator[bytes]:
         begun.set()
         while True:
             yield b"x" * 65536

@@ -35,7 +35,7 @@ class Log:
         self.stream = io.StringIO()
         self.state = ServerState()
 
-    def told(self) -> list[Any]:
+    def told(self) -> list[tuple[int, int, bool]]:
         lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]
         return [(line["status"], line["bytes"], line["complete"]) for line in lines]
 
@@ -85,7 +85,9 @@ async def test_head_has_no_bytes(connection_class: ConnectionClass, log: Log) ->
 
 
 @pytest.mark.parametrize(("begun", "told"), [(False, (499, 0, False)), (True, (200, 3, False))])
-async def test_a_client_that_leaves(connection_class: ConnectionClass, log: Log, begun: bool, told: Any) -> None:
+async def test_a_client_that_leaves(
+    connection_class: ConnectionClass, log: Log, begun: bool, told: tuple[int, int, bool]
+) -> None:
     ready = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +126,7 @@ async def test_our_own_answers(connection_class: ConnectionClass, log: Log) -> N
     ],
 )
 async def test_what_is_refused(
-    connection_class: ConnectionClass, log: Log, data: bytes, status: int, path: Any
+    connection_class: ConnectionClass, log: Log, data: bytes, status: int, path: str | None
 ) -> None:
     peer = Peer(connection_class, responding(b"ok"), state=log.state)
     peer.send(data)

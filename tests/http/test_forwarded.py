@@ -23,7 +23,7 @@ def request(*lines: bytes) -> bytes:
 
 async def scopes(
     connection_class: ConnectionClass, recorder: Recorder, *requests: bytes, **settings: Any
-) -> list[tuple[Any, str]]:
+) -> list[tuple[tuple[str, int] | None, str]]:
     """(client, scheme) of each request of one connection."""
     peer = Peer(connection_class, recorder, **{"peername": LOOPBACK, **settings})
     for number, data in enumerate(requests, 1):
@@ -69,7 +69,7 @@ FORWARDED = request(b"X-Forwarded-For: 203.0.113.1", b"X-Forwarded-Proto: https"
     ],
 )
 async def test_who_is_believed(
-    connection_class: ConnectionClass, recorder: Recorder, settings: Any, believed: bool
+    connection_class: ConnectionClass, recorder: Recorder, settings: dict[str, Any], believed: bool
 ) -> None:
     (seen,) = await scopes(connection_class, recorder, FORWARDED, **settings)
     assert (seen == (("203.0.113.1", 0), "https")) is believed

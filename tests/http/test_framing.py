@@ -173,7 +173,7 @@ def test_equal_headers_are_checked_once_and_the_cache_is_bounded() -> None:
         (None, b"y"),
     ],
 )
-def test_what_cannot_go_on_the_wire(name: Any, value: Any) -> None:
+def test_what_cannot_go_on_the_wire(name: object, value: object) -> None:
     for headers in ([(name, value)], [(b"a", b"b"), (name, value)], [[name, value]]):
         with pytest.raises((ValueError, TypeError)):
             head(headers)

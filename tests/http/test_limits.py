@@ -16,7 +16,9 @@ KEEP_ALIVE = 5.0
 LIMITS = PeerLimits(header_time=30, body_time=60, write_time=60)
 
 
-def verdicts(wait: Awaited, until: float, limits: PeerLimits = LIMITS, unsent: int = 0, received: int = 0) -> list[Any]:
+def verdicts(
+    wait: Awaited, until: float, limits: PeerLimits = LIMITS, unsent: int = 0, received: int = 0
+) -> list[float | Overdue]:
     """(time, verdict) of the first sweep, from time 0 to `until`, that wants something done; nothing else happens."""
     clock, body = PeerClock(), BodyClock(0.0)
     for tick in range(int(until * 2) + 1):
@@ -38,7 +40,7 @@ def verdicts(wait: Awaited, until: float, limits: PeerLimits = LIMITS, unsent: i
         (Awaited.END, [LINGER + 0.5, Overdue.ABORT]),
     ],
 )
-def test_each_wait_has_its_time(wait: Awaited, outcome: list[Any]) -> None:
+def test_each_wait_has_its_time(wait: Awaited, outcome: list[float | Overdue]) -> None:
     assert verdicts(wait, 1000) == outcome
 
 
@@ -67,7 +69,7 @@ def test_idleness_begins_when_the_response_has_left(wait: Awaited, limit: float)
     assert clock.judge(30.5 + limit, LIMITS, KEEP_ALIVE, wait, 0.0, 0, 0) is not Overdue.NOTHING
 
 
-def body_at(rate: int, seconds: float, paused: tuple[float, float] = (0, 0)) -> list[Any]:
+def body_at(rate: int, seconds: float, paused: tuple[float, float] = (0, 0)) -> list[float | Overdue]:
     """A body that arrives evenly, but not while reading is paused."""
     clock, body, limits, received = PeerClock(), BodyClock(0.0), PeerLimits(body_rate=100), 0.0
     for tick in range(1, int(seconds * 2) + 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -94,11 +94,11 @@ async def test_a_reader_that_takes_nothing(loop_factory: LoopFactory, tail: str)
 @pytest.mark.parametrize("what", ["body", "reader"])
 async def test_a_drain_does_not_wait_for_them_to_its_deadline(loop_factory: LoopFactory, what: str) -> None:
     """The deadline (25 s) is beyond the time that a test has."""
-    app: Any = Reader() if what == "body" else Endless()
+    app: Reader | Endless = Reader() if what == "body" else Endless()
     server_of = serving(app, lifespan="off", timeout_request_body=0.3, timeout_write=0.7)
     async with server_of as server, connect(server) as slow:
         slow.send(HALF if what == "body" else b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        if what == "body":
+        if isinstance(app, Reader):
             await app.begun.wait()
         else:
             await slow.reader.readexactly(1)

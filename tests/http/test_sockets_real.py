@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -142,7 +142,7 @@ async def test_pipelined_requests(http: str, recorder: Recorder, loop_factory: L
 
 async def test_what_an_application_does_to_its_scope_stays_there(http: str, loop_factory: LoopFactory) -> None:
     """The same head comes again, on this connection and on another: nothing of the first scope is in the others."""
-    seen: list[Any] = []
+    seen: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         seen.append(repr({name: value for name, value in scope.items() if name != "client"}))
@@ -214,7 +214,7 @@ async def test_an_endless_stream_ends_when_its_client_leaves(
             yield b"x" * 1000
             await asyncio.sleep(0)
 
-    async def endpoint(request: Any) -> Any:
+    async def endpoint(request: Request) -> StreamingResponse:
         return StreamingResponse(forever())
 
     starlette = Starlette(routes=[Route("/", endpoint)])
@@ -252,7 +252,7 @@ async def test_what_an_application_had_open_is_closed_when_its_client_leaves(
         finally:
             closed.set()
 
-    async def endpoint(request: Any) -> Any:
+    async def endpoint(request: Request) -> StreamingResponse:
         return StreamingResponse(events())
 
     async with serving(Starlette(routes=[Route("/", endpoint)]), http=http) as server:
@@ -318,7 +318,7 @@ class ClassStyle:
         await send({"type": "http.response.body", "body": body})
 
 
-def double_callable(scope: Scope) -> Any:
+def double_callable(scope: Scope) -> Callable[[Receive, Send], Awaitable[None]]:
     async def instance(receive: Receive, send: Send) -> None:
         await ClassStyle(scope)(receive, send)
 
@@ -335,7 +335,7 @@ async def test_fastapi(http: str, loop_factory: LoopFactory) -> None:
     app = pytest.importorskip("fastapi").FastAPI()
 
     @app.get("/items/{number}")  # type: ignore[untyped-decorator]  # FastAPI is not installed everywhere
-    async def item(number: int, q: str = "") -> dict[str, Any]:
+    async def item(number: int, q: str = "") -> dict[str, int | str]:
         return {"number": number, "q": q}
 
     @app.post("/length")  # type: ignore[untyped-decorator]
@@ -358,12 +358,12 @@ async def test_starlette_with_middleware_and_lifespan_state(http: str, loop_fact
     events: list[str] = []
 
     @asynccontextmanager
-    async def lifespan(app: App) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(app: App) -> AsyncIterator[dict[str, str]]:
         events.append("startup")
         yield {"db": "connected"}
         events.append("shutdown")
 
-    async def endpoint(request: Any) -> Any:
+    async def endpoint(request: Request) -> PlainTextResponse:
         return PlainTextResponse(request.state.db)
 
     app = Starlette(routes=[Route("/", endpoint)], lifespan=lifespan)

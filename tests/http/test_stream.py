@@ -102,7 +102,7 @@ def part(data: bytes, more: bool) -> Message:
 GONE = {"type": "http.disconnect"}
 
 
-async def waiting(awaitable: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+async def waiting(awaitable: Coroutine[object, None, Result]) -> asyncio.Task[Result]:
     """A task that has come to where it waits."""
     task = asyncio.create_task(awaitable)
     for _ in range(5):
@@ -171,7 +171,7 @@ async def test_two_tasks_may_wait(outlet: FakeOutlet) -> None:
     ]
 
 
-async def waiting_or_done(task: asyncio.Task[Any], stream: Http1Exchange) -> Any:
+async def waiting_or_done(task: asyncio.Task[Result], stream: Http1Exchange) -> Result:
     """The second one has nothing to tell but the end of the connection."""
     for _ in range(5):
         await asyncio.sleep(0)
@@ -325,7 +325,7 @@ async def test_no_head_leaves_before_a_100_that_may_be_asked_for(outlet: FakeOut
 
 
 @pytest.mark.parametrize("start", [{**START, "headers": [(b"x", b"a\r\nb")]}, {"type": "http.response.start"}])
-async def test_the_application_hears_what_is_wrong_with_a_late_head(outlet: FakeOutlet, start: dict[str, Any]) -> None:
+async def test_the_application_hears_what_is_wrong_with_a_late_head(outlet: FakeOutlet, start: Message) -> None:
     stream = make(outlet, complete=True)
     await stream.send(start)
     stream.announce()
@@ -426,7 +426,9 @@ async def test_bad_headers_raise_and_the_response_may_start_again(outlet: FakeOu
         ),
     ],
 )
-async def test_messages_out_of_order(outlet: FakeOutlet, before: list[Any], message: Any, sentence: str) -> None:
+async def test_messages_out_of_order(
+    outlet: FakeOutlet, before: list[Message], message: Message, sentence: str
+) -> None:
     stream = make(outlet, complete=True)
     for earlier in before:
         await stream.send(dict(earlier))
@@ -501,7 +503,7 @@ async def test_a_cancelled_send_can_be_followed_by_another(outlet: FakeOutlet) -
 
 
 @pytest.mark.parametrize("messages", [[], [START], [START, body(b"a", more=True)]])
-async def test_send_raises_an_oserror_once_nobody_is_there(outlet: FakeOutlet, messages: list[Any]) -> None:
+async def test_send_raises_an_oserror_once_nobody_is_there(outlet: FakeOutlet, messages: list[Message]) -> None:
     stream = make(outlet, complete=True)
     for message in messages:
         await stream.send(dict(message))

@@ -265,7 +265,7 @@ class Peer:
         """The connection is reset."""
         self.transport.lose(exc or ConnectionResetError())
 
-    async def until(self, ready: Callable[[], Any]) -> None:
+    async def until(self, ready: Callable[[], object]) -> None:
         """Wait until `ready()`; it is asked again after whatever the transport sees, and for some turns after that."""
         while not ready():
             for _ in range(20):

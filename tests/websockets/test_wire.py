@@ -81,7 +81,7 @@ class Stream:
     def abort(self) -> None:
         self.told.append("abort")
 
-    def soon(self, callback: Callable[..., object], *arguments: Any) -> None:
+    def soon(self, callback: Callable[..., object], *arguments: object) -> None:
         self.loop.call_soon(callback, *arguments)
 
 
