@@ -18,9 +18,10 @@ BROWSER = """
 const {chromium} = require("playwright-core");
 (async () => {
   const browser = await chromium.launch({executablePath: "/usr/bin/chromium", args: [
-    "--no-sandbox", "--disable-background-networking", "--disable-sync", "--no-first-run"]});
+    "--no-sandbox", "--disable-background-networking", "--disable-sync", "--no-first-run",
+    "--ignore-certificate-errors"]});
   try {
-    const context = await browser.newContext();
+    const context = await browser.newContext({ignoreHTTPSErrors: true});
     %s
   } finally {
     await browser.close();

@@ -34,7 +34,7 @@ import asyncio, hashlib, json, os
 
 def where(scope):
     fields = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
-    facts = {name: scope[name] for name in ("client", "server", "scheme", "path", "root_path")}
+    facts = {name: scope[name] for name in ("http_version", "client", "server", "scheme", "path", "root_path")}
     return {**facts, "host": fields.get("host"), "fields": fields, "pid": os.getpid()}
 
 async def answer(send, body, status=200):
@@ -194,9 +194,9 @@ def in_threads(work: Callable[[threading.Event], None], count: int) -> Iterator[
 
 
 class StartOurs(Protocol):
-    """Serves the application above on a loopback port."""
+    """Serves the application above, or `source`, on a loopback port."""
 
-    def __call__(self, *options: str, workers: int = 1) -> Ours: ...
+    def __call__(self, *options: str, workers: int = 1, source: str = APP) -> Ours: ...
 
 
 class StartNginx(Protocol):

@@ -18,8 +18,22 @@ import pytest
 
 from installations import Node, installed
 from machines import Machine, Service
+from programs import Start
+from real_proxies import APP, Ours, StartOurs
 
 PACKAGES = "systemd,systemd-sysv,dbus,procps,curl,python3,python3-click,python3-h11,python3-httptools,python3-uvloop"
+
+
+@pytest.fixture
+def ours(start_command: Start, tmp_path: Path) -> StartOurs:
+    """ours(*options, workers=1): our server with the application of `real_proxies`, or `source`, on a loopback port."""
+
+    def start(*options: str, workers: int = 1, source: str = APP) -> Ours:
+        (tmp_path / "app.py").write_text(source)
+        common = ["app:app", "--port", "0", "--supervise", "--lifespan", "off", "--workers", str(workers)]
+        return Ours(start_command(*common, *options))
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Fixtures that start our server and a proxy in front of it; they end with the test."""
+"""Fixtures that start a proxy in front of our server; they end with the test."""
 
 from __future__ import annotations
 
@@ -8,32 +8,16 @@ from pathlib import Path
 import pytest
 
 from ports import free_port
-from programs import Start
 from real_proxies import (
-    APP,
-    Ours,
     PassOn,
     Proxy,
     PutInFront,
     StartHaproxy,
     StartNginx,
-    StartOurs,
     example,
     exchanged,
     program_of,
 )
-
-
-@pytest.fixture
-def ours(start_command: Start, tmp_path: Path) -> StartOurs:
-    """ours(*options, workers=1): our server with the application of `real_proxies`, on a loopback port."""
-
-    def start(*options: str, workers: int = 1) -> Ours:
-        (tmp_path / "app.py").write_text(APP)
-        common = ["app:app", "--port", "0", "--supervise", "--lifespan", "off", "--workers", str(workers)]
-        return Ours(start_command(*common, *options))
-
-    return start
 
 
 @pytest.fixture
