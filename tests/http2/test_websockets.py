@@ -225,3 +225,19 @@ async def test_it_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(echo, http2=True, lifespan="off") as server, connect_http2(server) as client:
         await opened(client)
     assert '"WebSocket /" [accepted]' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("keys", "answer"),
+    [
+        ([b"dGhlIHNhbXBsZSBub25jZQ=="], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        ([], None),
+        ([b"abc"], None),
+        ([b"A" * 22] * 2, None),
+    ],
+)
+async def test_a_key_that_a_proxy_has_passed_on_is_answered(keys: list[bytes], answer: str | None) -> None:
+    """Envoy has no answer of its own for a client that speaks HTTP/1.1 (RFC 6455, 1.3); HTTP/2 itself needs none."""
+    async with serving(echo, http2=True) as server, connect_http2(server) as client:
+        stream = await opened(client, *((b"sec-websocket-key", key) for key in keys))
+        assert dict(client.heads[stream][0]).get("sec-websocket-accept") == answer

@@ -24,7 +24,7 @@ from uvicorn.worker.http.exchange import HIGH_WATER
 from uvicorn.worker.http2.frames import Code
 from uvicorn.worker.http2.heads import response_head
 from uvicorn.worker.websockets.frames import UNREAD_BYTES, Frames
-from uvicorn.worker.websockets.handshake import Offer, Refused, chosen_fields, tunnel_offer
+from uvicorn.worker.websockets.handshake import Offer, Refused, tunnel_fields, tunnel_offer
 from uvicorn.worker.websockets.protocol import SPREAD_PACE, SPREAD_SECONDS
 from uvicorn.worker.websockets.session import ENDED, OPEN, Session
 
@@ -174,7 +174,7 @@ class Tunnel:
     def accept(
         self, offer: Offer, subprotocol: str | None, extension: str | None, fields: Sequence[tuple[bytes, bytes]]
     ) -> bytes:
-        headers = [*chosen_fields(subprotocol, extension), *fields]
+        headers = [*tunnel_fields(offer, subprotocol, extension), *fields]
         block, _, _ = response_head("CONNECT", 200, headers, self._connection.default, 0, True)
         self._connection.machine.sender.headers(self.stream, block)
         self._connection.wake()

@@ -39,7 +39,7 @@ class Refused(Exception):
 class Offer(NamedTuple):
     """What the client offers. `extensions` is the joined value of Sec-WebSocket-Extensions, "" for none.
 
-    `key` is part of the handshake over HTTP/1.1 only.
+    `key` is part of the handshake over HTTP/1.1; over HTTP/2 it is b"" unless a proxy has passed one on.
     """
 
     key: bytes
@@ -60,18 +60,17 @@ def offer_of(request: RequestHead) -> Offer:
         raise Refused(400, "A WebSocket handshake is a GET request")
     if request.content_length != 0:
         raise Refused(400, "A WebSocket handshake has no body")
-    keys = [value for name, value in request.fields if name == b"sec-websocket-key"]
     offer = tunnel_offer(request)
-    if len(keys) != 1 or not _is_key(keys[0]):
+    if not offer.key:
         raise Refused(400, "Invalid Sec-WebSocket-Key")
-    return offer._replace(key=keys[0])
+    return offer
 
 
 def tunnel_offer(request: Request) -> Offer:
-    """Check a request that asks for a WebSocket on a stream of HTTP/2, where there is no key (RFC 8441, 5). Raises
+    """Check a request that asks for a WebSocket on a stream of HTTP/2, where it needs no key (RFC 8441, 5). Raises
     Refused.
     """
-    versions, protocols, extensions = [], [], []
+    versions, protocols, extensions, keys = [], [], [], []
     for name, value in request.fields:
         if name.startswith(b"sec-websocket-"):
             if name == b"sec-websocket-version":
@@ -80,9 +79,12 @@ def tunnel_offer(request: Request) -> Offer:
                 protocols.append(value)
             elif name == b"sec-websocket-extensions":
                 extensions.append(value)
+            elif name == b"sec-websocket-key":
+                keys.append(value)
     if versions != [b"13"]:
         raise Refused(426, "Only version 13 of the WebSocket protocol is served", [(b"sec-websocket-version", b"13")])
-    return Offer(b"", _subprotocols(protocols), b", ".join(extensions).decode("latin-1"))
+    key = keys[0] if len(keys) == 1 and _is_key(keys[0]) else b""
+    return Offer(key, _subprotocols(protocols), b", ".join(extensions).decode("latin-1"))
 
 
 def _is_key(key: bytes) -> bool:
@@ -101,13 +103,26 @@ def _subprotocols(values: list[bytes]) -> list[str]:
 
 def accept_fields(offer: Offer, subprotocol: str | None, extension: str | None) -> list[tuple[bytes, bytes]]:
     """The server's fields of a 101. Raises ValueError for a subprotocol that is not a token."""
-    digest = hashlib.sha1(offer.key + _GUID, usedforsecurity=False).digest()
     return [
         (b"upgrade", b"websocket"),
         (b"connection", b"Upgrade"),
-        (b"sec-websocket-accept", base64.b64encode(digest)),
+        _answer_to(offer.key),
         *chosen_fields(subprotocol, extension),
     ]
+
+
+def tunnel_fields(offer: Offer, subprotocol: str | None, extension: str | None) -> list[tuple[bytes, bytes]]:
+    """The server's fields of a 200 that opens a tunnel. Raises ValueError for a subprotocol that is not a token.
+
+    A proxy whose client speaks HTTP/1.1 may pass its key on and leave the answer to us: Envoy does.
+    """
+    fields = chosen_fields(subprotocol, extension)
+    return [_answer_to(offer.key), *fields] if offer.key else fields
+
+
+def _answer_to(key: bytes) -> tuple[bytes, bytes]:
+    digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
+    return b"sec-websocket-accept", base64.b64encode(digest)
 
 
 def chosen_fields(subprotocol: str | None, extension: str | None) -> list[tuple[bytes, bytes]]:
