@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import importlib.metadata
 import json
 import os
 import re
 import shlex
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -24,9 +26,10 @@ from uvicorn.main import main
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PATIENCE = 30.0
 
+FILES = [*sorted(EXAMPLES.glob("*.py")), EXAMPLES / "grpc" / "greeter.py"]
 LINES = {
     line.split()[-1]: line
-    for file in sorted(EXAMPLES.glob("*.py"))
+    for file in FILES
     for line in re.findall(r"^\$ (uvicorn .*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
 }
 
@@ -91,7 +94,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 
 
 def test_every_example_is_tested() -> None:
-    files = {file.stem for file in EXAMPLES.glob("*.py")}
+    files = {file.stem for file in FILES}
     assert {name.partition(":")[0] for name in LINES} == files
     tested = Path(__file__).read_text(encoding="utf-8")
     assert all(f'serve("{name}")' in tested for name in LINES)
@@ -232,6 +235,25 @@ def test_upload_that_breaks_off(serve: Serve, caplog: pytest.LogCaptureFixture) 
     client.connection.close()
     assert json.loads(other.read("PUT", "/file", b"whole"))["bytes"] == 5
     assert "Exception" not in caplog.text
+
+
+def test_grpc(serve: Serve) -> None:
+    try:
+        importlib.metadata.version("grpcio")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("grpcio is not installed")
+    client = serve("greeter:app")()
+    command = [sys.executable, str(EXAMPLES / "grpc" / "client.py"), f"127.0.0.1:{client.connection.port}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout.splitlines() == [
+        "Hello, Ada",
+        "Hello, Ada, Grace, Barbara",
+        "0 1 2 3 4",
+        "You say: one",
+        "You say: two",
+        "INVALID_ARGUMENT a name, please",
+    ], done.stderr
+    assert client.ask("POST", "/example.Greeter/Hello", b"x").status == 415
 
 
 def tick(events: http.client.HTTPResponse) -> tuple[int, int]:

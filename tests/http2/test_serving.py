@@ -334,6 +334,31 @@ async def test_what_a_client_has_reset_takes_its_place_until_the_application_ret
         release.set()
 
 
+@pytest.mark.parametrize("status", [413, 500, 503])
+async def test_answers_of_ours_to_grpc_have_no_body(status: int) -> None:
+    """Their clients map the status of a response that ends with its head."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/held":
+            await receive()
+        if status == 413:
+            await receive()
+        raise RuntimeError("broken")
+
+    limits = {413: {"limit_request_body": 10}, 500: {}, 503: {"limit_concurrency": 1, "limit_queue": 0}}[status]
+    async with over_http2(app, **limits) as server, connect_http2(server) as client:
+        if status == 503:
+            held = client.next_stream()
+            client.send(h2.headers(held, h2.request_fields(method=b"POST", path=b"/held"), h2.END_HEADERS))
+        stream = client.next_stream()
+        client.send(h2.post(stream, (b"content-type", b"application/grpc+proto"), (b"te", b"trailers")))
+        client.send(h2.data(stream, b"x" * 20))
+        response = await client.response(stream)
+        assert (response.status, response.body) == (status, b"")
+        first, *more = [one.kind for one in client.frames if one.stream == stream and one.kind != h2.RST_STREAM]
+        assert first == h2.HEADERS and not more
+
+
 async def test_the_access_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "uvicorn.access")
     async with over_http2(responding(b"ok", 404)) as server, connect_http2(server) as client:

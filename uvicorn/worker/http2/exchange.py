@@ -99,8 +99,7 @@ class Http2Exchange(Exchange):
         connection.log_refusal(str(fault.status), fault.reason)
         call.forget(connection, self)
         if self.phase in (WAITING, STARTED):
-            connection.respond(self.stream, self.request.method, fault.status, fault.body, fault.fields)
-            self.answered(fault.status, len(fault.body))
+            self._respond(fault.status, fault.body, fault.fields)
         else:
             connection.machine.reset(self.stream, Code.CANCEL)
             connection.wake()
@@ -242,7 +241,16 @@ class Http2Exchange(Exchange):
     def answer(self, status: int, text: str, extra: Sequence[tuple[bytes, bytes]] = ()) -> None:
         if self._connection.logs_access:
             self._connection.log_access(self, status)
-        self._connection.respond(self.stream, self.request.method, status, text, extra)
+        self._respond(status, text, extra)
+
+    def _respond(self, status: int, text: str, extra: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send a response of ours. To a gRPC client it has no body: behind one, without trailers, such a client may
+        report an internal error in place of the status.
+        """
+        request = self.request
+        if any(name == b"content-type" and value.startswith(b"application/grpc") for name, value in request.fields):
+            text = ""
+        self._connection.respond(self.stream, request.method, status, text, extra)
         self.answered(status, len(text))
 
     def cut(self) -> None:
