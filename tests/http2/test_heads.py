@@ -50,7 +50,7 @@ def test_a_usual_request() -> None:
         "expect_continue": False,
         "forwarded": False,
         "protocol": None,
-        "takes_trailers": False,
+        "takes_trailers": True,
         "urgency": 3,
     }
 

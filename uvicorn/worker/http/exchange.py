@@ -244,46 +244,49 @@ class Exchange:
         phase = self.phase
         if kind == "http.response.body" and phase in _OPEN:
             body = message.get("body", b"")
-            more = message.get("more_body", False)
-            owed = self._trailers is not None
+            more = goes_on = message.get("more_body", False)
+            if self._trailers is not None:
+                goes_on = True
             if type(body) is not bytes:
                 body = as_bytes(body, "The body of a response must be bytes")
             try:
-                room = self.part(self._start if phase == STARTED else None, body, more or owed)
+                room = self.part(self._start if phase == STARTED else None, body, goes_on)
             except (ValueError, TypeError):
                 if phase == STARTED:  # nothing was sent: the application may start again, or a 500 is sent
                     self.phase = WAITING
                 raise
-            if more or owed:
-                self.phase = SENDING if more else TRAILING
-                if not self.is_lost:
-                    self._parts += 1
-                    if not room:
-                        await self._writable()
-                    elif not self._parts % TURN:
-                        await asyncio.sleep(0)
+            if not goes_on:
+                self.phase = COMPLETE
+                self.completed()
+                if self._waiter is not None:
+                    self._wake()
                 return
+            self.phase = SENDING if more else TRAILING
+            if not self.is_lost:
+                self._parts += 1
+                if not room:
+                    await self._writable()
+                elif not self._parts % TURN:
+                    await asyncio.sleep(0)
         elif kind == "http.response.start" and phase == WAITING:
             self._start = message
-            self._trailers = [] if message.get("trailers") else None
+            if "trailers" in message:
+                self._trailers = [] if message["trailers"] else None
             self.phase = STARTED
             if self._waiter is not None:
                 self.announce()
-            return
         elif kind == EARLY_HINT and phase == WAITING and self.request.http_version != "1.0":
             self.hint(message.get("links", ()))
-            return
         elif kind == TRAILERS and phase == TRAILING and self._trailers is not None:
             self._trailers += checked_trailers(message.get("headers", ()))
-            if message.get("more_trailers", False):
-                return
-            self.trail(self._trailers if self.request.takes_trailers else [])
+            if not message.get("more_trailers", False):
+                self.trail(self._trailers if self.request.takes_trailers else [])
+                self.phase = COMPLETE
+                self.completed()
+                if self._waiter is not None:
+                    self._wake()
         else:
             raise RuntimeError(_out_of_order(kind, phase))
-        self.phase = COMPLETE
-        self.completed()
-        if self._waiter is not None:
-            self._wake()
 
     async def _writable(self) -> None:
         if self._write_waiter is None:

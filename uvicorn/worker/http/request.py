@@ -16,7 +16,7 @@ class Request:
     and `path` has no percent-escapes any more. `http_version` is "1.0", "1.1" or "2". `fields` have lower-case names.
     `content_length` is None for a body of unknown length and 0 for none. `expect_continue`: the client waits for a 100
     before it sends its body. `forwarded`: a proxy's fields are there, which are read only if the peer is trusted.
-    `takes_trailers`: the client has said `TE: trailers` (RFC 9110, 10.1.4).
+    `takes_trailers`: it is HTTP/2, or the client has said `TE: trailers` (RFC 9110, 10.1.4).
     """
 
     __slots__ = (

@@ -83,7 +83,7 @@ def http_scope(request: Request, ends: Endpoints) -> dict[str, Any]:
         path = ends.root_path + path
         raw_path = ends.root_path_bytes + raw_path
     extensions: dict[str, Any] = {EARLY_HINT: {}} if request.http_version != "1.0" else {}
-    if request.takes_trailers or request.http_version == "2":
+    if request.takes_trailers:
         extensions[TRAILERS] = {}
     scope: dict[str, Any] = {
         "type": "http",

@@ -161,10 +161,11 @@ class Http2Connection(Familiar, Carrier):
                 else:
                     self._unfinished.append(occupant)
         self.feeding = False
-        if machine.waits != self._waits:
-            self._waits = not self._waits
-            self._since = self._state.now
-        if machine.sender.out:
+        if self._waits or machine.frames.block is not None:
+            self._waits, waited = machine.waits, self._waits
+            if self._waits != waited:
+                self._since = self._state.now
+        if machine.sender.out and not self._queued:
             self.wake()
         if self._phase and not machine.streams:
             self.go_on_ending()
@@ -223,9 +224,8 @@ class Http2Connection(Familiar, Carrier):
 
     def _write_out(self) -> None:
         sender = self.machine.sender
-        while sender.out:
-            parts = sender.out[:]
-            sender.out.clear()
+        while parts := sender.out:
+            sender.out = []
             if sender.held <= JOIN_LIMIT:
                 self._put(b"".join(parts))
             else:

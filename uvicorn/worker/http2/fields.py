@@ -28,7 +28,7 @@ USUAL, SPECIAL, PSEUDO, ILLEGAL = range(4)
 request may have, in whatever place."""
 
 _FORWARDED = frozenset(proxies.FIELDS)
-_SPECIAL = _FORWARDED | {b"host", b"content-length", b"expect", b"cookie", b"te", b"priority"}
+_SPECIAL = _FORWARDED | {b"host", b"content-length", b"expect", b"cookie", b"priority"}
 _CONNECTION = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 _PSEUDO = {b":method": 0, b":scheme": 1, b":authority": 2, b":path": 3, b":protocol": 4}
 _NAMED = 7
@@ -54,16 +54,15 @@ def kind_of(name: bytes, value: bytes) -> int:
         return PSEUDO if name in _PSEUDO and _value(value) else ILLEGAL
     if not _name(name) or not _value(value) or name in _CONNECTION:
         return ILLEGAL
-    if name in _SPECIAL:
-        return ILLEGAL if name == b"te" and value.lower() != b"trailers" else SPECIAL
-    return USUAL
+    if name == b"te" and value.lower() != b"trailers":
+        return ILLEGAL
+    return SPECIAL if name in _SPECIAL else USUAL
 
 
 class Fields(NamedTuple):
     """The fields behind the pseudo-fields: `others` are all but Host, with one Cookie at most.
 
-    `content_length` is None where none is given. `forwarded`: a proxy's fields are there. `takes_trailers`: the client
-    has said `TE: trailers`.
+    `content_length` is None where none is given. `forwarded`: a proxy's fields are there.
     """
 
     others: list[Field]
@@ -71,7 +70,6 @@ class Fields(NamedTuple):
     content_length: int | None
     expect_continue: bool
     forwarded: bool
-    takes_trailers: bool
     urgency: int
 
 
@@ -88,6 +86,7 @@ class Head(Request):
 
     def __init__(self) -> None:
         self.http_version = "2"
+        self.takes_trailers = True  # every client has to read them (RFC 9113, 8.1), whether or not it says so
 
 
 class HeadReader:
@@ -210,7 +209,6 @@ class HeadReader:
         head.content_length = fields.content_length
         head.expect_continue = fields.expect_continue
         head.forwarded = fields.forwarded
-        head.takes_trailers = fields.takes_trailers
         head.urgency = fields.urgency
         return head
 
@@ -234,7 +232,7 @@ def _fields(entries: list[Entry]) -> Fields:
     length: int | None = None
     cookie = -1
     urgency = DEFAULT_URGENCY
-    expects = forwarded = trailers = False
+    expects = forwarded = False
     for field, kind in entries:
         if kind:
             if kind >= PSEUDO:
@@ -260,12 +258,10 @@ def _fields(entries: list[Entry]) -> Fields:
                 expects = value.lower() == b"100-continue"
             elif name == b"priority":
                 urgency = priority(value)
-            elif name == b"te":
-                trailers = True
             elif name in _FORWARDED:
                 forwarded = True
         others.append(field)
-    return Fields(others, host, length, expects and length != 0, forwarded, trailers, urgency)
+    return Fields(others, host, length, expects and length != 0, forwarded, urgency)
 
 
 _first: Decoder | None = None

@@ -53,7 +53,7 @@ class Machine:
         self.over = False
         self.intake = Intake(terms.window, self.sender.say)
         self._now = now
-        self._frames = FrameReader(self._headers, self._frame, terms.size)
+        self.frames = FrameReader(self._headers, self._frame, terms.size)
         self.heads = HeadReader(decoder(), (terms.line, terms.fields, terms.size), terms.methods, terms.tunnels)
         self._settled = False
         self.last = -3
@@ -71,7 +71,7 @@ class Machine:
     @property
     def waits(self) -> bool:
         """Whether the peer owes its preface, its settings, or the rest of a header block."""
-        return not self._settled or self._frames.in_block
+        return not self._settled or self.frames.block is not None
 
     @property
     def is_drained(self) -> bool:
@@ -86,7 +86,7 @@ class Machine:
             return
         self._now = now
         try:
-            self._frames.feed(data)
+            self.frames.feed(data)
         except Fault as fault:
             self.fail(fault.code, fault.reason)
 
@@ -413,7 +413,7 @@ class Machine:
     def fail(self, code: int, reason: str) -> None:
         """End the connection."""
         if not self.over:
-            self.over = self._frames.stop = True
+            self.over = self.frames.stop = True
             self.sender.out.append(frames.goaway(max(0, self.last), code, reason.encode()))
             self._sink.failed(code, reason)
 

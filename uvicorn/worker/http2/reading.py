@@ -46,7 +46,7 @@ class FrameReader:
     type, flags, stream and payload of each other frame. It goes on until `stop` is set.
     """
 
-    __slots__ = ("_begun", "_block", "_flags", "_frame", "_headers", "_most", "_rest", "_size", "_stream", "stop")
+    __slots__ = ("_begun", "_flags", "_frame", "_headers", "_most", "_rest", "_size", "_stream", "block", "stop")
 
     def __init__(
         self,
@@ -59,13 +59,9 @@ class FrameReader:
         self._most = max(BLOCK_BYTES, most)
         self._rest = b""
         self._begun = self.stop = False
-        self._block: list[bytes] | None = None
+        self.block: list[bytes] | None = None
+        """The parts of a header block of which the rest is to come."""
         self._stream = self._flags = self._size = 0
-
-    @property
-    def in_block(self) -> bool:
-        """Whether the rest of a header block is to come."""
-        return self._block is not None
 
     def feed(self, data: bytes) -> None:
         """What has arrived. Raises Fault."""
@@ -93,9 +89,9 @@ class FrameReader:
             at = begin + size
             kind = first & 0xFF
             stream &= LARGEST_WINDOW
-            if kind == HEADERS and flags & _SPECIAL == END_HEADERS and self._block is None:
+            if kind == HEADERS and flags & _SPECIAL == END_HEADERS and self.block is None:
                 self._headers(flags, stream, data[begin:at])  # nearly always
-            elif kind == HEADERS or self._block is not None:
+            elif kind == HEADERS or self.block is not None:
                 self._part(kind, flags, stream, data[begin:at])
             else:
                 self._frame(kind, flags, stream, data[begin:at])
@@ -105,7 +101,7 @@ class FrameReader:
             self._rest = data[at:]
 
     def _part(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        parts = self._block
+        parts = self.block
         if parts is not None:
             if kind != CONTINUATION or stream != self._stream:
                 raise Fault(Code.PROTOCOL_ERROR, "a frame in the middle of a header block")
@@ -114,7 +110,7 @@ class FrameReader:
             if self._size > self._most or len(parts) > BLOCK_FRAMES:
                 raise Fault(Code.ENHANCE_YOUR_CALM, "a header block that is too large")
             if flags & END_HEADERS:
-                self._block = None
+                self.block = None
                 self._headers(self._flags, stream, b"".join(parts))
             return
         if flags & (PADDED | WITH_PRIORITY):
@@ -128,7 +124,7 @@ class FrameReader:
         if flags & END_HEADERS:
             self._headers(flags, stream, payload)
         else:
-            self._block = [payload]
+            self.block = [payload]
             self._stream, self._flags, self._size = stream, flags, len(payload)
 
 

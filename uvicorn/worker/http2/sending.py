@@ -234,8 +234,8 @@ class Sender:
     def written(self, full: bool) -> None:
         """What `out` held was given to the transport; `full`: it does not want more before `written(False)`."""
         self.held = 0
-        self.blocked = full
         if not full:
             self._control = 0
-        if self._turns.size or full or self.quick < LARGEST_FRAME:
+        if full or self.quick < LARGEST_FRAME:
+            self.blocked = full
             self.pump()
