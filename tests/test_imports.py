@@ -218,3 +218,51 @@ print(*[name for name in sys.modules if name.startswith("uvicorn.") and name not
 def test_a_worker_imports_nothing_of_ours_after_the_fork(http2: bool) -> None:
     """What a master has imported is shared by its workers, and takes them no time."""
     assert printed_by(WORKER, *(["http2"] if http2 else [])).split() == []
+
+
+def test_a_server_without_a_master_imports_the_websocket_library_once_it_serves() -> None:
+    pytest.importorskip("websockets")
+    printed_by(
+        """
+import asyncio, contextlib, sys
+import uvicorn
+from uvicorn import Config, Server
+
+async def serve(config):
+    async with Server(config).running() as server:
+        assert "websockets" not in sys.modules, "it starts later than it could"
+        while "websockets" not in sys.modules:  # without a request for it
+            await server._pulse.beat()
+        assert config.ws_protocol_class.codec_class.__module__ == "uvicorn.worker.websockets.codec_websockets"
+
+async def app(scope, receive, send):
+    raise AssertionError("nobody asks")
+
+config = Config(app, port=0, lifespan="off", log_level="error")
+config.load()
+assert config.ws_protocol_class.library == "websockets"
+asyncio.run(asyncio.wait_for(serve(config), 30))
+"""
+    )
+
+
+@pytest.mark.parametrize("ws", ["auto", "websockets"])
+def test_a_websocket_library_that_cannot_be_imported_is_told_and_plain_requests_are_served(ws: str) -> None:
+    pytest.importorskip("websockets")
+    said = printed_by(
+        """
+import asyncio, sys
+sys.modules["websockets.protocol"] = None
+from uvicorn import Config
+from uvicorn.worker.startup import preload
+
+config = Config("a:b", ws=sys.argv[1], lifespan="off", log_level="error")
+config.load_components()
+sys.stderr = sys.stdout
+config.configure_logging()
+preload(config)
+assert config.ws_protocol_class is None
+""",
+        ws,
+    )
+    assert "WebSockets are not served: " in said and "websockets.protocol" in said

@@ -21,6 +21,7 @@ from uvicorn.launch.replaced import replaced_run
 from uvicorn.launch.serving import log_startup_failure, reload_without_fork, serve
 from uvicorn.launch.sources import Sources
 from uvicorn.process.exiting import last_word, leave_if_held_up
+from uvicorn.worker.startup import preload
 
 
 def _command(
@@ -82,6 +83,7 @@ def _check(config: Config) -> int:
     _ = config.needs_master
     with config.raising():
         config.load()
+        preload(config)
         config.get_loop_factory()
     click.echo("The configuration is valid, and the application can be imported.")
     return int(ExitCode.OK)

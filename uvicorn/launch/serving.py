@@ -77,7 +77,6 @@ def load_and_announce(config: Config) -> None:
     """
     with config.raising():
         config.load_components()
-        preload(config)
         logger.info("%s", versions.parts(config))
 
 
@@ -108,6 +107,7 @@ def serve_under_master(
         return fresh
 
     load_and_announce(config)
+    preload(config)
     watch = _watch(config) if config.should_reload else None
     return Master(config, listeners, run_worker, reread=next_settings, kernel=kernel or Kernel, watch=watch).run()
 

@@ -24,7 +24,7 @@ from uvicorn.process.channel import Drained
 from uvicorn.surface.later import Later
 from uvicorn.worker.front.acceptor import Acceptor
 from uvicorn.worker.loop.kinds import is_uvloop
-from uvicorn.worker.loop.pulse import EACH_TICK, INTERVAL, Pulse
+from uvicorn.worker.loop.pulse import EACH_TICK, INTERVAL, NEVER, Pulse
 from uvicorn.worker.masterlink import MasterLink
 from uvicorn.worker.shutdown import Shutdown
 from uvicorn.worker.transport.outbox import Outbox
@@ -43,14 +43,20 @@ _log = logging.getLogger("uvicorn.error")
 
 
 def preload(config: Config) -> None:
-    """Import what a server with these settings needs beside their components: in a master, before it forks.
+    """Import what a server with these settings needs beside their components, but not for a plain request.
 
-    Not at the top of this module: a program that only imports us should not wait for asyncio.
+    A master does this before it forks, so that its workers share the memory and import nothing; a server without one
+    does it once it accepts, so that it starts sooner, and nobody's request waits for it.
     """
     from uvicorn.worker.websockets import upgrade  # noqa: F401
 
     if config._serves_http2:
         from uvicorn.worker.http2 import takeover  # noqa: F401
+    try:
+        getattr(config.ws_protocol_class, "codec_class", None)
+    except ImportError as exc:
+        _log.error("WebSockets are not served: %s.", exc)
+        config.ws_protocol_class = None
 
 
 class Startup:
@@ -63,6 +69,7 @@ class Startup:
         self._unused: list[socket.socket] = []
         self._released = False
         pulse.every(EACH_TICK, self._look_at_acceptors)
+        self._preloading = pulse.every(EACH_TICK, self._preload)
 
     def expect(self, sockets: list[socket.socket] | None) -> None:
         """These were passed to the server, which has not started yet."""
@@ -181,6 +188,11 @@ class Startup:
             Acceptor(loop, listener.sock, factory, config.ssl, listener.inherited, read_header)
             for listener in listeners
         ]
+
+    def _preload(self, now: float) -> None:
+        if self._server.started:
+            self._preloading.seconds = NEVER
+            preload(self._server.config)
 
     def _look_at_acceptors(self, now: float) -> None:
         for acceptor in self._server.servers:

@@ -25,6 +25,8 @@ INTERVAL = 0.1
 """Seconds between two ticks."""
 EACH_TICK = 0.0
 """The interval of a duty that is called at every tick."""
+NEVER = 1e9
+"""The interval of a duty that is done."""
 LATE = 2.0
 """Seconds between two ticks after which the loop counts as having been blocked."""
 
