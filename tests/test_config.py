@@ -9,7 +9,7 @@ import inspect
 import os
 import pickle
 import socket
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Collection, Generator
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -20,6 +20,7 @@ from uvicorn.config import Config, options
 from uvicorn.errors import ConfigError, StartupError
 from uvicorn.logging import LOGGING_CONFIG
 from uvicorn.main import main, run
+from uvicorn.settings import checks
 from uvicorn.settings.application import is_double_callable
 from uvicorn.settings.declared import Settings
 from uvicorn.settings.options import Option
@@ -93,6 +94,28 @@ def test_a_subclass_may_have_class_attributes_and_an_init_of_its_own(monkeypatch
 
     monkeypatch.setattr(Config, "__init__", patched)
     assert Config("app:app", "127.0.0.2").host == "127.0.0.2" and seen == [("app:app", "127.0.0.2")]
+
+
+def test_only_settings_that_a_program_has_changed_are_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker would copy what it shares with its master."""
+    checked: list[Settings] = []
+    check = checks.check
+
+    def noted(settings: Settings, words: dict[str, Collection[str]]) -> None:
+        checked.append(settings)
+        check(settings, words)
+
+    monkeypatch.setattr(checks, "check", noted)
+    config = Config("app:app", port=0, headers=[("a", "b")], log_config=None)
+    checked.clear()
+    config._settle_again()
+    assert not checked
+    config.headers.append(("b", "c"))
+    config._settle_again()
+    assert checked == [config]
+    config.port = -1
+    with pytest.raises(ConfigError, match="--port must be at least 0"):
+        config._settle_again()
 
 
 def test_every_option_has_a_flag_on_the_command_line() -> None:

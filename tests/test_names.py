@@ -253,6 +253,17 @@ def test_a_function_that_a_program_replaces_in_vain_is_warned_of_once(
     assert line.startswith("uvicorn.protocols.http.h11_impl.get_path_with_query_string was replaced, and")
 
 
+def test_each_module_with_such_functions_is_known() -> None:
+    from uvicorn.surface.overridden import FUNCTIONS, MODULES
+
+    pytest.importorskip("httptools")
+    root = Path(uvicorn.__file__).parent
+    doors = [path.relative_to(root.parent).with_suffix("") for path in (root / "protocols").rglob("*.py")]
+    names = [".".join(door.parts) for door in doors if door.name != "__init__"]
+    found = {name for name in names if set(FUNCTIONS) & set(vars(importlib.import_module(name)))}
+    assert found == set(MODULES)
+
+
 def test_what_the_log_has_in_place_of_long_values() -> None:
     from uvicorn.middleware.message_logger import PLACEHOLDER_FORMAT, message_with_placeholders
 

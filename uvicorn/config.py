@@ -155,9 +155,16 @@ class Config(Settings):
         for warning in warnings:
             logger.warning("%s", warning)
         self._resolve_reload_paths()
+        self._settled = checks.snapshot(self)
+        """The options as they were found to be good."""
 
     def _settle_again(self) -> None:
-        """Normalize and check the attributes again: a program may have changed them. Raises ConfigError."""
+        """Normalize and check the attributes again if a program has changed them. Raises ConfigError.
+
+        A worker whose settings are those of its master does nothing: it would copy a megabyte of what they share.
+        """
+        if checks.snapshot(self) == self._settled:
+            return
         checks.normalize(self)
         checks.fill_in(self)
         self._check()

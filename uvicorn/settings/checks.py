@@ -43,6 +43,13 @@ def normalize(settings: Settings) -> None:
     settings.ssl_context_factory = values.function("ssl_context_factory", settings.ssl_context_factory)
 
 
+def snapshot(settings: Settings) -> dict[str, Any]:
+    """The values as they are now, to be compared later. Lists are copied, because programs change them in place."""
+    given = vars(settings)
+    names = [name for name in Settings.__annotations__ if name in given]
+    return {name: list(given[name]) if type(given[name]) is list else given[name] for name in names}
+
+
 def drop_missing_file(settings: Settings) -> list[str]:
     """Unset `env_file` if the file does not exist, and return a warning."""
     if settings.env_file is None or os.path.exists(settings.env_file):
