@@ -481,6 +481,6 @@ async def test_what_a_peer_does_wrong_is_one_line(caplog: pytest.LogCaptureFixtu
         await client.until_closed()
     lines = [record.getMessage() for record in caplog.records if "Invalid" in record.getMessage()]
     assert [line.split(" - ")[1] for line in lines] == [
-        "'a pseudo-field behind a field, or a field that may not be' (stream 1, PROTOCOL_ERROR, HTTP/2)",
-        "'PING of the wrong size' (FRAME_SIZE_ERROR, HTTP/2)",
+        "'pseudo-header field after a regular field, or a forbidden field' (stream 1, PROTOCOL_ERROR, HTTP/2)",
+        "'PING with a wrong length' (FRAME_SIZE_ERROR, HTTP/2)",
     ]

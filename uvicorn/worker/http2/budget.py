@@ -1,14 +1,16 @@
-"""What a peer may cost that is no request: resets, pings, settings, empty frames.
+"""Limits for what a peer may cause besides requests: resets, pings, settings, empty frames.
 
-A client that behaves never comes near these bounds, however long it lives. Owns: `Budget` and `Bucket`. Must not:
-read a clock. Fails by: nothing; the machine says what an empty bucket means.
+A well-behaved client never comes near these limits, however long its connection lives.
+
+Owns: `Budget` and `Bucket`. Must not: read a clock. Fails by: nothing; the machine decides what an empty
+bucket means.
 """
 
 from __future__ import annotations
 
 
 class Bucket:
-    """Holds up to `size` tokens, gets `rate` a second, and begins full."""
+    """A token bucket: up to `size` tokens, `rate` more each second, full at first."""
 
     __slots__ = ("_at", "_left", "_rate", "_size")
 
@@ -18,7 +20,7 @@ class Bucket:
         self._at = now
 
     def take(self, now: float) -> bool:
-        """One token. False when there is none."""
+        """Take one token. False if there is none."""
         left = self._left - 1
         if left < 0:
             left = min(self._size, self._left + (now - self._at) * self._rate) - 1
@@ -30,13 +32,13 @@ class Bucket:
         return True
 
     def give(self, count: float = 1) -> None:
-        """Pay back for what is worth more than it costs."""
+        """Put tokens back."""
         self._left = min(self._size, self._left + count)
 
 
 class Budget:
-    """What one connection may cost. `charge`: frames that are no request, paid back by responses; `resets`: the
-    peer's; `provoked`: ours, for what the peer did wrong.
+    """The buckets of one connection. `charge`: frames that are no request, paid back by responses; `resets`: RST_STREAM
+    from the peer; `provoked`: RST_STREAM from us for the peer's errors.
     """
 
     __slots__ = ("_control", "provoked", "resets", "served")
@@ -44,12 +46,12 @@ class Budget:
     def __init__(self, now: float) -> None:
         self._control = Bucket(1000, 100, now)
         self.served = 0
-        """Responses that were not counted yet."""
+        """Responses since the last charge; each pays one token back."""
         self.resets = Bucket(1000, 33, now)
         self.provoked = Bucket(1000, 33, now)
 
     def charge(self, now: float) -> bool:
-        """A frame that is no request. False when there were too many."""
+        """Count a frame that is no request. False if there were too many."""
         if self.served:
             self._control.give(self.served)
             self.served = 0

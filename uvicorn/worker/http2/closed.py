@@ -1,10 +1,10 @@
-"""How the streams of a connection closed, for as long as that matters (RFC 9113, 5.1).
+"""How the streams of a connection closed, as long as that matters (RFC 9113, 5.1).
 
-What a peer says of a closed stream may have been on its way when we reset it; after its own reset or its own end it
-is a fault. Nearly all streams close because both sides have said everything: they are remembered by nothing, and
-neither are those that a peer has left out, but for the last ones.
+A frame for a closed stream may have been on its way when we reset the stream; after the peer's own reset or END_STREAM
+it is an error. Nearly all streams close because both sides have ended them. Those are not remembered; of the reset ones
+and of stream numbers that the peer has skipped only the last ones are.
 
-Owns: that memory, which is bounded. Must not: send. Fails by: `Fault`, where the connection has to end for it.
+Owns: that bounded memory. Must not: send. Fails by: `Fault` for a connection error.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from uvicorn.worker.http2.frames import Code
 from uvicorn.worker.http2.reading import Fault
 
 REMEMBERED = 1024
-"""Resets that are remembered: the last ones."""
+"""The number of resets that are remembered."""
 GAPS = 16
-"""Gaps between the numbers of streams that are remembered: the last ones."""
+"""The number of gaps between stream numbers that are remembered."""
 
 BY_US, BY_PEER = range(2)
-"""Who has reset it."""
+"""Which side has reset a stream."""
 
 
 class ClosedStreams:
-    """Those of one connection."""
+    """The closed streams of one connection."""
 
     __slots__ = ("_gaps", "_resets")
 
@@ -33,24 +33,24 @@ class ClosedStreams:
         self._gaps: deque[range] = deque(maxlen=GAPS)
 
     def remember(self, number: int, how: int) -> None:
-        """It was reset, perhaps instead of being opened."""
+        """A stream was reset, or refused."""
         self._resets[number] = how
         if len(self._resets) > REMEMBERED:
             del self._resets[next(iter(self._resets))]
 
     def left_out(self, first: int, next_one: int) -> None:
-        """The peer has gone on with `next_one`: the streams before it are closed (RFC 9113, 5.1.1)."""
+        """The peer has opened `next_one`: the unused streams from `first` on are closed (RFC 9113, 5.1.1)."""
         self._gaps.append(range(first, next_one, 2))
 
     def judge(self, number: int, what: str) -> str:
-        """Why the stream is to be reset for `what` the peer has sent on it; "" when that is to be ignored. Raises
-        Fault.
+        """The reason to reset a closed stream for which the peer has sent a `what` frame; "" if the frame is to be
+        ignored. Raises Fault for a connection error.
         """
         how = self._resets.get(number)
         if how == BY_US:
             return ""
         if how == BY_PEER:
-            return f"{what} after a reset"
+            return f"{what} after RST_STREAM"
         if any(number in gap for gap in self._gaps):
-            raise Fault(Code.PROTOCOL_ERROR, f"{what} on a stream that is older than the last one")
-        raise Fault(Code.STREAM_CLOSED, f"{what} on a stream that is closed")
+            raise Fault(Code.PROTOCOL_ERROR, f"{what} on a skipped stream")
+        raise Fault(Code.STREAM_CLOSED, f"{what} on a closed stream")

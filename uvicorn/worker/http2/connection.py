@@ -1,14 +1,14 @@
 """One HTTP/2 connection: the asyncio.Protocol around the machine.
 
-States: OPEN → DRAINING (the peer was asked to begin nothing more) → DRAINED (it knows; what it still begins is
-refused) → CLOSING (everything was said, or the peer did something wrong: it is given a moment to close).
+States: OPEN → DRAINING (the first GOAWAY was sent) → DRAINED (the second was sent; new streams are refused) → CLOSING
+(everything was sent, or there was a connection error: the peer gets a moment to close).
 
-A connection is made by an HTTP/1.1 connection, which hands its transport over (`take_over`): over TLS when both sides
-have chosen `h2`, in cleartext when the peer begins with HTTP/2's preface.
+An HTTP/1.1 connection hands its transport over (`take_over`): over TLS when ALPN has chosen `h2`, in cleartext when the
+first bytes are HTTP/2's connection preface.
 
-Owns: the transport, when an application is called, what is written when, and when to close. Time is not kept here:
-the worker's one timer calls `sweep`. Must not: know a frame, or build an ASGI message. Fails by: what the machine
-says of its peer is logged; never by an exception.
+Owns: the transport, when an application is called, when `out` is written, and when to close. It has no timer: the
+worker's one timer calls `sweep`. Must not: know a frame, or build an ASGI message. Fails by: errors of the peer are
+logged; it raises nothing.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ if TYPE_CHECKING:
     from uvicorn.worker.websockets.codec import Codec
 
 PONG_SECONDS = 1.0
-"""Seconds that a peer gets to say that it knows of a drain."""
+"""Seconds for the peer to answer the PING of a drain."""
 CLOSE_SECONDS = 1.0
-"""Seconds that a peer gets to close a connection on which everything was said."""
+"""Seconds for the peer to close a connection on which everything was sent."""
 PARTING = 600.0
-"""Seconds for the last response over TLS where the system cannot say whether it was sent."""
+"""Seconds for the last response over TLS where the system cannot tell whether it was sent."""
 
 _log = logging.getLogger("uvicorn.error")
 
 
 class Phase(enum.IntEnum):
-    """Of a connection."""
+    """The phases of a connection."""
 
     OPEN = 0
     DRAINING = 1
@@ -65,7 +65,7 @@ class Phase(enum.IntEnum):
 
 
 class Http2Connection(Familiar, Carrier):
-    """Serves the requests of one connection, all at a time. It is the sink of its machine."""
+    """Serves the requests of one connection concurrently. It is the sink of its machine."""
 
     __slots__ = (
         "_app",
@@ -116,17 +116,17 @@ class Http2Connection(Familiar, Carrier):
 
     @property
     def limits(self) -> PeerLimits:
-        """What the options allow a peer."""
+        """The limits for a peer, from the options."""
         return self._state.limits
 
     @property
     def admission(self) -> Admission | None:
-        """Who waits for a place."""
+        """The limit of concurrent requests, if there is one."""
         return self._state.admission
 
     @property
     def gave_up(self) -> bool:
-        """Whether the server cancels what is in work."""
+        """Whether the server cancels running requests."""
         return self._state.gave_up
 
     @property
@@ -137,7 +137,7 @@ class Http2Connection(Familiar, Carrier):
     # -- the transport's calls ---------------------------------------------------------------------------------
 
     def begin(self, transport: asyncio.Transport, early: bytes) -> None:
-        """Go on with a transport that another protocol had; `early` has come already."""
+        """Take over the transport of another protocol; `early` are the bytes that it has received."""
         self.transport = transport
         self._state.connections.add(self)
         if self._state.draining or self._state.closes:
@@ -153,7 +153,7 @@ class Http2Connection(Familiar, Carrier):
             return
         self.feeding = True
         machine.feed(data, self._state.now)
-        while self._fresh:  # not before all was read: what is reset in the same read never runs
+        while self._fresh:  # after the whole read was parsed: a request that is reset in the same read never runs
             fresh, self._fresh = self._fresh, []
             for stream, occupant in fresh:
                 if stream.closed or occupant.begin():
@@ -171,7 +171,7 @@ class Http2Connection(Familiar, Carrier):
             self.go_on_ending()
 
     def eof_received(self) -> bool:
-        """The peer sends no more. What it has asked for is answered, as far as its windows allow."""
+        """The peer has closed its sending side. Its requests are answered, as far as its windows allow."""
         if self._ends.tls is not None or not self.machine.streams:
             self._write_out()
             return False
@@ -210,7 +210,7 @@ class Http2Connection(Familiar, Carrier):
     # -- out ---------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """Something is to be written: at the end of this turn of the loop, or now (see `outbox`)."""
+        """Write `out`: at the end of this turn of the loop, or now (see `outbox`)."""
         if self.feeding or self._queued:
             return
         if self._state.outbox.takes(self):
@@ -232,14 +232,14 @@ class Http2Connection(Familiar, Carrier):
                 self._put_all(tuple(parts))
             sender.written(not self.writable)
 
-    # -- what the machine tells ----------------------------------------------------------------------------------
+    # -- what the machine calls ----------------------------------------------------------------------------------
 
     def request(self, stream: Stream, head: Head) -> None:
         state = self._state
         state.total_requests += 1
         occupant: Occupant
         if head.protocol is not None:
-            assert self._codec_class is not None  # else no tunnels were announced, and the machine refuses them
+            assert self._codec_class is not None  # else extended CONNECT was not announced, and the machine refuses it
             occupant = Tunnel(self, stream, head, self._codec_class)
         else:
             exchange = occupant = Http2Exchange(self, stream, head, http_scope(head, self._ends))
@@ -275,7 +275,7 @@ class Http2Connection(Familiar, Carrier):
             stream.exchange.resume_writing()
 
     def unfinished(self) -> None:
-        """Look which applications have returned."""
+        """Report to the machine which requests have finished."""
         still = [occupant for occupant in self._unfinished if not occupant.is_over]
         for _ in range(len(self._unfinished) - len(still)):
             self.machine.finished()
@@ -290,15 +290,15 @@ class Http2Connection(Familiar, Carrier):
         self._end()
 
     def log_refusal(self, what: str, reason: str) -> None:
-        """The line about what a peer did wrong."""
+        """Log an error of the peer."""
         _log.info("Invalid HTTP request received. %s - %r (%s, HTTP/2)", shown(self._ends.client), reason, what)
 
-    # -- answers of ours, and lines in logs ----------------------------------------------------------------------
+    # -- responses of the server itself, and log lines ---------------------------------------------------------
 
     def respond(
         self, stream: Stream, method: str, status: int, text: str, extra: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
-        """A whole response of our own."""
+        """Send a whole response with a text."""
         body = text.encode()
         headers = [(b"content-type", b"text/plain; charset=utf-8"), *extra]
         block, bodiless, _ = response_head(method, status, headers, self.default, len(body), False)
@@ -307,28 +307,28 @@ class Http2Connection(Familiar, Carrier):
 
     @property
     def trusted(self) -> bool:
-        """Whether the peer is a proxy that is believed."""
+        """Whether the peer is a trusted proxy."""
         return self._ends.believed()
 
     def log_access(self, exchange: Http2Exchange, status: int) -> None:
-        """The plain line of a request."""
+        """Write the access log line of a request."""
         request = exchange.request
         path = shown_target(self._ends.root_path, request.target)
         self._state.access.line(_peer(exchange), request.method, path, request.http_version, status)
 
     def named(self, exchange: Http2Exchange) -> str:
-        """The request of an exchange, as a line about a fault names it."""
+        """The request of an exchange, for log lines about errors."""
         request, target = exchange.request, shown_target(self._ends.root_path, exchange.request.target)
         line = f"{request.method} {target} HTTP/{request.http_version}"
         return named(exchange.entry, request, _peer(exchange), line, self.trusted)
 
     def line(self, exchange: Http2Exchange) -> str:
-        """A request, and who asks."""
+        """The request line and the client of an exchange."""
         request = exchange.request
         return f"{request.method} {shown_target(self._ends.root_path, request.target)} from {_peer(exchange)}"
 
     def in_work(self, now: float) -> str:
-        """What is in work, a line each."""
+        """The running requests, a line each."""
         return "\n".join(text for one in self._occupants() if (text := one.in_work(now)))
 
     def _occupants(self) -> list[Occupant]:
@@ -337,7 +337,7 @@ class Http2Connection(Familiar, Carrier):
     # -- closing -------------------------------------------------------------------------------------------------
 
     def retire(self) -> None:
-        """Ask the peer to begin nothing more. What it has begun until it knows is served."""
+        """Ask the peer to open no more streams. Requests that are on their way are served."""
         if self._phase is Phase.OPEN:
             self._phase = Phase.DRAINING
             self._since = self._state.now
@@ -349,18 +349,18 @@ class Http2Connection(Familiar, Carrier):
     shutdown = retire
 
     def close_idle(self, since: float) -> None:
-        """Close if nothing is in work, as soon as the peer knows of it."""
+        """Drain, and close if no request is running."""
         self.retire()
         if not self.machine.streams:
             self.go_on_ending()
 
     @property
     def ending(self) -> bool:
-        """Whether the peer was asked to begin nothing more."""
+        """Whether the connection drains or closes."""
         return self._phase is not Phase.OPEN
 
     def go_on_ending(self) -> None:
-        """Take the next step of its end, if everything for that is there."""
+        """Take the next step of a drain, if it is due."""
         if self._phase is Phase.DRAINING and self.machine.is_drained:
             self._phase = Phase.DRAINED
         if self._phase is Phase.DRAINING and self._state.now - self._since >= PONG_SECONDS:
@@ -370,7 +370,7 @@ class Http2Connection(Familiar, Carrier):
             self._end()
 
     def _end(self) -> None:
-        """Say no more, and hear the peer for a moment: closing now would reset the connection under the last frames."""
+        """Send no more, and read on for a moment: closing now could reset the connection under the last frames."""
         self._phase = Phase.CLOSING
         self._since = self._state.now
         self.machine.over = True
@@ -379,26 +379,26 @@ class Http2Connection(Familiar, Carrier):
     def _end_writing(self) -> None:
         self._write_out()
         if self.transport.is_closing() or self._eof or not self.transport.can_write_eof():
-            return  # TLS has no half to close: the peer closes, or `sweep` does
+            return  # TLS cannot close one direction: the peer closes, or `sweep` does
         try:
             self.transport.write_eof()
         except OSError:
             self.transport.abort()
 
     def disconnect(self) -> None:
-        """Tell the applications that their peer is gone: the drain's deadline is near."""
+        """Report a disconnect to the applications: the drain's deadline is near."""
         for occupant in self._occupants():
             occupant.hang_up()
 
     def abort(self) -> None:
-        """Close without waiting for anything."""
+        """Close at once."""
         self._phase = Phase.CLOSING
         self.as_server(self.transport.abort)
 
     # -- time ----------------------------------------------------------------------------------------------------
 
     def sweep(self, now: float, keep_alive: float) -> None:
-        """End what was idle or slow for too long. Called by the worker's one timer; `now` and limits in seconds."""
+        """Apply the deadlines. Called by the worker's one timer; `now` and `keep_alive` in seconds."""
         if self.transport.is_closing():
             self._part(now)
             return
@@ -419,7 +419,7 @@ class Http2Connection(Familiar, Carrier):
             machine.heads.forget()
             self.retire()
         if self._waits and now - self._since > limits.header_time:
-            machine.fail(Code.SETTINGS_TIMEOUT, "a preface, settings or a header block that did not come in time")
+            machine.fail(Code.SETTINGS_TIMEOUT, "preface, SETTINGS or field block not received in time")
             return
         if self._phase is Phase.DRAINING:
             self.go_on_ending()
@@ -433,7 +433,7 @@ class Http2Connection(Familiar, Carrier):
             self.abort()
 
     def _part(self, now: float) -> None:
-        """Closing TLS waits for the peer's word, which many never say: go once everything was sent, seen twice."""
+        """Close TLS without the peer's close_notify, which many never send: once everything was sent, seen twice."""
         if self._ends.tls is not None and (all_sent(self.transport) or now - self._since > PARTING):
             if self._sent:
                 self.as_server(self.transport.abort)
@@ -443,5 +443,5 @@ class Http2Connection(Familiar, Carrier):
 
 
 def _peer(exchange: Http2Exchange) -> str:
-    """Who asks, as a trusted proxy says it."""
+    """The client's address, as a trusted proxy gives it."""
     return shown(exchange.scope.get("client"))

@@ -1,12 +1,12 @@
 """An exchange on HTTP/2's wire: one stream (RFC 9113, 8.1).
 
-The head leaves with the first part of the body. A response that is shorter than its Content-Length, or that ends
-because its application has failed, is reset, so that nobody takes it for a whole one; the other streams of the
+The head is sent with the first part of the body. The stream of a response that is shorter than its Content-Length, or
+whose application has failed, is reset, so that the client does not take it for a complete one; the other streams of the
 connection go on.
 
-Owns: how many bytes of an announced length are left, and what the access log learns of a response. Must not: know
-asyncio, or in which order an application sends. Fails by: ValueError or TypeError for a head that cannot be put on
-the wire, RuntimeError for a body that is longer than was announced; nothing was sent then.
+Owns: how many bytes of an announced length are left, and what the access log records of a response. Must not: know
+asyncio, or in which order an application sends. Fails by: ValueError or TypeError for a head that cannot be sent,
+RuntimeError for a body that is longer than Content-Length; nothing was sent then.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _log = logging.getLogger("uvicorn.error")
 
 
 class Http2Exchange(Exchange):
-    """`active_at`: when its peer was last heard, by the coarse clock."""
+    """`active_at`: when data last came for it, by the coarse clock."""
 
     __slots__ = ("_bodiless", "_connection", "_late", "_left", "_write_clock", "active_at", "stream")
 
@@ -47,13 +47,13 @@ class Http2Exchange(Exchange):
         Exchange.__init__(self, head, scope, stream.peer_ended)
         self._connection = connection
         self._bodiless = False
-        self._late = False  # its head waited for its body when the connection last looked
+        self._late = False  # at the last `look` its head waited for its body
         self._left = UNKNOWN
         self.stream = stream
         self._write_clock: WriteClock | None = None
         self.active_at = connection.now
 
-    # -- what the connection wants (see `occupant`) ----------------------------------------------------------------
+    # -- what the connection calls (see `occupant`) ----------------------------------------------------------------
 
     def begin(self) -> bool:
         call.serve(self._connection, self)
@@ -61,7 +61,7 @@ class Http2Exchange(Exchange):
 
     @property
     def is_over(self) -> bool:
-        if self.phase == COMPLETE:  # what it does after its answer, a background task, is no part of the request
+        if self.phase == COMPLETE:  # work after the response, a background task, does not count
             return not (self.in_flight and self.hung_up)
         return not self.in_flight and self.is_lost
 
@@ -91,10 +91,10 @@ class Http2Exchange(Exchange):
         self.hang_up()
 
     def retire(self) -> None:
-        """What is in work is finished."""
+        """Requests that have begun are finished."""
 
     def refuse(self, fault: BadRequest) -> None:
-        """Answer for the application, or cut its answer short."""
+        """Answer in place of the application, or reset the stream if it has begun to answer."""
         connection = self._connection
         connection.log_refusal(str(fault.status), fault.reason)
         call.forget(connection, self)
@@ -117,14 +117,14 @@ class Http2Exchange(Exchange):
         self._late = late
         if self.body_clock is None or self._write_clock is None:
             if self.body_complete and not stream.queued:
-                return  # as most are
+                return  # the usual case
             self.body_clock, self._write_clock = BodyClock(now), WriteClock()
         limits = connection.limits
         waits = not (self.body_complete or self.continue_due or stream.owed)
         is_late = self.body_clock.is_late(now, limits, waits, self.active_at, stream.received)
         unsent = stream.queued if connection.writable else 0
         if self._write_clock.is_stalled(now, unsent, limits.write_time):
-            connection.log_refusal(f"stream {stream.id}", "a client that takes nothing of its response")
+            connection.log_refusal(f"stream {stream.id}", "client does not read its response")
             connection.machine.reset(stream, Code.CANCEL)
             connection.wake()
             self.lost()
@@ -203,7 +203,7 @@ class Http2Exchange(Exchange):
         self._connection.machine.reset(self.stream, Code.INTERNAL_ERROR)
 
     def _follow(self, entry: Entry, start: Message | None, size: int, more: bool, whole: bool) -> None:
-        """Tell the access log what was sent."""
+        """Record for the access log what was sent."""
         if start is not None:
             entry.status = self.status_to_tell
             lines = [b"%b: %b\r\n" % (name, value) for name, value in start.get("headers", ())]
@@ -227,14 +227,14 @@ class Http2Exchange(Exchange):
         self._connection.wake()
 
     def body_wanted(self) -> None:
-        self.active_at = self._connection.now  # until now the peer was not to blame
+        self.active_at = self._connection.now  # the time until now was the application's
         if self.stream.owed:
             self._connection.machine.intake.taken(self.stream, self.stream.owed)
             self._connection.wake()
 
     def _take(self) -> Message:
         message = super()._take()
-        if self.stream.owed:  # the last part: the connection's window is for the other streams
+        if self.stream.owed:  # the last part: free the connection's window for other streams
             self.body_wanted()
         return message
 
@@ -259,7 +259,7 @@ class Http2Exchange(Exchange):
         super().lost()
 
     def unanswered(self) -> None:
-        if not self.stream.closed:  # the server said so, because its time is over
+        if not self.stream.closed:  # it ends because the drain's time is over
             self.answer(503, "Service Unavailable")
 
     def named(self) -> str:

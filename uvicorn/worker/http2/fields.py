@@ -1,12 +1,12 @@
-"""What a decoded header block means: a request, checked (RFC 9113, 8.2 and 8.3; RFC 8441, 4).
+"""A field block → a checked request (RFC 9113, 8.2 and 8.3; RFC 8441, 4).
 
-A block is judged in two parts: the pseudo-fields in front, and the fields behind them. A whole block and its second
-part are remembered with what they meant, for as long as the decoder's table stays the same: most clients send the
-same again, or the same with another path. What is remembered came from one connection, and goes with it.
+A block is read in two parts: the pseudo-header fields, and the regular fields behind them. Results for whole blocks and
+for second parts are remembered while the decoder's dynamic table does not change: most clients send the same again, or
+the same with another path. They belong to one connection and are dropped with it.
 
-Owns: the order and the meaning of fields, and what is malformed. Must not: know streams or frames. Fails by:
-`Malformed` for what RFC 9113 calls so, which resets the stream; `BadRequest` for what HTTP/1.1 answers with a status;
-ValueError for a block that cannot be decoded.
+Owns: the order and the meaning of fields, and which requests are malformed. Must not: know streams or frames. Fails by:
+`Malformed` (RFC 9113, 8.1.1), which resets the stream; `BadRequest` for a request that is answered with a status, as
+in HTTP/1.1; ValueError for a block that cannot be decoded.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from uvicorn.worker.http2.hpack import Decoder, Entry, Field
 from uvicorn.worker.http2.schedule import DEFAULT_URGENCY, priority
 
 USUAL, SPECIAL, PSEUDO, ILLEGAL = range(4)
-"""Kinds of a field: one that means nothing to the server; one that does; one that begins with a colon; and one that no
-request may have, in whatever place."""
+"""Kinds of a field: one without a meaning for the server; one with a meaning; a pseudo-header field; and one that no
+request may contain."""
 
 _FORWARDED = frozenset(proxies.FIELDS)
 _SPECIAL = _FORWARDED | {b"host", b"content-length", b"expect", b"cookie", b"priority"}
 _CONNECTION = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 _PSEUDO = {b":method": 0, b":scheme": 1, b":authority": 2, b":path": 3, b":protocol": 4}
 _NAMED = 7
-"""So many entries of the static table are pseudo-fields of requests."""
+"""The first entries of the static table, which are pseudo-header fields of requests."""
 
 _name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _value = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?").fullmatch
 _scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
 
 KEPT = 64
-"""Blocks, and second parts of blocks, that are remembered for one connection."""
+"""The most blocks, and the most second parts of blocks, that are remembered for one connection."""
 KEPT_BYTES = 2048
-"""A block that is longer is not remembered."""
+"""Longer blocks are not remembered."""
 
 
 class Malformed(Exception):
-    """A request that RFC 9113 calls malformed (8.1.1). Its stream is reset with PROTOCOL_ERROR."""
+    """A malformed request (RFC 9113, 8.1.1). Its stream is reset with PROTOCOL_ERROR."""
 
 
 def kind_of(name: bytes, value: bytes) -> int:
@@ -60,9 +60,9 @@ def kind_of(name: bytes, value: bytes) -> int:
 
 
 class Fields(NamedTuple):
-    """The fields behind the pseudo-fields: `others` are all but Host, with one Cookie at most.
+    """The regular fields: `others` are all but Host, with all Cookie fields joined to one.
 
-    `content_length` is None where none is given. `forwarded`: a proxy's fields are there.
+    `content_length` is None without a Content-Length. `forwarded`: whether there are fields that proxies write.
     """
 
     others: list[Field]
@@ -74,9 +74,10 @@ class Fields(NamedTuple):
 
 
 class Head(Request):
-    """The head of one request, checked. It is not changed: one object may stand for many requests.
+    """The checked head of one request. It is never changed, because equal requests share it.
 
-    `protocol` is that of an extended CONNECT, else None; `urgency` is that of RFC 9218. `fields` begin with Host.
+    `protocol` is :protocol of an extended CONNECT (RFC 8441), else None; `urgency` is that of RFC 9218. `fields` begin
+    with Host.
     """
 
     __slots__ = ("protocol", "urgency")
@@ -90,11 +91,11 @@ class Head(Request):
 
 
 class HeadReader:
-    """The heads of one connection's requests.
+    """Reads the heads of one connection's requests.
 
     `limits` are the most bytes of a method and a target, the most fields, and the most bytes of all names and values.
-    `methods` are those that are served; `tunnels` says whether extended CONNECT was announced. `known`: blocks and what
-    they mean, as long as the table stays the same.
+    `methods` are those that are served; `tunnels` says whether extended CONNECT was announced. `known`: blocks and
+    their heads, valid while the dynamic table stays the same.
     """
 
     __slots__ = ("_bytes", "_count", "_line", "_methods", "_parts", "_tunnels", "decoder", "known")
@@ -110,12 +111,12 @@ class HeadReader:
         self._parts: dict[bytes, Fields] = {}
 
     def forget(self) -> None:
-        """Drop what is remembered: the connection is idle, or the table has changed."""
+        """Drop all remembered results: the connection is idle, or the table has changed."""
         self.known.clear()
         self._parts.clear()
 
     def read(self, block: bytes) -> Head:
-        """The head in a block. Raises Malformed or BadRequest, which leave the table as it should be; or ValueError."""
+        """The head in a block. Raises Malformed or BadRequest, after the whole block was decoded; or ValueError."""
         head = self.known.get(block)
         if head is not None:
             return head
@@ -145,7 +146,7 @@ class HeadReader:
         return head
 
     def _entries(self, block: bytes, count: int) -> tuple[list[Entry], list[Entry]]:
-        """The pseudo-fields in front, of which there are at least `count`, and the fields behind them."""
+        """The pseudo-header fields, of which there are at least `count`, and the fields behind them."""
         decoder = self.decoder
         changes = decoder.changes
         entries = decoder.decode(block, self._count + len(_PSEUDO), self._bytes)
@@ -160,36 +161,36 @@ class HeadReader:
         return entries[:count], entries[count:]
 
     def trailers(self, block: bytes) -> None:
-        """Check the trailers of a request, which nobody is told of. Raises as `read` does."""
+        """Check the trailers of a request; applications do not get them. Raises as `read` does."""
         pseudo, others = self._entries(block, 0)
         if pseudo or any(kind >= PSEUDO or field[0] in (b"host", b"content-length") for field, kind in others):
-            raise Malformed("a field that no trailers may have")
+            raise Malformed("field not allowed in trailers")
 
     def _head(self, pseudo: list[Entry], fields: Fields) -> Head:
         values: list[bytes | None] = [None] * len(_PSEUDO)
         for (name, value), kind in pseudo:
             place = _PSEUDO[name] if kind == PSEUDO else -1
             if place < 0 or values[place] is not None:
-                raise Malformed("a pseudo-field twice")
+                raise Malformed("repeated or invalid pseudo-header field")
             values[place] = value
         method, scheme, authority, path, protocol = values
         head = Head()
         head.protocol = protocol
         if method is None:
-            raise Malformed("no :method")
+            raise Malformed("missing :method")
         if method == b"CONNECT" and protocol is None:
             if scheme is not None or path is not None or authority is None:
-                raise Malformed("a CONNECT with :scheme or :path, or without :authority")
+                raise Malformed("CONNECT with :scheme or :path, or without :authority")
         elif scheme is None or path is None or not path or not _scheme(scheme):
-            raise Malformed("no :scheme or no :path")
+            raise Malformed("missing or invalid :scheme or :path")
         if protocol is not None and (not self._tunnels or method != b"CONNECT"):
-            raise Malformed(":protocol where it may not be")
+            raise Malformed(":protocol not allowed here")
         if path is None:
             raise BadRequest(405, "CONNECT is not served", ((b"allow", b", ".join(self._methods)),))
         known = self._methods.get(method)
         if known is None:
             if protocol is None:
-                raise BadRequest(501, "Unknown method") if is_token(method) else Malformed("an invalid method")
+                raise BadRequest(501, "Unknown method") if is_token(method) else Malformed("invalid method")
             known = "CONNECT"
         head.method = known
         head.target = path
@@ -214,7 +215,7 @@ class HeadReader:
 
 
 def _split(head: Head, method: str, target: bytes) -> None:
-    """The parts of a target. Raises BadRequest where HTTP/1.1 does."""
+    """Set the parts of the target. Raises BadRequest as HTTP/1.1 does."""
     if not (target.isascii() and target.decode("ascii").isprintable()) or b" " in target or b"#" in target:
         raise BadRequest(400, "Invalid request target")
     if target[:1] != b"/" and (target != b"*" or method != "OPTIONS"):
@@ -226,7 +227,7 @@ def _split(head: Head, method: str, target: bytes) -> None:
 
 
 def _fields(entries: list[Entry]) -> Fields:
-    """What stands behind the pseudo-fields. Raises Malformed or BadRequest."""
+    """The regular fields. Raises Malformed or BadRequest."""
     others: list[Field] = []
     host: bytes | None = None
     length: int | None = None
@@ -236,7 +237,7 @@ def _fields(entries: list[Entry]) -> Fields:
     for field, kind in entries:
         if kind:
             if kind >= PSEUDO:
-                raise Malformed("a pseudo-field behind a field, or a field that may not be")
+                raise Malformed("pseudo-header field after a regular field, or a forbidden field")
             name, value = field
             if name == b"host":
                 if host is not None:
@@ -268,7 +269,7 @@ _first: Decoder | None = None
 
 
 def decoder() -> Decoder:
-    """A decoder for a connection, whose entries have kinds."""
+    """A decoder for a new connection, which judges fields by `kind_of`."""
     global _first
     if _first is None:
         _first = Decoder(kind_of)

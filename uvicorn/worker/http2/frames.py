@@ -1,6 +1,6 @@
-"""The frames of HTTP/2 (RFC 9113, 4 and 6): names, codes, and what they look like as bytes.
+"""The frames of HTTP/2 (RFC 9113, 4 and 6): types, flags, error codes, settings, and their wire format.
 
-Owns: the numbers and the packing. Must not: know a state. Fails by: nothing.
+Owns: the numbers and the packing. Must not: know any state. Fails by: nothing.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import struct
 from collections.abc import Iterable
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What a client begins with (RFC 9113, 3.4)."""
+"""The first bytes of a client connection (RFC 9113, 3.4)."""
 
 HEAD_SIZE = 9
 LARGEST_FRAME = 16384
-"""Bytes of a frame's payload that everybody takes, and the most that we take (RFC 9113, 4.2)."""
+"""Bytes of payload that every peer accepts, and the most that we accept (RFC 9113, 4.2)."""
 LARGEST_WINDOW = (1 << 31) - 1
 FIRST_WINDOW = 65535
-"""The size of every window before anybody says another (RFC 9113, 6.9.2)."""
+"""The initial size of each flow-control window, in bytes (RFC 9113, 6.9.2)."""
 
 unpack_head = struct.Struct(">IBI").unpack_from
-"""(length << 8 | type, flags, reserved bit and stream) of nine bytes."""
+"""Nine bytes → (length << 8 | type, flags, reserved bit and stream)."""
 pack_head = struct.Struct(">IBI").pack
-"""The other way round."""
+"""The reverse."""
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 PRIORITY_UPDATE = 16
@@ -35,7 +35,7 @@ WITH_PRIORITY = 0x20
 
 
 class Code(enum.IntEnum):
-    """Why a stream or a connection ends (RFC 9113, 7)."""
+    """Error codes of RST_STREAM and GOAWAY (RFC 9113, 7)."""
 
     NO_ERROR = 0
     PROTOCOL_ERROR = 1
@@ -80,7 +80,7 @@ def settings(values: Iterable[tuple[int, int]]) -> bytes:
 
 
 def read_settings(payload: bytes) -> list[tuple[int, int]]:
-    """(setting, value) in their order."""
+    """The (setting, value) pairs of a SETTINGS frame, in their order."""
     return list(_setting.iter_unpack(payload))
 
 
@@ -104,13 +104,13 @@ def goaway(last: int, code: int, reason: bytes = b"") -> bytes:
 
 
 def number(payload: bytes, at: int = 0) -> int:
-    """A number of four bytes, without its highest bit."""
+    """The 31-bit number at `at`; the reserved bit is dropped."""
     value: int = _number.unpack_from(payload, at)[0]
     return value & LARGEST_WINDOW
 
 
 def head_block(stream: int, block: bytes, flags: int, largest: int) -> bytes:
-    """HEADERS, and as many CONTINUATION as the block needs."""
+    """HEADERS, and as many CONTINUATION frames as the field block needs."""
     if len(block) <= largest:
         return pack_head(len(block) << 8 | HEADERS, flags | END_HEADERS, stream) + block
     parts = [frame(HEADERS, flags, stream, block[:largest])]

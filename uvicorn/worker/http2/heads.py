@@ -1,8 +1,8 @@
-"""The head of an ASGI response → a header block (RFC 9113, 8.3.2), and what it says of the body.
+"""The head of an ASGI response → a field block (RFC 9113, 8.3.2), and the length of its body.
 
-Blocks need no table (see `hpack`), so equal ones come from a bounded cache for all connections. Owns: the checks of
-names and values, and which fields HTTP/2 does not have. Must not: know a stream. Fails by: ValueError or TypeError,
-in the application's `send`, for what cannot be put on the wire.
+Blocks use no dynamic table (see `hpack`), so equal ones come from a bounded cache for all connections. Owns: the checks
+of names and values, and the removal of connection-specific fields. Must not: know a stream. Fails by: ValueError or
+TypeError, in the application's `send`, for a head that cannot be sent.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _CACHE_ENTRIES = 512
 _CACHED_BYTES = 1024
 
 _CONNECTION = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
-"""Fields of one connection in HTTP/1.1; a response that has them loses them here (RFC 9113, 8.2.2)."""
+"""Connection-specific fields, which are removed from a response (RFC 9113, 8.2.2)."""
 
 UNKNOWN = -1
-"""The length of a body that no Content-Length announces."""
+"""The length of a body without Content-Length."""
 
 
 class FieldBlock:
-    """Header fields of a response, encoded, and what they say about it.
+    """The encoded header fields of a response, and which special fields are among them.
 
-    `usual` has whole blocks with status 200, and first the default fields in them, which change every second.
+    `ready` is a whole block with status 200, behind the default fields that are in it, which change every second.
     """
 
     __slots__ = ("content_length", "data", "has_date", "has_server", "ready")
@@ -67,7 +67,7 @@ _HINTS = encoded_field(b":status", b"103")
 
 
 def field_block(headers: Headers) -> FieldBlock:
-    """A checked block. Equal headers come from the cache. Raises TypeError or ValueError."""
+    """The checked block of some headers, from the cache if possible. Raises TypeError or ValueError."""
     key = tuple(headers)
     keep = True
     try:
@@ -87,7 +87,7 @@ def field_block(headers: Headers) -> FieldBlock:
 
 
 def default_fields(default: DefaultFields, date: bool, server: bool) -> bytes:
-    """The fields that every response gets, less what the application sent itself."""
+    """The default fields, without Date or Server if the application sends its own."""
     key = default.block, date, server
     data = _rendered.get(key)
     if data is None:
@@ -105,9 +105,9 @@ def default_fields(default: DefaultFields, date: bool, server: bool) -> bytes:
 def response_head(
     method: str, status: int, headers: Headers, default: DefaultFields, size: int, more: bool
 ) -> tuple[bytes, bool, int]:
-    """The block of a response, whether it has no body, and else the length of that, or UNKNOWN.
+    """(field block of a response, whether it has no body, Content-Length or UNKNOWN).
 
-    `size` is the length of the first part, `more` whether others follow. Raises ValueError or TypeError.
+    `size` is the length of the first part of the body, `more` whether others follow. Raises ValueError or TypeError.
     """
     headers = tuple(headers)
     try:
@@ -140,7 +140,7 @@ def response_head(
 
 
 def interim_head(links: Iterable[bytes] | None) -> bytes:
-    """A 103 with these Link values (RFC 8297), or a 100. Raises TypeError or ValueError."""
+    """The block of a 103 with these Link values (RFC 8297), or of a 100 for None. Raises TypeError or ValueError."""
     if links is None:
         return _CONTINUE
     return _HINTS + FieldBlock([(b"link", bytes(memoryview(link))) for link in links]).data

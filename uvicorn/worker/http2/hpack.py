@@ -1,12 +1,12 @@
-"""HPACK (RFC 7541): the decoder of a connection's header blocks, and an encoder that remembers nothing.
+"""HPACK (RFC 7541): the decoder of a connection's field blocks, and a stateless encoder.
 
-The decoder keeps the table that the peer fills. A field is judged when it enters the table, not each time the peer
-names it by its index: an entry is a field with its kind, and whoever made the decoder says what kinds there are. The
-encoder uses the static table and literals only. So its blocks mean the same on every connection, and may be kept for
-all of them.
+The decoder keeps the dynamic table that the peer fills. A field is judged when it enters the table, not each time the
+peer refers to it by its index: an entry is a field with its kind, and `judge`, which the decoder is given, returns the
+kind. The encoder uses the static table and literals only. So its blocks mean the same on every connection and can be
+cached for all of them.
 
-Owns: the tables and both directions. Must not: know what a field means. Fails by: ValueError for a block that cannot be
-decoded: then the table is lost, and with it the connection (RFC 9113, 4.3).
+Owns: the tables, decoding and encoding. Must not: know what a field means. Fails by: ValueError for a block that cannot
+be decoded. The table is undefined then, so the connection has to end (RFC 9113, 4.3).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Entry = tuple[Field, Any]
 Judge = Callable[[bytes, bytes], Any]
 
 TABLE_SIZE = 4096
-"""Bytes of the dynamic table, as SETTINGS_HEADER_TABLE_SIZE has it where nobody says otherwise (RFC 9113, 6.5.2)."""
+"""Bytes of the dynamic table: the initial SETTINGS_HEADER_TABLE_SIZE (RFC 9113, 6.5.2)."""
 OVERHEAD = 32
-"""Bytes that an entry counts for beside its name and its value (RFC 7541, 4.1)."""
+"""Bytes added to the name and the value in the size of an entry (RFC 7541, 4.1)."""
 _LARGEST = 1 << 28
-"""No integer of a block may reach this."""
+"""Integers of a block are below this."""
 
 STATIC: tuple[Field, ...] = (
     (b":authority", b""),
@@ -57,11 +57,11 @@ _DYNAMIC = len(STATIC) + 1
 
 
 class Decoder:
-    """The blocks of one connection, in order.
+    """Decodes the field blocks of one connection, in their order.
 
-    `changes` counts what has changed the table: as long as it stays, equal blocks mean the same. `overflow` says that
-    the last block named more fields, or more bytes, than were wanted; it was decoded to its end all the same, as the
-    table needs it.
+    `changes` counts changes of the table: while it stays the same, equal blocks mean the same. `overflow`: the last
+    block had more fields or more bytes than the caller's limits. It was decoded to its end all the same, because the
+    table depends on it.
     """
 
     __slots__ = ("_judge", "_limit", "_size", "_static", "_table", "changes", "overflow")
@@ -76,7 +76,7 @@ class Decoder:
         self.overflow = False
 
     def share(self) -> Decoder:
-        """A decoder for another connection, without what this one's peer has said."""
+        """A decoder for another connection, with an empty dynamic table."""
         made = Decoder.__new__(Decoder)
         made._judge, made._static = self._judge, self._static
         made._table, made._size, made._limit = [], 0, TABLE_SIZE
@@ -84,7 +84,9 @@ class Decoder:
         return made
 
     def decode(self, block: bytes, fields: int, size: int, at: int = 0) -> list[Entry]:
-        """The fields of a block from `at` on; the most of them, and of bytes in names and values. Raises ValueError."""
+        """The fields of a block from `at` on, up to `fields` of them and `size` bytes of names and values. Raises
+        ValueError.
+        """
         entries: list[Entry] = []
         self.overflow = False
         end = len(block)
@@ -98,7 +100,7 @@ class Decoder:
                 entry = self._entry(index)
             elif byte & 0xE0 == 0x20:
                 if entries or self.overflow:
-                    raise ValueError("a table size inside a block")
+                    raise ValueError("table size update after a field")
                 index = byte & 0x1F
                 if index == 0x1F:
                     index, at = _integer(block, at, index)
@@ -125,12 +127,13 @@ class Decoder:
         return entries
 
     def leading(self, block: bytes, names: int) -> tuple[int, int]:
-        """How many fields in front have one of the first `names` names of the static table, by its index or by that of
-        an equal one in the dynamic table; and where the next field begins. (0, 0) where that cannot be told.
+        """(count, position): how many fields at the start of a block have one of the first `names` names of the static
+        table, by its index or by that of an equal name in the dynamic table; and where the next field begins. (0, 0) if
+        the block is cut short.
         """
         at = count = 0
         end = len(block)
-        moved = False  # a field of this block has entered the table, and the others have other indices
+        moved = False  # whether a field of this block has entered the table, which changes the indices of the others
         while at < end:
             byte = block[at]
             if byte & 0x80:
@@ -165,7 +168,7 @@ class Decoder:
                 return self._static[index]
         elif index - _DYNAMIC < len(self._table):
             return self._table[_DYNAMIC - 1 - index]
-        raise ValueError("an index that names nothing")
+        raise ValueError("invalid index")
 
     def _insert(self, entry: Entry) -> None:
         self.changes += 1
@@ -178,7 +181,7 @@ class Decoder:
             self._size += size
 
     def _evict(self, limit: int) -> None:
-        """Remove the oldest entries until the others have no more than `limit` bytes."""
+        """Remove the oldest entries until the others take at most `limit` bytes."""
         gone = 0
         for (name, value), _ in self._table:
             if self._size <= limit:
@@ -189,14 +192,14 @@ class Decoder:
 
     def _resize(self, limit: int) -> None:
         if limit > TABLE_SIZE:
-            raise ValueError("a table size above the one that was allowed")
+            raise ValueError("table size update above the limit")
         self.changes += 1
         self._limit = limit
         self._evict(limit)
 
 
 def _integer(block: bytes, at: int, value: int) -> tuple[int, int]:
-    """The rest of an integer whose prefix was full (RFC 7541, 5.1), and what comes after it."""
+    """(value, position behind it) of an integer whose prefix is full (RFC 7541, 5.1). Raises ValueError."""
     shift = 0
     for place in range(at, len(block)):
         byte = block[place]
@@ -206,12 +209,12 @@ def _integer(block: bytes, at: int, value: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, place + 1
         shift += 7
-    raise ValueError("an integer without an end")
+    raise ValueError("invalid or incomplete integer")
 
 
 def _string(block: bytes, at: int) -> tuple[bytes, int]:
     if at >= len(block):
-        raise ValueError("a field without an end")
+        raise ValueError("incomplete field")
     byte = block[at]
     length = byte & 0x7F
     at += 1
@@ -219,7 +222,7 @@ def _string(block: bytes, at: int) -> tuple[bytes, int]:
         length, at = _integer(block, at, length)
     end = at + length
     if end > len(block):
-        raise ValueError("a string without an end")
+        raise ValueError("incomplete string")
     text = block[at:end]
     return (huffman.decode(text) if byte & 0x80 else text), end
 
@@ -227,16 +230,16 @@ def _string(block: bytes, at: int) -> tuple[bytes, int]:
 # -- encoding --------------------------------------------------------------------------------------------------
 
 NO_TABLE = b"\x20"
-"""Begins the first block where the peer has made its table smaller: nothing is kept in it (RFC 7541, 4.2)."""
+"""Table size update to 0, for the first block after the peer has made its table smaller (RFC 7541, 4.2)."""
 
 _NAMES = {name: index for index, (name, _) in reversed(list(enumerate(STATIC, 1)))}
 _FIELDS = {field: bytes([0x80 | index]) for index, field in enumerate(STATIC, 1) if field[1]}
 _SECRET = frozenset((b"set-cookie", b"authorization", b"proxy-authorization", b"cookie"))
-"""Never put into a table by whoever passes them on (RFC 7541, 7.1.3)."""
+"""Encoded as never indexed, so that intermediaries do not put them into a table either (RFC 7541, 7.1.3)."""
 
 
 def encoded_integer(value: int, bits: int, first: int) -> bytes:
-    """`value` with a prefix of so many bits, in a byte that has `first` in its other ones (RFC 7541, 5.1)."""
+    """`value` with a prefix of `bits` bits; `first` has the other bits of the first byte (RFC 7541, 5.1)."""
     full = (1 << bits) - 1
     if value < full:
         return bytes([first | value])
@@ -250,7 +253,7 @@ def encoded_integer(value: int, bits: int, first: int) -> bytes:
 
 
 def encoded_string(text: bytes) -> bytes:
-    """In the shorter of both forms."""
+    """A string literal, Huffman-coded if that is shorter (RFC 7541, 5.2)."""
     size = huffman.encoded_size(text)
     if size < len(text):
         return encoded_integer(size, 7, 0x80) + huffman.encode(text)
@@ -258,7 +261,7 @@ def encoded_string(text: bytes) -> bytes:
 
 
 def encoded_field(name: bytes, value: bytes) -> bytes:
-    """One field, which is kept in no table. `name` is in lower case."""
+    """One field, not added to the table. `name` is in lower case."""
     known = _FIELDS.get((name, value))
     if known is not None:
         return known
@@ -269,5 +272,5 @@ def encoded_field(name: bytes, value: bytes) -> bytes:
 
 
 def encode(fields: Iterable[Field]) -> bytes:
-    """A header block."""
+    """A field block."""
     return b"".join([encoded_field(name, value) for name, value in fields])

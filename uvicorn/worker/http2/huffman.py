@@ -1,13 +1,13 @@
 """HPACK's Huffman code (RFC 7541, 5.2 and Appendix B).
 
-Two decoders that give the same: one reads half a byte at a time and knows all symbols; the other lets `zlib` do it.
-The code is canonical. When its symbols of more than 15 bits are left out and one code of 15 bits stands for all of
-them, it is a complete code of the kind that deflate has (RFC 1951, 3.2.7). So a raw inflate object that has read the
-description of this code decodes strings whose bits are reversed within each byte. It stops at a long symbol. Such
-strings go to the other decoder, and so do short ones, and all of them where `zlib` cannot do it.
+There are two decoders with the same results: one reads half a byte at a time; the other uses `zlib`.
+The code is canonical. If its symbols of more than 15 bits are replaced by one code of 15 bits, it is a complete code of
+the kind that deflate uses (RFC 1951, 3.2.7). So a raw inflate object that has read the description of this code decodes
+strings whose bits are reversed within each byte. It stops at a long symbol. Such strings go to the other decoder, and
+so do short strings, and all strings on an interpreter whose `zlib` cannot do this.
 
-Owns: the code, `encode` and `decode`. Must not: know HPACK's tables. Fails by: ValueError for what is no Huffman
-string.
+Owns: the code, `encode` and `decode`. Must not: know HPACK's tables. Fails by: ValueError for an invalid
+Huffman string.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import zlib
 
 EOS = 256
-"""The symbol that no string may hold (RFC 7541, 5.2)."""
+"""The symbol that ends the code; no string may contain it (RFC 7541, 5.2)."""
 
 _SYMBOLS: dict[int, bytes] = {
     5: b"012aceiost",
@@ -42,16 +42,16 @@ _SYMBOLS: dict[int, bytes] = {
     b"\xdc\xf9",
     30: b"\n\r\x16",
 }
-"""Bits → the symbols of so many, EOS aside. Within a length the codes follow the symbols' order."""
+"""Number of bits → symbols with codes of that length, without EOS. Codes of one length follow the symbols' order."""
 
 LONGEST_SHORT = 15
-"""Bits of the longest code that deflate can have."""
+"""Bits of the longest code in deflate."""
 SHORT_STRING = 14
-"""Bytes up to which half a byte at a time is as quick."""
+"""Bytes up to which the first decoder is as fast."""
 
 
 def _codes() -> tuple[list[int], list[int]]:
-    """Of each symbol, EOS included: its code, and how many bits it has."""
+    """(codes, their lengths in bits), by symbol, EOS included."""
     codes, lengths = [0] * 257, [0] * 257
     code = before = 0
     for bits, symbols in _SYMBOLS.items():
@@ -81,20 +81,20 @@ def encode(text: bytes) -> bytes:
 
 
 def encoded_size(text: bytes) -> int:
-    """The bytes that `encode` would make of `text`."""
+    """The length of `encode(text)`."""
     return (sum(text.translate(_BITS)) + 7) // 8
 
 
 # -- half a byte at a time -------------------------------------------------------------------------------------
 
 _Step = tuple[int, int]
-"""(the next state, the symbol that was completed or -1). A state is an inner node of the code's tree."""
+"""(next state, completed symbol or -1). A state is an inner node of the code's tree."""
 
 _FAILED = -1
 
 
 def _machine() -> tuple[list[list[_Step]], list[bool]]:
-    """For each state what each half byte leads to, and whether a string may end there: after at most seven ones."""
+    """For each state: the step for each half byte, and whether a string may end there (after at most seven ones)."""
     children: list[list[int]] = [[0, 0]]  # of an inner node: another one, or -1 - symbol
     for symbol in range(257):
         node = 0
@@ -148,7 +148,7 @@ def decode_by_halves(data: bytes) -> bytes:
         elif state < 0:
             break
     if state < 0 or not _ENDS[state]:
-        raise ValueError("not a Huffman string")
+        raise ValueError("invalid Huffman string")
     return bytes(out)
 
 
@@ -156,18 +156,18 @@ def decode_by_halves(data: bytes) -> bytes:
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
-"""In which deflate names the lengths of the code for lengths (RFC 1951, 3.2.7)."""
+"""The order of the code length codes in deflate (RFC 1951, 3.2.7)."""
 
 
 def _description() -> bytes:
-    """What describes the code of the short symbols to an inflate object: the head of a block (RFC 1951, 3.2.7).
+    """The head of a deflate block that describes the code of the short symbols (RFC 1951, 3.2.7).
 
-    Empty blocks of ten bits in front of it make it end with a byte.
+    Empty blocks of ten bits in front of it make it end at a byte boundary.
     """
     lengths = [bits if bits <= LONGEST_SHORT else 0 for bits in LENGTHS[:256]]
-    lengths += [LONGEST_SHORT, 0]  # the end of a block stands for all long symbols; and there are no distances
+    lengths += [LONGEST_SHORT, 0]  # end-of-block stands for all long symbols; there are no distance codes
     used = sorted(set(lengths), key=lambda one: (-lengths.count(one), one))
-    for threes in ([*used[:5]], [*used[:4], used[5]]):  # of eleven lengths five have three bits, the others four
+    for threes in ([*used[:5]], [*used[:4], used[5]]):  # of the eleven lengths five get three bits, the others four
         width = {one: 3 if one in threes else 4 for one in used}
         bits = sum(width[one] for one in lengths)
         if (3 + 5 + 5 + 4 + 3 * len(_ORDER) + bits) % 2 == 0:
@@ -179,7 +179,7 @@ def _description() -> bytes:
         codes[one] = f"{code:0{width[one]}b}"
         code += 1
 
-    def number(value: int, size: int) -> str:  # numbers have their lowest bit first, codes their highest
+    def number(value: int, size: int) -> str:  # numbers start with their lowest bit, codes with their highest
         return f"{value:0{size}b}"[::-1]
 
     text = "1" + number(2, 2) + number(0, 5) + number(0, 5) + number(len(_ORDER) - 4, 4)
@@ -191,7 +191,7 @@ def _description() -> bytes:
 
 
 def _prepared() -> zlib._Decompress | None:
-    """An inflate object that has read the description; None where it cannot be copied or does not do it."""
+    """An inflate object that has read the description; None if it cannot be copied or decodes wrongly."""
     try:
         made = zlib.decompressobj(-15)
         made.decompress(_description())
@@ -212,8 +212,8 @@ def decode(data: bytes) -> bytes:
         return decode_by_halves(data)
     work = _inflate.copy()
     text = work.decompress(data.translate(_REVERSED))
-    # What is left is less than a code. The sum of bytes is their number to the base 256, modulo 255.
+    # The bits that no symbol used, modulo 255: a number to the base 256, modulo 255, is the sum of its digits.
     padding = (8 * len(data) - int.from_bytes(text.translate(_BITS), "little")) % 255
     if work.eof or padding > 7 or (data[-1] + 1) & (1 << padding) - 1:
-        return decode_by_halves(data)  # a long symbol, or none at all
+        return decode_by_halves(data)  # a long symbol, or an invalid string
     return text

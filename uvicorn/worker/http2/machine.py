@@ -5,15 +5,15 @@
                  any ──RST_STREAM of either──▶ closed
     connection:  preface → open → (drain: GOAWAY twice) → over
 
-A stream that is open has a `Stream`. Of one that is closed the machine remembers for a while how it closed, because
-what is said of it afterwards is judged by that. A fault of the peer's ends its stream where a stream can take it,
-else the connection: then `failed` says so, a GOAWAY is the last thing to be written, and the machine hears no more.
+An open stream has a `Stream`. Of a closed one the machine remembers for a while how it closed, because later frames for
+it are judged by that (`closed`). A stream error resets the stream; a connection error ends the connection (RFC 9113,
+5.4): `failed` is called, a GOAWAY is the last frame that is written, and the machine ignores further bytes.
 
-What is sent is the business of `sender`. Received bytes count against both windows until `intake` hears that they
-were taken.
+`sender` has everything that is sent. Received bytes count against both flow-control windows until `intake` is told
+that they were taken.
 
-Owns: frames that arrive, states, settings, and what a peer may cost. Must not: know a transport, a loop, an
-application or a clock: time is an argument. Fails by: what the peer did wrong, as above; it raises nothing.
+Owns: received frames, states, settings, and the limits for a peer. Must not: know a transport, a loop, an application
+or a clock: time is an argument. Fails by: the two kinds of error above; it raises nothing.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from uvicorn.worker.http2.sending import Sender
 from uvicorn.worker.http2.streams import Sink, Stream, Terms
 
 SMALL = 256
-"""Bytes below which a frame costs more than it brings."""
+"""Smaller frames and window updates, in bytes, are charged to the peer's budget in some cases."""
 _DRAINING = b"draining"
-"""What the PING of a drain carries."""
+"""The data of a drain's PING."""
 
 
 class Machine:
-    """Feed it what arrives; write what `sender.out` holds.
+    """`feed` it received bytes; write what `sender.out` holds.
 
-    `now` is seconds of a monotonic clock, in every call the same one.
+    `now` is in seconds, of the same monotonic clock in every call.
     """
 
     def __init__(self, sink: Sink, terms: Terms, now: float) -> None:
@@ -49,7 +49,7 @@ class Machine:
         self.sender = Sender(self._said_all, sink.emptied, self._unread)
         self.streams: dict[int, Stream] = {}
         self.running = 0
-        """Requests whose application has not returned: `finished` says when one has."""
+        """Requests that count as running until `finished` is called for each."""
         self.over = False
         self.intake = Intake(terms.window, self.sender.say)
         self._now = now
@@ -57,7 +57,7 @@ class Machine:
         self.heads = HeadReader(decoder(), (terms.line, terms.fields, terms.size), terms.methods, terms.tunnels)
         self._settled = False
         self.last = -3
-        """The last stream that the peer has begun; -1 for none, and less before there are settings."""
+        """The last stream that the peer has opened; -1 for none, and less before its SETTINGS came."""
         self._most = terms.streams
         self._last_wanted: int | None = None
         self._draining = False
@@ -70,18 +70,18 @@ class Machine:
 
     @property
     def waits(self) -> bool:
-        """Whether the peer owes its preface, its settings, or the rest of a header block."""
+        """Whether the peer still has to send its preface, its SETTINGS, or the rest of a field block."""
         return not self._settled or self.frames.block is not None
 
     @property
     def is_drained(self) -> bool:
-        """Whether the peer knows that it shall begin nothing more."""
+        """Whether the second GOAWAY was sent: new streams are refused."""
         return self._last_wanted is not None
 
     # -- what arrives ------------------------------------------------------------------------------------------
 
     def feed(self, data: bytes, now: float) -> None:
-        """What has arrived."""
+        """Handle received bytes."""
         if self.over:
             return
         self._now = now
@@ -123,7 +123,7 @@ class Machine:
         made = Stream(number, head.urgency, self._peer_window, self.intake.first, ended)
         if head.content_length is not None or flags & DEPENDS_ON_ITSELF:
             if flags & DEPENDS_ON_ITSELF or (head.content_length and ended):
-                wrong = "a stream that depends on itself, or has a Content-Length and no body"
+                wrong = "stream depends on itself, or Content-Length without a body"
                 self._reset_for(number, Code.PROTOCOL_ERROR, wrong)
                 return
             made.length = head.content_length or 0
@@ -136,7 +136,7 @@ class Machine:
         if not self._settled:
             raise Fault(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
         if not number & 1:
-            raise Fault(Code.PROTOCOL_ERROR, "HEADERS on a stream that no client begins")
+            raise Fault(Code.PROTOCOL_ERROR, "HEADERS on a stream that is not a client's")
         if number > self.last:
             self._closed.left_out(max(1, self.last + 2), number)
             return True
@@ -144,7 +144,7 @@ class Machine:
         return False
 
     def _read_head(self, number: int, block: bytes, flags: int) -> Head | None:
-        """The head that a block means; None for one that was refused."""
+        """The head in a field block; None if the request was refused."""
         try:
             return self.heads.read(block)
         except Malformed as fault:
@@ -157,12 +157,12 @@ class Machine:
                 self.streams[number] = made
                 self._sink.refused(made, fault)
         except ValueError as fault:
-            raise Fault(Code.COMPRESSION_ERROR, f"a header block that cannot be decoded: {fault}") from None
+            raise Fault(Code.COMPRESSION_ERROR, f"field block cannot be decoded: {fault}") from None
         return None
 
     def _has_room(self, number: int) -> bool:
-        """Whether another stream may begin: one counts until it is closed and its application has returned. If not,
-        it may be repeated: nothing was done about it (RFC 9113, 8.7).
+        """Whether another stream may be opened. One counts until it is closed and its application has answered. Else it
+        is refused; the client may repeat the request (RFC 9113, 8.7).
         """
         if self.running >= self._most:
             self._sink.unfinished()
@@ -180,18 +180,18 @@ class Machine:
         except (Malformed, BadRequest) as exc:
             fault = str(exc)
         except ValueError as exc:
-            raise Fault(Code.COMPRESSION_ERROR, f"a header block that cannot be decoded: {exc}") from None
+            raise Fault(Code.COMPRESSION_ERROR, f"field block cannot be decoded: {exc}") from None
         if stream is None:
             self._late(number, "HEADERS")
         elif stream.peer_ended:
-            self._reset_for(number, Code.STREAM_CLOSED, "HEADERS after the end of its stream")
+            self._reset_for(number, Code.STREAM_CLOSED, "HEADERS after END_STREAM")
         elif fault or not ended:
-            self._reset_for(number, Code.PROTOCOL_ERROR, fault or "trailers that do not end their stream")
+            self._reset_for(number, Code.PROTOCOL_ERROR, fault or "trailers without END_STREAM")
         else:
             self._body_ended(stream, b"")
 
     def _late(self, number: int, what: str) -> None:
-        """Something for a stream that is closed (RFC 9113, 5.1)."""
+        """Handle a `what` frame for a closed stream (RFC 9113, 5.1)."""
         reason = self._closed.judge(number, what)
         if reason:
             self._reset_for(number, Code.STREAM_CLOSED, reason)
@@ -202,23 +202,23 @@ class Machine:
         size = len(payload)
         intake = self.intake
         if not intake.counts(size):
-            raise Fault(Code.FLOW_CONTROL_ERROR, "more than the connection's window")
+            raise Fault(Code.FLOW_CONTROL_ERROR, "DATA exceeds the connection's flow-control window")
         stream = self.streams.get(number)
         if stream is None:
             if number > self.last or not number & 1:
-                raise Fault(Code.PROTOCOL_ERROR, "DATA on a stream that was not begun")
+                raise Fault(Code.PROTOCOL_ERROR, "DATA on an idle stream")
             if size < SMALL:
-                self._charge("frames for streams that are closed")
+                self._charge("frames for closed streams")
             intake.give_back(size)
             self._late(number, "DATA")
             return
         if stream.peer_ended:
             intake.give_back(size)
-            self._reset_for(number, Code.STREAM_CLOSED, "DATA after the end of its stream")
+            self._reset_for(number, Code.STREAM_CLOSED, "DATA after END_STREAM")
             return
         if not intake.counts_for(stream, size):
             intake.give_back(size)
-            self._reset_for(number, Code.FLOW_CONTROL_ERROR, "more than the stream's window")
+            self._reset_for(number, Code.FLOW_CONTROL_ERROR, "DATA exceeds the stream's flow-control window")
             return
         if flags & PADDED:
             payload = unpadded(payload, flags)
@@ -230,7 +230,7 @@ class Machine:
             return
         stream.received += len(payload)
         if stream.length >= 0 and stream.received > stream.length:
-            self._reset_for(number, Code.PROTOCOL_ERROR, "a body that is longer than its Content-Length")
+            self._reset_for(number, Code.PROTOCOL_ERROR, "body longer than Content-Length")
         elif ended:
             self._body_ended(stream, payload)
         else:
@@ -238,7 +238,7 @@ class Machine:
 
     def _body_ended(self, stream: Stream, payload: bytes) -> None:
         if stream.length >= 0 and stream.received != stream.length:
-            self._reset_for(stream.id, Code.PROTOCOL_ERROR, "a body that is shorter than its Content-Length")
+            self._reset_for(stream.id, Code.PROTOCOL_ERROR, "body shorter than Content-Length")
             return
         stream.peer_ended = True
         self._sink.data(stream, payload)
@@ -248,16 +248,16 @@ class Machine:
     def _priority(self, flags: int, number: int, payload: bytes) -> None:
         self._charge("PRIORITY frames")
         code, reason = priority_fault(number, payload)
-        if code and number > self.last:  # no stream that could be reset
+        if code and number > self.last:  # an idle stream cannot be reset
             raise Fault(code, reason)
         if code:
             self._reset_for(number, code, reason)
 
     def _rst_stream(self, flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:
-            raise Fault(Code.FRAME_SIZE_ERROR, "RST_STREAM of the wrong size")
+            raise Fault(Code.FRAME_SIZE_ERROR, "RST_STREAM with a wrong length")
         if not number & 1 or number > self.last:
-            raise Fault(Code.PROTOCOL_ERROR, "RST_STREAM on a stream that was not begun")
+            raise Fault(Code.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
         if not self._budget.resets.take(self._now):
             raise Fault(Code.ENHANCE_YOUR_CALM, "too many resets")
         stream = self.streams.get(number)
@@ -271,11 +271,11 @@ class Machine:
         self._charge("SETTINGS frames")
         if flags & ACK:
             if payload:
-                raise Fault(Code.FRAME_SIZE_ERROR, "an acknowledgement with settings")
+                raise Fault(Code.FRAME_SIZE_ERROR, "SETTINGS acknowledgement with a payload")
             self.intake.acknowledged(self.streams.values())
             return
         if len(payload) % 6:
-            raise Fault(Code.FRAME_SIZE_ERROR, "SETTINGS of the wrong size")
+            raise Fault(Code.FRAME_SIZE_ERROR, "SETTINGS with a wrong length")
         for name, value in frames.read_settings(payload):
             self._apply(name, value)
         if not self._settled:
@@ -292,7 +292,7 @@ class Machine:
             for stream in self.streams.values():
                 stream.window += more
                 if stream.window > LARGEST_WINDOW:
-                    raise Fault(Code.FLOW_CONTROL_ERROR, "a window that is too large")
+                    raise Fault(Code.FLOW_CONTROL_ERROR, "flow-control window above 2**31-1")
                 self.sender.wait(stream)
         elif name == Setting.HEADER_TABLE_SIZE:
             self.sender.table_shrunk |= value < TABLE_SIZE
@@ -302,7 +302,7 @@ class Machine:
         if number:
             raise Fault(Code.PROTOCOL_ERROR, "PING on a stream")
         if len(payload) != 8:
-            raise Fault(Code.FRAME_SIZE_ERROR, "PING of the wrong size")
+            raise Fault(Code.FRAME_SIZE_ERROR, "PING with a wrong length")
         self._charge("PING frames")
         if not flags & ACK:
             self.sender.say(frames.ping(payload, ACK))
@@ -310,36 +310,36 @@ class Machine:
             self.drained()
 
     def _goaway(self, flags: int, number: int, payload: bytes) -> None:
-        """The peer begins nothing more; what it has begun is answered."""
+        """The peer will open no more streams; those that are open are answered."""
         if number:
             raise Fault(Code.PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(payload) < 8:
-            raise Fault(Code.FRAME_SIZE_ERROR, "GOAWAY of the wrong size")
+            raise Fault(Code.FRAME_SIZE_ERROR, "GOAWAY with a wrong length")
         self._charge("GOAWAY frames")
 
     def _window_update(self, flags: int, number: int, payload: bytes) -> None:
         if len(payload) != 4:
-            raise Fault(Code.FRAME_SIZE_ERROR, "WINDOW_UPDATE of the wrong size")
+            raise Fault(Code.FRAME_SIZE_ERROR, "WINDOW_UPDATE with a wrong length")
         more = frames.number(payload)
         if number == 0:
             if not more:
-                raise Fault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
+                raise Fault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
             self.sender.widen(more)
             if self.sender.window > LARGEST_WINDOW:
-                raise Fault(Code.FLOW_CONTROL_ERROR, "a window that is too large")
+                raise Fault(Code.FLOW_CONTROL_ERROR, "flow-control window above 2**31-1")
         else:
             if not number & 1 or number > self.last:
-                raise Fault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that was not begun")
+                raise Fault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream")
             stream = self.streams.get(number)
             if stream is None:
-                self._charge("frames for streams that are closed")
+                self._charge("frames for closed streams")
                 return
             if not more:
-                self._reset_for(number, Code.PROTOCOL_ERROR, "WINDOW_UPDATE of nothing")
+                self._reset_for(number, Code.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
                 return
             stream.window += more
             if stream.window > LARGEST_WINDOW:
-                self._reset_for(number, Code.FLOW_CONTROL_ERROR, "a window that is too large")
+                self._reset_for(number, Code.FLOW_CONTROL_ERROR, "flow-control window above 2**31-1")
                 return
             self.sender.wait(stream)
         if more < SMALL:
@@ -361,31 +361,31 @@ class Machine:
     def _said_all(self, stream: Stream) -> None:
         self._budget.served += 1
         if not stream.peer_ended:
-            self.reset(stream, Code.NO_ERROR)  # nobody reads the rest of the request (RFC 9113, 8.1)
+            self.reset(stream, Code.NO_ERROR)  # the rest of the request is not needed (RFC 9113, 8.1)
             return
         stream.closed = True
         stream.window = -1
-        stream.exchange = None  # else both would keep each other
+        stream.exchange = None  # else each would keep the other alive
         del self.streams[stream.id]
         if stream.owed:
             self.intake.closed(stream)
 
     def _unread(self) -> None:
-        self.fail(Code.ENHANCE_YOUR_CALM, "too many answers that the peer does not read")
+        self.fail(Code.ENHANCE_YOUR_CALM, "too many unread answers to control frames")
 
     def finished(self) -> None:
-        """The application of a request has returned."""
+        """A request does not count as running any more."""
         self.running -= 1
 
     def reset(self, stream: Stream, code: int) -> None:
-        """End a stream of our own accord; the sink knows."""
+        """Reset a stream for a reason of the server's. The sink is not called."""
         if not stream.closed:
             self._close(stream, BY_US)
             stream.exchange = None
             self.sender.say(frames.rst_stream(stream.id, code))
 
     def _reset_for(self, number: int, code: int, reason: str) -> None:
-        """End a stream for what the peer did wrong on it."""
+        """Reset a stream for a stream error, and call the sink."""
         self._charge_reset()
         stream = self.streams.get(number)
         if stream is not None:
@@ -399,7 +399,7 @@ class Machine:
 
     def _charge_reset(self) -> None:
         if not self._budget.provoked.take(self._now):
-            raise Fault(Code.ENHANCE_YOUR_CALM, "too many streams that had to be reset")
+            raise Fault(Code.ENHANCE_YOUR_CALM, "too many stream errors")
 
     def _close(self, stream: Stream, how: int) -> None:
         stream.closed = True
@@ -411,22 +411,22 @@ class Machine:
         self._closed.remember(stream.id, how)
 
     def fail(self, code: int, reason: str) -> None:
-        """End the connection."""
+        """End the connection for a connection error."""
         if not self.over:
             self.over = self.frames.stop = True
             self.sender.out.append(frames.goaway(max(0, self.last), code, reason.encode()))
             self._sink.failed(code, reason)
 
     def drain(self) -> None:
-        """Ask the peer to begin nothing more. What it has sent until it knows is still served: `drained` is called when
-        it has answered; whoever does not wait for that calls it.
+        """Ask the peer to open no more streams: a GOAWAY that allows all of them, and a PING. Requests that are on
+        their way are served; `drained` is called when the PING was answered, or by a caller that waits no longer.
         """
         if not self._draining and self._last_wanted is None and not self.over:
             self._draining = True
             self.sender.out.append(frames.goaway(LARGEST_WINDOW, Code.NO_ERROR) + frames.ping(_DRAINING))
 
     def drained(self) -> None:
-        """Begin nothing more: what comes later is refused, and may be repeated elsewhere."""
+        """Refuse new streams from now on, and say so: the client may repeat those requests elsewhere."""
         if self._last_wanted is None and not self.over:
             self._draining = False
             self._last_wanted = max(0, self.last)

@@ -1,6 +1,6 @@
-"""What a connection wants of whatever occupies one of its streams: the interface only.
+"""The interface between a connection and what is served on one of its streams.
 
-`exchange.Http2Exchange` is a request, `tunnel.Tunnel` a WebSocket.
+`exchange.Http2Exchange` serves a request, `tunnel.Tunnel` a WebSocket.
 """
 
 from __future__ import annotations
@@ -9,37 +9,37 @@ from typing import Protocol
 
 
 class Occupant(Protocol):
-    """Made when a stream begins; `Stream.exchange` until it is closed."""
+    """Made when a stream is opened; it is `Stream.exchange` until the stream is closed."""
 
     def begin(self) -> bool:
-        """Call the application: everything that was read together with the request has been parsed. What `is_over`
-        says afterwards.
+        """Call the application. Everything that was received together with the request has been parsed. Returns
+        `is_over`.
         """
 
     @property
     def is_over(self) -> bool:
-        """Whether the application has answered or returned, or will never be called."""
+        """Whether it no longer counts as running: the application has answered or returned, or is never called."""
 
     def arrived(self, data: bytes) -> None:
-        """A part of what the peer sends; `Stream.peer_ended` says whether it was the last."""
+        """Data was received; `Stream.peer_ended` says whether it was the last."""
 
     def lost(self) -> None:
-        """The stream is closed before its time, or the whole connection is."""
+        """The stream or the whole connection was closed early."""
 
     def resume_writing(self) -> None:
-        """There is room again."""
+        """There is room for more data to be sent."""
 
     def look(self, now: float) -> None:
-        """End what is too slow. Called by the worker's one timer; `now` in seconds of its coarse clock."""
+        """Apply the deadlines. Called by the worker's one timer; `now` in seconds of its coarse clock."""
 
     def retire(self) -> None:
-        """The connection is to end."""
+        """The connection drains."""
 
     def eof(self) -> None:
-        """The peer sends nothing more on this connection, and may still read."""
+        """The peer has closed its sending side of the connection, and may still read."""
 
     def hang_up(self) -> None:
-        """The application shall end: the drain's deadline is near."""
+        """Make the application end: the drain's deadline is near."""
 
     def in_work(self, now: float) -> str:
-        """A line for a person; "" when nothing is in work."""
+        """A description for the log; "" if nothing is in progress."""

@@ -1,7 +1,7 @@
-"""Bytes → frames, one call each; a header block is one frame, however many it came in (RFC 9113, 4 and 6.10).
+"""Bytes → frames, one call each. A field block is reported once, whole (RFC 9113, 4 and 6.10).
 
-Owns: the preface, the bounds of a frame and of a block, padding. Must not: know a stream's state. Fails by: `Fault`,
-which ends the connection.
+Owns: the preface, the limits of a frame and of a field block, padding. Must not: know a stream's state. Fails by:
+`Fault`, which ends the connection.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from uvicorn.worker.http2.frames import (
 
 BLOCK_BYTES = 65536
 BLOCK_FRAMES = 64
-"""What one header block may be made of; above it the connection ends."""
+"""The most bytes and frames of one field block; above either the connection ends."""
 _SPECIAL = END_HEADERS | PADDED | WITH_PRIORITY
 DEPENDS_ON_ITSELF = 1 << 16
-"""Beside the flags of HEADERS: its priority says so (RFC 7540, 5.3.1)."""
+"""Set beside the flags of HEADERS if its stream depends on itself (RFC 7540, 5.3.1)."""
 
 
 class Fault(Exception):
-    """What the peer did wrong, where nothing less than the connection can end for it."""
+    """A connection error (RFC 9113, 5.4.1): an error code and a reason, for GOAWAY and for the log."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -42,8 +42,8 @@ class Fault(Exception):
 
 
 class FrameReader:
-    """Calls `headers` with flags, stream and block of each header block, without padding and priority; and `frame` with
-    type, flags, stream and payload of each other frame. It goes on until `stop` is set.
+    """Calls `headers` with flags, stream and bytes of each field block, without padding and priority, and `frame` with
+    type, flags, stream and payload of each other frame, until `stop` is set. `most`: the most bytes of a field section.
     """
 
     __slots__ = ("_begun", "_flags", "_frame", "_headers", "_most", "_rest", "_size", "_stream", "block", "stop")
@@ -60,11 +60,11 @@ class FrameReader:
         self._rest = b""
         self._begun = self.stop = False
         self.block: list[bytes] | None = None
-        """The parts of a header block of which the rest is to come."""
+        """The parts of a field block whose rest is still to come."""
         self._stream = self._flags = self._size = 0
 
     def feed(self, data: bytes) -> None:
-        """What has arrived. Raises Fault."""
+        """Parse received bytes; an incomplete frame is kept until the next call. Raises Fault."""
         if self._rest:
             data = self._rest + data
             self._rest = b""
@@ -72,7 +72,7 @@ class FrameReader:
         end = len(data)
         if not self._begun:
             if data[: len(PREFACE)] != PREFACE[:end]:
-                raise Fault(Code.PROTOCOL_ERROR, "no HTTP/2 preface")
+                raise Fault(Code.PROTOCOL_ERROR, "invalid connection preface")
             if end < len(PREFACE):
                 self._rest = data
                 return
@@ -82,7 +82,7 @@ class FrameReader:
             first, flags, stream = unpack_head(data, at)
             size = first >> 8
             if size > LARGEST_FRAME:
-                raise Fault(Code.FRAME_SIZE_ERROR, "a frame that is too large")
+                raise Fault(Code.FRAME_SIZE_ERROR, "frame larger than SETTINGS_MAX_FRAME_SIZE")
             begin = at + HEAD_SIZE
             if begin + size > end:
                 break
@@ -104,11 +104,11 @@ class FrameReader:
         parts = self.block
         if parts is not None:
             if kind != CONTINUATION or stream != self._stream:
-                raise Fault(Code.PROTOCOL_ERROR, "a frame in the middle of a header block")
+                raise Fault(Code.PROTOCOL_ERROR, "another frame inside a field block")
             parts.append(payload)
             self._size += len(payload)
             if self._size > self._most or len(parts) > BLOCK_FRAMES:
-                raise Fault(Code.ENHANCE_YOUR_CALM, "a header block that is too large")
+                raise Fault(Code.ENHANCE_YOUR_CALM, "field block too large")
             if flags & END_HEADERS:
                 self.block = None
                 self._headers(self._flags, stream, b"".join(parts))
@@ -117,7 +117,7 @@ class FrameReader:
             payload = unpadded(payload, flags)
             if flags & WITH_PRIORITY:
                 if len(payload) < 5:
-                    raise Fault(Code.FRAME_SIZE_ERROR, "HEADERS without its priority")
+                    raise Fault(Code.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
                 if frames.number(payload) == stream:
                     flags |= DEPENDS_ON_ITSELF
                 payload = payload[5:]
@@ -129,22 +129,22 @@ class FrameReader:
 
 
 def unpadded(payload: bytes, flags: int) -> bytes:
-    """Without padding (RFC 9113, 6.1)."""
+    """The payload without its padding (RFC 9113, 6.1). Raises Fault."""
     if not flags & PADDED:
         return payload
     if not payload or payload[0] >= len(payload):
-        raise Fault(Code.PROTOCOL_ERROR, "more padding than frame")
+        raise Fault(Code.PROTOCOL_ERROR, "padding longer than the frame")
     return payload[1 : len(payload) - payload[0]]
 
 
 def check_setting(name: int, value: int) -> None:
-    """Raises Fault for a value that a client's setting may not have (RFC 9113, 6.5.2)."""
+    """Raises Fault for an invalid value of a client's setting (RFC 9113, 6.5.2)."""
     if name == Setting.INITIAL_WINDOW_SIZE and value > LARGEST_WINDOW:
-        raise Fault(Code.FLOW_CONTROL_ERROR, "a first window that is too large")
+        raise Fault(Code.FLOW_CONTROL_ERROR, "SETTINGS_INITIAL_WINDOW_SIZE above 2**31-1")
     if name == Setting.MAX_FRAME_SIZE and not LARGEST_FRAME <= value < 1 << 24:
-        raise Fault(Code.PROTOCOL_ERROR, "a largest frame that may not be")
+        raise Fault(Code.PROTOCOL_ERROR, "invalid SETTINGS_MAX_FRAME_SIZE")
     if name in _SWITCHES and value > 1:
-        raise Fault(Code.PROTOCOL_ERROR, "a setting that is neither 0 nor 1")
+        raise Fault(Code.PROTOCOL_ERROR, "setting is neither 0 nor 1")
 
 
 _SWITCHES = (Setting.ENABLE_PUSH, Setting.ENABLE_CONNECT_PROTOCOL, Setting.NO_RFC7540_PRIORITIES)

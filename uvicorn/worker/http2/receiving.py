@@ -1,10 +1,10 @@
-"""The windows for what is received: what the peer may still send, and when it may send more (RFC 9113, 5.2).
+"""The flow-control windows for received data (RFC 9113, 5.2).
 
-Every byte of DATA counts against its stream's window and the connection's, until somebody has taken it or does not
-want it. The peer hears of that when half of a window is free again.
+Every byte of DATA counts against the window of its stream and that of the connection, until the application has taken
+it or it was dropped. WINDOW_UPDATE is sent when half of a window is free again.
 
-Owns: both kinds of window. Must not: judge anything else. Fails by: `counts` and `counts_for`, which say that there
-was more than a window allows.
+Owns: both kinds of window. Must not: judge anything else. Fails by: `counts` and `counts_for`, which return False when
+the peer has sent more than a window allows.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from uvicorn.worker.http2.frames import FIRST_WINDOW, window_update
 from uvicorn.worker.http2.streams import Stream
 
 CONNECTION_WINDOW = 1 << 20
-"""Bytes of all bodies that a peer may send before any is taken."""
+"""The connection's window: bytes of all bodies that may be received and not taken yet."""
 
 
 class Intake:
-    """`size` is a stream's window as our settings have it. Until the peer has acknowledged them, everybody's first
-    window holds where it is larger."""
+    """`size` is a stream's window in our SETTINGS. Until the peer has acknowledged them, the protocol's initial window
+    counts if it is larger."""
 
     __slots__ = ("_credit", "_say", "_size", "_window", "first")
 
@@ -28,12 +28,12 @@ class Intake:
         self._size = size
         self._say = say
         self.first = max(FIRST_WINDOW, size)
-        """The window of a stream that begins now."""
+        """The window of a new stream."""
         self._window = CONNECTION_WINDOW
         self._credit = 0
 
     def acknowledged(self, streams: Iterable[Stream]) -> None:
-        """The peer knows our settings now."""
+        """The peer has acknowledged our SETTINGS."""
         less = self.first - self._size
         if less:
             self.first = self._size
@@ -41,12 +41,12 @@ class Intake:
                 stream.window_in -= less
 
     def counts(self, size: int) -> bool:
-        """So many bytes came. False when they are more than the connection's window."""
+        """Count received bytes. False if they exceed the connection's window."""
         self._window -= size
         return self._window >= 0
 
     def counts_for(self, stream: Stream, size: int) -> bool:
-        """They are a stream's. False when they are more than its window."""
+        """Count received bytes of a stream. False if they exceed its window."""
         stream.window_in -= size
         if stream.window_in < 0:
             return False
@@ -54,7 +54,7 @@ class Intake:
         return True
 
     def taken(self, stream: Stream, size: int) -> None:
-        """So many bytes of a stream were taken, or are not wanted any more."""
+        """The application has taken bytes of a stream, or they were dropped."""
         if not size or stream.closed:
             return
         stream.owed -= size
@@ -67,13 +67,13 @@ class Intake:
                 stream.credit = 0
 
     def closed(self, stream: Stream) -> None:
-        """Nobody takes the rest."""
+        """Give the bytes back that the application has not taken."""
         if stream.owed:
             self.give_back(stream.owed)
             stream.owed = 0
 
     def give_back(self, size: int) -> None:
-        """Of the connection's window only."""
+        """Give bytes back to the connection's window only."""
         self._credit += size
         if self._credit >= CONNECTION_WINDOW // 2:
             self._window += self._credit

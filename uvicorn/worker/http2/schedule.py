@@ -1,7 +1,7 @@
-"""Which stream sends next, when all cannot: by urgency (RFC 9218, 4.1), and in turns within one.
+"""Which stream sends next: by urgency (RFC 9218, 4.1), and in turns within one urgency. And the frames about priority.
 
-Owns: the order of streams that have something to send. Must not: know windows. Fails by: `Fault`, for a
-frame that says it in a wrong way.
+Owns: the order of streams that have something to send. Must not: know windows. Fails by: `Fault`, for an invalid
+priority frame.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ T = TypeVar("T")
 
 
 def priority(value: bytes) -> int:
-    """The urgency in a Priority field (RFC 9218, 4.1); what is not understood counts as not said."""
+    """The urgency in a Priority field (RFC 9218, 4.1); the default for an invalid one."""
     urgency = _urgency(value)
     return int(urgency[1]) if urgency else DEFAULT_URGENCY
 
 
 def priority_fault(stream: int, payload: bytes) -> tuple[int, str]:
-    """(error code, reason) for a PRIORITY frame, (0, "") for one in order. HTTP/2 has no use for it any more, but
-    judges its form (RFC 9113, 5.3.2 and 6.3). Raises Fault where no stream is named.
+    """(error code, reason) for an invalid PRIORITY frame, else (0, ""). The frame is deprecated and has no effect, but
+    its syntax is checked (RFC 9113, 5.3.2 and 6.3). Raises Fault on stream 0.
     """
     if not stream:
         raise Fault(Code.PROTOCOL_ERROR, "PRIORITY on stream 0")
     if len(payload) != 5:
-        return Code.FRAME_SIZE_ERROR, "PRIORITY of the wrong size"
+        return Code.FRAME_SIZE_ERROR, "PRIORITY with a wrong length"
     if number(payload) == stream:
-        return Code.PROTOCOL_ERROR, "a stream that depends on itself"
+        return Code.PROTOCOL_ERROR, "stream depends on itself"
     return 0, ""
 
 
 def read_priority_update(stream: int, payload: bytes) -> tuple[int, int]:
-    """(a stream, its urgency) as PRIORITY_UPDATE on `stream` has it (RFC 9218, 7.1). Raises Fault."""
+    """(stream, its new urgency) from a PRIORITY_UPDATE that came on `stream` (RFC 9218, 7.1). Raises Fault."""
     if stream:
         raise Fault(Code.PROTOCOL_ERROR, "PRIORITY_UPDATE on a stream")
     if len(payload) < 4:
-        raise Fault(Code.FRAME_SIZE_ERROR, "PRIORITY_UPDATE of the wrong size")
+        raise Fault(Code.FRAME_SIZE_ERROR, "PRIORITY_UPDATE with a wrong length")
     named = number(payload)
     if not named & 1:
-        raise Fault(Code.PROTOCOL_ERROR, "PRIORITY_UPDATE of a stream that no client begins")
+        raise Fault(Code.PROTOCOL_ERROR, "PRIORITY_UPDATE for a stream that is not a client's")
     return named, priority(payload[4:])
 
 
 class Turns(Generic[T]):
-    """Streams by urgency. Each is in it once at most: whoever puts one in knows that."""
+    """Waiting streams by urgency. The caller puts in each stream at most once."""
 
     __slots__ = ("_queues", "size")
 
@@ -61,7 +61,7 @@ class Turns(Generic[T]):
         self.size = 0
 
     def put(self, stream: T, urgency: int, first: bool = False) -> None:
-        """Behind the others of its urgency, or before them."""
+        """Add a stream behind the others of its urgency, or in front of them."""
         queue = self._queues[urgency]
         if queue is None:
             queue = self._queues[urgency] = deque()
@@ -72,7 +72,7 @@ class Turns(Generic[T]):
         self.size += 1
 
     def take(self) -> T | None:
-        """The next one; None when there is none."""
+        """Remove and return the next stream; None if there is none."""
         if self.size:
             for queue in self._queues:
                 if queue:

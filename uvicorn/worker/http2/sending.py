@@ -1,9 +1,9 @@
-"""What a connection sends: heads, bodies as far as the windows allow, and the order of what has to wait.
+"""What a connection sends: heads, bodies as far as the flow-control windows allow, and the order of waiting streams.
 
-A part of a body leaves at once when both windows and the transport take it and nobody waits. Else it waits in its
-stream, and streams that wait take turns, a frame each. Control frames and heads wait for nothing but the transport.
+A part of a body is sent at once if both windows and the transport have room and no stream waits. Else it waits in its
+stream, and waiting streams take turns, a frame each. Control frames and heads wait only for the transport.
 
-Owns: `out`, the windows for what is sent, and the turns. Must not: judge what the peer does, or know a transport.
+Owns: `out`, the windows for sent data, and the turns. Must not: judge what the peer does, or know a transport.
 Fails by: `unread`, when the peer does not read the answers to its control frames.
 """
 
@@ -19,16 +19,16 @@ from uvicorn.worker.http2.schedule import Turns
 from uvicorn.worker.http2.streams import Stream
 
 CONTROL_BYTES = 65536
-"""Bytes of answers to a peer that does not read them; above it the connection ends."""
+"""The most bytes of control frames that a peer has not read; above it the connection ends."""
 OUT_BYTES = 1 << 18
-"""Bytes of bodies in `out` above which nothing is added before they were written."""
+"""Bytes of bodies in `out` above which no more are added until they were written."""
 
 
 class Sender:
-    """`out` is what is to be written, in this order; whoever writes it empties it and calls `written`.
+    """`out` is to be written, in this order; the connection writes it, empties it and calls `written`.
 
-    `ended` is called when everything of a stream was said, `writable` when what waited in it was sent, `unread` when
-    the peer leaves too much unread.
+    `ended` is called when a stream was ended by us, `writable` when its queue was sent, `unread` when the peer leaves
+    too many control frames unread.
     """
 
     __slots__ = (
@@ -54,20 +54,20 @@ class Sender:
         self.unread = unread
         self.out: list[bytes | memoryview] = []
         self.blocked = False
-        """The transport is full, or `out` holds enough for now: nothing but heads and control frames is sent."""
+        """The transport is full, or `out` holds enough for now: only heads and control frames are sent."""
         self.window = FIRST_WINDOW
-        """Bytes of all bodies that the peer still takes."""
+        """Bytes of all bodies that the peer still accepts."""
         self.table_shrunk = False
-        """The peer has made its table smaller, and the next block has to say that we know."""
+        """The peer has made its table smaller; the next block has to begin with a table size update."""
         self._turns: Turns[Stream] = Turns()
         self._control = self.held = 0
         self.quick = LARGEST_FRAME
         """The largest part that leaves at once, if its stream's window takes it; below zero when none does."""
         self.parts = 0
-        """How many parts of bodies were sent."""
+        """The number of body parts that were sent."""
 
     def headers(self, stream: Stream, block: bytes, ends: bool = False) -> None:
-        """A header block: a response's, or an interim one's."""
+        """Send the field block of a response or of an interim response."""
         if stream.closed:
             return
         if self.table_shrunk:
@@ -79,7 +79,7 @@ class Sender:
             self._said_all(stream)
 
     def respond(self, stream: Stream, block: bytes, body: bytes, ends: bool) -> None:
-        """The head of a response and the first part of its body, or all of it."""
+        """Send the head of a response and the first part of its body, or all of it."""
         size = len(body)
         if 0 < size <= self.quick and size <= stream.window and len(block) <= LARGEST_FRAME:
             number = stream.id
@@ -104,7 +104,7 @@ class Sender:
             self.send(stream, body, ends)
 
     def send(self, stream: Stream, body: bytes, ends: bool) -> None:
-        """A part of a body, or its end. What the windows and the transport do not take now waits in the stream."""
+        """Send a part of a body, or its end. What the windows and the transport do not allow now waits."""
         size = len(body)
         if 0 < size <= self.quick and size <= stream.window and not stream.queued:
             self.out += (pack_head(size << 8, ends, stream.id), body)
@@ -165,21 +165,21 @@ class Sender:
             self.out.append(part)
 
     def end_with(self, stream: Stream, block: bytes) -> None:
-        """Trailers: the end of the response."""
+        """Send trailers, which end the response."""
         if stream.queued and not stream.closed:
             stream.ends = block
         else:
             self.headers(stream, block, ends=True)
 
     def wait(self, stream: Stream) -> None:
-        """Let it have its turn, if it has something to send that its own window allows."""
+        """Let a stream take turns if it has something to send that its own window allows."""
         if not stream.waiting and (stream.queued and stream.window > 0):
             stream.waiting = True
             self._turns.put(stream, stream.urgency)
             self.quick = -1
 
     def pump(self) -> None:
-        """Send what waits, as far as the windows and the transport allow: a frame of each stream in turn."""
+        """Send from waiting streams, as far as the windows and the transport allow: a frame of each in turn."""
         turns = self._turns
         while turns.size and self.window > 0 and not self.blocked:
             stream = turns.take()
@@ -225,14 +225,14 @@ class Sender:
         self.ended(stream)
 
     def say(self, data: bytes) -> None:
-        """A control frame: it waits for no window."""
+        """Send a control frame, which no window limits."""
         self.out.append(data)
         self._control += len(data)
         if self._control > CONTROL_BYTES:
             self.unread()
 
     def written(self, full: bool) -> None:
-        """What `out` held was given to the transport; `full`: it does not want more before `written(False)`."""
+        """The contents of `out` were given to the transport. `full`: send no more before `written(False)`."""
         self.held = 0
         if not full:
             self._control = 0

@@ -1,4 +1,4 @@
-"""A stream that is open, what a server grants, and whom the machine tells what. No code of any of them.
+"""An open stream, the limits that a server announces, and the interface that the machine calls.
 
 Owns: `Stream`, `Terms` and `Sink`. Must not: know a frame. Fails by: nothing.
 """
@@ -16,10 +16,9 @@ from uvicorn.worker.http2.frames import LARGEST_WINDOW, Setting
 
 
 class Terms(NamedTuple):
-    """What a server grants. Bytes and counts; `methods` are those that are served.
-
-    `line`, `fields` and `size` are the most bytes of a method and a target, the most fields and the most bytes of a
-    head.
+    """The limits for a client: `streams` open at a time, `window` bytes of each stream's flow-control window, `line`
+    bytes of a method and a target, `fields` and `size` (bytes) of a field section. `methods` are those that are served;
+    `tunnels`: whether extended CONNECT is (RFC 8441).
     """
 
     streams: int = 128
@@ -31,7 +30,7 @@ class Terms(NamedTuple):
     tunnels: bool = False
 
     def settings(self) -> list[tuple[int, int]]:
-        """What a client is told of it."""
+        """The (setting, value) pairs of our SETTINGS frame."""
         values = [
             (Setting.MAX_CONCURRENT_STREAMS, self.streams),
             (Setting.INITIAL_WINDOW_SIZE, self.window),
@@ -44,7 +43,7 @@ class Terms(NamedTuple):
 
 
 class Stream:
-    """One stream that is not closed. `exchange` is whatever the sink keeps there."""
+    """One stream that is not closed. `exchange` is for the sink."""
 
     # Not slots: most streams need no more than what `__init__` sets, and the values of the class for the rest.
     we_ended = closed = False
@@ -56,41 +55,41 @@ class Stream:
     queue: deque[bytes | memoryview] | None = None
     waiting = False
     ends: bytes | None = None
-    """What comes behind the queue: trailers, or nothing but the end; None as long as more data may come."""
+    """What follows the queue: a field block of trailers, or b"" for the end alone; None while more data may come."""
 
     def __init__(self, number: int, urgency: int, window: int, window_in: int, ended: bool) -> None:
         self.id = number
         self.exchange: Any = None
         self.peer_ended = ended
         self.window = window
-        """Bytes that the peer still takes of it; below zero when it has made it smaller, and when it is closed."""
+        """Bytes that the peer still accepts; below zero if the stream is closed or after a smaller initial window."""
         self.urgency = urgency
         self.window_in = window_in
 
 
 class Sink(Protocol):
-    """What the machine tells."""
+    """What the machine calls."""
 
     def request(self, stream: Stream, head: Head) -> None:
-        """A request has begun. Its body, if `stream.peer_ended` does not say that there is none, follows."""
+        """A request has begun. Its body follows, unless `stream.peer_ended`."""
 
     def refused(self, stream: Stream, fault: BadRequest) -> None:
-        """A request that is to be answered with the status of `fault`."""
+        """Answer a request with the status of `fault`."""
 
     def data(self, stream: Stream, data: bytes) -> None:
         """A part of a body; `stream.peer_ended` says whether it was the last."""
 
     def reset(self, stream: Stream) -> None:
-        """The peer has reset it, or we had to. What still comes for it is dropped."""
+        """The stream was reset, by the peer or for its error. Later frames for it are dropped."""
 
     def fault(self, number: int, code: int, reason: str) -> None:
-        """What the peer did wrong on a stream, which was reset for it; for a log."""
+        """A stream error: the stream was reset. For the log."""
 
     def emptied(self, stream: Stream) -> None:
-        """Everything that waited in it was sent."""
+        """The stream's queue was sent."""
 
     def unfinished(self) -> None:
-        """There is no room for another request: say which ones run no more (`Machine.finished`)."""
+        """The limit of requests is reached: report those that have finished (`Machine.finished`)."""
 
     def failed(self, code: int, reason: str) -> None:
-        """The connection is over. Nothing is told after this."""
+        """A connection error. The machine calls nothing after this."""

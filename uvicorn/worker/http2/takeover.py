@@ -1,7 +1,7 @@
-"""From an HTTP/1.1 connection whose peer speaks HTTP/2 to a connection of HTTP/2.
+"""Replaces an HTTP/1.1 connection whose peer speaks HTTP/2 by an HTTP/2 connection.
 
-Owns: the move, and what the settings grant. Must not: decide when; the HTTP/1.1 connection does, which sees the
-beginning.
+Owns: handing the transport over, and the terms from the settings. Must not: decide when: the HTTP/1.1 connection does,
+from ALPN or from the first bytes. Fails by: nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger("uvicorn.error")
 
 
 def take_over(connection: Connection) -> None:
-    """Serve its peer from now on (`ServerState.http2`)."""
+    """Serve the connection's peer from now on (`ServerState.http2`)."""
     state, config = connection._state, connection.config
     served = connection.ws_protocol_class
     codec_class = served.codec_class if served is not None and issubclass(served, SessionProtocol) else None
@@ -48,11 +48,11 @@ def take_over(connection: Connection) -> None:
     connection.handed_over()
     made.begin(connection.transport, early)
     if connection._ends.tls is not None and weak(connection.transport):
-        made.machine.fail(Code.INADEQUATE_SECURITY, "a cipher suite that HTTP/2 forbids")
+        made.machine.fail(Code.INADEQUATE_SECURITY, "cipher suite not allowed for HTTP/2")
 
 
 def weak(transport: asyncio.Transport) -> bool:
-    """Whether TLS 1.2 has chosen a suite without forward secrecy or without an AEAD cipher (RFC 9113, 9.2.2)."""
+    """Whether the cipher suite of TLS 1.2 lacks forward secrecy or an AEAD cipher (RFC 9113, 9.2.2)."""
     name, version, _ = transport.get_extra_info("ssl_object").cipher() or ("", "", 0)
     return version == "TLSv1.2" and not (
         name.startswith(("ECDHE-", "DHE-")) and any(part in name for part in ("GCM", "CHACHA20", "CCM"))

@@ -1,10 +1,10 @@
-"""A WebSocket on a stream (RFC 8441): the wire of a session that has no transport of its own.
+"""A WebSocket on a stream (RFC 8441): the wire of a session without a transport of its own.
 
     OPENING ──the session accepts──▶ CARRYING ──close frames, an end of either side──▶ CLOSING ──▶ the stream is closed
     OPENING ──the session refuses──▶ CLOSING
 
-The stream's window stands in for reading and pausing: while reading is paused nothing is given back, and the peer
-stops by itself. END_STREAM stands in for the end of a TCP connection, and RST_STREAM for its reset.
+The stream's flow-control window does what pausing a transport does: while reading is paused no WINDOW_UPDATE is sent,
+and the peer has to stop. END_STREAM corresponds to the end of a TCP connection, RST_STREAM to its reset.
 
 Owns: the answer to the handshake on HTTP/2, and how long a peer may take to close. Must not: know a frame of either
 protocol. Fails by: resetting its stream; other streams go on.
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from uvicorn.worker.websockets.codec import Codec
 
 CLOSE_SECONDS = 10.0
-"""Seconds that the peer gets to answer a close frame."""
+"""Seconds for the peer to answer a close frame."""
 
 OPENING, CARRYING, CLOSING = range(3)
 
 
 class Tunnel:
-    """Carries one session. Also what a connection wants of the occupant of a stream (`occupant`)."""
+    """Carries one session. It is both the session's `Wire` and the stream's `Occupant`."""
 
     __slots__ = (
         "_app",
@@ -81,7 +81,7 @@ class Tunnel:
         self._left = 0
         self._retire_at = self._closing_at = 0.0
 
-    # -- what the connection wants (see `occupant`) ----------------------------------------------------------------
+    # -- what the connection calls (see `occupant`) ----------------------------------------------------------------
 
     def begin(self) -> bool:
         connection = self._connection
@@ -161,7 +161,7 @@ class Tunnel:
         session = self.session
         return f"WebSocket {session.path()} from {session.peer()}" if session and session.phase == OPEN else ""
 
-    # -- what the session wants (see `websockets.wire`) ------------------------------------------------------------
+    # -- what the session calls (see `websockets.wire`) ------------------------------------------------------------
 
     @property
     def writable(self) -> bool:
