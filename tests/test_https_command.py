@@ -85,7 +85,7 @@ def test_a_reload_shows_the_new_certificate_and_drops_nobody(
         command.tell(signal.SIGHUP)
         assert ask(old) == first, "a connection of before is served by its worker"
     for _ in range(2):  # until it has left, an old worker may accept for one more moment
-        command.wait_for(r"Worker \d \[\d+\] (left|was killed)")
+        command.wait_for(r"Worker \d \[\d+\] (exited|was killed)")
     with connection(port, authority.client()) as new:
         assert new.getpeercert(True) != before
         assert ask(new) != first
