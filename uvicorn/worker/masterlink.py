@@ -202,7 +202,7 @@ class MasterLink:
 def in_flight(connections: Collection[Any], now: float) -> bytes:
     """A line for each request in flight (`Connection.in_work`), b"" for none. `now`: seconds of the monotonic clock."""
     told = [in_work(now) for one in connections if (in_work := getattr(one, "in_work", None)) is not None]
-    found = [text for text in told if text]
+    found = [line for text in told for line in text.splitlines()]  # a connection of HTTP/2 has several
     return f"In flight:\n{listed(found)}\n".encode("utf-8", "backslashreplace") if found else b""
 
 

@@ -108,6 +108,13 @@ class AccessLog:
 
         return Entry(self, request, scope, trusted)
 
+    def refused(self, client: tuple[str, Any] | None, status: int, sent: int) -> None:
+        """Write a line for a request that could not be read, and of which there is nothing to show."""
+        if self.follows:
+            from uvicorn.logs.formats import AccessRecord
+
+            self.tell(AccessRecord(client, "", "", "", b"", [], status, b"", sent, 0.0, True, ""))
+
     def request_id(self, request: Request, trusted: bool) -> str:
         """The id that a trusted proxy has given to this request, else a new one: 32 hexadecimal digits."""
         return (trusted and _given_id(request)) or f"{self._random.getrandbits(128):032x}"

@@ -253,6 +253,7 @@ class Http2Connection(Familiar, Carrier):
     def refused(self, stream: Stream, fault: BadRequest) -> None:
         self.log_refusal(str(fault.status), fault.reason)
         self.respond(stream, "GET", fault.status, fault.body, fault.fields)
+        self._state.access.refused(self._ends.client, fault.status, len(fault.body))
 
     def data(self, stream: Stream, data: bytes) -> None:
         occupant: Occupant | None = stream.exchange
