@@ -42,6 +42,7 @@ OTHERS = {
     "--no-deps": "pip",
     "--wheel-dir": "pip",
     "--now": "systemctl",
+    "--http2-prior-knowledge": "curl",
     "--help": "every command",
     "--only": "scripts/compatibility",
     "--python": "scripts/compatibility",

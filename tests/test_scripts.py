@@ -16,7 +16,10 @@ import uvicorn
 
 ROOT = Path(__file__).resolve().parents[1]
 SHELL_SCRIPTS = [
-    *(f"scripts/{name}" for name in ("demo", "test", "test-system", "check", "compatibility", "install-interpreters")),
+    *(
+        f"scripts/{name}"
+        for name in ("demo", "test", "test-system", "check", "compatibility", "install-interpreters", "install-proxies")
+    ),
     ".ci/run",
 ]
 PATIENCE = 60.0

@@ -1,11 +1,12 @@
-"""Our server under a master, nginx and haproxy in front of it, and clients of them.
+"""Our server under a master, proxies in front of it, and clients of them.
 
-The proxies run with the examples of the README, their addresses exchanged for what is free here.
+The proxies run with the examples of the README and of docs/http2.md, their addresses exchanged for what is free here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ import signal
 import socket
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +27,7 @@ from checkout import ROOT
 from programs import NOTHING, Program, eventually
 
 README = ROOT / "README.md"
+HTTP2 = ROOT / "docs" / "http2.md"
 
 OUTSIDE = "127.0.0.2"
 """A client that is no trusted proxy: those that a server trusts by default are 127.0.0.1 and ::1."""
@@ -56,7 +59,7 @@ async def upload(scope, receive, send):
             return await answer(send, {"size": size, "sha256": digest.hexdigest(), **where(scope)})
 
 async def hang(scope, receive, send):
-    print("hang began", flush=True)
+    print("hang began on", scope["client"][1], flush=True)
     while (await receive())["type"] != "http.disconnect":
         pass
     print("hang ended", flush=True)
@@ -105,10 +108,10 @@ class Ours:
         self.says("reloaded: ")
 
 
-def example(language: str) -> str:
-    """The README's configuration in this language."""
-    found = re.search(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
-    assert found, f"the README has no example for {language}"
+def example(language: str, page: Path = README) -> str:
+    """The page's configuration in this language."""
+    found = re.search(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+    assert found, f"{page} has no example for {language}"
     return found[1]
 
 
@@ -126,8 +129,11 @@ class Proxy:
     def __init__(self, command: list[str], port: int, log: Path) -> None:
         self.port = port
         self.log = log
+        environment = {**os.environ, "XDG_DATA_HOME": str(log.parent)}
         with log.open("wb") as output:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
+            )
         try:
             eventually(self._listens, f"{command[0]} listening")
         except BaseException:
@@ -178,6 +184,75 @@ def ask(
         return told
 
 
+BODY = os.urandom(3_000_000)
+"""An upload."""
+DIGEST = hashlib.sha256(BODY).hexdigest()
+
+
+def upload(client: http.client.HTTPConnection, chunked: bool) -> dict[str, Any]:
+    """Send BODY; what the application says of it."""
+    pieces = (BODY[at : at + 70_000] for at in range(0, len(BODY), 70_000))
+    headers = {"Transfer-Encoding": "chunked"} if chunked else {}
+    client.request("POST", "/upload", body=pieces if chunked else BODY, encode_chunked=chunked, headers=headers)
+    told: dict[str, Any] = json.load(client.getresponse())
+    return told
+
+
+def upload_that_waits(client: http.client.HTTPConnection, server: Ours) -> dict[str, Any]:
+    """Send a part, and the rest when the application has had that; what it says at the end."""
+
+    def parts() -> Iterator[bytes]:
+        yield b"x" * 100_000
+        server.says("upload began")
+        yield b"end"
+
+    client.request("POST", "/upload", body=parts(), encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+    told: dict[str, Any] = json.load(client.getresponse())
+    return told
+
+
+LEAVING = [
+    (b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n", "hang began", "hang ended"),
+    (b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n", "", "endless ended"),
+    (
+        b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 9000,
+        "upload began",
+        "upload aborted",
+    ),
+]
+"""The head of a request whose client leaves; what the application prints before that (if nothing, it has answered), and
+after."""
+
+
+def leave(proxy: Proxy, server: Ours, head: bytes, begins: str, ends: str) -> None:
+    """Send that, leave, and wait until the application knows."""
+    with socket.create_connection(("127.0.0.1", proxy.port), 30) as sock:
+        sock.sendall(head)
+        if begins:
+            server.says(begins)
+        else:
+            assert sock.recv(100)
+    server.says(ends)
+
+
+def load(port: int, over: threading.Event, seen: Counter[int | str], method: str) -> None:
+    """Requests over kept connections until it is over; statuses, and what went wrong."""
+    while not over.is_set():
+        with contextlib.closing(client_of(port)) as one:
+            try:
+                for _ in range(200):
+                    if over.is_set():
+                        break
+                    one.request(method, "/upload" if method == "POST" else "/", body=b"x" if method == "POST" else None)
+                    response = one.getresponse()
+                    response.read()
+                    seen[response.status] += 1
+                    if response.will_close:
+                        break
+            except OSError as exc:
+                seen[repr(exc)] += 1
+
+
 @contextlib.contextmanager
 def in_threads(work: Callable[[threading.Event], None], count: int) -> Iterator[None]:
     """Run `work` in `count` threads; the event that they are given is set at the end of the block."""
@@ -200,9 +275,9 @@ class StartOurs(Protocol):
 
 
 class StartNginx(Protocol):
-    """nginx with this block inside of `http`, and `top` before it."""
+    """nginx with this block inside of `http`, and `top` before it: the system's, or `command`."""
 
-    def __call__(self, block: str, port: int, top: str = "") -> Proxy: ...
+    def __call__(self, block: str, port: int, top: str = "", command: str = "") -> Proxy: ...
 
 
 class PassOn(Protocol):
@@ -216,3 +291,6 @@ StartHaproxy = Callable[[str, int], Proxy]
 
 PutInFront = Callable[[int], Proxy]
 """The README's example, before our server on that port."""
+
+Behind = Callable[..., tuple[Ours, Proxy]]
+"""behind(*options, workers=1): our server with HTTP/2, and a proxy that speaks it to that."""

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 MOVING = (DOCS / "moving.md").read_text(encoding="utf-8")
 OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
-RELEASES = dict(re.findall(r"\b(gunicorn|hypercorn|daphne) ([\d.]+\d)", MOVING.partition("##")[0]))
+RELEASES = dict(re.findall(r"\b(gunicorn|hypercorn|daphne|granian) ([\d.]+\d)", MOVING.partition("##")[0]))
 
 APP = """
 import asyncio

@@ -26,19 +26,22 @@ _USE = {
     "--lifespan": "--asgi-lifespan",
     "--http": "--http-parser",
     "--http2": "--http-protocols --http2-cleartext",
-    "--http2-stream-window": "--http2-initial-window-size",
+    "--http2-stream-window": "--http2-initial-window-size --http2-initial-stream-window-size",
     "--root-path": "--url-path-prefix --mount --prefix",
     "--timeout-worker-healthcheck": "-t --timeout",
     "--timeout-graceful-shutdown": "--graceful-timeout --workers-kill-timeout --shutdown-timeout",
     "--timeout-keep-alive": "--keep-alive --keepalive --keep-alive-timeout",
+    "--timeout-keep-alive SECONDS": "--http1-keep-alive --no-http1-keep-alive",
     "--timeout-request-header": "--websocket_connect_timeout",
+    "--timeout-request-header SECONDS": "--http1-header-read-timeout",
     "--timeout-request-body": "--read-timeout",
     "--limit-max-requests": "--max-requests",
     "--limit-max-requests-jitter": "--max-requests-jitter",
     "--limit-concurrency": "--worker-connections --backpressure",
     "--limit-worker-lifetime": "--workers-lifetime",
     "--limit-worker-memory": "--workers-max-rss",
-    "--limit-request-headers": "--limit-request-field_size --http2-max-header-list-size",
+    "--limit-worker-memory SIZE": "--rss-sample-interval --rss-samples",
+    "--limit-request-headers": "--limit-request-field_size --http2-max-header-list-size --http2-max-headers-size",
     "--ws none": "--no-ws",
     "--ws-max-size": "--websocket-max-message-size --websocket-max-frame-size",
     "--ws-ping-interval": "--websocket-ping-interval --ping-interval",
@@ -58,6 +61,7 @@ _USE = {
     "--ssl-keyfile-password": "--keyfile-password",
     "--ssl-ca-certs": "--ca-certs --ssl-ca",
     "--ssl-cert-reqs": "--cert-reqs --verify-mode",
+    "--ssl-cert-reqs 2": "--ssl-client-verify",
     "--ssl-ciphers": "--ciphers",
     "--ssl-certfile and --ssl-keyfile": "--endpoint",
     "--no-server-header": "--no-server-name",
@@ -76,11 +80,24 @@ _LEAVE = {
     "there is one kind of worker. For WSGI use --interface wsgi, for an event loop --loop": "-k --worker-class"
     " --runtime-mode",
     "each worker runs one event loop; --workers starts several workers": "--threads --runtime-threads"
-    " --blocking-threads",
-    "a service manager does that (docs/deployment.md)": "-D --daemon --user --group -g --umask -m --initgroups",
+    " --blocking-threads --blocking-threads-idle-timeout --runtime-blocking-threads",
+    "a service manager does that (docs/deployment.md)": "-D --daemon --user --group -g --umask -m --initgroups"
+    " --uds-permissions",
     "the master never imports the application, so a reload serves new code": "--preload --preload-app",
     "this server does not need it": "--reload-engine --reuse-port --no-sendfile --suppress-ragged-eofs --worker-tmp-dir"
-    " --http2-max-frame-size --do-handshake-on-connect --respawn-failed-workers --task-impl -n --name --process-name",
+    " --http2-max-frame-size --http2-initial-connection-window-size --http2-adaptive-window"
+    " --http2-max-send-buffer-size --http1-buffer-size --http1-pipeline-flush --do-handshake-on-connect"
+    " --respawn-failed-workers --respawn-interval --task-impl -n --name --process-name --log --reload-tick"
+    " --reload-ignore-worker-failure",
+    "it is off without the option that switches it on": "--no-reload --no-factory --no-metrics --no-ssl-client-verify"
+    " --no-http1-pipeline-flush --no-http2-adaptive-window --no-reload-ignore-worker-failure"
+    " --no-respawn-failed-workers",
+    "an idle HTTP/2 connection is closed after --timeout-keep-alive": "--http2-keep-alive-interval"
+    " --http2-keep-alive-timeout",
+    "serve files in a proxy or in the application": "--static-path-route --static-path-mount"
+    " --static-path-dir-to-file --static-path-expires",
+    "TLS is version 1.2 at least; a program's ssl_context_factory can change its context": "--ssl-crl"
+    " --ssl-protocol-min",
     "the application decides how long a request or a WebSocket may take": "--http-timeout --websocket_timeout"
     " --application-close-timeout --asgi-disconnect-grace-period",
     "this server supports HTTP/1.1 and HTTP/2 over TCP and Unix sockets": "--quic-bind --protocol --uwsgi-allow-from",
@@ -89,7 +106,8 @@ _LEAVE = {
     " --permit-unconventional-http-method --permit-unconventional-http-version",
     "--forwarded-headers names the headers of a proxy": "--proxy-headers-host --proxy-headers-port"
     " --forwarder-headers --header-map",
-    "use a middleware for that": "--statsd-host --statsd-prefix --dogstatsd-tags --enable-backlog-metric",
+    "use a middleware for that": "--statsd-host --statsd-prefix --dogstatsd-tags --enable-backlog-metric --metrics"
+    " --metrics-address --metrics-port --metrics-scrape-interval",
     "the application's output goes to standard output and standard error": "--capture-output -R"
     " --enable-stdio-inheritance",
     "use a task queue for that": "--dirty-app --dirty-workers --dirty-timeout --dirty-threads --dirty-graceful-timeout",

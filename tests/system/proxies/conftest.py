@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from installations import installed
 from ports import free_port
 from real_proxies import (
+    HTTP2,
+    Behind,
+    Ours,
     PassOn,
     Proxy,
     PutInFront,
     StartHaproxy,
     StartNginx,
+    StartOurs,
     example,
     exchanged,
     program_of,
@@ -22,11 +28,11 @@ from real_proxies import (
 
 @pytest.fixture
 def nginx(tmp_path: Path) -> Iterator[StartNginx]:
-    """nginx(http_block, port, top="") → a Proxy; the block stands inside of `http`, `top` before it."""
+    """nginx(http_block, port, top="", command="") → a Proxy; the block stands inside of `http`, `top` before it."""
     running: list[Proxy] = []
 
-    def start(block: str, port: int, top: str = "") -> Proxy:
-        command = program_of("nginx")
+    def start(block: str, port: int, top: str = "", command: str = "") -> Proxy:
+        command = command or program_of("nginx")
         temporary = "\n".join(
             f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
@@ -104,3 +110,57 @@ def passed_on(haproxy: StartHaproxy) -> PassOn:
         return haproxy(text, here)
 
     return begin
+
+
+@pytest.fixture(scope="session")
+def newer() -> Path:
+    """The folder with the proxies that scripts/install-proxies has put there."""
+    return Path(installed("install-proxies", sys.executable))
+
+
+LANGUAGES = {"haproxy": "haproxy", "caddy": "caddyfile", "envoy": "yaml", "nginx": "nginx"}
+"""Of the examples in docs/http2.md."""
+LISTENS = {
+    "haproxy": ("bind :80", "bind 127.0.0.1:{}"),
+    "caddy": ("shop.example {", "http://:{} {{\n\tbind 127.0.0.1"),
+    "envoy": ("address: 0.0.0.0, port_value: 80 ", "address: 127.0.0.1, port_value: {} "),
+    "nginx": ("listen 80;", "listen 127.0.0.1:{};"),
+}
+"""Where the examples listen, and where they do here."""
+COMMANDS = {
+    "haproxy": ["-db", "-f"],
+    "caddy": ["run", "--adapter", "caddyfile", "--config"],
+    "envoy": ["--disable-hot-restart", "--config-path"],
+}
+"""What comes before the path of a configuration."""
+
+
+@pytest.fixture(params=list(LANGUAGES))
+def behind(request: pytest.FixtureRequest, ours: StartOurs, tmp_path: Path, nginx: StartNginx) -> Iterator[Behind]:
+    """behind(*options, workers=1): our server with HTTP/2, and each proxy before it, as docs/http2.md has it."""
+    name = request.param
+    program = Path(program_of(name)) if name == "haproxy" else request.getfixturevalue("newer") / name
+    if not program.exists():
+        pytest.skip(f"{name} could not be installed")
+    running: list[Proxy] = []
+
+    def begin(*options: str, workers: int = 1) -> tuple[Ours, Proxy]:
+        server = ours("--http2", *options, workers=workers)
+        here = free_port()
+        there, instead = LISTENS[name]
+        before = "address: 127.0.0.1, port_value: " if name == "envoy" else "127.0.0.1:"
+        text = exchanged(
+            example(LANGUAGES[name], HTTP2),
+            up=(f"{before}8000", f"{before}{server.port}"),
+            here=(there, instead.format(here)),
+        )
+        if name == "nginx":
+            return server, nginx(text, here, command=str(program))
+        path = tmp_path / f"{name}.yaml"  # envoy looks at the suffix
+        path.write_text("{\n\tadmin off\n\tauto_https off\n}\n" * (name == "caddy") + text)
+        running.append(Proxy([str(program), *COMMANDS[name], str(path)], here, tmp_path / f"{name}.log"))
+        return server, running[-1]
+
+    yield begin
+    for proxy in running:
+        proxy.end()

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
-import socket
-import threading
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from websockets.sync.client import connect
 
-from real_proxies import Ours, PutInFront, StartOurs, ask, client_of, in_threads
+from real_proxies import (
+    BODY,
+    DIGEST,
+    LEAVING,
+    PutInFront,
+    StartOurs,
+    ask,
+    client_of,
+    in_threads,
+    leave,
+    load,
+    upload,
+    upload_that_waits,
+)
 
 pytestmark = pytest.mark.system
 
 OUTSIDE = "127.0.0.2"
-BODY = os.urandom(3_000_000)
 
 
 def test_upstream_connections_are_kept(ours: StartOurs, in_front: PutInFront) -> None:
@@ -38,55 +45,21 @@ def test_uploads(ours: StartOurs, in_front: PutInFront, chunked: bool) -> None:
     proxy = in_front(ours().port)
     with contextlib.closing(client_of(proxy.port)) as one:
         for _ in range(3):
-            pieces = (BODY[at : at + 70_000] for at in range(0, len(BODY), 70_000))
-            body: Iterator[bytes] | bytes = pieces if chunked else BODY
-            one.request("POST", "/upload", body=body, encode_chunked=chunked, headers=_framing(chunked))
-            told = json.load(one.getresponse())
-            assert (told["size"], told["sha256"]) == (len(BODY), hashlib.sha256(BODY).hexdigest())
-
-
-def _framing(chunked: bool) -> dict[str, str]:
-    return {"Transfer-Encoding": "chunked"} if chunked else {}
+            told = upload(one, chunked)
+            assert (told["size"], told["sha256"]) == (len(BODY), DIGEST)
 
 
 def test_an_upload_reaches_the_application_as_it_comes(ours: StartOurs, in_front: PutInFront) -> None:
     server = ours()
     proxy = in_front(server.port)
     with contextlib.closing(client_of(proxy.port)) as one:
-        one.request("POST", "/upload", body=_parts(server), encode_chunked=True, headers=_framing(True))
-        assert json.load(one.getresponse())["size"] == 100_003
+        assert upload_that_waits(one, server)["size"] == 100_003
 
 
-def _parts(server: Ours) -> Iterator[bytes]:
-    yield b"x" * 100_000
-    server.says("upload began")  # before the rest of it is sent
-    yield b"end"
-
-
-@pytest.mark.parametrize(
-    ("request_head", "begins", "ends"),
-    [
-        (b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n", "hang began", "hang ended"),
-        (b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n", "", "endless ended"),
-        (
-            b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 9000,
-            "upload began",
-            "upload aborted",
-        ),
-    ],
-)
-def test_a_client_that_leaves(
-    ours: StartOurs, in_front: PutInFront, request_head: bytes, begins: str, ends: str
-) -> None:
+@pytest.mark.parametrize(("head", "begins", "ends"), LEAVING, ids=["waiting", "reading", "sending"])
+def test_a_client_that_leaves(ours: StartOurs, in_front: PutInFront, head: bytes, begins: str, ends: str) -> None:
     server = ours()
-    proxy = in_front(server.port)
-    with socket.create_connection(("127.0.0.1", proxy.port), 30) as sock:
-        sock.sendall(request_head)
-        if begins:
-            server.says(begins)
-        else:
-            assert sock.recv(100)
-    server.says(ends)
+    leave(in_front(server.port), server, head, begins, ends)
 
 
 def test_the_client_is_the_one_that_asked_the_proxy(ours: StartOurs, in_front: PutInFront) -> None:
@@ -110,24 +83,6 @@ def test_a_websocket(ours: StartOurs, in_front: PutInFront) -> None:
             one.send(message)
             assert one.recv(30) == message
     server.says("websocket ended 100[05]")
-
-
-def load(port: int, over: threading.Event, seen: Counter[int | str], method: str) -> None:
-    """Send requests over persistent connections until `over` is set."""
-    while not over.is_set():
-        with contextlib.closing(client_of(port)) as one:
-            try:
-                for _ in range(200):
-                    if over.is_set():
-                        break
-                    one.request(method, "/upload" if method == "POST" else "/", body=b"x" if method == "POST" else None)
-                    response = one.getresponse()
-                    response.read()
-                    seen[response.status] += 1
-                    if response.will_close:
-                        break
-            except OSError as exc:
-                seen[repr(exc)] += 1
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
