@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import http2 as h2
+from http2_floods import FLOODS
 from http2_machine import ANSWER, METHODS, Driven
 from uvicorn.worker.http2.frames import Code
 from uvicorn.worker.http2.receiving import CONNECTION_WINDOW
@@ -232,29 +233,6 @@ def test_a_stream_counts_until_it_is_closed() -> None:
     assert driven.resets == {5: Code.REFUSED_STREAM}
 
 
-NUMBERS = range(1, 8001, 2)
-FLOODS = {
-    "rapid reset": [h2.get(n) + h2.rst_stream(n) for n in NUMBERS],
-    "resets that we are made to send": [h2.post(n) + h2.window_update(n, 0) for n in NUMBERS],
-    "malformed requests": [h2.headers(n, [(b":method", b"GET")]) for n in NUMBERS],
-    "streams that are refused": [h2.post(n) for n in NUMBERS],
-    "PING": [h2.frame(h2.PING, 0, 0, b"12345678")] * 4000,
-    "answers to PING": [h2.frame(h2.PING, h2.ACK, 0, b"12345678")] * 4000,
-    "SETTINGS": [h2.settings((h2.INITIAL_WINDOW_SIZE, 1))] * 4000,
-    "acknowledgements": [h2.frame(h2.SETTINGS, h2.ACK)] * 4000,
-    "PRIORITY": [h2.frame(h2.PRIORITY, 0, 1, b"\x00\x00\x00\x03\x10")] * 4000,
-    "PRIORITY_UPDATE": [h2.frame(h2.PRIORITY_UPDATE, 0, 0, b"\x00\x00\x00\x01u=1")] * 4000,
-    "empty DATA": [h2.post(1)] + [h2.data(1)] * 4000,
-    "padded DATA": [h2.post(1)] + [h2.data(1, b"\x00", h2.PADDED)] * 4000,
-    "DATA for a closed stream": [h2.post(1), h2.rst_stream(1)] + [h2.data(1, b"x")] * 4000,
-    "small WINDOW_UPDATE": [h2.window_update(0, 1)] * 4000,
-    "WINDOW_UPDATE for a closed stream": [h2.post(1), h2.rst_stream(1)] + [h2.window_update(1, 1000)] * 4000,
-    "unknown frames": [h2.frame(0xFE)] * 4000,
-    "GOAWAY": [h2.frame(h2.GOAWAY, 0, 0, b"\x00" * 8)] * 4000,
-    "empty CONTINUATION": [h2.frame(h2.HEADERS, 0, 1)] + [h2.frame(h2.CONTINUATION, 0, 1)] * 4000,
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", list(FLOODS))
 def test_a_flood_ends_its_connection(name: str) -> None:
     driven = begun()
@@ -348,3 +326,37 @@ def test_a_fault_of_one_stream_is_no_other_streams() -> None:
     driven.feed(h2.post(1), h2.post(3), h2.window_update(1, 0), h2.data(3, b"x", h2.END_STREAM))
     assert driven.lost == [1] and driven.bodies[3] == b"x"
     assert driven.faults == [(1, Code.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")]
+
+
+def test_heads_that_nobody_reads_count_as_streams() -> None:
+    """A full transport takes them all the same, and a client that reads nothing could ask for ever."""
+    driven = begun(answers=True, streams=4)
+    driven.machine.sender.block()
+    for number in range(1, 11, 2):
+        driven.machine.feed(h2.get(number), 0.0)
+    driven.collect()
+    assert driven.resets == {9: Code.REFUSED_STREAM} and driven.ended == {1, 3, 5, 7}
+    driven.feed(h2.get(11))
+    assert 11 in driven.ended
+
+
+def test_a_client_that_resets_what_was_answered_never_meets_a_bound() -> None:
+    """As many do that have read as much of a response as they wanted."""
+    driven = begun(answers=True)
+    for number in range(1, 20_001, 2):
+        driven.feed(h2.get(number), h2.rst_stream(number))
+        driven.frames.clear()
+    assert driven.failure is None
+
+
+def test_a_stream_that_was_reset_waits_for_no_turn() -> None:
+    """They would add up while the connection's window is shut."""
+    driven = begun()
+    driven.feed(h2.get(1))
+    respond(driven, 1, b"x" * 65_535)
+    for number in range(3, 203, 2):
+        driven.feed(h2.get(number))
+        respond(driven, number, b"x")
+        urgency = b"u=%d" % (number % 8)
+        driven.feed(h2.frame(h2.PRIORITY_UPDATE, 0, 0, number.to_bytes(4, "big") + urgency), h2.rst_stream(number))
+    assert driven.machine.sender._turns.size == 0

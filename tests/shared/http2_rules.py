@@ -209,6 +209,9 @@ FRAMES: list[Rule] = [
     ),
     Rule("6.2", "HEADERS without the priority it says", frame(1, 5 | 32, 1, b"\x00"), goes(FRAME_SIZE_ERROR)),
     Rule("6.3", "PRIORITY on stream 0", frame(2, 0, 0, b"\x00\x00\x00\x01\x10"), goes(PROTOCOL_ERROR)),
+    Rule(
+        "6.3", "PRIORITY of the wrong size for no stream of a client's", get(3) + frame(2, 0, 2), goes(FRAME_SIZE_ERROR)
+    ),
     Rule("6.3", "PRIORITY of the wrong size", post(1) + frame(2, 0, 1, b"\x00" * 4), resets(FRAME_SIZE_ERROR)),
     Rule("6.4", "RST_STREAM on stream 0", h2.rst_stream(0), goes(PROTOCOL_ERROR)),
     Rule("6.4", "RST_STREAM of the wrong size", post(1) + frame(3, 0, 1, b"\x00" * 3), goes(FRAME_SIZE_ERROR)),

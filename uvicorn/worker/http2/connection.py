@@ -71,8 +71,8 @@ class Http2Connection(Familiar, Carrier):
         "_app",
         "_codec_class",
         "_ends",
-        "_eof",
         "_fresh",
+        "_heard",
         "_phase",
         "_queued",
         "_sent",
@@ -81,6 +81,7 @@ class Http2Connection(Familiar, Carrier):
         "_waits",
         "_write_clock",
         "active_at",
+        "at_eof",
         "config",
         "default",
         "feeding",
@@ -106,9 +107,9 @@ class Http2Connection(Familiar, Carrier):
         self.default: DefaultFields = state.default
         self.logs_access = state.logs_access
         self._phase = Phase.OPEN
-        self.feeding = self._queued = self._eof = self._sent = False
-        self._waits = True
-        self._since = self.active_at = state.now
+        self.feeding = self._queued = self.at_eof = self._sent = False
+        self._waits = self._since = self.active_at = state.now
+        self._heard = 0  # the last stream that a sweep has seen
         self._fresh: list[tuple[Stream, Occupant]] = []
         self._unfinished: list[Occupant] = []
         self._write_clock: WriteClock | None = None
@@ -161,10 +162,8 @@ class Http2Connection(Familiar, Carrier):
                 else:
                     self._unfinished.append(occupant)
         self.feeding = False
-        if self._waits or machine.frames.block is not None:
-            self._waits, waited = machine.waits, self._waits
-            if self._waits != waited:
-                self._since = self._state.now
+        if self._waits or machine.frames.block is not None:  # `_waits` is since when the peer owes something
+            self._waits = machine.waits and (self._waits or self._state.now)
         if machine.sender.out and not self._queued:
             self.wake()
         if self._phase and not machine.streams:
@@ -175,7 +174,7 @@ class Http2Connection(Familiar, Carrier):
         if self._ends.tls is not None or not self.machine.streams:
             self._write_out()
             return False
-        self._eof = True
+        self.at_eof = True
         for occupant in self._occupants():
             occupant.eof()
         self.retire()
@@ -191,6 +190,7 @@ class Http2Connection(Familiar, Carrier):
             self.reset(stream)
         self.machine.streams.clear()
         self.machine.sender.out.clear()
+        self._unfinished.clear()
         if self._ends.tls is not None:
             self.transport.close()  # asyncio 3.10 warns of a TLS transport that only its peer has closed
 
@@ -252,8 +252,9 @@ class Http2Connection(Familiar, Carrier):
 
     def refused(self, stream: Stream, fault: BadRequest) -> None:
         self.log_refusal(str(fault.status), fault.reason)
-        self.respond(stream, "GET", fault.status, fault.body, fault.fields)
-        self._state.access.refused(self._ends.client, fault.status, len(fault.body))
+        body = fault.body if self.machine.sender.takes(stream, len(fault.body)) else ""  # nothing waits for a window
+        self.respond(stream, "GET", fault.status, body, fault.fields)
+        self._state.access.refused(self._ends.client, fault.status, len(body))
 
     def data(self, stream: Stream, data: bytes) -> None:
         occupant: Occupant | None = stream.exchange
@@ -379,7 +380,7 @@ class Http2Connection(Familiar, Carrier):
 
     def _end_writing(self) -> None:
         self._write_out()
-        if self.transport.is_closing() or self._eof or not self.transport.can_write_eof():
+        if self.transport.is_closing() or self.at_eof or not self.transport.can_write_eof():
             return  # TLS cannot close one direction: the peer closes, or `sweep` does
         try:
             self.transport.write_eof()
@@ -410,8 +411,9 @@ class Http2Connection(Familiar, Carrier):
                 self.abort()
             return
         machine, limits = self.machine, self._state.limits
-        if machine.streams:
-            self.active_at = now
+        self.unfinished()
+        if machine.streams or machine.last != self._heard:
+            self.active_at, self._heard = now, machine.last
             for occupant in self._occupants():
                 occupant.look(now)
         elif self._phase:
@@ -419,7 +421,7 @@ class Http2Connection(Familiar, Carrier):
         elif not self._waits and now - self.active_at > keep_alive and not self.transport.get_write_buffer_size():
             machine.heads.forget()
             self.retire()
-        if self._waits and now - self._since > limits.header_time:
+        if self._waits and now - self._waits > limits.header_time:
             machine.fail(Code.SETTINGS_TIMEOUT, "preface, SETTINGS or field block not received in time")
             return
         if self._phase is Phase.DRAINING:

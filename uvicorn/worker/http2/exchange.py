@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from uvicorn.worker.http2.streams import Stream
 
 TOO_LARGE = BadRequest(413, "Request body too large")
+SMALL_PARTS = 64
+PART_SIZE = 4096
+"""Parts of a body that nobody has taken, above which small ones are joined: an object for each may take many times
+their size. And the bytes of those."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -56,6 +60,8 @@ class Http2Exchange(Exchange):
     # -- what the connection calls (see `occupant`) ----------------------------------------------------------------
 
     def begin(self) -> bool:
+        if self.phase == COMPLETE:  # it was refused
+            return True
         call.serve(self._connection, self)
         return not self.in_flight and (self.phase == COMPLETE or self.is_lost)
 
@@ -76,7 +82,11 @@ class Http2Exchange(Exchange):
             if stream.received > connection.limits.body:
                 self.refuse(TOO_LARGE)
                 return
-            self.feed(data)
+            if len(self._body) > SMALL_PARTS and len(self._body[-1]) < PART_SIZE:
+                self._body[-1] += data
+                self._body_size += len(data)
+            else:
+                self.feed(data)
         if stream.peer_ended:
             self.feed_end()
 
@@ -123,7 +133,8 @@ class Http2Exchange(Exchange):
         waits = not (self.body_complete or self.continue_due or stream.owed)
         is_late = self.body_clock.is_late(now, limits, waits, self.active_at, stream.received)
         unsent = stream.queued if connection.writable else 0
-        if self._write_clock.is_stalled(now, unsent, limits.write_time):
+        patience = 0.0 if connection.at_eof else limits.write_time  # a peer that says no more opens no window
+        if self._write_clock.is_stalled(now, unsent, patience):
             connection.log_refusal(f"stream {stream.id}", "client does not read its response")
             connection.machine.reset(stream, Code.CANCEL)
             connection.wake()

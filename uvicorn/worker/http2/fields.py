@@ -42,6 +42,8 @@ KEPT = 64
 """The most blocks, and the most second parts of blocks, that are remembered for one connection."""
 KEPT_BYTES = 2048
 """Longer blocks are not remembered."""
+KEPT_SIZE = 8192
+"""Nor are blocks that decode to more bytes than this: their fields may be copies of what is in the table."""
 
 
 class Malformed(Exception):
@@ -108,7 +110,7 @@ class HeadReader:
         self._methods = methods
         self._tunnels = tunnels
         self.known: dict[bytes, Head] = {}
-        self._parts: dict[bytes, Fields] = {}
+        self._parts: dict[bytes, tuple[Fields, int]] = {}
 
     def forget(self) -> None:
         """Drop all remembered results: the connection is idle, or the table has changed."""
@@ -120,24 +122,26 @@ class HeadReader:
         head = self.known.get(block)
         if head is not None:
             return head
-        changes = self.decoder.changes
-        count, at = self.decoder.leading(block, _NAMED)
+        decoder = self.decoder
+        changes = decoder.changes
+        count, at = decoder.leading(block, _NAMED)
         part = block[at:] if count else b""
-        fields = self._parts.get(part) if part else None
-        if fields is None:
+        known = self._parts.get(part) if part else None
+        if known is None:
             pseudo, others = self._entries(block, count)
-        else:
-            pseudo, others = self._entries(block[:at], count)
-            if self.decoder.changes != changes:  # the second part may mean something else now
-                others, fields = self._entries(part, 0)[1], None
-        stays = self.decoder.changes == changes and len(block) <= KEPT_BYTES
-        if fields is None:
-            whole = len(pseudo) == count
+            size = self._bytes - decoder.left
             fields = _fields(others)
-            if stays and part and whole:
-                if len(self._parts) >= KEPT:
-                    self._parts.clear()
-                self._parts[part] = fields
+        else:
+            pseudo, _ = self._entries(block[:at], count)
+            fields, size = known
+            size += self._bytes - decoder.left
+            if size > self._bytes:
+                raise BadRequest(431, "Header fields too large")
+        stays = decoder.changes == changes and len(block) <= KEPT_BYTES and size <= KEPT_SIZE
+        if stays and part and known is None and len(pseudo) == count:
+            if len(self._parts) >= KEPT:
+                self._parts.clear()
+            self._parts[part] = fields, size - sum([len(name) + len(value) for (name, value), _ in pseudo])
         head = self._head(pseudo, fields)
         if stays:
             if len(self.known) >= KEPT:
@@ -154,6 +158,8 @@ class HeadReader:
             self.forget()
         while count < len(entries) and entries[count][1] == PSEUDO:
             count += 1
+        if count > len(_PSEUDO):
+            raise Malformed("a pseudo-field twice")
         if len(entries) - count > self._count:
             raise BadRequest(431, "Too many header fields")
         if decoder.overflow:

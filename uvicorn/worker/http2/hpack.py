@@ -61,10 +61,10 @@ class Decoder:
 
     `changes` counts changes of the table: while it stays the same, equal blocks mean the same. `overflow`: the last
     block had more fields or more bytes than the caller's limits. It was decoded to its end all the same, because the
-    table depends on it.
+    table depends on it. `left`: how many bytes below the limit it was.
     """
 
-    __slots__ = ("_judge", "_limit", "_size", "_static", "_table", "changes", "overflow")
+    __slots__ = ("_judge", "_limit", "_size", "_static", "_table", "changes", "left", "overflow")
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -72,7 +72,7 @@ class Decoder:
         self._table: list[Entry] = []  # the newest is the last
         self._size = 0
         self._limit = TABLE_SIZE
-        self.changes = 0
+        self.changes = self.left = 0
         self.overflow = False
 
     def share(self) -> Decoder:
@@ -80,7 +80,7 @@ class Decoder:
         made = Decoder.__new__(Decoder)
         made._judge, made._static = self._judge, self._static
         made._table, made._size, made._limit = [], 0, TABLE_SIZE
-        made.changes, made.overflow = 0, False
+        made.changes, made.left, made.overflow = 0, 0, False
         return made
 
     def decode(self, block: bytes, fields: int, size: int, at: int = 0) -> list[Entry]:
@@ -124,29 +124,29 @@ class Decoder:
                 self.overflow = True
             else:
                 entries.append(entry)
+        self.left = size
         return entries
 
     def leading(self, block: bytes, names: int) -> tuple[int, int]:
         """(count, position): how many fields at the start of a block have one of the first `names` names of the static
         table, by its index or by that of an equal name in the dynamic table; and where the next field begins. (0, 0) if
-        the block is cut short.
+        the block is cut short, or if one of them enters the table, which changes the indices of the others.
         """
         at = count = 0
         end = len(block)
-        moved = False  # whether a field of this block has entered the table, which changes the indices of the others
-        while at < end:
+        while at < end and count <= names:  # no valid request has more
             byte = block[at]
             if byte & 0x80:
                 index = byte & 0x7F
-                if index > names and (moved or not _DYNAMIC <= index < 0x7F or not self._is_among(index, names)):
+                if index > names and (not _DYNAMIC <= index < 0x7F or not self._is_among(index, names)):
                     break
                 at += 1
             else:
-                mask = 0x3F if byte & 0x40 else 0x0F
-                index = byte & mask
-                if byte & 0xE0 == 0x20 or not 0 < index <= names or index == mask or at + 1 == end:
+                if byte & 0x40:
+                    return 0, 0
+                index = byte & 0x0F
+                if byte & 0x20 or not 0 < index <= names or at + 1 == end:
                     break
-                moved = moved or mask == 0x3F
                 length = block[at + 1] & 0x7F
                 at += 2
                 if length == 0x7F:

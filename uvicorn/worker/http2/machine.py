@@ -117,7 +117,8 @@ class Machine:
         head = self.heads.known.get(block)
         if head is None and (head := self._read_head(number, block, flags)) is None:
             return
-        if (self.running >= self._most or len(self.streams) >= self._most) and not self._has_room(number):
+        full = self.running >= self._most or len(self.streams) + self.sender.unseen >= self._most
+        if full and not self._has_room(number):
             return
         ended = flags & END_STREAM == END_STREAM
         made = Stream(number, head.urgency, self._peer_window, self.intake.first, ended)
@@ -161,12 +162,12 @@ class Machine:
         return None
 
     def _has_room(self, number: int) -> bool:
-        """Whether another stream may be opened. One counts until it is closed and its application has answered. Else it
-        is refused; the client may repeat the request (RFC 9113, 8.7).
+        """Whether another stream may be opened. One counts until it is closed, its application has answered, and a full
+        transport has taken its end. Else it is refused; the client may repeat the request (RFC 9113, 8.7).
         """
         if self.running >= self._most:
             self._sink.unfinished()
-        if self.running < self._most and len(self.streams) < self._most:
+        if self.running < self._most and len(self.streams) + self.sender.unseen < self._most:
             return True
         self._charge_reset()
         self._closed.remember(number, BY_US)
@@ -248,7 +249,7 @@ class Machine:
     def _priority(self, flags: int, number: int, payload: bytes) -> None:
         self._charge("PRIORITY frames")
         code, reason = priority_fault(number, payload)
-        if code and number > self.last:  # an idle stream cannot be reset
+        if code and (number > self.last or not number & 1):  # an idle stream cannot be reset
             raise Fault(code, reason)
         if code:
             self._reset_for(number, code, reason)
@@ -258,12 +259,14 @@ class Machine:
             raise Fault(Code.FRAME_SIZE_ERROR, "RST_STREAM with a wrong length")
         if not number & 1 or number > self.last:
             raise Fault(Code.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
+        stream = self.streams.get(number)
+        if stream is None:  # many clients send it after each response that they did not read to its end
+            self._charge("frames on closed streams")
+            return
         if not self._budget.resets.take(self._now):
             raise Fault(Code.ENHANCE_YOUR_CALM, "too many resets")
-        stream = self.streams.get(number)
-        if stream is not None:
-            self._close(stream, BY_PEER)
-            self._sink.reset(stream)
+        self._close(stream, BY_PEER)
+        self._sink.reset(stream)
 
     def _settings(self, flags: int, number: int, payload: bytes) -> None:
         if number:
@@ -276,6 +279,8 @@ class Machine:
             return
         if len(payload) % 6:
             raise Fault(Code.FRAME_SIZE_ERROR, "SETTINGS with a wrong length")
+        if len(payload) > 6 * 32:  # clients send six or seven, and each may concern all streams
+            raise Fault(Code.ENHANCE_YOUR_CALM, "too many settings in one frame")
         for name, value in frames.read_settings(payload):
             self._apply(name, value)
         if not self._settled:
@@ -405,9 +410,8 @@ class Machine:
         stream.closed = True
         stream.window = -1
         del self.streams[stream.id]
+        self.sender.drop(stream)
         self.intake.closed(stream)
-        stream.queue = None
-        stream.queued = 0
         self._closed.remember(stream.id, how)
 
     def fail(self, code: int, reason: str) -> None:

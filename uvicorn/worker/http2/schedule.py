@@ -71,6 +71,14 @@ class Turns(Generic[T]):
             queue.append(stream)
         self.size += 1
 
+    def remove(self, stream: T) -> None:
+        """It has nothing to send any more."""
+        for queue in self._queues:
+            if queue and stream in queue:
+                queue.remove(stream)
+                self.size -= 1
+                return
+
     def take(self) -> T | None:
         """Remove and return the next stream; None if there is none."""
         if self.size:

@@ -42,6 +42,7 @@ class Sender:
         "quick",
         "table_shrunk",
         "unread",
+        "unseen",
         "window",
         "writable",
     )
@@ -63,6 +64,8 @@ class Sender:
         self._control = self.held = 0
         self.quick = LARGEST_FRAME
         """The largest part that leaves at once, if its stream's window takes it; below zero when none does."""
+        self.unseen = 0
+        """Streams whose end a full transport has not taken yet."""
         self.parts = 0
         """The number of body parts that were sent."""
 
@@ -171,6 +174,18 @@ class Sender:
         else:
             self.headers(stream, block, ends=True)
 
+    def takes(self, stream: Stream, size: int) -> bool:
+        """Whether so many bytes of its body would leave at once."""
+        return size <= min(self.quick, stream.window)
+
+    def drop(self, stream: Stream) -> None:
+        """Nothing more of it is sent."""
+        stream.queue = None
+        stream.queued = 0
+        if stream.waiting:
+            self._turns.remove(stream)
+            self.look()
+
     def wait(self, stream: Stream) -> None:
         """Let a stream take turns if it has something to send that its own window allows."""
         if not stream.waiting and (stream.queued and stream.window > 0):
@@ -221,6 +236,8 @@ class Sender:
             self.writable(stream)
 
     def _said_all(self, stream: Stream) -> None:
+        if self.blocked:
+            self.unseen += 1
         stream.we_ended = True
         self.ended(stream)
 
@@ -235,7 +252,7 @@ class Sender:
         """The contents of `out` were given to the transport. `full`: send no more before `written(False)`."""
         self.held = 0
         if not full:
-            self._control = 0
+            self._control = self.unseen = 0
         if full or self.quick < LARGEST_FRAME:
             self.blocked = full
             self.pump()

@@ -75,7 +75,7 @@ class Tunnel:
         self.session: Session | None = None
         self._phase = OPENING
         self._frames: Frames | None = None
-        self._early: list[bytes] = []
+        self._early = bytearray()
         self._paused = self._denial_begun = False
         self._denial_start: Message = {}
         self._left = 0
@@ -111,8 +111,8 @@ class Tunnel:
             if frames is not None:
                 frames.receive(data)
             elif self._phase == OPENING:
-                self._early.append(data)
-                self._paused = sum(map(len, self._early)) > UNREAD_BYTES
+                self._early += data
+                self._paused = len(self._early) > UNREAD_BYTES
             if not self._paused:
                 self._connection.machine.intake.taken(self.stream, self.stream.owed)
         if self.stream.peer_ended:
@@ -120,11 +120,12 @@ class Tunnel:
 
     def eof(self) -> None:
         self.lost()
+        self.expect_close()
         self._end_stream(b"")
 
     def lost(self) -> None:
         self._phase = CLOSING
-        self._early = []
+        self._early = bytearray()
         if self.session is not None:
             self.session.lost()
 
@@ -183,7 +184,7 @@ class Tunnel:
     def carry(self, frames: Frames) -> None:
         self._phase = CARRYING
         self._frames = frames
-        early, self._early = b"".join(self._early), []
+        early, self._early = bytes(self._early), bytearray()
         self.resume_reading()
         if early:
             self._connection.as_server(frames.receive, early)
