@@ -26,13 +26,14 @@ REQUIREMENTS = [
     "httptools",
     "fastapi",
 ]
-OPTIONAL = ["fastpysgi==0.6.*", "socketify", "wsproto"]
+OPTIONAL = ["fastpysgi==0.6.*", "socketify", "wsproto", "zttp", "h2corn==2.0.*", "peregrine-server==1.2.*"]
 
 
 @dataclass(frozen=True)
 class Wish:
     """How a server is to be started. `pure` is the parser and the loop that are written in Python; `supervise` asks for
-    a master although there is one worker; `jitter` is at most added to `max_requests`, at random.
+    a master although there is one worker; `jitter` is at most added to `max_requests`, at random; `certificate` are the
+    files of a certificate and its key.
     """
 
     app: str
@@ -44,6 +45,8 @@ class Wish:
     max_requests: int | None = None
     jitter: int | None = None
     supervise: bool = False
+    http2: bool = False
+    certificate: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
 
@@ -89,6 +92,8 @@ def build_uvicorn(python: Path, wish: Wish) -> list[str] | None:
     command = [str(python), "-m", "uvicorn", wish.app, "--host", HOST, "--port", str(wish.port)]
     command += ["--workers", str(wish.workers)]
     command += ["--loop", "asyncio", "--http", "h11"] if wish.pure else ["--loop", "uvloop", "--http", "httptools"]
+    command += ["--http2"] if wish.http2 else []  # an unknown option to the other one
+    command += with_certificate(wish, "--ssl-certfile", "--ssl-keyfile")
     command += ["--access-log" if wish.access_log else "--no-access-log"]
     if wish.hang_limit is not None:
         command += ["--timeout-worker-healthcheck", str(wish.hang_limit)]
@@ -99,6 +104,27 @@ def build_uvicorn(python: Path, wish: Wish) -> list[str] | None:
     if wish.supervise:
         command += ["--supervise"]  # an unknown option to the other one, which then ends with status 2
     return [*command, *wish.extra]
+
+
+def with_certificate(wish: Wish, *options: str) -> list[str]:
+    return [part for pair in zip(options, wish.certificate, strict=False) for part in pair]
+
+
+def build_zttp(python: Path, wish: Wish) -> list[str] | None:
+    """The package we replace, with the parser that gives it HTTP/2."""
+    command = [str(python), "-m", "uvicorn", wish.app, "--host", HOST, "--port", str(wish.port), "--loop", "uvloop"]
+    command += ["--http", "zttp", *(["--http2"] if wish.http2 else []), "--no-access-log"]
+    return [*command, *with_certificate(wish, "--ssl-certfile", "--ssl-keyfile"), *wish.extra]
+
+
+def build_h2corn(python: Path, wish: Wish) -> list[str] | None:
+    command = [str(python.parent / "h2corn"), wish.app, "--port", str(wish.port), "--workers", "1", "--no-access-log"]
+    return [*command, *with_certificate(wish, "--certfile", "--keyfile"), *wish.extra]
+
+
+def build_peregrine(python: Path, wish: Wish) -> list[str] | None:
+    command = [str(python.parent / "peregrine"), "--port", str(wish.port), "--workers", "1", "--python-path", "."]
+    return [*command, *with_certificate(wish, "--tls-cert", "--tls-key"), *wish.extra, wish.app]
 
 
 def build_gunicorn(python: Path, wish: Wish) -> list[str] | None:
@@ -121,7 +147,9 @@ def build_granian(python: Path, wish: Wish) -> list[str] | None:
     if wish.pure or wish.hang_limit is not None or wish.max_requests is not None:
         return None
     command = [str(python.parent / "granian"), wish.app, "--interface", "asgi", "--loop", "uvloop"]
-    command += ["--http", "1", "--host", HOST, "--port", str(wish.port), "--workers", str(wish.workers)]
+    command += ["--http", "auto" if wish.http2 else "1", *(["--no-ws"] if wish.http2 else [])]
+    command += with_certificate(wish, "--ssl-certificate", "--ssl-keyfile")
+    command += ["--host", HOST, "--port", str(wish.port), "--workers", str(wish.workers)]
     command += ["--respawn-failed-workers", "--access-log" if wish.access_log else "--no-access-log"]
     return [*command, *wish.extra]
 
@@ -131,6 +159,7 @@ def build_hypercorn(python: Path, wish: Wish) -> list[str] | None:
         return None
     command = [str(python), "-m", "hypercorn", wish.app, "-k", "asyncio" if wish.pure else "uvloop"]
     command += ["-b", f"{HOST}:{wish.port}", "-w", str(wish.workers)]
+    command += with_certificate(wish, "--certfile", "--keyfile")
     if wish.access_log:
         command += ["--access-logfile", "-"]
     if wish.max_requests is not None:
@@ -163,6 +192,9 @@ BUILDERS: dict[str, tuple[str, Callable[[Path, Wish], list[str] | None]]] = {
     "hypercorn": ("hypercorn", build_hypercorn),
     "fastpysgi": ("fastpysgi", build_fastpysgi),
     "socketify": ("socketify", build_socketify),
+    "zttp": ("zttp", build_zttp),
+    "h2corn": ("h2corn", build_h2corn),
+    "peregrine": ("peregrine", build_peregrine),
 }
 
 
