@@ -246,6 +246,22 @@ asyncio.run(asyncio.wait_for(serve(config), 30))
     )
 
 
+def test_binding_to_an_address_does_not_import_what_names_need() -> None:
+    printed_by(
+        """
+import sys
+from uvicorn import Config
+from uvicorn.net.sockets import close_all
+for host in ("127.0.0.1", "::1", ""):
+    try:
+        close_all(Config("a:b", host=host, port=0, log_level="error").bind())
+    except Exception as exc:
+        assert host == "::1", exc  # there may be no IPv6
+assert not {"encodings.idna", "stringprep"} & set(sys.modules)
+"""
+    )
+
+
 @pytest.mark.parametrize("ws", ["auto", "websockets"])
 def test_a_websocket_library_that_cannot_be_imported_is_told_and_plain_requests_are_served(ws: str) -> None:
     pytest.importorskip("websockets")

@@ -12,12 +12,14 @@ no module has under a name.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterable
 from types import MethodType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 _PROGRAM = ("__main__", "__mp_main__")
@@ -83,7 +85,7 @@ def _importable(module: str, value: Any) -> str:
         return str(spec.name)
     path = getattr(main, "__file__", None) or ""
     stem = os.path.splitext(os.path.basename(path))[0]
-    there = importlib.util.find_spec(stem) if stem.isidentifier() and stem not in sys.modules else None
+    there = _find_spec(stem) if stem.isidentifier() and stem not in sys.modules else None
     origin = there.origin if there is not None else getattr(sys.modules.get(stem), "__file__", None)
     if not origin or os.path.realpath(origin) != os.path.realpath(path):
         raise Unnamed(value)
@@ -95,13 +97,19 @@ def is_applications(module: str, app: str) -> bool:
     return _top(module) == _top(app.partition(":")[0]) or not is_installed(module)
 
 
+def _find_spec(module: str) -> ModuleSpec | None:
+    from importlib.util import find_spec  # not when this module is imported: naming `Config` does not need it
+
+    return find_spec(module)
+
+
 def is_installed(module: str) -> bool:
     """Whether `module` is the interpreter's, ours, or in an installed package; told by its top package."""
     top = _top(module)
     if top in sys.builtin_module_names or top == "uvicorn":
         return True
     try:
-        spec = importlib.util.find_spec(top)
+        spec = _find_spec(top)
     except (ImportError, ValueError):  # the second: it was made by hand, or is the program itself
         return False
     if spec is None:
