@@ -1,8 +1,8 @@
 """A field block → a checked request (RFC 9113, 8.2 and 8.3; RFC 8441, 4).
 
-A block is read in two parts: the pseudo-header fields, and the regular fields behind them. Results for whole blocks and
-for second parts are remembered while the decoder's dynamic table does not change: most clients send the same again, or
-the same with another path. They belong to one connection and are dropped with it.
+Results are remembered for whole blocks, and for blocks without their path, while the decoder's dynamic table does not
+change: most clients send the same again, or the same with another path. They belong to one connection and are dropped
+with it.
 
 Owns: the order and the meaning of fields, and which requests are malformed. Must not: know streams or frames. Fails by:
 `Malformed` (RFC 9113, 8.1.1), which resets the stream; `BadRequest` for a request that is answered with a status, as
@@ -20,7 +20,7 @@ from uvicorn.errors import BadRequest
 from uvicorn.net import proxies
 from uvicorn.net.grammar import is_host, is_token
 from uvicorn.worker.http.request import Request
-from uvicorn.worker.http2.hpack import Decoder, Entry, Field
+from uvicorn.worker.http2.hpack import Decoder, Entry, Field, string_at
 from uvicorn.worker.http2.schedule import DEFAULT_URGENCY, priority
 
 USUAL, SPECIAL, PSEUDO, ILLEGAL = range(4)
@@ -31,15 +31,14 @@ _FORWARDED = frozenset(proxies.FIELDS)
 _SPECIAL = _FORWARDED | {b"host", b"content-length", b"expect", b"cookie", b"priority"}
 _CONNECTION = frozenset((b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"))
 _PSEUDO = {b":method": 0, b":scheme": 1, b":authority": 2, b":path": 3, b":protocol": 4}
-_NAMED = 7
-"""The first entries of the static table, which are pseudo-header fields of requests."""
-
 _name = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+_path = re.compile(rb"/[!-\"$-~]*").fullmatch
+"""A path that needs no other check: printable ASCII without a fragment."""
 _value = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?").fullmatch
 _scheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
 
 KEPT = 64
-"""The most blocks, and the most second parts of blocks, that are remembered for one connection."""
+"""The most blocks that are remembered for one connection."""
 KEPT_BYTES = 2048
 """Longer blocks are not remembered."""
 KEPT_SIZE = 8192
@@ -100,7 +99,7 @@ class HeadReader:
     their heads, valid while the dynamic table stays the same.
     """
 
-    __slots__ = ("_bytes", "_count", "_line", "_methods", "_parts", "_tunnels", "decoder", "known")
+    __slots__ = ("_bytes", "_count", "_line", "_methods", "_pathless", "_tunnels", "decoder", "known")
 
     def __init__(
         self, decoder: Decoder, limits: tuple[int, int, int], methods: Mapping[bytes, str], tunnels: bool
@@ -110,52 +109,60 @@ class HeadReader:
         self._methods = methods
         self._tunnels = tunnels
         self.known: dict[bytes, Head] = {}
-        self._parts: dict[bytes, tuple[Fields, int]] = {}
+        self._pathless: dict[bytes, tuple[Head, int]] = {}  # and the bytes of their fields without the path
 
     def forget(self) -> None:
         """Drop all remembered results: the connection is idle, or the table has changed."""
         self.known.clear()
-        self._parts.clear()
+        self._pathless.clear()
 
     def read(self, block: bytes) -> Head:
         """The head in a block. Raises Malformed or BadRequest, after the whole block was decoded; or ValueError."""
         head = self.known.get(block)
         if head is not None:
             return head
+        start, stop = _path_in(block)
+        others = block[:start] + block[stop:]
+        known = self._pathless.get(others) if stop else None
+        if known is not None and (head := self._with_path(*known, block, start)) is not None:
+            return head
         decoder = self.decoder
         changes = decoder.changes
-        count, at = decoder.leading(block, _NAMED)
-        part = block[at:] if count else b""
-        known = self._parts.get(part) if part else None
-        if known is None:
-            pseudo, others = self._entries(block, count)
-            size = self._bytes - decoder.left
-            fields = _fields(others)
-        else:
-            pseudo, _ = self._entries(block[:at], count)
-            fields, size = known
-            size += self._bytes - decoder.left
-            if size > self._bytes:
-                raise BadRequest(431, "Header fields too large")
-        stays = decoder.changes == changes and len(block) <= KEPT_BYTES and size <= KEPT_SIZE
-        if stays and part and known is None and len(pseudo) == count:
-            if len(self._parts) >= KEPT:
-                self._parts.clear()
-            self._parts[part] = fields, size - sum([len(name) + len(value) for (name, value), _ in pseudo])
-        head = self._head(pseudo, fields)
-        if stays:
+        pseudo, regular = self._entries(block)
+        size = self._bytes - decoder.left
+        head = self._head(pseudo, _fields(regular))
+        if decoder.changes == changes and len(block) <= KEPT_BYTES and size <= KEPT_SIZE:
             if len(self.known) >= KEPT:
-                self.known.clear()
+                self.forget()
             self.known[block] = head
+            if stop:
+                self._pathless[others] = head, size - len(head.target)
         return head
 
-    def _entries(self, block: bytes, count: int) -> tuple[list[Entry], list[Entry]]:
-        """The pseudo-header fields, of which there are at least `count`, and the fields behind them."""
+    def _with_path(self, known: Head, size: int, block: bytes, start: int) -> Head | None:
+        """The head of a block that differs from a known one in its path only; None for a path that needs all checks."""
+        path, _ = string_at(block, start + 1)
+        if len(path) > self._line - len(known.method) or len(path) + size > self._bytes or not _path(path):
+            return None
+        head = Head()
+        head.method, head.fields = known.method, known.fields
+        head.protocol, head.urgency = known.protocol, known.urgency
+        head.content_length, head.expect_continue = known.content_length, known.expect_continue
+        head.forwarded, head.target = known.forwarded, path
+        raw_path, _, head.query_string = path.partition(b"?")
+        head.raw_path = raw_path
+        text = raw_path.decode("ascii")
+        head.path = unquote(text) if "%" in text else text
+        return head
+
+    def _entries(self, block: bytes) -> tuple[list[Entry], list[Entry]]:
+        """The pseudo-header fields, and the fields behind them."""
         decoder = self.decoder
         changes = decoder.changes
         entries = decoder.decode(block, self._count + len(_PSEUDO), self._bytes)
         if decoder.changes != changes:
             self.forget()
+        count = 0
         while count < len(entries) and entries[count][1] == PSEUDO:
             count += 1
         if count > len(_PSEUDO):
@@ -168,7 +175,7 @@ class HeadReader:
 
     def trailers(self, block: bytes) -> None:
         """Check the trailers of a request; applications do not get them. Raises as `read` does."""
-        pseudo, others = self._entries(block, 0)
+        pseudo, others = self._entries(block)
         if pseudo or any(kind >= PSEUDO or field[0] in (b"host", b"content-length") for field, kind in others):
             raise Malformed("field not allowed in trailers")
 
@@ -269,6 +276,26 @@ def _fields(entries: list[Entry]) -> Fields:
                 forwarded = True
         others.append(field)
     return Fields(others, host, length, expects and length != 0, forwarded, urgency)
+
+
+_PATHS = (0x04, 0x05, 0x14, 0x15)
+"""How a literal :path begins: never indexed, or not this time; with either of its indices (RFC 7541, 6.2)."""
+
+
+def _path_in(block: bytes) -> tuple[int, int]:
+    """Where :path is in a block, if it is a literal that does not enter the table, and all fields before it are named
+    by an index; else (0, 0).
+    """
+    at = 0
+    end = len(block)
+    while at < end:
+        byte = block[at]
+        if byte < 0x80:
+            if byte not in _PATHS or at + 1 >= end or (length := block[at + 1] & 0x7F) == 0x7F:
+                break
+            return at, at + 2 + length
+        at += 1
+    return 0, 0
 
 
 _first: Decoder | None = None

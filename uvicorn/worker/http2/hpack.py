@@ -114,8 +114,8 @@ class Decoder:
                 if index:
                     name = self._entry(index)[0][0]
                 else:
-                    name, at = _string(block, at)
-                value, at = _string(block, at)
+                    name, at = string_at(block, at)
+                value, at = string_at(block, at)
                 entry = (name, value), self._judge(name, value)
                 if byte & 0x40:
                     self._insert(entry)
@@ -126,41 +126,6 @@ class Decoder:
                 entries.append(entry)
         self.left = size
         return entries
-
-    def leading(self, block: bytes, names: int) -> tuple[int, int]:
-        """(count, position): how many fields at the start of a block have one of the first `names` names of the static
-        table, by its index or by that of an equal name in the dynamic table; and where the next field begins. (0, 0) if
-        the block is cut short, or if one of them enters the table, which changes the indices of the others.
-        """
-        at = count = 0
-        end = len(block)
-        while at < end and count <= names:  # no valid request has more
-            byte = block[at]
-            if byte & 0x80:
-                index = byte & 0x7F
-                if index > names and (not _DYNAMIC <= index < 0x7F or not self._is_among(index, names)):
-                    break
-                at += 1
-            else:
-                if byte & 0x40:
-                    return 0, 0
-                index = byte & 0x0F
-                if byte & 0x20 or not 0 < index <= names or at + 1 == end:
-                    break
-                length = block[at + 1] & 0x7F
-                at += 2
-                if length == 0x7F:
-                    length, at = _integer(block, at, length)
-                at += length
-            count += 1
-        return (count, at) if at <= end else (0, 0)
-
-    def _is_among(self, index: int, names: int) -> bool:
-        place = index - _DYNAMIC
-        if place >= len(self._table):
-            return False
-        name = self._table[-1 - place][0][0]
-        return any(name == self._static[known][0][0] for known in range(1, names + 1))
 
     def _entry(self, index: int) -> Entry:
         if index < _DYNAMIC:
@@ -212,7 +177,8 @@ def _integer(block: bytes, at: int, value: int) -> tuple[int, int]:
     raise ValueError("invalid or incomplete integer")
 
 
-def _string(block: bytes, at: int) -> tuple[bytes, int]:
+def string_at(block: bytes, at: int) -> tuple[bytes, int]:
+    """A string (RFC 7541, 5.2), and what comes after it. Raises ValueError."""
     if at >= len(block):
         raise ValueError("incomplete field")
     byte = block[at]
