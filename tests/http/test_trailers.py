@@ -186,6 +186,15 @@ async def test_http_1_0() -> None:
     assert got.whole and got.body == b"some" and got.trailers == [] and "transfer-encoding" not in got.headers
 
 
+async def test_an_http_1_0_response_without_its_trailers_is_reset() -> None:
+    """Where the end of the connection is the end of the body, nothing else tells a part from the whole."""
+    app = sending(start(), body(b"some"))
+    async with serving(app, lifespan="off") as server, connect(server) as client:
+        client.send(b"GET / HTTP/1.0\r\nTE: trailers\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            await client.ended()
+
+
 async def test_an_http_1_connection_goes_on() -> None:
     app = sending(start(), body(b"some"), trailers((b"x-sum", b"1")))
     async with serving(app, lifespan="off") as server, connect(server) as client:
