@@ -42,7 +42,7 @@ def __dir__() -> list[str]:
 class _Package(types.ModuleType):
     """This package. Its attribute `main` is the command, although a module of that name is in it.
 
-    Whoever imports that module makes the import system set the attribute to it; that is not wanted here.
+    An import of that module makes the import system set the attribute to it, which is ignored here.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""Whose fault was it, and which number does the process leave with.
+"""Errors by whose they are, and the exit codes.
 
 Owns: the exception tree and the table of exit codes. Three kinds of fault are three classes: the peer's
 (`BadRequest`, carries an HTTP status), the application's (its own exceptions, or `StartupError` when it cannot be
@@ -14,7 +14,7 @@ from types import TracebackType
 
 
 class ExitCode(enum.IntEnum):
-    """What the command and every worker leave with; the same with one worker and with many."""
+    """Exit codes of the command and of every worker; the same with one worker and with many."""
 
     OK = 0
     """Asked to stop, and drained."""
@@ -31,7 +31,7 @@ class ExitCode(enum.IntEnum):
 
 
 class UvicornError(Exception):
-    """Root of what this package raises for a reason it can name; the text is one sentence for a person."""
+    """Base class of this package's exceptions with a known reason; the text is one sentence."""
 
     exit_code = ExitCode.INTERNAL
 
@@ -52,7 +52,7 @@ class StartupError(UvicornError):
 
 
 class BindError(StartupError):
-    """A listening socket could not be had."""
+    """A listening socket could not be opened."""
 
 
 class LifespanError(StartupError):
@@ -60,7 +60,7 @@ class LifespanError(StartupError):
 
 
 class BadRequest(Exception):
-    """The peer's fault: answered with `status`, never shown to the application.
+    """An error of the peer: answered with `status`, never shown to the application.
 
     `reason` is for the log and the response body; it quotes nothing the peer sent. `fields` go into the response.
     """
@@ -73,7 +73,7 @@ class BadRequest(Exception):
 
     @property
     def body(self) -> str:
-        """What the response says. Whoever looks for it finds the sentence that uvicorn 0.54 has in a 400."""
+        """The body of the response. In a 400 it begins as that of uvicorn 0.54, which clients may look for."""
         return f"Invalid HTTP request received. {self.reason}" if self.status == 400 else self.reason
 
 
@@ -82,10 +82,10 @@ class ClientDisconnected(OSError):
 
 
 def describe_failure(error: BaseException) -> str:
-    """The sentence of a startup failure, preceded by the application's traceback where there is one.
+    """The message of a startup failure, preceded by the application's traceback if there is one.
 
-    Frames of the import machinery and of this package above the application's first frame are cut: they say
-    nothing about the fault.
+    Frames of the import machinery and of this package above the application's first frame are cut: they do not help
+    to find the error.
     """
     cause = error.__cause__ if isinstance(error, StartupError) else error
     if cause is None:
@@ -95,7 +95,7 @@ def describe_failure(error: BaseException) -> str:
 
 
 def shown(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
-    """An exception of the application's as `logging` takes it, without the frames that say nothing about the fault."""
+    """`exc_info` for `logging` from an exception of the application, without the frames that do not help."""
     frames = error.__traceback__
     while frames is not None and _is_machinery(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
@@ -111,7 +111,7 @@ _PACKAGE = __file__.rpartition("errors.py")[0]
 
 
 def say(text: str) -> None:
-    """A line on standard error, past the log. Never fails: it may be closed, full, or unable to encode the text."""
+    """Write a line to standard error, not to the log. Never fails, even if it is closed, full, or cannot encode it."""
     try:
         encoding = sys.stderr.encoding or "utf-8"
         sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -1,8 +1,8 @@
 """`"module:attribute"` → object.
 
-Owns: the two ways such a string can be wrong, told apart from a fault inside the module it names; and knowing that an
-import is under way, for what a module does although it is only imported. Must not: touch
-`sys.path` (that is `Config`'s business) or log. Fails by: `ImportFromStringError`, whose `__cause__` is the
+Owns: the two errors of such a string, kept apart from an error inside the module it names; and whether such an import
+is running, to recognize a module that starts a server when it is imported. Must not: touch `sys.path` (`Config` does)
+or log. Fails by: `ImportFromStringError`, whose `__cause__` is the
 application's own exception when there was one.
 """
 
@@ -24,13 +24,13 @@ _thread = threading.local()
 
 
 def importing() -> bool:
-    """Whether this thread is inside `importing_for_us`: our caller is a module that somebody imports."""
+    """Whether this thread is inside `importing_for_us`: we are called by a module that is being imported."""
     return getattr(_thread, "depth", 0) > 0
 
 
 @contextmanager
 def importing_for_us() -> Iterator[None]:
-    """Inside, what modules of the application do although they are only imported can be told."""
+    """Marks an import of the application: `importing` is true in this thread while it lasts."""
     _thread.depth = getattr(_thread, "depth", 0) + 1
     try:
         yield
@@ -39,11 +39,11 @@ def importing_for_us() -> Iterator[None]:
 
 
 class ImportFromStringError(StartupError, ImportError):
-    """The string does not lead to an object. Callers that know Python's ImportError catch it, too."""
+    """The string does not lead to an object. It is an ImportError, so callers may catch that."""
 
 
 def import_from_string(import_str: Any) -> Any:
-    """Return what `"<module>:<attribute>"` names; anything that is not a string is returned as it is.
+    """Return the object that `"<module>:<attribute>"` names; anything but a string is returned unchanged.
 
     `<attribute>` may be dotted. Raises ImportFromStringError when the string has another form, when the module is not
     found, when it raises while being imported, or when it has no such attribute.
@@ -77,12 +77,12 @@ def import_from_string(import_str: Any) -> Any:
 
 
 def _is_a_path(module_name: str) -> bool:
-    """Whether it cannot be a module, or is a file that stands there; a package may have a module `py`."""
+    """Whether it cannot be a module name, or is an existing file; a package may have a module `py`."""
     return "/" in module_name or "\\" in module_name or os.path.exists(module_name)
 
 
 def _like(missing: str) -> str:
-    """The end of a sentence: with the module beside the missing one that has nearly its name."""
+    """The end of a message: a module beside the missing one with a similar name."""
     import pkgutil
 
     package, _, name = missing.rpartition(".")
@@ -94,7 +94,7 @@ _USUAL = ("app", "application", "api", "asgi", "wsgi", "create_app")
 
 
 def _nearest(name: str, holder: Any) -> str:
-    """What was meant, perhaps: a name like it, or one that applications usually have."""
+    """The end of a message: an attribute with a similar name, or one that applications usually have."""
     known = [one for one in dir(holder) if not one.startswith("_")]
     guess = nearest(name, known) or next((f"; did you mean {one}?" for one in _USUAL if one in known), "")
     return guess.replace("; d", "D", 1)

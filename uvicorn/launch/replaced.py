@@ -1,4 +1,4 @@
-"""What a program has replaced: names in `uvicorn.main` and `uvicorn.config`, and methods that nobody calls here.
+"""What a program has replaced: names in `uvicorn.main` and `uvicorn.config`, and methods that are never called here.
 
 Programs replace `uvicorn.main.Server` or `uvicorn.main.run` and expect us to use what they put there. That module is
 above this one, so it registers how its names are looked up (`register`); until it is imported, nobody can have replaced

@@ -8,7 +8,7 @@ Logging never waits for the reader of a pipe, a socket or a terminal (`outlet`):
 up to 1 MiB a process, and tried again with the next line or `flush`. Above that, whole lines are dropped and counted,
 lines of the access log first.
 
-A handler writes every record at once, until somebody promises to call `flush` ten times a second (`hold`). From then on
+A handler writes every record at once, until a server promises to call `flush` ten times a second (`hold`). From then on
 the access log is batched, except for the first line after an interval without any, so that the line of a single request
 is written at once. `release` ends that, so no line is pending after a server has stopped. A process that is killed
 loses the access lines since the last flush.
@@ -37,7 +37,7 @@ from uvicorn.logs.outlet import PIPE_BATCH, Outlet
 
 FILE_BATCH = 65536
 MOST_HELD = 1 << 20
-"""Maximum bytes of lines that a process holds while nobody reads them."""
+"""The most bytes of lines that a process holds back for a slow reader."""
 PAUSE = 0.02
 PATIENCE = 1.0
 """Seconds that a process waits for a reader before it ends."""
@@ -288,7 +288,7 @@ def flush() -> None:
 
 
 def behind() -> bool:
-    """Whether lines are held although nobody calls `flush`."""
+    """Whether lines are held back and no server calls `flush`."""
     return not _held and any(handler.held for handler in list(_handlers))
 
 

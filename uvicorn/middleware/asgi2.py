@@ -6,7 +6,7 @@ from uvicorn._types import ASGI2Application, ASGIReceiveCallable, ASGISendCallab
 
 
 class ASGI2Middleware:
-    """Makes a double callable look like a single one (ASGI specification, "Legacy Applications")."""
+    """Wraps a double callable as a single callable (ASGI specification, "Legacy Applications")."""
 
     def __init__(self, app: ASGI2Application) -> None:
         self.app = app

@@ -1,7 +1,7 @@
 """Every ASGI message of an application, in the log at level trace: `uvicorn.asgi`.
 
 Owns: the wording. Bodies appear as their length and header lists as an ellipsis: a log is no place for either.
-Must not: change a message. Fails by: nothing; the application's exception is said to have come, and goes on.
+Must not: change a message. Fails by: nothing; the application's exception is logged and raised again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PLACEHOLDER_FORMAT = {
     "text": "<{length} chars>",
     "headers": "<...>",
 }
-"""What stands in the log for the value of such a key."""
+"""What the log has in place of the value of such a key."""
 
 
 class MessageLoggerMiddleware:

@@ -1,7 +1,7 @@
-"""X-Forwarded-For and X-Forwarded-Proto for whoever wraps an application by hand.
+"""X-Forwarded-For and X-Forwarded-Proto, for programs that wrap an application themselves.
 
 The server does the same by itself (`--proxy-headers`), without a coroutine around every request; this is for a proxy
-that the server does not know of, or for another server. Believes nobody but `trusted_hosts`.
+that the server does not know of, or for another server. It trusts only `trusted_hosts`.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class _TrustedHosts(proxies.TrustedProxies):
         return set(self.networks)
 
     def get_trusted_client_address(self, x_forwarded_for: str) -> tuple[str, int]:
-        """The client's address and port, 0 where there is none; the right-most entry as it stands when that is none."""
+        """The client's address and port, 0 without a port; the right-most entry unchanged if that is no address."""
         client = self.client(x_forwarded_for.encode("latin-1", "replace"))
         return client if client is not None else (x_forwarded_for.rpartition(",")[2].strip(), 0)
 
     def get_trusted_client_host(self, x_forwarded_for: str) -> str:
-        """The same without the port, as older versions have it."""
+        """The same without the port, as in older versions."""
         return self.get_trusted_client_address(x_forwarded_for)[0]

@@ -1,13 +1,13 @@
 """WSGI applications (PEP 3333) behind the ASGI 3 call, in a bounded pool of threads.
 
 The package a2wsgi is the adapter: it makes the environment, owns the threads and keeps the order of what an application
-sends. At both of its ends this module does what it leaves undone. A response that nobody reads any more ends, closes
-its iterable and gives its thread back; the adapter alone would keep the thread for ever. The body of a request is a
+sends. This module adds what it lacks at both ends. A response whose client has left ends, closes its iterable and gives
+its thread back; the adapter alone would keep the thread for ever. The body of a request is a
 whole file object, ends where the message ends (also without Content-Length), and an upload that was cut short is an
 error and not an end. `start_response` may be called again, with `exc_info`, until something was sent.
 
 Must not: know a server; it works below any ASGI application. Fails by: `ImportError` without the package; the
-application's exception goes on, and so does what `send` refused.
+application's exception is raised on, and so is one that `send` has raised.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from uvicorn.errors import ClientDisconnected
 MISSING = "A WSGI application needs the package a2wsgi. Run: pip install a2wsgi"
 
 READ_SIZE = 65536
-"""What one read of a body takes in ahead of the application."""
+"""The most bytes of a body that are read ahead of the application."""
 
 _KEY = "uvicorn.exchange"
 
@@ -64,7 +64,7 @@ class WSGIMiddleware:
         self._adapter.executor = executor
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        if scope["type"] != "http":  # a lifespan is gone through, a WebSocket refused
+        if scope["type"] != "http":  # a lifespan is completed, a WebSocket refused
             await self._adapter(scope, receive, send)
             return
         exchange = _Exchange(receive, send)
@@ -75,7 +75,7 @@ class WSGIMiddleware:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            # The thread cannot be stopped: it ends at its next part, and somebody has to take that one from it.
+            # The thread cannot be stopped: it ends at its next part, which has to be taken from it.
             exchange.fault = exchange.fault or ClientDisconnected("The request was cancelled.")
             task.add_done_callback(_forget)
             raise
@@ -90,11 +90,11 @@ class WSGIMiddleware:
             exchange.fault = exc
 
     def _call(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
-        """What the adapter takes for the application; runs in a thread."""
+        """The application that the adapter calls; runs in a thread."""
         exchange: _Exchange = environ["asgi.scope"].pop(_KEY)
         exchange.start_response = start_response
         scope = environ["asgi.scope"]
-        if "\ufffd" in scope["path"] and scope.get("raw_path"):  # no UTF-8: an application may know another encoding
+        if "\ufffd" in scope["path"] and scope.get("raw_path"):  # not UTF-8: the application may use another encoding
             path = unquote_to_bytes(scope["raw_path"]).decode("latin-1")
             environ["PATH_INFO"] = path.removeprefix(environ["SCRIPT_NAME"])
         environ["wsgi.input"] = io.BufferedReader(_Body(exchange), READ_SIZE)
@@ -141,7 +141,7 @@ class _Exchange:
         self._write: Any = None
 
     async def send(self, message: Message) -> None:
-        """As the server's, but it always takes the message: the adapter's queue must not stand still."""
+        """The server's `send`, but it accepts every message, so that the adapter's queue is emptied."""
         if self.fault is None:
             try:
                 await self._send(message)
@@ -149,12 +149,12 @@ class _Exchange:
                 self.fault = exc
 
     def check(self) -> None:
-        """Raise what `send` has met, to end the response in the application's thread."""
+        """Raise the exception of `send`, to end the response in the application's thread."""
         if self.fault is not None:
             raise self.fault
 
     def start(self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None) -> Any:
-        """`start_response` of PEP 3333: with `exc_info` it may replace a head that has not left."""
+        """`start_response` of PEP 3333: with `exc_info` it may replace a head that was not sent yet."""
         if exc_info is not None and self._write is not None and exc_info[1] is not None:
             raise exc_info[1].with_traceback(exc_info[2])
         if exc_info is None and self._head is not None:
@@ -163,7 +163,7 @@ class _Exchange:
         return self.write
 
     def begin(self) -> None:
-        """The head leaves."""
+        """Send the head."""
         if self._write is None:
             if self._head is None:
                 raise AssertionError("The WSGI application has not called start_response.")
@@ -176,7 +176,7 @@ class _Exchange:
 
 
 class _Body(io.RawIOBase):
-    """The body of a request, taken from the loop as it is read; runs in a thread."""
+    """The body of a request, fetched through the loop as it is read; runs in a thread."""
 
     def __init__(self, exchange: _Exchange) -> None:
         self._exchange = exchange
@@ -201,6 +201,6 @@ class _Body(io.RawIOBase):
 
 
 def _forget(task: asyncio.Future[None]) -> None:
-    """Nobody waits for it any more; what it raised was raised by our own wish."""
+    """Retrieve the exception of a call whose response was ended by us: it is expected."""
     if not task.cancelled():
         task.exception()

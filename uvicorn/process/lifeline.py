@@ -70,5 +70,5 @@ class Lifeline:
             self._renew()
 
     def _renew(self) -> None:
-        """Restart the timer. The stacks go to /dev/null, since standard error may be a pipe that nobody reads."""
+        """Restart the timer. The stacks go to /dev/null, since standard error may be a pipe without a reader."""
         faulthandler.dump_traceback_later(SECONDS, exit=True, file=self._fd)

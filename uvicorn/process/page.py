@@ -6,7 +6,7 @@
 
 LAYOUT is the documentation: the name, offset, type and unit of each counter, who writes it and who reads it. A new
 counter is one more line there, and needs no other version as long as nothing moves. Counters that are written together
-are neighbours and written by one call. Whoever reads may see a value that is one tick old, or a half-written one; that
+are neighbours and written by one call. A reader may see a value that is one tick old, or a half-written one; that
 is harmless.
 
 The master makes the page before its first fork and gives each process a row, the lowest that is free. A worker writes
@@ -140,7 +140,7 @@ class Counters:
         return passed
 
     def detach(self) -> None:
-        """In a process that is not the row's own any more: what it writes is seen by nobody."""
+        """For a process that does not own the row any more: its writes go to memory of its own."""
         self._row = memoryview(bytearray(ROW_SIZE))
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ class Counters:
 
 
 class FleetPage:
-    """The page, as its maker or a reader has it. `create` makes one, `attach` opens one that somebody else has made."""
+    """The page in its maker or in a reader. `create` makes one, `attach` opens that of another process."""
 
     def __init__(self, memory: mmap.mmap, fd: int) -> None:
         self.fd = fd

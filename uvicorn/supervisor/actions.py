@@ -1,4 +1,4 @@
-"""What to do: everything the supervisor can ask for, as values.
+"""Actions: everything the supervisor can ask for, as values.
 
 Owns: the vocabulary between the machine, which decides, and the shell, which performs. An action about a
 worker whose process is gone is performed by doing nothing. Must not: import anything but value types, or carry
@@ -22,7 +22,7 @@ class Level(enum.Enum):
 
 
 class Status(enum.Enum):
-    """What a service manager is told."""
+    """The kinds of notification for a service manager."""
 
     READY = "ready"
     RELOADING = "reloading"
@@ -44,7 +44,7 @@ class SpawnWatcher(NamedTuple):
 
 
 class Tell(NamedTuple):
-    """Say over the channel: leave in this mode, be gone by `deadline`."""
+    """Send an order over the channel: leave in this mode, by `deadline`."""
 
     serial: int
     mode: DrainMode
@@ -52,7 +52,7 @@ class Tell(NamedTuple):
 
 
 class Terminate(NamedTuple):
-    """SIGTERM, right after the first `Tell`: whoever has no loop yet to read the message dies of it."""
+    """SIGTERM, right after the first `Tell`: it ends a worker that has no loop yet to read the message."""
 
     serial: int
 
@@ -105,8 +105,7 @@ class ReadSettings(NamedTuple):
 
 
 class Listen(NamedTuple):
-    """Somebody serves for the first time: let clients in, and tell the workers. Answered by `Listened` or
-    `ListenFailed`."""
+    """A worker serves for the first time: listen, and inform the workers. Answered by `Listened` or `ListenFailed`."""
 
 
 class CloseListeners(NamedTuple):
@@ -114,11 +113,11 @@ class CloseListeners(NamedTuple):
 
 
 class ReopenLogs(NamedTuple):
-    """Log files were moved away: open them anew."""
+    """Log files were moved away: reopen them."""
 
 
 class Notify(NamedTuple):
-    """Tell the service manager; `text` is its STATUS line."""
+    """Notify the service manager; `text` is its STATUS line."""
 
     status: Status
     text: str

@@ -1,23 +1,23 @@
-"""The machine for development: one worker, started anew when a file changes. Same interface as `Supervisor`.
+"""The machine for development: one worker, replaced when a file changes. Same interface as `Supervisor`.
 
-It is a machine of its own because every judgement is another one. The old worker leaves *before* the new one starts:
-it may hold a port, a lock or a file that the new one wants; meanwhile the master's listeners keep clients waiting. No
-failure is final: somebody is just mending it. Nobody is killed for a blocked loop while it serves; one that is told to
-leave and does not turn its loop is, unless a debugger holds it. See `development_table`.
+It is a machine of its own because every judgement differs. The old worker leaves *before* the new one starts: it may
+hold a port, a lock or a file that the new one needs; meanwhile clients wait at the master's listeners. No failure is
+final: the developer is working on it. A serving worker is not killed for a blocked loop. One that was ordered to leave
+and whose loop is blocked is killed, unless a debugger holds it. See `development_table`.
 
-ASKING: a change (to a worker whose loop does not turn, or one of whose threads a debugger has stopped) or a Ctrl-C
-(`_wanted`) came. The worker is asked whether one holds it. If not, what was wanted goes on once its loop has turned, or
-half a second later. If so, the change waits until the debugger lets go. The Ctrl-C is passed on to the debugger and was
-none for us; another one, a second later or more, ends everything. A TERM does not wait: it leaves a held worker its
-time, and no more.
+ASKING: a change (to a worker whose loop is blocked, or one of whose threads a debugger has stopped) or a Ctrl-C
+(`_wanted`) came. The worker is asked whether a debugger holds it. If not, the change or stop goes on once its loop has
+turned, or half a second later. If so, the change waits until the debugger lets go. A Ctrl-C is passed on to the
+debugger and does not stop the server; another one, a second later or more, does. A TERM does not wait: a held worker
+gets the usual time to leave, and no more.
 
-WAITING has a deadline only after a crash: who served is started again at once, because what it does for most requests
-is still wanted; the third in a row that does not stay for a second waits for a change. What the
-watcher sees while a worker leaves needs nothing: its successor reads the files afterwards.
+WAITING has a deadline only after a crash: a worker that had served is replaced at once, because most requests still
+work; after the third in a row that lives less than a second, it waits for a change. A change that the watcher reports
+while a worker leaves needs no action: the next worker reads the files afterwards.
 
-The watcher is a process of ours under serial `WATCHER`; one that dies is started again, later each time.
+The watcher is a child process with the serial `WATCHER`; one that dies is started again, after a longer wait each time.
 
-Must not: hold a descriptor, read a clock, log, or block. Fails by: nothing; what fits no cell is a debug line.
+Must not: hold a descriptor, read a clock, log, or block. Fails by: nothing; an input without a cell is a debug line.
 """
 
 from __future__ import annotations
@@ -37,24 +37,23 @@ from uvicorn.supervisor.handle import WorkerHandle
 from uvicorn.supervisor.policy import GIVE_UP_SECONDS, STAY_SECONDS, Policy, SlotRecord
 
 LEAVE_SECONDS = 5.0
-"""What a worker gets to leave, at most: requests in flight a moment of it, the lifespan's shutdown the rest."""
+"""The most seconds for a worker to leave: a moment for requests in flight, the rest for the lifespan's shutdown."""
 LOOK_SECONDS = 2.0
-"""How long after it was told to leave a worker must have turned its loop within `QUIET_SECONDS`."""
+"""Seconds after the order to leave; from then on a worker's loop must have turned within `QUIET_SECONDS`."""
 QUIET_SECONDS = 1.0
 SILENT_SECONDS = 0.3
-"""A loop that has not turned for so long may be held by a debugger."""
+"""Seconds after which a loop that has not turned may be held by a debugger."""
 ANSWER_SECONDS = 0.05
 LOOKS = 10
-"""Between two looks for the answer, and how often it is looked for."""
+"""Seconds between two checks for the answer, and the number of checks."""
 HELD_SECONDS = 1.0
-"""Between two questions whether a debugger has let go."""
+"""Seconds between two questions whether a debugger has let go."""
 CRASHES = 3
-"""So many workers in a row that serve and do not stay for a second are enough."""
+"""After this many workers in a row that live less than a second, wait for a change."""
 
 
 class Development:
-    """The whole of the master's judgement under `--reload`. Feed it `Started` first; after an `Exit` it says no
-    more."""
+    """All decisions of a master under `--reload`. Feed it `Started` first; `Exit` is its last action."""
 
     def __init__(self, policy: Policy) -> None:
         self.stage = Stage.WAITING
@@ -66,7 +65,7 @@ class Development:
         self._serial = 0
         self._crashes = 0
         self._wanted: set[Cue] = set()
-        """While it is asked: CHANGED, STOP (a Ctrl-C), or both."""
+        """In ASKING: CHANGED, STOP (a Ctrl-C), or both."""
         self._asked_at = 0.0
         self._looks = 0
         self._passed_at: float | None = None
@@ -98,7 +97,7 @@ class Development:
     # -- the two questions -----------------------------------------------------------------------------------
 
     def handle(self, events: Iterable[Event], now: float) -> list[Action]:
-        """What to do about `events`, in their order. `now` is seconds of a monotonic clock, the same at every call."""
+        """The actions for `events`, in their order. `now` is in seconds, of the same monotonic clock at every call."""
         if self._over:
             return []
         for event in events:
@@ -141,7 +140,7 @@ class Development:
             case ev.WorkerSpent() | ev.MemoryMeasured():
                 pass  # a worker is replaced by a change, and by nothing else
             case ev.Listened() | ev.ListenFailed():
-                pass  # nobody asked: under --reload the listeners listen from the beginning
+                pass  # not expected: under --reload the listeners listen from the beginning
             case ev.Heartbeats(beats):
                 for beat in beats:
                     if beat.serial != WATCHER:

@@ -1,4 +1,4 @@
-"""The stages of a service under `--reload`, and the table that says what each cue means in each of them.
+"""The stages of a service under `--reload`, and the table of what each cue means in each of them.
 
 Owns: `Stage`, `Cue`, `Effect`, and the transition table as data. A cell names the effect and the stage after it; a
 missing cell means: ignore, and say so at debug level.
@@ -55,7 +55,7 @@ class Effect(enum.Enum):
     JUDGE = "go on, or wait until it lets go"
     GO_ON = "do what was wanted"
     LEFT = "start another, or end, as was wanted"
-    LOOK = "kill it if it does not turn its loop, or if its time is over"
+    LOOK = "kill it if its loop is blocked, or if its deadline has passed"
     TELL_FAILURE = "say why it did not start"
     CRASHED = "say how it died; again at once, unless that has not helped"
     END = "close the listeners, send everybody home"

@@ -1,4 +1,4 @@
-"""What happened: everything the supervisor can learn, as values.
+"""Events: everything the supervisor can learn, as values.
 
 Owns: the vocabulary between the kernel, which observes, and the machine, which judges. A worker is named by
 its serial number (unique, increasing, given by the machine in `Spawn`); a pid or a file descriptor never
@@ -32,7 +32,7 @@ class Signal(enum.Enum):
 
 
 class Started(NamedTuple):
-    """The first event of every history: the master is there and its listeners are bound."""
+    """The first event of every history: the master runs and its listeners are bound."""
 
 
 class Tick(NamedTuple):
@@ -66,13 +66,13 @@ class Listened(NamedTuple):
 
 
 class ListenFailed(NamedTuple):
-    """The other answer: somebody else has the address."""
+    """The other answer: another process has the address."""
 
     reason: str
 
 
 class WorkerFailed(NamedTuple):
-    """The worker says why it cannot go on, and which code it leaves with; its exit follows."""
+    """The worker reports why it cannot go on, and its exit code; its exit follows."""
 
     serial: int
     exit_code: int
@@ -159,7 +159,7 @@ Report = (
     | WorkerExited
     | Heartbeat
 )
-"""What is about one worker: each has a `serial`."""
+"""The events about one worker: each has a `serial`."""
 
 Event = (
     Started

@@ -1,9 +1,9 @@
 """The fleet as plain data: the workers, the slots they fill, how many are wanted, of which generation, by which policy.
 
 Owns: `Fleet`, and the index over it. What a slot needs (a worker, another one, one fewer) follows from its few workers,
-the epoch and the target. So a slot is judged anew (`settle`) only when one of its workers has changed, and all of them
-when the epoch or the target has; what `settle` finds is kept in sets, and a change of one worker costs the same in a
-fleet of any size. The index is never dumped.
+the epoch and the target. So a slot is judged again (`settle`) only when one of its workers has changed, and all slots
+when the epoch or the target has. The results of `settle` are kept in sets, so a change of one worker costs the same in
+a fleet of any size. The index is never dumped.
 
 Must not: decide when anything is done about it, act, or read a clock. Fails by: nothing.
 """
@@ -25,9 +25,9 @@ from uvicorn.supervisor.table import State
 
 @dataclass(slots=True, eq=False)
 class RollTarget:
-    """How many workers a reload is about. `configured` is what the settings in force say, `asked` those of the running
-    roll; `wanted` is how many it is to end with, if its settings say another number than before. `settled` is what a
-    roll that fails goes back to: policy and target.
+    """The numbers of workers of a reload. `configured` is that of the settings in force, `asked` that of the running
+    roll's settings; `wanted` is the number at its end, if its settings have another number than before. `settled` is
+    what a roll that fails goes back to: policy and target.
     """
 
     settled: tuple[Policy, int]
@@ -38,8 +38,8 @@ class RollTarget:
 
 @dataclass(slots=True, eq=False)
 class Index:
-    """Of each slot what `settle` found. `dirty` are those to be judged anew, `changed` the workers that have changed
-    since somebody last took them."""
+    """The results of `settle`, by slot. `dirty` are slots to be judged again, `changed` the workers that have changed
+    since they were last asked for."""
 
     members: dict[int, dict[int, WorkerHandle]] = field(default_factory=dict)
     """The active workers of each slot that has any."""
@@ -50,7 +50,7 @@ class Index:
     vacant: set[int] = field(default_factory=set)
     """Slots within the target without an active worker."""
     unready: set[int] = field(default_factory=set)
-    """Slots within the target where nobody serves."""
+    """Slots within the target without a serving worker."""
     behind: set[int] = field(default_factory=set)
     """Slots within the target that no worker of the wanted generation serves, and all slots with an older one."""
     replaceable: set[int] = field(default_factory=set)
@@ -58,11 +58,11 @@ class Index:
     surging: set[int] = field(default_factory=set)
     """Slots in which a worker starts beside one that serves."""
     spent: dict[int, WorkerHandle] = field(default_factory=dict)
-    """Who serves and is to be recycled, by slot within the target; nobody starts beside it."""
+    """Serving workers that are to be recycled, by slot within the target; no worker starts beside them."""
     renewed: set[int] = field(default_factory=set)
-    """The same where somebody does."""
+    """The same where another worker starts in the slot."""
     superfluous: dict[int, list[WorkerHandle]] = field(default_factory=dict)
-    """Who is to leave, by slot."""
+    """Workers that are to leave, by slot."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,13 +90,13 @@ class Fleet:
 
     @classmethod
     def of(cls, policy: Policy, target: int) -> Fleet:
-        """A fleet of nobody yet."""
+        """An empty fleet."""
         return cls(policy, target, RollTarget((policy, target), target, target))
 
     # -- one worker ------------------------------------------------------------------------------------------
 
     def add(self, slot: int, now: float) -> WorkerHandle:
-        """A worker that is to be started."""
+        """Add a worker that is to be started."""
         self.last_serial += 1
         w = WorkerHandle(
             serial=self.last_serial,
@@ -125,14 +125,14 @@ class Fleet:
         self.touch(w)
 
     def note(self, w: WorkerHandle, report: Report) -> None:
-        """What a report says of a worker, and what follows for the sums."""
+        """Record a report about a worker, and update the sums."""
         in_flight, begun = w.in_flight, w.requests
         w.note(report)
         self.in_flight += w.in_flight - in_flight
         self.begun += w.requests - begun
 
     def touch(self, w: WorkerHandle) -> None:
-        """Something has changed that its slot is judged by."""
+        """A worker has changed: its slot is to be judged again."""
         self.index.dirty.add(w.slot)
         self.index.changed[w.serial] = w
 
@@ -169,7 +169,7 @@ class Fleet:
         return self.index.members.get(number, {}).values()
 
     def take_changed(self) -> list[WorkerHandle]:
-        """Those that have changed since the last call and are still there."""
+        """The workers that have changed since the last call and still exist."""
         changed, self.index.changed = self.index.changed, {}
         return [w for w in changed.values() if w.serial in self.workers]
 
@@ -184,7 +184,7 @@ class Fleet:
     # -- how many, and of which generation -------------------------------------------------------------------
 
     def begin_roll(self, policy: Policy | None, target: int | None, now: float) -> None:
-        """Replace everybody. The fleet shrinks only when the new ones have shown that they serve."""
+        """Replace all workers. The fleet shrinks only once the new workers serve."""
         roll = self.roll
         if not self.epoch.rolling:
             roll.settled = (self.policy, self.target)
@@ -194,11 +194,11 @@ class Fleet:
         roll.wanted = roll.asked if roll.asked != roll.configured else None
         self.target = max(roll.settled[1], roll.wanted or 0)
         for record in self.slots.values():
-            record.not_before = now  # somebody may have mended what the slot is waiting for
+            record.not_before = now  # the reason for the slot's wait may be gone
         self.resurvey()
 
     def give_up_roll(self) -> None:
-        """What serves is what is wanted."""
+        """Make the generation that serves the wanted one."""
         self.epoch.give_up(self.workers.values())
         self.policy, self.target = self.roll.settled
         self.roll.wanted = None
@@ -229,7 +229,7 @@ class Fleet:
     # -- the slots -------------------------------------------------------------------------------------------
 
     def resurvey(self) -> None:
-        """The epoch or the target is another one: every slot is to be judged anew."""
+        """The epoch or the target has changed: every slot is to be judged again."""
         index = self.index
         for found in (index.vacant, index.unready, index.behind, index.replaceable, index.surging, index.renewed):
             found.clear()
@@ -276,29 +276,29 @@ class Fleet:
             index.superfluous[number] = leaving
 
     def superfluous(self) -> list[WorkerHandle]:
-        """Who is to leave: slots above the target, and in each slot whoever is one too many."""
+        """The workers that are to leave: those above the target, and surplus ones in each slot."""
         found = self.settle().superfluous
         return sorted([w for leaving in found.values() for w in leaving], key=_SERIAL)
 
     def to_fill(self, now: float) -> list[int]:
-        """Which slots need a worker, and have waited as long as they should."""
+        """The slots that need a worker and whose wait is over."""
         return sorted([number for number in self.settle().vacant if self.slots[number].not_before <= now])
 
     def fill_at(self) -> float:
-        """When the next of those has; infinity if there is none."""
+        """When the next wait of such a slot is over; infinity if there is none."""
         return min([self.slots[number].not_before for number in self.settle().vacant], default=math.inf)
 
     def next_to_recycle(self, now: float) -> WorkerHandle | None:
-        """Who is to be replaced next because it reached a limit of its own: the oldest whose slot does not wait."""
+        """The next worker to be recycled: the oldest that has reached a limit and whose slot does not wait."""
         found = [w for number, w in self._recyclable().items() if self.slots[number].not_before <= now]
         return min(found, key=_SERIAL, default=None)
 
     def recycle_at(self) -> float:
-        """When a slot has waited that may be recycled; infinity if there is none."""
+        """When the next wait of a slot that is to be recycled is over; infinity if there is none."""
         return min([self.slots[number].not_before for number in self._recyclable()], default=math.inf)
 
     def _recyclable(self) -> Mapping[int, WorkerHandle]:
-        """Nobody during a roll, which replaces everybody, and only so many at a time."""
+        """The workers that may be recycled now: none during a roll, which replaces all, and only a few at a time."""
         index = self.settle()
         full = self.epoch.rolling or len(index.renewed) >= recycled_at_once(self.target)
         return {} if full else index.spent

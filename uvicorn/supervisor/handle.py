@@ -1,8 +1,9 @@
-"""One worker as the master sees it: what was reported about it, what was decided, and when to look at it next.
+"""One worker as the master sees it: reports about it, decisions, and its next deadline.
 
-Owns: `WorkerHandle`, and every change of its fields: `note` takes what a report says, the other methods are what a
-decision leaves behind. `wake_at` follows from the rest and is kept up to date by them.
-Must not: decide, act, or read a clock. Fails by: nothing; a report that says nothing about a worker changes nothing.
+Owns: `WorkerHandle`, and every change of its fields: `note` records a report, the other methods record a
+decision. `wake_at` follows from the other fields; these methods keep it up to date.
+
+Must not: decide, act, or read a clock. Fails by: nothing; other events change nothing.
 """
 
 from __future__ import annotations
@@ -93,12 +94,12 @@ class WorkerHandle:
 
     @property
     def holds_queue(self) -> bool:
-        """Whether clients may wait at its copy of a listener for nobody: it has not served yet, or does not turn."""
+        """Whether clients may wait in vain at its copy of a listener: it has not served yet, or its loop is blocked."""
         return not self.released and (not self.accepts or self.state in (State.HUNG, State.KILLED))
 
     @property
     def left_politely(self) -> bool:
-        """What a TERM from outside looks like: a clean exit, or death by it where no loop handles it."""
+        """Whether its end looks like a TERM from outside: a clean exit, or death by TERM where no loop handles it."""
         return self.exit_signal == "SIGTERM" or (not self.exit_signal and self.exit_code == 0)
 
     @property
@@ -108,7 +109,7 @@ class WorkerHandle:
     # -- what was reported -----------------------------------------------------------------------------------
 
     def note(self, event: Report) -> None:
-        """Take over what the report says."""
+        """Record a report."""
         match event:
             case ev.Heartbeat(_, at, in_flight, requests, held, asking):
                 self.in_flight, self.requests, self.held, self.asking = in_flight, requests, held, asking
@@ -138,7 +139,7 @@ class WorkerHandle:
         self._set_wake_at()
 
     def wait_until(self, deadline: float | None) -> None:
-        """A new deadline for the state that it is in."""
+        """Set another deadline for its present state."""
         self.deadline = deadline
         self._set_wake_at()
 
@@ -151,7 +152,7 @@ class WorkerHandle:
         self._set_wake_at()
 
     def expect_exit(self, deadline: float) -> None:
-        """It has said that it cannot go on."""
+        """It has reported that it cannot go on."""
         self.slow_at = None
         self.wait_until(deadline)
 
@@ -171,13 +172,13 @@ class WorkerHandle:
         self.marked = True
 
     def leave(self, mode: DrainMode, drain_deadline: float, kill_at: float) -> None:
-        """It was told how to leave, and when it will be killed."""
+        """It was ordered to leave; it is killed at the deadline."""
         self.slow_at = None
         self.drain_mode, self.drain_deadline = mode, drain_deadline
         self.wait_until(kill_at)
 
     def shorten(self, mode: DrainMode, drain_deadline: float, kill_at: float) -> bool:
-        """Make its way out more urgent, never less. Whether it has to be told."""
+        """Make its order to leave more urgent, never less. Returns whether the worker has to be informed."""
         if self.deadline is not None:
             self.wait_until(min(self.deadline, kill_at))
         if mode.urgency <= self.drain_mode.urgency and drain_deadline >= self.drain_deadline:
@@ -187,7 +188,7 @@ class WorkerHandle:
         return True
 
     def hurry(self, kill_at: float) -> None:
-        """It was told to leave now."""
+        """It was ordered to leave now."""
         if self.drain_deadline > 0.0 and self.deadline is not None:
             kill_at = min(self.deadline, kill_at)
         self.slow_at = None

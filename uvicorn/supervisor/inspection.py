@@ -26,7 +26,7 @@ _STATES = {
 def memory_of(pid: int) -> int | None:
     """Bytes that a process occupies: its proportional share (PSS) from the kernel, else its resident set from psutil.
 
-    None when the process is gone, or nobody can tell.
+    None if the process is gone or this is unknown.
     """
     try:
         with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
@@ -57,7 +57,7 @@ def activity(pid: int) -> str:
 
 
 def is_traced(pid: int) -> bool:
-    """Whether a debugger holds it: then a loop that does not turn is what somebody wants."""
+    """Whether a debugger holds it, so that its blocked loop is intended."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:
             status = file.read()

@@ -56,7 +56,7 @@ READ_SECONDS, READ_SECONDS_PER_WORKER, READ_SECONDS_MOST = 0.05, 0.002, 0.5
 often, so that a reload, which takes longer there, does not read more of them for each worker."""
 
 SILENT_SECONDS = 0.2
-"""Nobody who has beaten within this time is looked at in /proc."""
+"""Workers whose heartbeat is younger are not looked up in /proc."""
 
 _SIGNALS = {int(getattr(signal, one.value)): one for one in ev.Signal if hasattr(signal, one.value)}
 
@@ -378,7 +378,7 @@ class Kernel:
             text = os.pread(process.dump_fd, max(0, size - process.dumped), process.dumped)
         head = f"Worker {process.slot} [{process.pid}]: its main thread is {inspection.activity(process.pid)}."
         stacks = inspection.without_own_frames(text.decode("utf-8", "replace")).rstrip()
-        return f"{head}\n{stacks}" if stacks else f"{head} No stack could be had."
+        return f"{head}\n{stacks}" if stacks else f"{head} No stacks are available."
 
 
 def _event(serial: int, message: channel.Message) -> Event | None:

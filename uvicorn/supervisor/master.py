@@ -71,7 +71,7 @@ class WatcherProgram(Protocol):
 
 
 FLUSH_SECONDS = 0.1
-"""Between two attempts to write lines of the log that nobody has read yet."""
+"""Seconds between two attempts to write log lines that the reader has not taken yet."""
 KEPT_GENERATIONS = 16
 """How many generations keep their settings: a worker of an older one that still serves may have to be replaced."""
 
@@ -154,7 +154,7 @@ class Master:
             events = self._kernel.wait(self._deadline(now))
 
     def _deadline(self, now: float) -> float | None:
-        """The machine's deadline, or an earlier one to write lines of the log that nobody has read yet."""
+        """The machine's deadline, or an earlier one to write log lines that are held back."""
         due = self._machine.deadline()
         if not logfiles.behind():
             return due

@@ -1,6 +1,6 @@
 """How long, how often, how many: the numbers of supervision and the arithmetic on them.
 
-Owns: `Policy` (what the settings say), the constants that nobody needs to set, backoff per slot, and the restart
+Owns: `Policy` (what the settings say), constants without an option, backoff per slot, and the restart
 budget. Must not: read a clock, know a worker's state, or decide what happens next. Fails by: nothing; every function
 is total.
 """
@@ -109,7 +109,7 @@ class SlotRecord:
 
 @dataclass(slots=True)
 class Budget:
-    """Restart intensity, judged only while nobody serves.
+    """Restart intensity, judged only while no worker serves.
 
     Failures beside a serving sibling cost nothing (that fleet is degraded, not lost), and they are not kept
     for later: a slot that failed for a day must not turn its siblings' first crash into the end of the

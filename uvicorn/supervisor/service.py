@@ -1,7 +1,7 @@
-"""The service as a whole: what is wanted of it, what was said about it, and the actions that are collected.
+"""The service as a whole: its goal, what was logged and notified, and the actions that are collected.
 
-Owns: `ServiceFacts`, which is plain data, and `Service`, with the verbs that concern everybody: log, notify, give up,
-say that a reload failed. Must not: see an event, or touch a worker. Fails by: nothing.
+Owns: `ServiceFacts`, which is plain data, and `Service`, with what concerns all workers: log, notify, give up,
+report that a reload failed. Must not: see an event, or touch a worker. Fails by: nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from uvicorn.supervisor.table import State
 
 
 class ServiceState(enum.Enum):
-    """What is wanted of the whole, in the order of urgency."""
+    """The goal of the service, in the order of urgency."""
 
     RUNNING = "running"
     STOPPING = "stopping"
@@ -69,7 +69,7 @@ class ServiceFacts:
 
 
 class Service:
-    """`do` collects an action; `collect` hands over those since its last call."""
+    """`do` adds an action; `collect` returns those since its last call."""
 
     def __init__(self, fleet: Fleet, facts: ServiceFacts) -> None:
         self.fleet = fleet
@@ -99,13 +99,13 @@ class Service:
         self.do(do.Notify(status, self.facts.told))
 
     def standing(self) -> str:
-        """What the service is, in a line."""
+        """The state of the service, in one line."""
         fleet = self.fleet
         reload = "reloading" if fleet.epoch.rolling else "the last reload failed" if fleet.epoch.failed else ""
         return wording.serving(fleet.ready_count, fleet.target, fleet.epoch.generation, reload)
 
     def status(self) -> str:
-        """The same with what it does, as the heartbeats said when they were last read."""
+        """The same with figures from the last reading of the heartbeats."""
         in_flight = self.fleet.in_flight
         return self.standing() + wording.figures(in_flight, max(0, self.fleet.begun - in_flight))
 
@@ -117,7 +117,7 @@ class Service:
         facts.stop_mode, facts.stop_deadline, facts.release_by = mode, deadline, release_by
 
     def give_up(self, code: int, text: str) -> None:
-        """End the service for a reason of its own; the reconcile step sends the workers home."""
+        """End the service for an internal reason; the reconcile step orders the workers to leave."""
         self.facts.state = ServiceState.GIVING_UP
         self.facts.code = int(code or ExitCode.STARTUP)
         for record in wording.records(text):
@@ -131,7 +131,7 @@ class Service:
             self.do(do.CloseListeners())
 
     def reload_failed(self, reason: str) -> None:
-        """End the roll: what serves is what is wanted, and the one line that says so."""
+        """End the roll, log it, and keep the generation that serves."""
         self.fleet.give_up_roll()
         self.say_reload_failed(reason)
 
@@ -144,7 +144,7 @@ class Service:
             self.notify(Status.READY)
 
     def order(self, now: float) -> tuple[DrainMode, float, float]:
-        """How a worker that is told now leaves: the mode, the drain deadline, and when it is killed."""
+        """How a worker that is ordered now leaves: the mode, the drain deadline, and when it is killed."""
         facts, drain = self.facts, self.fleet.policy.drain
         if facts.state is ServiceState.GIVING_UP:
             return DrainMode.INTERRUPT, now, now + GIVE_UP_SECONDS

@@ -7,7 +7,7 @@ others of the same wait are asked is not asked any more, also when its descripto
 Also the list of descriptors that a child must not inherit (`private`): those of all sources, and what `keep_private`
 names. The child closes them by number.
 
-Owns: the poll object and those tables; any other descriptor is closed by whoever has opened it, after `remove`. Must
+Owns: the poll object and those tables; any other descriptor is closed by its owner, after `remove`. Must
 not: know what a source is. Fails by: whatever a source raises, which ends the master: a source handles its own faults.
 """
 
@@ -24,7 +24,7 @@ Read = Callable[[], list[Event]]
 
 
 class Rank(enum.IntEnum):
-    """Who is asked first. A signal explains what follows it (a stop, the deaths that come with it)."""
+    """The order in which sources are read. A signal explains what follows it (a stop, the deaths that come with it)."""
 
     SIGNALS = 0
     CALLER = 1

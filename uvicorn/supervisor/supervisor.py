@@ -233,7 +233,7 @@ class Supervisor:
             self.facts.stop_mode = DrainMode.INTERRUPT
 
     def _stop(self, signal: Signal, now: float) -> None:
-        """The listeners go first: the last worker that closes its copy then refuses whoever comes later."""
+        """Close the listeners first: once the last worker has closed its copy, later clients are refused."""
         self.service.log(Level.INFO, f"Received {signal.value}: stopping within {self.fleet.policy.drain:g} s.")
         if self.facts.leave_at is None:
             self.service.notify(Status.STOPPING)

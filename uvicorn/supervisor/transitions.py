@@ -1,14 +1,13 @@
-"""What a cell of the table does to a worker: one method for each `Effect`.
+"""Moves workers through the table: one method for each `Effect` of a cell.
 
-Owns: `Transitions`, which moves a worker through the table. An effect concerns one worker; it may change what is
-wanted (a first boot that fails ends the service, a roll that fails ends the roll) but starts and stops
-nobody: that is the reconcile step's.
+Owns: `Transitions`. An effect concerns one worker. It may change the goal (a first boot that fails ends the service, a
+roll that fails ends the roll) but never starts or stops a worker: the reconcile step does.
 
 A failed start is judged by when it happens. Before any worker was ever READY it is final: the cause is
-logged once and the service ends. In a roll it ends the roll. Else it costs the slot a wait, and the budget
-only while nobody serves. A worker that had become READY and is SIGKILLed by somebody else has not failed: somebody who
-kills workers all the time (an operator, a fault injector, the kernel when memory runs out) must not be able to
-empty the fleet by backoff, so it costs the shortest wait at most and no budget.
+logged once and the service ends. In a roll it ends the roll. Else the slot has to wait, and it counts against the
+restart budget only while no worker serves. A worker that had become READY and was SIGKILLed from outside has not
+failed: repeated kills (by an operator, a fault injector, the kernel when memory runs out) must not empty the fleet by
+backoff. So the slot waits for the shortest time at most, and nothing counts against the budget.
 
 Must not: read a clock or see an event. Fails by: nothing.
 """
@@ -38,7 +37,7 @@ from uvicorn.supervisor.table import Effect, Input, Table
 
 
 class Transitions:
-    """`feed` moves one worker of the fleet. Every other method of it carries out one effect."""
+    """`feed` moves one worker of the fleet. Each other method carries out one effect."""
 
     def __init__(self, fleet: Fleet, service: Service, table: Table) -> None:
         self._fleet = fleet
@@ -75,11 +74,11 @@ class Transitions:
         self._effects[cell.effect](w, now)
 
     def hears(self, w: WorkerHandle, what: Input) -> bool:
-        """Whether the input means anything in the worker's state."""
+        """Whether the table has a cell for the input in the worker's state."""
         return (w.state, what) in self._table
 
     def spend(self, w: WorkerHandle, why: str, now: float) -> None:
-        """A limit of ours is reached: the worker is to be replaced, if its state allows."""
+        """A worker has reached a limit: replace it, if its state allows."""
         w.note(WorkerSpent(w.serial, why))
         self.feed(w, Input.SPENT, now)
 

@@ -44,7 +44,7 @@ class Look(NamedTuple):
 
 @dataclass(slots=True)
 class Watchdog:
-    """`seconds` is the manager's interval; with 0 nobody watches and nothing is ever due."""
+    """`seconds` is the manager's interval; with 0 there is no watchdog, and nothing is ever due."""
 
     seconds: float
     due: float | None = None

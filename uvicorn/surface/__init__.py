@@ -1,1 +1,1 @@
-"""Other people's habits: programs that import, subclass and patch us, and users of other servers."""
+"""What programs that import, subclass and patch us expect, and users of other servers."""

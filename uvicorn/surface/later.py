@@ -1,10 +1,10 @@
-"""What is imported when it is first used: for what costs a program time that only names us.
+"""Imports on first use, so that a program which only imports `uvicorn` does not pay for what it does not use.
 
 Owns: `Later`, which stands for a module; afterwards its name is bound to the module itself. `imported_when_asked`, for
 names that are in a module because programs look for them there. And `submodules`, by which `import uvicorn` is enough
 to name `uvicorn.protocols.http.h11_impl`; the import system then binds each of the names.
-Must not: be used for what every program needs. Fails by: the ImportError, where it is used; `submodules` by an
-AttributeError, so that `hasattr` answers, with the ImportError of a package that is missing as its cause.
+Must not: be used for what every program needs. Fails by: the ImportError, at the first use; `submodules` by an
+AttributeError, so that `hasattr` works, whose cause is the ImportError of a missing package.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 
 def imported_when_asked(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """`__getattr__` of `module` for names that other modules have; `homes` says which."""
+    """`__getattr__` of `module` for names that are in other modules; `homes` maps each name to its module."""
 
     def find(name: str) -> Any:
         home = homes.get(name)
@@ -31,7 +31,7 @@ def imported_when_asked(module: str, homes: Mapping[str, str]) -> Callable[[str]
 
 
 class Later:
-    """`asyncio = Later("asyncio", globals())`: stands for the module until one of its attributes is wanted."""
+    """`asyncio = Later("asyncio", globals())`: stands for the module until one of its attributes is used."""
 
     def __init__(self, name: str, namespace: dict[str, Any]) -> None:
         self._name = name

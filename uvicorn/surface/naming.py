@@ -1,12 +1,12 @@
-"""What another process can be told by name: objects of modules, and which modules are the application's.
+"""Objects that are passed to another process by name, and which modules are the application's.
 
 A class, a function or an object of a module travels to another interpreter as "module:attribute", and is looked up
 there. An application's modules are those that a developer edits: everything that is neither the interpreter's, nor
 ours, nor installed (in a folder `site-packages` or `dist-packages`), and the package that the application is in,
-wherever that is.
+wherever that is installed.
 
 Owns: both judgements, and forgetting such modules. Must not: import anything. Fails by: `Unnamed`, for an object that
-no module has under a name.
+is not an attribute of a module.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INSTALLED = ("site-packages", "dist-packages")
 
 
 class Unnamed(Exception):
-    """No module has this object under a name."""
+    """The object is not an attribute of a module."""
 
     def __init__(self, value: object) -> None:
         kind = type(value).__name__
@@ -36,7 +36,7 @@ class Unnamed(Exception):
 
 
 def plain(value: Any, name: Callable[[Any], Any]) -> Any:
-    """`value` as built-in types, for `marshal`; `name` gives what stands for any other object, and may raise."""
+    """`value` as built-in types, for `marshal`; `name` returns a replacement for any other object, and may raise."""
     if value is None or isinstance(value, (bool, bytes)):
         return value
     for kind in (str, int, float):
@@ -76,7 +76,7 @@ def _places() -> Iterable[ModuleType]:
 
 
 def _importable(module: str, value: Any) -> str:
-    """The name under which another interpreter imports what is `__main__` here."""
+    """The name under which another interpreter imports the module that is `__main__` here."""
     if module != "__main__":
         return module
     main = sys.modules[module]
@@ -93,7 +93,7 @@ def _importable(module: str, value: Any) -> str:
 
 
 def is_applications(module: str, app: str) -> bool:
-    """Whether `module` is one that the developer of `app` ("module:attribute") edits. One that cannot be found is."""
+    """Whether `module` is one that the developer of `app` ("module:attribute") edits. True if it is not found."""
     return _top(module) == _top(app.partition(":")[0]) or not is_installed(module)
 
 
@@ -104,13 +104,13 @@ def _find_spec(module: str) -> ModuleSpec | None:
 
 
 def is_installed(module: str) -> bool:
-    """Whether `module` is the interpreter's, ours, or in an installed package; told by its top package."""
+    """Whether `module` is the interpreter's, ours, or in an installed package, judged by its top-level package."""
     top = _top(module)
     if top in sys.builtin_module_names or top == "uvicorn":
         return True
     try:
         spec = _find_spec(top)
-    except (ImportError, ValueError):  # the second: it was made by hand, or is the program itself
+    except (ImportError, ValueError):  # the second: a module that was made by hand, or the program itself
         return False
     if spec is None:
         return False
@@ -128,8 +128,8 @@ def _top(module: str) -> str:
 
 
 def forget(app: str) -> None:
-    """Make the next import of the application's modules a new one. Those that are no Python source, and the program
-    itself, stay."""
+    """Remove the application's modules, so that they are imported again. Extension modules and the program itself
+    stay."""
     for name, module in list(sys.modules.items()):
         source = getattr(module, "__file__", None) or ""
         if name not in _PROGRAM and source.endswith(".py") and is_applications(name, app) and _top(name) != "uvicorn":

@@ -1,9 +1,10 @@
-"""What a program replaces and nobody calls here: said once, when the settings are loaded.
+"""Warns once, when the settings are loaded, of methods and functions that a program replaces and that are never called.
 
-A class of ours names its methods of that kind (`never_called`): methods that uvicorn 0.54 has on the class of that
-name, and that are steps of a work which is done otherwise here. The modules of `uvicorn.protocols` have functions of
-that kind (`FUNCTIONS`): they are there for who calls them. Owns: the warning. Must not: import a class. Fails by:
-nothing.
+Each class of ours lists such methods (`never_called`): uvicorn 0.54 has them on the class of that name, as steps of
+something that is implemented differently here. The modules of `uvicorn.protocols` have such functions (`FUNCTIONS`),
+for programs that call them.
+
+Owns: the warning. Must not: import a class. Fails by: nothing.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ MODULES = (
     "uvicorn.protocols.websockets.websockets_sansio_impl",
     "uvicorn.protocols.websockets.wsproto_impl",
 )
-"""Which have them. They are named here because going through `sys.modules` copies 300 KB into each worker."""
+"""The modules with such functions. A walk through `sys.modules` would copy 300 KB into each worker."""
 
 _told: WeakSet[type[Any]] = WeakSet()
 _told_functions: set[str] = set()
 
 
 def is_ours(made: Any, home: str = "uvicorn") -> bool:
-    """Whether a class or function is as the module `home` (or one below it) has it, and nobody has wrapped it."""
+    """Whether a class or function is the original of the module `home` (or one below it), and not wrapped."""
     module = getattr(made, "__module__", None) or ""
     return f"{module}.".startswith(f"{home}.") and not hasattr(made, "__wrapped__")
 
 
 def uncalled(made: type[Any]) -> Iterator[tuple[type[Any], str]]:
-    """The classes of others among `made` and its bases, and the methods of theirs."""
+    """The classes among `made` and its bases that are not ours, and their methods."""
     names = sorted(getattr(made, "never_called", ()))
     for base in made.__mro__:
         if base.__module__.partition(".")[0] != "uvicorn":
@@ -44,7 +45,7 @@ def uncalled(made: type[Any]) -> Iterator[tuple[type[Any], str]]:
 
 
 def warn_of_uncalled(made: Any) -> None:
-    """A warning for each, once for a class."""
+    """Warn of each, once for a class."""
     if not isinstance(made, type) or made in _told:
         return
     _told.add(made)
@@ -58,7 +59,7 @@ def warn_of_uncalled(made: Any) -> None:
 
 
 def warn_of_functions() -> None:
-    """A warning for each that was replaced in one of the modules, once."""
+    """Warn once of each function that was replaced in one of the modules."""
     for module in MODULES:
         names = vars(sys.modules[module]) if module in sys.modules else {}
         for name in FUNCTIONS:

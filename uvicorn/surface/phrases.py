@@ -1,4 +1,4 @@
-"""Parts of the sentences that tell a person of a wrong value.
+"""Parts of the messages about wrong values.
 
 Owns: how a value is quoted, and the guess at what was meant. Must not: raise. Fails by: nothing.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def shown(value: Any) -> str:
-    """A value in a sentence, whatever it is."""
+    """Any value, as a message shows it."""
     try:
         text = repr(value)
     except Exception:  # an integer of thousands of digits, an object that cannot be shown
@@ -19,7 +19,7 @@ def shown(value: Any) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` when `word` looks like one of those, else nothing."""
+    """`; did you mean …?` if `word` is similar to one of those, else nothing."""
     import difflib
 
     close = difflib.get_close_matches(word, list(known), 1)

@@ -1,7 +1,7 @@
 """A property that may be assigned: for attributes of ours on classes that programs subclass.
 
 A subclass may have an attribute of that name for itself: with a `property` its assignment would be an AttributeError.
-Owns: the one descriptor. Must not: be used where a replaced value would do harm to us. Fails by: nothing of its own.
+Owns: the one descriptor. Must not: be used where a replaced value would break the server. Fails by: nothing of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class replaceable(Generic[T]):  # used like `property`
-    """Computed whenever it is asked for, unless the object has an attribute of that name."""
+    """Computed at each access, unless the object has an attribute of that name."""
 
     def __init__(self, function: Callable[[Any], T]) -> None:
         self._function = function

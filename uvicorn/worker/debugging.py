@@ -1,4 +1,4 @@
-"""Whether a debugger has stopped this process: then nobody should be surprised that the loop does not turn.
+"""Whether a debugger has stopped this process, which explains a blocked loop.
 
 A debugger can be recognized in three ways: by a trace function in the main thread, by a tool registered with
 `sys.monitoring` as a debugger, and, at its prompt, by its frames on the stack of the thread that it has stopped.

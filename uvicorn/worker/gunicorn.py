@@ -3,7 +3,7 @@
 gunicorn's arbiter binds, forks, reloads and replaces workers; this worker class connects our Server with what it
 provides: sockets, settings, logs, signals and the heartbeat. Life: `__init__` in the arbiter, before the fork →
 `init_process` in the worker (user, signals, application) → `run` → exit code: 0, or 3 when it could not start, which
-makes gunicorn stop as a whole instead of trying for ever.
+makes gunicorn stop instead of trying for ever.
 
 Who decides: the arbiter by signals (TERM: drain; QUIT, INT: stop at once; USR1: reopen log files; ABRT: no heartbeats),
 its reloader and hooks by `alive = False`, and its death. `callback_notify` looks at these; it is called by the
@@ -41,7 +41,7 @@ from uvicorn.worker.process import settle_memory
 from uvicorn.worker.server import Server
 
 LOOK_SECONDS = 0.5
-"""Seconds between two heartbeats, and between two looks at whether to go on."""
+"""Seconds between two heartbeats, and between two checks whether to go on."""
 
 _WHERE_SET = {
     "limit_request_line": "limit_request_line",
@@ -50,7 +50,7 @@ _WHERE_SET = {
     "root_path": "root_path",
     "websocket_max_message_size": "ws_max_size",
 }
-"""Settings of gunicorn, some only in newer versions, that count when somebody has set them."""
+"""Settings of gunicorn, some only in newer versions, that count only if they were set."""
 
 _log = logging.getLogger("uvicorn.error")
 
@@ -58,8 +58,8 @@ _log = logging.getLogger("uvicorn.error")
 def settings_of(cfg: Any) -> dict[str, Any]:
     """gunicorn's settings as settings of `Config`.
 
-    Limits of a request's head count only when somebody has set them: gunicorn's defaults are smaller than ours, and
-    applications that were served with uvicorn before have never met them.
+    Limits of a request's head count only if they were set: gunicorn's defaults are smaller than ours, and applications
+    that were served with uvicorn before have never met them.
     """
     settings = {
         "workers": 1,
@@ -92,7 +92,7 @@ def _tls_settings(cfg: Any) -> dict[str, Any]:
 
 
 def _is_set(cfg: Any, name: str) -> bool:
-    """Whether this version of gunicorn has the setting, and somebody has changed it."""
+    """Whether this version of gunicorn has the setting, and it was changed."""
     setting = cfg.settings.get(name)
     return setting is not None and setting.get() != setting.default
 
@@ -169,12 +169,12 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
         return bool(self.cfg.reload) and self.config.interface == "auto" and is_wsgi(self.wsgi)
 
     async def _broken(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Stands for the application until its next change."""
+        """Takes the place of the application until its next change."""
         assert scope["type"] == "http"
         raise RuntimeError("The application could not be imported (or is WSGI): see the log above.")
 
     async def callback_notify(self) -> None:
-        """The heartbeat, and a look at whether to go on."""
+        """Send the heartbeat, and check whether to go on."""
         self.notify()
         server = self._server
         if server is None or server.should_exit:
@@ -189,7 +189,7 @@ class UvicornWorker(Worker):  # type: ignore[misc]  # gunicorn has no annotation
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """QUIT, or the INT of a terminal, which the arbiter follows up with QUIT: end what is open after a moment, and
-        shut the application down. During an import the process ends at once, because no loop looks at a flag."""
+        shut the application down. During an import the process ends at once: no loop checks a flag."""
         self.alive = False
         self.cfg.worker_int(self)
         server = self._server
@@ -250,12 +250,12 @@ class GunicornServer(Server):
             self.force_exit = True
 
     def _choose_drain(self) -> tuple[DrainMode, float]:
-        """The worker cannot tell a stop from a reload, and there may be no other worker to accept what is queued: so it
-        accepts that. A fast stop, and a change of code under `--reload`, do not wait for clients."""
+        """The worker cannot tell a stop from a reload, and there may be no other worker to accept what is queued, so it
+        does that. A fast stop, and a change of code under `--reload`, do not wait for clients."""
         changed = self._worker.cfg.reload and not self._captured
         mode = DrainMode.CUT if changed or self._hurried else DrainMode.STOP
         seconds = self.config.drain_seconds
         return mode, min(seconds, RESERVE) if self._hurried else seconds
 
     def _log_started_message(self, listeners: list[Any]) -> None:
-        """gunicorn has logged where it listens."""
+        """Nothing: gunicorn has logged its addresses."""

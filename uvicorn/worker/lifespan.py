@@ -1,12 +1,12 @@
 """The application's startup and shutdown (ASGI specification, Lifespan Protocol).
 
 States: before startup → served (complete, or the application has no lifespan) │ failed → stopping → shut down. If the
-lifespan of an application ends while it is served, with a message or without, that is a fault: what it had opened is
+lifespan of an application ends while it is served, with a message or without, that is an error: what it had opened is
 closed. A lifespan that returns right after its `lifespan.startup.complete`, before `startup()` does, has nothing to
 close, and gets no `lifespan.shutdown`.
 
 Owns: the one task that runs the application's lifespan, its messages, and what is logged about them. Must not: decide
-what a failure means for the process. Fails by: `should_exit` after `startup()`; `failure` then has the sentence and the
+what a failure means for the process. Fails by: `should_exit` after `startup()`; `failure` then has the message and the
 cause, which are logged as two records, unless `tells_failure` is false (a master logs it once for all workers). And by
 `fault`, at any time between `startup()` and `shutdown()`.
 """
@@ -30,7 +30,7 @@ class LifespanOn:
     """Runs the lifespan. With `config.lifespan == "auto"` an application that raises on it is served without it.
 
     `startup_failed` and `shutdown_failed` say which of the two has; `error_occurred`, that the application has raised.
-    `fault` is a sentence: how the lifespan ended while the application was served; "" if it has not ended.
+    `fault` is a message: how the lifespan ended while the application was served; "" if it has not ended.
     """
 
     def __init__(self, config: Config) -> None:
@@ -77,7 +77,7 @@ class LifespanOn:
             self.logger.info("Application startup complete.")
 
     def _log_failure(self, failure: LifespanError) -> None:
-        """First what the application said or raised, then the sentence."""
+        """Log first what the application said or raised, then the message."""
         message, _, sentence = str(failure).rpartition("\n")
         if failure.__cause__ is not None:
             self.logger.error("Exception in 'lifespan' protocol\n", exc_info=shown(failure.__cause__))
@@ -156,7 +156,7 @@ class LifespanOn:
             self.logger.debug("The application raised on the lifespan scope.", exc_info=exc)
 
     def _cancelled_itself(self) -> bool:
-        """Whether nobody else has cancelled the task; before Python 3.11 that cannot be known."""
+        """Whether the task was cancelled only by us; before Python 3.11 that cannot be known."""
         cancelling = getattr(self._task, "cancelling", None)
         return cancelling is not None and not cancelling()
 

@@ -1,4 +1,4 @@
-"""A server's link to the master of its process: what it reports, what it is told, and its heartbeat.
+"""A server's link to the master of its process: reports, orders and its heartbeat.
 
 A server without a master has such a link too: then nothing arrives, and reports go nowhere.
 

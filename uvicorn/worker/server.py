@@ -312,7 +312,7 @@ class Server(SignalHearing):
             await self._pulse.beat()
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second. True ends the main loop. The date is renewed here for whoever calls it himself."""
+        """Called ten times a second. True ends the main loop. It also renews the date, for programs that call it."""
         if counter % 10 == 0:
             self._renew_default_headers(self._pulse.now)
         self._check_request_limit()
@@ -320,7 +320,7 @@ class Server(SignalHearing):
         return self.should_exit
 
     def _check_request_limit(self) -> None:
-        """At the limit of requests: ask to be replaced, or stop where there is nobody to do that."""
+        """At the limit of requests: ask to be replaced, or stop if there is no master."""
         limit, total = self.limit_max_requests, self.server_state.total_requests
         if limit is None or total < limit or self.should_exit or self._has_reached_limit:
             return
@@ -332,13 +332,13 @@ class Server(SignalHearing):
             self.should_exit = True
 
     def _check_lifespan(self) -> None:
-        """What the application had opened is closed: ask to be replaced, or go on where there is nobody to do that."""
+        """What the application had opened is closed: ask to be replaced, or go on if there is no master."""
         if not self._lifespan_fault or self._has_told_fault or self.should_exit:
             return
         self._has_told_fault = True
         if self._supervised:
             self._master.report(Spent("has lost the application's lifespan", fault=True))
-        else:  # what the exit status is, is the program's affair when it has the signals
+        else:  # a program that handles the signals sets the exit status itself
             exits = "" if self.reraise_signals else " The exit status will be 1."
             _log.error("Serving goes on without the application's lifespan.%s", exits)
 
@@ -363,7 +363,7 @@ class Server(SignalHearing):
         """Have each connection look whether it has been idle, or its peer slow, for too long."""
         keep_alive = self.config.timeout_keep_alive
         for connection in list(self.server_state.connections):
-            sweep = getattr(connection, "sweep", None)  # a protocol class of somebody else's keeps its own time
+            sweep = getattr(connection, "sweep", None)  # a protocol class of a program has its own timers
             if sweep is not None:
                 sweep(now, keep_alive)
 

@@ -62,7 +62,7 @@ class Shutdown:
     def leave_by(self) -> float:
         """When a process that did nothing but serve must have ended, in seconds of the monotonic clock.
 
-        Whoever waits asks again and again: it is the master's sign that this process is not stuck.
+        The caller asks repeatedly, which shows the master that this process is not stuck.
         """
         server = self._server
         self._master.beat_after_serving()
@@ -106,7 +106,7 @@ class Shutdown:
     async def _stop_accepting(self, order: Drain, start: float, sockets: list[socket.socket] | None) -> None:
         until = timetable(order, start).refuse_at
         for acceptor in self._server.servers:
-            # What is queued is for whoever listens after us: other workers, or the next process with this descriptor.
+            # Queued connections are for the next listener: other workers, or the next process with this descriptor.
             if order.mode in (DrainMode.RETIRE, DrainMode.CUT) or acceptor.inherited:
                 await acceptor.stop()
                 acceptor.close()
@@ -151,7 +151,7 @@ class Shutdown:
                 await self._pulse.beat()
 
     def _close_idle(self, since: float) -> None:
-        """A protocol class of somebody else's has only `shutdown` for this."""
+        """A protocol class of a program has only `shutdown` for this."""
         for connection in list(self._server.server_state.connections):
             close_idle = getattr(connection, "close_idle", None)
             if close_idle is None:

@@ -26,7 +26,7 @@ _log = logging.getLogger("uvicorn.error")
 
 T = TypeVar("T")
 TASKS_SECONDS = 1.0
-"""Seconds in which cancelled tasks must end, if nobody says otherwise."""
+"""The default of the seconds in which cancelled tasks must end."""
 STEP = 0.1
 """Seconds between two looks at the limit, which may change."""
 LoopFactory = Callable[[], "asyncio.AbstractEventLoop"]
@@ -113,7 +113,7 @@ def _complete(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> 
     """Run until `main` is done. A loop stops when a task or a callback raises SystemExit or KeyboardInterrupt; if the
     application's did, the loop is run again.
 
-    A task keeps its exception for whoever awaits it, or asyncio logs it; that of a callback is logged here.
+    A task keeps its exception until it is awaited, or asyncio logs it; that of a callback is logged here.
     """
     from uvicorn.worker.loop.tasks import from_signal  # it imports asyncio, which a master must not
 

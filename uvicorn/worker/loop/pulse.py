@@ -1,7 +1,7 @@
 """The one timer of a worker.
 
 Everything periodic hangs on it: the coarse clock, the date header, the sweep of idle and slow connections, the
-heartbeat for the master. Whoever has something to do from time to time registers it (`every`). The timer runs from
+heartbeat for the master. Periodic work is registered by `every`. The timer runs from
 before the application's startup until after its shutdown, so that a worker that starts or drains slowly still beats.
 
 Owns: one chain of `call_later`, and the list of duties. Must not: know what a duty does. Fails by: a duty that raises
@@ -98,7 +98,7 @@ class Pulse:
                     asyncio.get_running_loop().call_exception_handler(context)
 
     def wake(self) -> None:
-        """Let whoever waits in `beat` go on now."""
+        """Wake the waiting `beat` up now."""
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)

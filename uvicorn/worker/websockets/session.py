@@ -339,7 +339,7 @@ class Session:
         self._application_ended(SERVICE_RESTART if self._wire._state.draining else 1011)
 
     def _application_ended(self, code: int) -> None:
-        """Nobody takes messages any more."""
+        """The application takes no more messages."""
         if self.phase == CONNECTING or (self.phase == DENYING and not self._wire.denial_begun):
             self._refuse(500, "Internal Server Error")
         elif self.phase == DENYING:

@@ -58,7 +58,7 @@ class Wire(call.Host, Protocol):
     # -- frames -----------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Send these bytes; never fails, whether or not somebody is there."""
+        """Send these bytes; never fails, even if the peer is gone."""
 
     def pause_reading(self) -> None:
         """Take nothing more from the peer for now."""
