@@ -17,9 +17,11 @@ class Interrupts:
     """The SIGINTs of one stop. `first` is when the first arrived, in seconds of the monotonic clock; None before."""
 
     __slots__ = ("first",)
+    _fields = __slots__  # for `supervisor.plain`
+    first: float | None
 
-    def __init__(self) -> None:
-        self.first: float | None = None
+    def __init__(self, first: float | None = None) -> None:
+        self.first = first
 
     def hear(self, now: float) -> bool:
         """Record one that arrived at `now`. True when it means "stop now"."""

@@ -1,10 +1,10 @@
 """What the machine remembers, as plain data and back: for a master that replaces itself.
 
 Owns: `dump` and `load`. What is dumped consists of dictionaries with names as keys, lists, strings, numbers, booleans
-and None, so JSON or marshal can carry it. A dataclass or a named tuple becomes a dictionary of its fields (but those
-that are `DERIVED`: they follow from the others), an enumeration its value, a dictionary a list of pairs. `load` is
-guided by the annotated types. A field that the data does not have keeps its default, and one that the class does not
-have is left out: the other version may be older or newer.
+and None, so JSON or marshal can carry it. A dataclass, or a class with `_fields`, becomes a dictionary of them (but
+those that are `DERIVED`: they follow from the others), an enumeration its value, a dictionary a list of pairs. `load`
+is guided by the annotated types. A field that the data does not have keeps its default, and one that the class does
+not have is left out: the other version may be older or newer.
 
 Must not: know a class by name. Fails by: TypeError, ValueError or KeyError for data that does not fit the type.
 """
@@ -30,7 +30,7 @@ def dump(value: Any) -> Any:
         return {field.name: dump(getattr(value, field.name)) for field in _fields(value)}
     if isinstance(value, enum.Enum):
         return value.value
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
+    if hasattr(value, "_fields"):
         return {name: dump(getattr(value, name)) for name in value._fields}
     if isinstance(value, dict):
         return [[dump(key), dump(one)] for key, one in value.items()]
