@@ -2,8 +2,8 @@
 
 Owns: the works and the rounds. As in `speed`: one server runs at a time, alone on one core, started afresh for each of
 its rounds; the load generator has the other core; rounds interleave, and what is shown is the median of the ratios of
-each round. `ours1` is our server asked over HTTP/1.1, with as many connections and, where streams are asked for,
-pipelined requests as h2load makes of them. WebSockets have a client of their own (`echoes`).
+each round. `ours1` is our server asked over HTTP/1.1, on as many connections, a request at a time. WebSockets have a
+client of their own (`echo_client`).
 Must not: show a round in which a request failed, or in which an answer was another than was to be expected.
 """
 
@@ -122,9 +122,11 @@ class Bench:
 
     def load(self, peer: Peer, work: Work, port: int, requests: int) -> tuple[int, float]:
         """(requests, seconds) of one run of h2load. Raises Refused."""
-        command = ["h2load", "-n", str(requests), "-c", str(work.clients), "-m", str(work.streams), "-t1"]
+        command = ["h2load", "-n", str(requests), "-c", str(work.clients), "-t1"]
         if peer.name == "ours1":
-            command += ["--h1"]
+            command += ["--h1"]  # without pipelining: no client does that
+        else:
+            command += ["-m", str(work.streams)]
         command += [option for name, value in work.headers.items() for option in ("-H", f"{name}: {value}")]
         if work.body:
             command += ["-d", "body"]

@@ -227,3 +227,23 @@ async def test_what_has_returned_is_kept_by_nothing() -> None:
         connection.sweep(connection.now, 5)
         gc.collect()
         assert len(kept) == 1 and kept[0]() is None
+
+
+async def test_the_first_head_of_a_connection_is_not_remembered() -> None:
+    """Often it is the only one; and so is a head that means many bytes, however short its block is."""
+    async with over_http2(responding(b"ok")) as server, connect_http2(server) as client:
+        await client.get()
+        (connection,) = connections(server)
+        heads = connection.machine.heads
+        assert not heads.known and not heads._pathless
+        await client.get()
+        assert len(heads.known) == 1
+        client.send(h2.headers(client.next_stream(), []))  # malformed
+        long = h2.literal(b"x-long", b"v" * 2000, 0x40)
+        fields = h2.block(h2.request_fields())
+        client.send(h2.frame(h2.HEADERS, h2.END_STREAM | h2.END_HEADERS, client.next_stream(), fields + long))
+        for _ in range(2):
+            number = client.next_stream()
+            client.send(h2.frame(h2.HEADERS, h2.END_STREAM | h2.END_HEADERS, number, fields + b"\xbe" * 5))
+            assert (await client.response(number)).body == b"ok"
+        assert not heads.known

@@ -9,8 +9,6 @@ Owns: that bounded memory. Must not: send. Fails by: `Fault` for a connection er
 
 from __future__ import annotations
 
-from collections import deque
-
 from uvicorn.worker.http2.frames import Code
 from uvicorn.worker.http2.reading import Fault
 
@@ -30,7 +28,7 @@ class ClosedStreams:
 
     def __init__(self) -> None:
         self._resets: dict[int, int] = {}
-        self._gaps: deque[range] = deque(maxlen=GAPS)
+        self._gaps: tuple[range, ...] = ()
 
     def remember(self, number: int, how: int) -> None:
         """A stream was reset, or refused."""
@@ -40,7 +38,7 @@ class ClosedStreams:
 
     def left_out(self, first: int, next_one: int) -> None:
         """The peer has opened `next_one`: the unused streams from `first` on are closed (RFC 9113, 5.1.1)."""
-        self._gaps.append(range(first, next_one, 2))
+        self._gaps = (*self._gaps[1 - GAPS :], range(first, next_one, 2))
 
     def judge(self, number: int, what: str) -> str:
         """The reason to reset a closed stream for which the peer has sent a `what` frame; "" if the frame is to be

@@ -99,7 +99,7 @@ class HeadReader:
     their heads, valid while the dynamic table stays the same.
     """
 
-    __slots__ = ("_bytes", "_count", "_line", "_methods", "_pathless", "_tunnels", "decoder", "known")
+    __slots__ = ("_bytes", "_count", "_line", "_methods", "_pathless", "_tunnels", "_warm", "decoder", "known")
 
     def __init__(
         self, decoder: Decoder, limits: tuple[int, int, int], methods: Mapping[bytes, str], tunnels: bool
@@ -109,6 +109,7 @@ class HeadReader:
         self._methods = methods
         self._tunnels = tunnels
         self.known: dict[bytes, Head] = {}
+        self._warm = False  # the first head of a connection is not remembered: often it is the only one
         self._pathless: dict[bytes, tuple[Head, int]] = {}  # and the bytes of their fields without the path
 
     def forget(self) -> None:
@@ -131,7 +132,8 @@ class HeadReader:
         pseudo, regular = self._entries(block)
         size = self._bytes - decoder.left
         head = self._head(pseudo, _fields(regular))
-        if decoder.changes == changes and len(block) <= KEPT_BYTES and size <= KEPT_SIZE:
+        warm, self._warm = self._warm, True
+        if warm and decoder.changes == changes and len(block) <= KEPT_BYTES and size <= KEPT_SIZE:
             if len(self.known) >= KEPT:
                 self.forget()
             self.known[block] = head

@@ -57,11 +57,13 @@ class Turns(Generic[T]):
     __slots__ = ("_queues", "size")
 
     def __init__(self) -> None:
-        self._queues: list[deque[T] | None] = [None] * _URGENCIES
+        self._queues: list[deque[T] | None] = []  # until something waits
         self.size = 0
 
     def put(self, stream: T, urgency: int, first: bool = False) -> None:
         """Add a stream behind the others of its urgency, or in front of them."""
+        if not self._queues:
+            self._queues = [None] * _URGENCIES
         queue = self._queues[urgency]
         if queue is None:
             queue = self._queues[urgency] = deque()
