@@ -14,8 +14,10 @@ import http2 as h2
 from applications import Receive, Scope, Send, respond, responding
 from http2_client import Http2Client, connect_http2
 from http2_floods import FLOODS
+from http2_machine import METHODS
 from servers import LoopFactory, WatchedServer, serving
 from uvicorn.worker.http2.connection import Http2Connection
+from uvicorn.worker.http2.fields import HeadReader, decoder
 
 MEBIBYTE = 1 << 20
 
@@ -247,3 +249,17 @@ async def test_the_first_head_of_a_connection_is_not_remembered() -> None:
             client.send(h2.frame(h2.HEADERS, h2.END_STREAM | h2.END_HEADERS, number, fields + b"\xbe" * 5))
             assert (await client.response(number)).body == b"ok"
         assert not heads.known
+
+
+def test_an_index_of_two_bytes_is_no_path() -> None:
+    """A block is known without its path; what looks like one behind such an index are other fields."""
+    limits = (1000, 128, 65536)
+    filled = h2.block(h2.request_fields()) + h2.literal(b"a", b"", 0x40) * 75 + h2.literal(b"host", b"a.test", 0x40)
+    rest = b"c" * 31 + b"-," + b"d" * 44
+    first, second = (b"\x82\x86\x84\xbe\xff\x04\x10" + name + rest for name in (b"." + b"b" * 15, b"/" + b"p" * 15))
+    fresh, reader = (HeadReader(decoder(), limits, METHODS, False) for _ in range(2))
+    fresh.read(filled)
+    for block in (filled, first, first):
+        reader.read(block)
+    assert reader.read(second).target == fresh.read(second).target == b"/"
+    assert reader.read(second).fields == fresh.read(second).fields

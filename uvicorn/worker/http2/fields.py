@@ -286,13 +286,13 @@ _PATHS = (0x04, 0x05, 0x14, 0x15)
 
 def _path_in(block: bytes) -> tuple[int, int]:
     """Where :path is in a block, if it is a literal that does not enter the table, and all fields before it are named
-    by an index; else (0, 0).
+    by an index of one byte; else (0, 0).
     """
     at = 0
     end = len(block)
     while at < end:
         byte = block[at]
-        if byte < 0x80:
+        if byte < 0x80 or byte == 0xFF:  # an index of more bytes says nothing here
             if byte not in _PATHS or at + 1 >= end or (length := block[at + 1] & 0x7F) == 0x7F:
                 break
             return at, at + 2 + length
