@@ -4,7 +4,7 @@ Owns: the workloads, the check that every server sends the very same answer, and
 server runs at a time, alone on one core, started afresh for each of its rounds; the load generator has the
 other core; rounds interleave, and what is shown is the median of the ratios of each round, with its
 interval (see `report`). Absolute figures go into `--json` only.
-A round in which somebody else used a tenth of either core is taken again, a few times, and counted if it stays so.
+A round in which other processes used a tenth of either core is repeated, a few times, and counted if it stays so.
 Must not: show a round in which an answer was not a 200, a socket failed or the number of bytes was another
 than the verified one.
 """

@@ -148,7 +148,7 @@ DECISIONS = (
         ours="3",
     ),
 )
-"""Every difference there may be. One that explains nothing any more is told."""
+"""All expected differences. One that no longer explains anything is reported."""
 NO_LIFESPAN = ("django",)
 
 

@@ -154,7 +154,7 @@ REASONS = (
     Reason(
         CONFIG,
         "reload_dir_is_set reload_includes_exclude_dir_patterns_are_matched warn_when_using_reload_and_workers",
-        "What is watched, and that one worker is reloaded, is said when watching starts, not when settings are made.",
+        "What is watched, and that one worker is reloaded, is logged when watching starts, not when settings are made.",
     ),
     Reason(CONFIG, "ws_websockets_emits_deprecation_warning", "`--ws websockets` is the implementation of today here."),
     Reason(
@@ -165,9 +165,9 @@ REASONS = (
     Reason(
         CONFIG,
         "custom_loop__not_importable_custom_loop_setup_function proxy_headers",
-        "Another sentence for the same fault; trusted proxies are believed by the connection, without a middleware.",
+        "Another message for the same error; the connection reads the fields of trusted proxies, not a middleware.",
     ),
-    Reason("tests.importer.test_importer", r"\w+", "The sentence says more: which module is missing, and where."),
+    Reason("tests.importer.test_importer", r"\w+", "The message says more: which module is missing, and where."),
     Reason(
         PROXIES,
         "forwarded_hosts proxy_headers_trusted_hosts_malformed proxy_headers_x_forwarded_for_port_shapes",
@@ -176,7 +176,7 @@ REASONS = (
     Reason(
         "tests.middleware.test_logging",
         r"running_log_using_\w+",
-        "A Unix socket and a descriptor are told by their address alone.",
+        "A Unix socket and a descriptor are logged by their address only.",
     ),
     Reason(
         MAIN,
