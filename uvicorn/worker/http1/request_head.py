@@ -123,8 +123,9 @@ class RequestHead(Request):
         if self.http_version == "1.1":
             if special.get(b"expect", b"").lower() == b"100-continue":
                 self.expect_continue = self.content_length != 0
-            codings = special.get(b"te", b"").lower().split(b",")
-            self.takes_trailers = b"trailers" in [coding.strip(b" \t") for coding in codings]
+            if b"te" in special:
+                codings = special[b"te"].lower().split(b",")
+                self.takes_trailers = b"trailers" in [coding.strip(b" \t") for coding in codings]
 
 
 def _connection_options(value: bytes) -> frozenset[bytes]:
