@@ -10,7 +10,7 @@ from typing import IO
 
 import pytest
 
-from programs import LIFESPAN, Begin, Keep, Program
+from programs import LIFESPAN, Begin, Keep, Program, eventually
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
@@ -22,7 +22,7 @@ import termios
 ON_LINUX = pytest.mark.skipif(not Path("/proc/self/syscall").exists(), reason="only Linux tells who reads a terminal")
 
 APP = """
-import asyncio, pdb, signal
+import asyncio, os, pdb, signal
 VERSION = "one"
 
 def debug():
@@ -37,13 +37,21 @@ def mourn():
 def ask():
     print("hello", input("name? "), flush=True)
 
+def two():
+    print(f"= {os.getpid()} {signal.SIGRTMIN + 0}", flush=True)
+    signal.getsignal(signal.SIGINT).__self__.heartbeat.pass_interrupt()
+    try:
+        input("now? ")
+    except BaseException as exc:
+        print(f"= input: {exc!r}", flush=True)
+
 async def app(scope, receive, send):
     global VERSION
     if scope["type"] == "lifespan":
         return await lifespan(receive, send)
     if scope["path"] == "/handler":
         VERSION = signal.getsignal(signal.SIGINT).__module__
-    what = {"/debug": debug, "/mourn": mourn, "/ask": ask, "/thread": debug}.get(scope["path"])
+    what = {"/debug": debug, "/mourn": mourn, "/ask": ask, "/thread": debug, "/two": two}.get(scope["path"])
     if scope["path"] == "/thread":
         await asyncio.to_thread(what)
     elif what is not None:
@@ -155,6 +163,27 @@ def test_an_interrupt_is_the_debuggers_first(start: Begin[AtTerminal]) -> None:
             break
     program.types("\x03")
     program.wait_for("= shut down")
+    assert program.leaves() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="real-time signals, and who is stopped")
+@pytest.mark.parametrize("name", ["report", "lifeline", "SIGTERM", "SIGQUIT", "SIGUSR1"])
+def test_a_signal_that_comes_with_an_interrupt_does_not_replace_it(start: Begin[AtTerminal], name: str) -> None:
+    """CPython's `input()` runs the other handler while KeyboardInterrupt is set."""
+    program = start("--reload")
+    program.wait_for("Application startup complete")
+    client = program.ask("/two")
+    worker, first = map(int, program.wait_for(r"= (\d+) (\d+)").groups())
+    program.prompts(b"now? ")
+    number = {"report": first + 10, "lifeline": first + 11}.get(name) or signal.Signals[name]
+    os.kill(worker, signal.SIGSTOP)
+    eventually(lambda: "\nState:\tT" in Path(f"/proc/{worker}/status").read_text(), "it is stopped")
+    os.kill(worker, signal.SIGINT)
+    os.kill(worker, number)
+    os.kill(worker, signal.SIGCONT)
+    program.wait_for(r"= input: KeyboardInterrupt\(\)")
+    client.close()
+    program.tell(signal.SIGTERM)
     assert program.leaves() == 0
 
 

@@ -8,6 +8,7 @@ import logging.config
 import signal
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -93,6 +94,7 @@ def test_whose_a_module_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "site-packages" / "theirs").mkdir(parents=True)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))  # a script; that of `python -m pytest` is not
     for name in ("mine.deep.log", "nowhere", "__main__"):
         assert naming.is_applications(name, "app:app"), name
     for name in ("theirs.log", "logging.handlers", "sys", "uvicorn.logging", "pytest"):

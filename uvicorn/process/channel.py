@@ -25,6 +25,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
 from uvicorn.process.drainmode import DrainMode
+from uvicorn.process.handlers import undisturbed
 from uvicorn.process.page import Counters, Phase
 from uvicorn.surface.later import Later
 
@@ -224,6 +225,7 @@ class WorkerLink:
         self.endpoint.send(message)
         self.failed |= isinstance(message, Failed)
 
+    @undisturbed
     def hear_interrupt(self, number: int, frame: FrameType | None) -> None:
         """A signal handler: Ctrl-C reaches the whole group, and the master decides what it means. What the master
         passes on is for the debugger that holds this process."""

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 
 from uvicorn.errors import say
 from uvicorn.logs import files as logfiles
+from uvicorn.process.handlers import undisturbed
 from uvicorn.process.interrupts import AGAIN_SECONDS
 
 PATIENCE = 1.0
@@ -63,6 +64,7 @@ def last_word(for_good: bool) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
 
+    @undisturbed
     def hear(number: int, frame: FrameType | None) -> None:
         if _is_late(number) or before[number] == signal.SIG_IGN:
             return

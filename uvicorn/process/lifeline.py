@@ -26,6 +26,7 @@ import sys
 from types import FrameType
 
 from uvicorn.process.channel import WorkerLink
+from uvicorn.process.handlers import undisturbed
 
 SECONDS = 1.5
 """The time for one turn of the loop, once the master is gone."""
@@ -55,6 +56,7 @@ class Lifeline:
             return  # a filter of system calls
         self.look(number, None)  # the master may be gone already
 
+    @undisturbed
     def look(self, number: int, frame: FrameType | None) -> None:
         """The signal handler: start the timer if the master is gone. It reads nothing; that is for the loop."""
         link = self._link

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, NoReturn
 from uvicorn.errors import ExitCode, UvicornError, describe_failure, say
 from uvicorn.process import channel
 from uvicorn.process.exiting import leave
+from uvicorn.process.handlers import undisturbed
 from uvicorn.process.lifeline import Lifeline
 from uvicorn.process.page import Phase
 
@@ -108,6 +109,7 @@ def _disown_children() -> None:
         pools._threads_wakeups.clear()
 
 
+@undisturbed
 def _do_nothing(number: int, frame: FrameType | None) -> None:
     """A handler for signals that the master acts on."""
 

@@ -32,6 +32,7 @@ from uvicorn.process.channel import (
     WorkerLink,
 )
 from uvicorn.process.drainmode import DrainMode
+from uvicorn.process.handlers import undisturbed
 from uvicorn.process.page import Phase
 from uvicorn.surface.later import Later
 from uvicorn.worker import debugging
@@ -113,6 +114,7 @@ class MasterLink:
         if (link := self.channel) is not None:
             link.beat(time.monotonic(), 0, Phase.DRAINING, self._server.server_state.total_requests)
 
+    @undisturbed
     def report_in_flight(self, sig: int, frame: FrameType | None) -> None:
         """The signal handler for a master that suspects a hang: write the requests in flight where it reads them."""
         link, state = self.channel, self._server.server_state

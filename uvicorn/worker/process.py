@@ -20,6 +20,7 @@ from typing import Any
 from uvicorn.errors import ExitCode
 from uvicorn.net.sockets import Listener
 from uvicorn.process import channel, exiting, pidfile
+from uvicorn.process.handlers import undisturbed
 from uvicorn.process.terminal import Terminal
 from uvicorn.worker import faults
 from uvicorn.worker.loop.forks import cleaned_forks
@@ -119,6 +120,7 @@ def reopen_on_usr1(server: Server) -> None:
     """Open the log files anew on USR1, as a master does; its default would end the process. This happens at the next
     tick, not in the handler."""
 
+    @undisturbed
     def reopen(sig: int, frame: FrameType | None) -> None:
         server.reopen_logs = True
 
@@ -148,11 +150,13 @@ def _handle_more_signals(server: Server, alone: bool) -> None:
     have no effect, except for the HUP of a terminal that is gone."""
     terminal: Terminal | None = None
 
+    @undisturbed
     def stop_now(sig: int, frame: FrameType | None) -> None:
         server.should_exit = server.force_exit = True
         if not server.config.loaded:
             server.leave_import()
 
+    @undisturbed
     def hang_up(sig: int, frame: FrameType | None) -> None:
         if terminal is not None and terminal.hung_up(time.monotonic()):
             _log.warning("The terminal is gone: stopping.")
@@ -160,10 +164,12 @@ def _handle_more_signals(server: Server, alone: bool) -> None:
         else:
             explain(sig, frame)
 
+    @undisturbed
     def explain(sig: int, frame: FrameType | None) -> None:
         name, what = _NEEDS_A_MASTER[sig]
         _log.warning("%s: there is no master to %s. Start with --supervise or --workers 2.", name, what)
 
+    @undisturbed
     def explain_number(sig: int, frame: FrameType | None) -> None:
         if terminal is not None and terminal.in_background():  # the kernel's signal for using the terminal: wait
             signal.signal(sig, signal.SIG_DFL)

@@ -20,6 +20,7 @@ from types import FrameType
 from uvicorn.config import Config
 from uvicorn.errors import ExitCode
 from uvicorn.process.exiting import leave
+from uvicorn.process.handlers import undisturbed
 from uvicorn.process.interrupts import Interrupts
 from uvicorn.surface.replaceable import replaceable
 
@@ -94,6 +95,7 @@ class SignalHearing:
         installed = getattr(self.install_signal_handlers, "__func__", None)
         return installed is not SignalHearing.install_signal_handlers
 
+    @undisturbed
     def _hear_signal(self, sig: int, frame: FrameType | None) -> None:
         """The handler. It interrupts the import of the application, during which no loop looks at a flag: by
         KeyboardInterrupt, and below a master of ours by ending the process, because the interpreter drops an exception
