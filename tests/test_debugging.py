@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import IO
 import pytest
 
 from programs import LIFESPAN, Begin, Keep, Program, eventually
+from uvicorn.supervisor.inspection import reads_terminal
 
 if sys.platform == "win32":
     pytest.skip("there is no master without fork", allow_module_level=True)
@@ -19,7 +21,8 @@ import fcntl
 import pty
 import termios
 
-ON_LINUX = pytest.mark.skipif(not Path("/proc/self/syscall").exists(), reason="only Linux tells who reads a terminal")
+SYSTEM_CALLS = Path("/proc/self/syscall")
+ON_LINUX = pytest.mark.skipif(not SYSTEM_CALLS.exists(), reason="only Linux tells who reads a terminal")
 
 APP = """
 import asyncio, os, pdb, signal
@@ -87,9 +90,14 @@ class AtTerminal(Program):
         self.unmatched = [line.replace("\r", "") for line in self.unmatched]
 
     def prompts(self, words: bytes) -> None:
-        """Wait for a prompt, which a log line of another process may have completed."""
+        """Wait for a prompt, which a log line of another process may have completed, and until a worker reads the
+        answer: `input()` does not notice a signal that comes in between before the next key."""
         text = words.decode()
         self.until(lambda: words in self._begun or any(text in line for line in self.unmatched), text)
+        if SYSTEM_CALLS.exists():
+            workers = re.findall(r"Started server process \[(\d+)\]", self.text)
+            folders = [Path(f"/proc/{worker}/task") for worker in workers]
+            eventually(lambda: any(reads_terminal(int(one.name)) for folder in folders for one in folder.glob("*")))
 
     def types(self, text: str) -> None:
         os.write(self.terminal, text.encode())
@@ -166,7 +174,7 @@ def test_an_interrupt_is_the_debuggers_first(start: Begin[AtTerminal]) -> None:
     assert program.leaves() == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="real-time signals, and who is stopped")
+@ON_LINUX
 @pytest.mark.parametrize("name", ["report", "lifeline", "SIGTERM", "SIGQUIT", "SIGUSR1"])
 def test_a_signal_that_comes_with_an_interrupt_does_not_replace_it(start: Begin[AtTerminal], name: str) -> None:
     """CPython's `input()` runs the other handler while KeyboardInterrupt is set."""
