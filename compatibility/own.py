@@ -128,7 +128,7 @@ REASONS = (
         "The tests replace `bind_socket` and the supervisors and look at the calls: the command starts its master"
         " without them.",
     ),
-    Reason(CLI, "cli_http2", "HTTP/1.1 only."),
+    Reason(CLI, "cli_http2", "`--http2` here needs no `--http zttp`."),
     Reason(
         CLI, "app_dir", "`--app-dir` is put on the import path by who imports the application; the test replaces that."
     ),
@@ -139,7 +139,7 @@ REASONS = (
         " below it.",
     ),
     Reason("tests.test_ssl", r"\w+_requires_ssl_certfile \w+_must_return_ssl_context", "The same, for a context."),
-    Reason(CONFIG, "http2_requires_zttp_protocol", "HTTP/1.1 only."),
+    Reason(CONFIG, "http2_requires_zttp_protocol", "`--http2` here works with every HTTP parser."),
     Reason(
         CONFIG,
         "log_config_default log_config_file",

@@ -168,7 +168,7 @@ class HeadReader:
         while count < len(entries) and entries[count][1] == PSEUDO:
             count += 1
         if count > len(_PSEUDO):
-            raise Malformed("a pseudo-field twice")
+            raise Malformed("repeated pseudo-header field")
         if len(entries) - count > self._count:
             raise BadRequest(431, "Too many header fields")
         if decoder.overflow:
