@@ -175,7 +175,6 @@ def test_an_interrupt_is_the_debuggers_first(start: Begin[AtTerminal]) -> None:
 
 
 @ON_LINUX
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="not solved there: the handler does not notice the exception")
 @pytest.mark.parametrize("name", ["report", "lifeline", "SIGTERM", "SIGQUIT", "SIGUSR1"])
 def test_a_signal_that_comes_with_an_interrupt_does_not_replace_it(start: Begin[AtTerminal], name: str) -> None:
     """CPython's `input()` runs the other handler while KeyboardInterrupt is set."""

@@ -24,7 +24,7 @@ def undisturbed(handler: Callable[P, None]) -> Callable[P, None]:
     def handle(*args: P.args, **kwargs: P.kwargs) -> None:
         raised: BaseException | None = None
         try:
-            int(*())  # the interpreter checks the result of a call with `*` in every version; nothing may come before
+            object(*())  # a call that the interpreter checks in every version; nothing may come before
         except SystemError as exc:
             raised = exc.__cause__
         try:
